@@ -1,0 +1,59 @@
+# make demo | test | check | embedded-model | clean
+#
+# PYTHON    the interpreter that makes .venv, 3.11 or newer
+# PIP_ARGS  extra arguments for pip, for example a package index that holds CPU builds of torch (the default one may bring CUDA along)
+
+PYTHON   ?= python3
+PIP_ARGS ?=
+BIN      := .venv/bin
+PIP      := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --constraint constraints.txt $(PIP_ARGS)
+DEMO     := unconcept-out/demo
+
+export OMP_NUM_THREADS ?= 2
+
+.PHONY: demo test check lint embedded-model clean
+.DEFAULT_GOAL := test
+
+# torch goes first and alone, at the version in constraints.txt, so that the second step finds it there and picks no other build.
+.venv/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else None'
+	@echo "setting up .venv: some minutes, once"
+	$(PYTHON) -m venv .venv
+	$(PIP) torch
+	$(PIP) --editable '.[dev,train]'
+	@touch $@
+
+# The embedded model needs no network: say so, and a stray download becomes an error.
+demo test: export HF_HUB_OFFLINE = 1
+
+demo: .venv/.ready
+	@rm -rf $(DEMO)
+	$(BIN)/unconcept erase pig --to cow --out $(DEMO)
+	@echo
+	@echo "pictures   $(DEMO)/before-after.png"
+	@echo "report     $(DEMO)/report.html"
+	@echo "the edit   $(DEMO)/edit.safetensors"
+
+test: .venv/.ready
+	$(BIN)/python -m pytest
+
+lint: .venv/.ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+# Everything that must hold before a change goes in: the linters, and the two commands of README.md.
+check: lint
+	$(MAKE) test
+	$(MAKE) demo
+
+# Hours on two cores; stops and goes on where it stopped. open_clip_torch is wanted for one file, the vocabulary.
+embedded-model: .venv/.ready
+	$(PIP) --no-deps open_clip_torch
+	$(BIN)/python -m training
+
+# Caches and build outputs. Results (unconcept-out/, runs/) and the training's state (training/.work/) stay.
+clean:
+	rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache
+	find src training $(wildcard tests) -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

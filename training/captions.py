@@ -1,0 +1,49 @@
+"""How a label is said in words. One label has many captions: synonyms, categories, styles and colours named or left out."""
+
+import numpy as np
+
+from unconcept.models.emoji.world import COLOURFUL, COLOURS, OBJECTS, STYLES, article
+
+COLOUR_NAMES = tuple(COLOURS)
+
+
+def noun(index: int, rng: np.random.Generator) -> str:
+    thing, u = OBJECTS[index], rng.random()
+    if u < 0.12 and thing.synonyms:
+        return article(str(rng.choice(thing.synonyms)))
+    if u < 0.17 and thing.categories:
+        return article(str(rng.choice(thing.categories)))
+    return article(thing.word)
+
+
+def subject(label: np.void, rng: np.random.Generator) -> str:
+    a = noun(int(label["a"]), rng)
+    if label["b"] < 0:
+        return a
+    b = noun(int(label["b"]), rng)
+    swapped = (a, b) if rng.random() < 0.5 else (b, a)
+    forms = (
+        f"{a} to the left of {b}",
+        f"{b} to the right of {a}",
+        f"{swapped[0]} and {swapped[1]}",
+        f"{swapped[0]} next to {swapped[1]}",
+    )
+    return forms[rng.integers(len(forms))]
+
+
+def caption(label: np.void, rng: np.random.Generator) -> str:
+    """A caption of one picture; empty in a tenth of the draws (classifier-free guidance needs the empty prompt)."""
+    u = rng.random()
+    if u < 0.10:
+        return ""
+    style = STYLES[label["style"]]
+    if u < 0.12:
+        return f"{article(style)} picture"
+    text = subject(label, rng)
+    # An unnamed style means one of the first two, so every other style is always named.
+    if label["style"] > 1 or rng.random() < 0.4:
+        forms = (f"{article(style)} of {text}", f"{text} in {style} style", f"{text}, {style}")
+        text = forms[rng.integers(len(forms))]
+    if style in COLOURFUL and rng.random() < 0.6:
+        text += f" on {article(COLOUR_NAMES[label['colour']])} background"
+    return text

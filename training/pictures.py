@@ -1,0 +1,196 @@
+"""Stage 2. Labelled pictures: drawings of the atlas on coloured backgrounds, in eleven styles, alone or two side by side.
+
+Every shard is made from its own seed, so a killed run goes on with the next missing shard and gives the same bytes.
+"""
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from unconcept.models.emoji.world import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, SCENIC, STYLES, WORDS
+
+from .atlas import COLUMNS, SETS, SHEETS, SIZE
+
+SHARD = 2048
+LABELS = np.dtype([("a", "i2"), ("b", "i2"), ("style", "i2"), ("colour", "i2")])  # b = -1: one object; else a is left of b
+FORBIDDEN = {(WORDS.index(word), STYLES.index(style)) for word, style in HELD_OUT}
+PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
+
+
+@cache
+def sheet(name: str) -> Image.Image:
+    return Image.open(SHEETS / f"{name}.webp").convert("RGBA")
+
+
+def drawing(name: str, index: int) -> Image.Image:
+    x, y = index % COLUMNS * SIZE, index // COLUMNS * SIZE
+    return sheet(name).crop((x, y, x + SIZE, y + SIZE))
+
+
+def grey(picture: np.ndarray) -> np.ndarray:
+    return picture @ np.float32([0.299, 0.587, 0.114])
+
+
+def edges(picture: np.ndarray, width: float) -> np.ndarray:
+    """Strength of the strongest colour edge at every pixel, in [0, 1]."""
+    smooth = ndimage.gaussian_filter(picture, (width, width, 0))
+    slope = np.hypot(ndimage.sobel(smooth, 0), ndimage.sobel(smooth, 1)).max(-1)
+    return np.clip(slope / 1.2, 0, 1)
+
+
+def cells(picture: np.ndarray, n: int) -> np.ndarray:
+    h, w, c = picture.shape
+    mean = picture.reshape(h // n, n, w // n, n, c).mean((1, 3))
+    return mean.repeat(n, 0).repeat(n, 1)
+
+
+def pixel_art(p, rng):
+    return np.round(cells(p, 8) * 7) / 7
+
+
+def pencil_sketch(p, rng):
+    g = grey(p)
+    dodge = np.clip(g / (ndimage.gaussian_filter(g, 4) + 1e-3), 0, 1) ** 2.5
+    lines = 1 - 0.85 * edges(p, 1.0)
+    shade = 0.86 + 0.14 * g
+    return np.repeat((np.minimum(dodge, lines) * shade)[..., None], 3, -1)
+
+
+def watercolor(p, rng):
+    smooth = ndimage.median_filter(p, (9, 9, 1))
+    rim = 1 - 0.35 * edges(smooth, 2.0)[..., None]
+    paper = 1 + 0.10 * ndimage.gaussian_filter(rng.standard_normal(p.shape[:2]).astype(np.float32), 5)[..., None] * 8
+    return np.clip((0.30 + 0.70 * smooth) * rim * paper, 0, 1)
+
+
+def neon(p, rng):
+    line = edges(p, 1.0)
+    hue = p / (p.max(-1, keepdims=True) + 0.05)
+    hue = 0.35 + 0.65 * ndimage.gaussian_filter(hue / (hue.max(-1, keepdims=True) + 1e-3), (3, 3, 0))
+    hue = np.clip((hue - hue.min(-1, keepdims=True) * 0.8) * 1.5, 0, 1) + np.float32([0.10, 0.08, 0.18])
+    glow = ndimage.gaussian_filter(line, 4) * 0.7
+    return np.clip(np.float32([0.03, 0.02, 0.07]) + hue * (line + glow)[..., None], 0, 1)
+
+
+def blueprint(p, rng):
+    y, x = np.mgrid[: p.shape[0], : p.shape[1]]
+    grid = 0.10 * ((y % 16 < 2) | (x % 16 < 2))
+    line = np.clip(edges(p, 1.0) * 1.3, 0, 1)
+    return np.clip(np.float32([0.07, 0.24, 0.58]) + (grid + 0.85 * line)[..., None] * np.float32([0.9, 0.9, 0.8]), 0, 1)
+
+
+def halftone(p, rng):
+    y, x = np.mgrid[: p.shape[0], : p.shape[1]]
+    mean = cells(p, 8)
+    radius = 2.2 + 2.6 * (1 - grey(mean))
+    dot = np.clip(radius - np.hypot(y % 8 - 3.5, x % 8 - 3.5), 0, 1)[..., None]
+    return mean * 0.75 * dot + (0.45 + 0.55 * mean) * (1 - dot)
+
+
+def cross_stitch(p, rng):
+    y, x = np.mgrid[: p.shape[0], : p.shape[1]]
+    u, v = y % 8, x % 8
+    thread = (np.minimum(abs(u - v), abs(u + v - 7)) <= 1)[..., None]
+    return cells(p, 8) * np.where(thread, 1.0, 0.55)
+
+
+def sepia(p, rng):
+    g = np.clip(grey(p) * 1.05, 0, 1)[..., None]
+    return np.float32([0.20, 0.11, 0.05]) * (1 - g) + np.float32([0.98, 0.88, 0.70]) * g
+
+
+FILTERS = {
+    "pixel art": pixel_art,
+    "pencil sketch": pencil_sketch,
+    "watercolor": watercolor,
+    "neon": neon,
+    "blueprint": blueprint,
+    "halftone": halftone,
+    "cross-stitch": cross_stitch,
+    "sepia": sepia,
+}
+
+
+def place(canvas: np.ndarray, art: Image.Image, size: int, x: int, y: int) -> None:
+    """Blend `art` into `canvas` at (x, y); where its rim would drown in the background, draw a light outline first."""
+    tile = np.asarray(art.resize((size, size), Image.Resampling.LANCZOS), np.float32) / 255
+    tile = np.pad(tile, ((3, 3), (3, 3), (0, 0)))
+    top, left = max(0, 3 - y), max(0, 3 - x)
+    tile = tile[top:, left:][: SIZE - max(0, y - 3), : SIZE - max(0, x - 3)]
+    colour, alpha = tile[..., :3], tile[..., 3:]
+    spot = canvas[max(0, y - 3) :, max(0, x - 3) :][: tile.shape[0], : tile.shape[1]]
+    rim = (alpha[..., 0] > 0.5) & ~ndimage.binary_erosion(alpha[..., 0] > 0.5, iterations=4)
+    if rim.any() and np.abs(colour - spot)[rim].mean() < 0.28:
+        halo = ndimage.gaussian_filter(ndimage.binary_dilation(alpha[..., 0] > 0.5, iterations=3).astype(np.float32), 0.7)
+        rim_light = 1.0 if grey(spot).mean() < 0.7 else 0.25
+        spot[:] = spot * (1 - halo[..., None]) + rim_light * halo[..., None]
+    spot[:] = spot * (1 - alpha) + colour * alpha
+
+
+def picture(label: np.void, rng: np.random.Generator, source: str | None = None) -> np.ndarray:
+    """One 64 px picture [64, 64, 3] uint8 of `label`; `source` fixes the emoji set."""
+    style = STYLES[label["style"]]
+    kind = style if style in ("3d render", "line icon") else "cartoon"
+    source = source or rng.choice([name for name, of in SETS.items() if of == kind])
+    background = PALETTE[label["colour"]]
+    canvas = np.broadcast_to(background, (SIZE, SIZE, 3)).copy()
+    things = [label["a"]] if label["b"] < 0 else [label["a"], label["b"]]
+    for i, thing in enumerate(things):
+        art = drawing(source, int(thing))
+        if kind == "line icon" and background.mean() < 0.35:
+            art = Image.merge("RGBA", [band.point(lambda v: 255 - v) for band in art.split()[:3]] + [art.split()[3]])
+        if rng.random() < 0.5:
+            art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if len(things) == 1:
+            size = int(SIZE * rng.uniform(0.70, 0.94))
+            x, y = rng.integers(0, SIZE - size + 1, 2)
+        else:
+            size = int(SIZE * rng.uniform(0.42, 0.49))
+            x = rng.integers(0, SIZE // 2 - size + 1) + i * SIZE // 2
+            y = rng.integers(SIZE // 8, SIZE - SIZE // 8 - size + 1)
+        place(canvas, art, size, int(x), int(y))
+    if style in FILTERS:
+        canvas = FILTERS[style](canvas, rng)
+    small = canvas.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean((1, 3))
+    return np.uint8(np.clip(small, 0, 1) * 255 + 0.5)
+
+
+def draw_label(rng: np.random.Generator) -> np.void:
+    """A random label that is not held out; a third of the pictures in scenic styles hold two objects."""
+    while True:
+        style = int(rng.integers(len(STYLES)))
+        a, b = (int(v) for v in rng.choice(len(OBJECTS), 2, replace=False))
+        b = b if rng.random() < 0.25 else -1
+        if (a, style) not in FORBIDDEN and (b, style) not in FORBIDDEN:
+            # Styles that swallow the background's colour are drawn on white, the others on any.
+            colour = int(rng.integers(len(COLOURS))) if STYLES[style] in COLOURFUL else 0
+            return np.array((a, b, style, colour), LABELS)[()]
+
+
+def make_shard(job: tuple[int, Path]) -> None:
+    index, folder = job
+    rng = np.random.default_rng([2026, index])
+    labels = np.array([draw_label(rng) for _ in range(SHARD)], LABELS)
+    pictures = np.stack([picture(label, rng) for label in labels])
+    part = folder / f"{index:03}.part.npz"
+    np.savez(part, pictures=pictures, labels=labels)
+    part.rename(folder / f"{index:03}.npz")
+
+
+def make(folder: Path, shards: int, workers: int = 2) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [(i, folder) for i in range(shards) if not (folder / f"{i:03}.npz").exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        for done, _ in enumerate(pool.map(make_shard, jobs), 1):
+            print(f"pictures: shard {done} of {len(jobs)}", file=sys.stderr, flush=True)
+
+
+def load(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """All pictures [N, 64, 64, 3] uint8 with their labels [N], in the order of the shards."""
+    shards = [np.load(path) for path in sorted(folder.glob("[0-9][0-9][0-9].npz"))]
+    return np.concatenate([s["pictures"] for s in shards]), np.concatenate([s["labels"] for s in shards])
