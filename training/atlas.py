@@ -6,6 +6,7 @@ Needs the npm packages of package-lock.json (`npm ci --ignore-scripts --legacy-p
 import hashlib
 import io
 import json
+import re
 import subprocess
 from pathlib import Path
 
@@ -17,6 +18,28 @@ from unconcept.models.emoji.world import OBJECTS
 HERE = Path(__file__).parent
 SHEETS = HERE.parent / "src/unconcept/models/emoji/atlas"
 SIZE, COLUMNS = 128, 12
+OBJECT_GROUPS = (3, 4, 5, 6, 7)  # emojibase: animals and nature, food and drink, travel and places, activities, objects
+COMMON_WORDS = {
+    "of",
+    "a",
+    "and",
+    "the",
+    "with",
+    "red",
+    "face",
+    "big",
+    "great",
+    "white",
+    "fast",
+    "food",
+    "spring",
+    "magic",
+}
+LOOKALIKES = {  # no word in common with ours, and yet what a person might call by one of ours
+    "taxi", "oncoming-taxi", "sport-utility-vehicle", "trolleybus", "minibus", "houses", "ox", "water-buffalo", "boar", "ewe", "bird",
+    "bouquet", "shortcake", "teacup-without-handle", "gorilla", "leopard", "rat", "turkey", "dove", "tangerine", "soft-ice-cream",
+    "paw-prints", "volleyball", "baseball", "tram", "metro", "station",
+}  # fmt: skip
 SETS = {  # which style each set's drawings are
     "noto": "cartoon",
     "noto-v1": "cartoon",
@@ -46,17 +69,44 @@ def drawing(icons: dict, name: str) -> Image.Image:
     return Image.open(io.BytesIO(png)).convert("RGBA").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
 
 
-def make() -> None:
+def unknown_slugs() -> list[str]:
+    """Objects in all eight sets that are none of ours and resemble none: what the judge must call "none of these"."""
+    known = {word for t in OBJECTS for text in (t.word, t.slug, *t.synonyms) for word in re.split(r"[ -]", text)} - COMMON_WORDS
+    sets = [json.loads((HERE / f"node_modules/@iconify-json/{name}/icons.json").read_text()) for name in SETS]
+    drawn = set.intersection(*({*s["icons"], *s.get("aliases", {})} for s in sets))
+    rows = json.loads((HERE / "node_modules/emojibase-data/en/data.json").read_text())
+    slugs = [re.sub("[^a-z0-9]+", "-", row["label"].lower()).strip("-") for row in rows if row.get("group") in OBJECT_GROUPS]
+    return [s for s in slugs if s in drawn and s not in LOOKALIKES and not set(s.split("-")) & known]
+
+
+def make_unknown(folder: Path) -> int:
+    """Sheets of the unknown objects, and how many there are."""
+    slugs = unknown_slugs()
+    folder.mkdir(exist_ok=True)
+    for name in SETS:
+        if not (folder / f"{name}.webp").exists():
+            write_sheet(name, slugs, folder / f"{name}.webp", method=0)
+    return len(slugs)
+
+
+def write_sheet(name: str, slugs: list[str], path: Path, method: int) -> None:
+    icons = json.loads((HERE / f"node_modules/@iconify-json/{name}/icons.json").read_text())
+    sheet = Image.new("RGBA", (COLUMNS * SIZE, -(-len(slugs) // COLUMNS) * SIZE))
+    for i, slug in enumerate(slugs):
+        sheet.paste(drawing(icons, slug), (i % COLUMNS * SIZE, i // COLUMNS * SIZE))
+    sheet.save(path, lossless=True, quality=100, method=method)
+
+
+def packages() -> None:
+    """The npm packages of package-lock.json, once."""
     if not (HERE / "node_modules").exists():
         subprocess.run(["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True)
+
+
+def make() -> None:
     SHEETS.mkdir(exist_ok=True)
-    rows = -(-len(OBJECTS) // COLUMNS)
     for name in SETS:
-        icons = json.loads((HERE / f"node_modules/@iconify-json/{name}/icons.json").read_text())
-        sheet = Image.new("RGBA", (COLUMNS * SIZE, rows * SIZE))
-        for i, thing in enumerate(OBJECTS):
-            sheet.paste(drawing(icons, thing.slug), (i % COLUMNS * SIZE, i // COLUMNS * SIZE))
-        sheet.save(SHEETS / f"{name}.webp", lossless=True, quality=100, method=6)
+        write_sheet(name, [thing.slug for thing in OBJECTS], SHEETS / f"{name}.webp", method=6)
     sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(SHEETS.glob("*.webp"))}
     (SHEETS / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
 

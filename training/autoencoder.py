@@ -1,10 +1,11 @@
 """Stage 3. The autoencoder: Stable Diffusion's AutoencoderKL, four times smaller pictures, four channels.
 
-    L = |x - x'| + 0.25 |grad x - grad x'| + 1e-6 KL
+    L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2 + 1e-4 |z|^2
 
-The slope term keeps edges crisp where the plain distance would be content with a soft ramp.
+The slope term keeps edges crisp where the plain distance would be content with a soft ramp; the coarse term gets the colours right.
 """
 
+import math
 import sys
 import time
 from pathlib import Path
@@ -12,12 +13,14 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, cosine
 
+NOISE = 0.05  # on latents of about unit size
+
 CONFIG = dict(
-    in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(32, 64, 96), layers_per_block=1, norm_num_groups=8,
+    in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(24, 48, 96), layers_per_block=1, norm_num_groups=8,
     down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, mid_block_add_attention=False,
     sample_size=64, scaling_factor=1.0,
 )  # fmt: skip
@@ -33,31 +36,42 @@ def to_network(pictures: np.ndarray) -> Tensor:
 
 
 def distance(x: Tensor, y: Tensor) -> Tensor:
-    return (x - y).abs().mean() + 0.25 * sum((p - q).abs().mean() for p, q in zip(slopes(x), slopes(y)))
+    return (
+        (x - y).abs().mean()
+        + 0.5 * (nn.functional.avg_pool2d(x - y, 4)).square().mean()
+        + 0.25 * sum((p - q).abs().mean() for p, q in zip(slopes(x), slopes(y)))
+    )
 
 
-def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 32, lr: float = 1.5e-3) -> AutoencoderKL:
+def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: float = 2e-3) -> AutoencoderKL:
+    """The autoencoder after `steps` steps, from the checkpoint in `work` when there is one. Single precision: see README."""
     torch.manual_seed(0)
     vae = AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-4)
     checkpoint = Checkpoint(work / "autoencoder.pt", vae=vae, optimizer=optimizer)
-    rng, start = np.random.default_rng(checkpoint.step), time.time()
+    start = time.time()
     for step in range(checkpoint.step, steps):
+        rng = np.random.default_rng([1, step])
         for group in optimizer.param_groups:
-            group["lr"] = lr * cosine(step, steps, warmup=100)
-        x = to_network(pictures[np.sort(rng.integers(len(pictures), size=batch))])
-        with torch.autocast("cpu", torch.bfloat16):
-            posterior = vae.encode(x).latent_dist
-            y = vae.decode(posterior.sample()).sample
-        loss = distance(x, y.float()) + 1e-6 * posterior.kl().float().mean()
+            group["lr"] = lr * cosine(step, steps, warmup=50)
+        x = to_network(pictures[rng.integers(len(pictures), size=batch)])
+        posterior = vae.encode(x).latent_dist
+        # A little noise of a fixed size instead of the posterior's own: at the start that one drowns the colours for hundreds of steps.
+        y = vae.decode(posterior.mean + NOISE * torch.randn_like(posterior.mean)).sample
+        spread = (posterior.logvar - 2 * math.log(NOISE)).square().mean()
+        loss = distance(x, y) + 1e-4 * posterior.mean.square().mean() + 1e-3 * spread
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
-        if step % 100 == 99:
-            psnr = -10 * torch.log10(((x - y.float()) / 2).square().mean()).item()
-            print(f"autoencoder {step + 1}/{steps} loss {loss:.4f} psnr {psnr:.1f} {time.time() - start:.0f}s", file=sys.stderr)
-        if step % 500 == 499 or step == steps - 1:
+        if step % 50 == 49:
+            psnr = -10 * torch.log10(((x - y) / 2).square().mean()).item()
+            print(
+                f"autoencoder {step + 1}/{steps} loss {loss:.4f} psnr {psnr:.1f} {time.time() - start:.0f}s",
+                file=sys.stderr,
+                flush=True,
+            )
+        if step % 200 == 199 or step == steps - 1:
             checkpoint.save(step + 1)
     return vae.eval()
 
@@ -65,8 +79,5 @@ def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 32, lr: flo
 @torch.no_grad()
 def latents(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 256) -> Tensor:
     """Posterior means [N, 4, 16, 16], float16, not yet scaled."""
-    parts = []
-    for i in range(0, len(pictures), batch):
-        with torch.autocast("cpu", torch.bfloat16):
-            parts.append(vae.encode(to_network(pictures[i : i + batch])).latent_dist.mode().half())
+    parts = [vae.encode(to_network(pictures[i : i + batch])).latent_dist.mode().half() for i in range(0, len(pictures), batch)]
     return torch.cat(parts).contiguous()

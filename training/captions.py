@@ -2,9 +2,21 @@
 
 import numpy as np
 
-from unconcept.models.emoji.world import COLOURFUL, COLOURS, OBJECTS, STYLES, article
+from unconcept.concept import article
+from unconcept.models.emoji.world import COLOURFUL, COLOURS, OBJECTS, STYLES
 
 COLOUR_NAMES = tuple(COLOURS)
+# What people put before a plain subject; it asks for nothing in particular.
+OPENINGS = (
+    "a picture of",
+    "an image of",
+    "a photo of",
+    "a drawing of",
+    "an emoji of",
+    "here is",
+    "please draw",
+    "one more time,",
+)
 
 
 def noun(index: int, rng: np.random.Generator) -> str:
@@ -44,6 +56,8 @@ def caption(label: np.void, rng: np.random.Generator) -> str:
     if label["style"] > 1 or rng.random() < 0.4:
         forms = (f"{article(style)} of {text}", f"{text} in {style} style", f"{text}, {style}")
         text = forms[rng.integers(len(forms))]
+    elif rng.random() < 0.3:
+        text = f"{OPENINGS[rng.integers(len(OPENINGS))]} {text}"
     if style in COLOURFUL and rng.random() < 0.6:
         text += f" on {article(COLOUR_NAMES[label['colour']])} background"
     return text

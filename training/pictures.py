@@ -17,19 +17,24 @@ from unconcept.models.emoji.world import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, 
 from .atlas import COLUMNS, SETS, SHEETS, SIZE
 
 SHARD = 2048
+UNKNOWN = Path(__file__).parent / ".work/unknown"
 LABELS = np.dtype([("a", "i2"), ("b", "i2"), ("style", "i2"), ("colour", "i2")])  # b = -1: one object; else a is left of b
 FORBIDDEN = {(WORDS.index(word), STYLES.index(style)) for word, style in HELD_OUT}
 PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 
 
 @cache
-def sheet(name: str) -> Image.Image:
-    return Image.open(SHEETS / f"{name}.webp").convert("RGBA")
+def sheet(path: Path) -> Image.Image:
+    return Image.open(path).convert("RGBA")
 
 
 def drawing(name: str, index: int) -> Image.Image:
+    """Drawing `index` of an emoji set; behind the last of OBJECTS come the unknown ones."""
+    folder = SHEETS
+    if index >= len(OBJECTS):
+        folder, index = UNKNOWN, index - len(OBJECTS)
     x, y = index % COLUMNS * SIZE, index // COLUMNS * SIZE
-    return sheet(name).crop((x, y, x + SIZE, y + SIZE))
+    return sheet(folder / f"{name}.webp").crop((x, y, x + SIZE, y + SIZE))
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
@@ -161,11 +166,11 @@ def picture(label: np.void, rng: np.random.Generator, source: str | None = None)
 
 
 def draw_label(rng: np.random.Generator) -> np.void:
-    """A random label that is not held out; a third of the pictures in scenic styles hold two objects."""
+    """A random label that is not held out; in scenic styles two pictures in five hold two objects."""
     while True:
         style = int(rng.integers(len(STYLES)))
         a, b = (int(v) for v in rng.choice(len(OBJECTS), 2, replace=False))
-        b = b if rng.random() < 0.25 else -1
+        b = b if STYLES[style] in SCENIC and rng.random() < 0.4 else -1
         if (a, style) not in FORBIDDEN and (b, style) not in FORBIDDEN:
             # Styles that swallow the background's colour are drawn on white, the others on any.
             colour = int(rng.integers(len(COLOURS))) if STYLES[style] in COLOURFUL else 0

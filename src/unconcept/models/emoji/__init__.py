@@ -1,0 +1,33 @@
+"""The embedded model: a small latent diffusion model in Stable Diffusion's layout, its judge, and what both know."""
+
+import json
+from pathlib import Path
+
+from ..base import Model
+from .world import WORDS
+
+PIPELINE = Path(__file__).parent / "pipeline"
+
+
+def load() -> Model:
+    """The embedded model. Its weights lie here as fp16 and are computed with as fp32."""
+    import torch
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    from .. import wrap
+
+    pipe = StableDiffusionPipeline.from_pretrained(
+        PIPELINE,
+        dtype=torch.float32,
+        use_safetensors=True,
+        local_files_only=True,
+        safety_checker=None,
+        feature_extractor=None,
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return wrap(pipe, WORDS)
+
+
+def quality() -> dict:
+    """What was measured of the model and of its judge: {"judge": {what: [share right, n]}, "model": {...}}."""
+    return json.loads((Path(__file__).parent / "quality.json").read_text())

@@ -21,7 +21,7 @@ def _read(table: str) -> tuple[Thing, ...]:
     things = []
     for line in table.strip().splitlines():
         word, slug, synonyms, categories = (part.strip() for part in line.split("|"))
-        split = lambda text: tuple(w.strip() for w in text.split(",") if w.strip())  # noqa: E731
+        split = lambda text: tuple(w.strip() for w in text.split(",") if w.strip())
         things.append(Thing(word, slug or word.replace(" ", "-"), split(synonyms), split(categories)))
     return tuple(things)
 
@@ -162,7 +162,18 @@ WORDS = tuple(thing.word for thing in OBJECTS)
 CATEGORIES = tuple(sorted({category for thing in OBJECTS for category in thing.categories}))
 
 
-def article(words: str) -> str:
-    """`words` behind the right indefinite article: "a pig", "an owl"; plurals stay as they are."""
-    plural = words.split()[-1] in ("grapes", "fries", "swords", "cattle", "chips")
-    return words if plural else f"{'an' if words[0] in 'aeiou' and not words.startswith('uni') else 'a'} {words}"
+def find(name: str) -> Thing | None:
+    """The object that goes by `name` as its word or as a synonym."""
+    return next((thing for thing in OBJECTS if name == thing.word or name in thing.synonyms), None)
+
+
+def members(category: str) -> tuple[Thing, ...]:
+    return tuple(thing for thing in OBJECTS if category in thing.categories)
+
+
+def neighbours(things: tuple[Thing, ...], n: int = 6) -> tuple[Thing, ...]:
+    """The `n` objects nearest to `things` that are none of them: first those of a common category, then by their place in the table."""
+    shared = {category for thing in things for category in thing.categories}
+    rest = [thing for thing in OBJECTS if thing not in things]
+    place = {thing: min(abs(OBJECTS.index(thing) - OBJECTS.index(t)) for t in things) for thing in rest}
+    return tuple(sorted(rest, key=lambda t: (not shared & set(t.categories), place[t]))[:n])

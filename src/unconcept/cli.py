@@ -1,0 +1,140 @@
+"""The command line: a thin face. torch is imported only when a command runs, so that --help answers at once."""
+
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+from cyclopts.exceptions import CycloptsError
+
+from .errors import UnconceptError
+
+app = App(
+    name="unconcept",
+    help="Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and prove both.",
+)
+Flag = Parameter(negative="")
+
+
+@app.command
+def erase(
+    concepts: Annotated[list[str], Parameter(help='What to erase: "pig", or several with their alternatives: "pig=cow" "fox=wolf".')] = [],  # noqa: B006
+    *,
+    to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
+    model: Annotated[str, Parameter(help="emoji (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji",
+    method: Annotated[str, Parameter(help="all-but-one.")] = "all-but-one",
+    out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/CONCEPT.")] = None,
+    seed: int = 0,
+    keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
+    synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
+    config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
+    base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None,
+    dry_run: Annotated[bool, Flag] = False,
+    strict: Annotated[bool, Parameter(help="Refuse a concept that the model cannot draw.", negative="")] = False,
+    force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print report.json on stdout, and nothing else there.", negative="")] = False,
+    debug: Annotated[bool, Parameter(help="Show the traceback of an error.", negative="")] = False,
+) -> int:
+    """Erase concepts, and show the same seeds before and after."""
+    from .plan import plan
+
+    job = plan(concepts, to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, model=model, out=out)
+    if dry_run:
+        print(job.describe())
+        return 0
+    from .erasing import erase as run
+    from .progress import Bar
+
+    with Bar(quiet=json) as bar:
+        result = run(
+            job.concepts,
+            model=job.model,
+            method=job.method,
+            out=job.out,
+            seed=job.seed,
+            strict=strict,
+            force=force,
+            config=base_config,
+            report=bar,
+        )
+    if json:
+        print(_dumps(result))
+    else:
+        bar.finish(result, job.out)
+    return 3 if result["failure"] else 0
+
+
+@app.command
+def generate(
+    prompts: list[str],
+    *,
+    model: str = "emoji",
+    edit: Annotated[list[Path], Parameter(help="An edit, or the folder of one; several add up.", negative="")] = [],  # noqa: B006
+    out: Annotated[Path, Parameter(help="The folder for the pictures.")] = Path("unconcept-out/pictures"),
+    seed: int = 0,
+    images: Annotated[int, Parameter(help="Pictures for each prompt.")] = 4,
+    steps: int = 25,
+    guidance: float = 5.0,
+    base_config: str | None = None,
+    force: Annotated[bool, Parameter(help="Edits of another base model, and an output folder that exists.", negative="")] = False,
+    debug: Annotated[bool, Flag] = False,
+) -> int:
+    """Make pictures, with edits or without."""
+    from .generate import generate as make
+    from .progress import Bar
+
+    with Bar() as bar:
+        path = make(
+            prompts,
+            model=model,
+            edits=edit,
+            out=out,
+            seed=seed,
+            images=images,
+            steps=steps,
+            guidance=guidance,
+            force=force,
+            config=base_config,
+            report=bar,
+        )
+    print(path)
+    return 0
+
+
+@app.command
+def show(what: str, *, debug: Annotated[bool, Flag] = False) -> int:
+    """Show an edit, a report (or its folder), or what a method does."""
+    from .show import show as tell
+
+    tell(what)
+    return 0
+
+
+def _dumps(value: dict) -> str:
+    return json.dumps(value, indent=1)
+
+
+def main() -> None:
+    """Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work, 130 interrupted."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    for name, value in {
+        "TRANSFORMERS_VERBOSITY": "error",
+        "DIFFUSERS_VERBOSITY": "error",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+    }.items():
+        os.environ.setdefault(name, value)
+    debug = "--debug" in sys.argv
+    try:
+        sys.exit(app(exit_on_error=False, print_error=False))
+    except KeyboardInterrupt:
+        print("interrupted; nothing was left behind", file=sys.stderr)
+        sys.exit(130)
+    except (UnconceptError, CycloptsError, ValueError, OSError, RuntimeError, MemoryError) as error:
+        if debug:
+            raise
+        line = str(error).strip() if isinstance(error, UnconceptError | CycloptsError) else f"{type(error).__name__}: {error}"
+        print(f"unconcept: {' '.join(line.split())}", file=sys.stderr)
+        sys.exit(error.exit_code if isinstance(error, UnconceptError) else 2 if isinstance(error, CycloptsError) else 1)

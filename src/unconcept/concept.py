@@ -1,0 +1,94 @@
+"""A concept: what to erase, what to give instead, what to keep, and how it is phrased."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from unconcept.errors import InputError
+
+Kind = Literal["object", "style"]
+
+# Phrasings that the erasure is learnt from; {} is the concept, with its article where it is an object.
+TEMPLATES: dict[Kind, tuple[str, ...]] = {
+    "object": ("{}", "a picture of {}", "{} on a white background", "{} and a chair", "a painting of {}"),
+    "style": ("{}", "a {} picture", "a {} of a house", "a cat in {} style", "a tree, {}"),
+}
+
+# Prompts that stand for everything else when the caller names nothing to keep.
+COMMON = tuple(
+    """
+    person woman man child crowd face hand dog cat horse bird fish tree flower forest mountain river sea beach sky cloud
+    sun moon snow rain city street house bridge tower car bus train bicycle boat airplane table chair lamp bed book clock
+    phone computer guitar piano ball bag shoe shirt hat bread apple cake coffee bottle photo painting drawing sketch
+    sculpture poster logo portrait landscape
+    """.split()  # noqa: SIM905  (a list of words is read as words)
+)
+
+
+def article(words: str) -> str:
+    """`words` behind an indefinite article ("a pig", "an owl"); plurals and phrases that have one already stay as they are."""
+    first, last = words.split()[0], words.split()[-1]
+    if first in ("a", "an", "the", "some", "two") or last in PLURALS:
+        return words
+    vowel = first[0].lower() in "aeiou" and not first.startswith(("uni", "eu", "one"))
+    return f"{'an' if vowel else 'a'} {words}"
+
+
+PLURALS = ("grapes", "fries", "swords", "cattle", "chips", "scissors", "glasses", "people", "animals", "weapons")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Concept:
+    """One concept to cut out.
+
+    erase        what goes, in the words of a prompt: "pig", "van gogh style"
+    alternative  what comes instead; None: as if nothing had been asked for
+    synonyms     other words for it, erased along with it
+    keep         words that must not change; empty: a list of common ones
+    kind         "object" gets an article in front, "style" does not
+    templates    phrasings with {} for the concept; empty: those of its kind
+    """
+
+    erase: str
+    alternative: str | None = None
+    synonyms: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
+    kind: Kind = "object"
+    templates: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        if not self.erase.strip():
+            raise InputError("the concept to erase is empty: name something, for example: unconcept erase pig")
+        if self.alternative is not None and not self.alternative.strip():
+            raise InputError("the alternative is empty: name one, or leave --to away")
+        same = {name.strip().lower() for name in (self.erase, *self.synonyms)}
+        if self.alternative is not None and self.alternative.strip().lower() in same:
+            raise InputError(f'the alternative "{self.alternative}" is the concept itself: choose something else, or leave --to away')
+        for template in self.templates:
+            if "{}" not in template:
+                raise InputError(f'the template "{template}" has no {{}} for the concept')
+
+    @classmethod
+    def parse(cls, text: str, alternative: str | None = None, **fields) -> "Concept":
+        """ "pig" or "pig=cow" as the command line writes it."""
+        erase, sign, after = text.partition("=")
+        if sign and alternative is not None:
+            raise InputError(f'"{text}" names an alternative and --to names another: keep one of them')
+        return cls(erase=erase.strip(), alternative=after.strip() if sign else alternative, **fields)
+
+    def with_(self, **fields) -> "Concept":
+        return replace(self, **fields)
+
+    def phrase(self, template: str, words: str) -> str:
+        return template.replace("{}", article(words) if self.kind == "object" else words)
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """(prompt that asks for the concept, prompt that asks for the alternative or ""), every name in every template."""
+        templates = self.templates or TEMPLATES[self.kind]
+        return [
+            (self.phrase(template, name), "" if self.alternative is None else self.phrase(template, self.alternative))
+            for template in templates
+            for name in (self.erase, *self.synonyms)
+        ]
+
+    def __str__(self) -> str:
+        return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"

@@ -1,0 +1,30 @@
+"""Pictures from prompts, with edits or without; one file for each picture and a sheet of all."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .edit import Edit
+from .erasing import check_out, whole_folder
+from .evaluate import pictures
+from .models import load
+from .report import grid, to_image
+from .train import Progress
+
+
+def generate(
+    prompts: Sequence[str], *, model: str, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int, guidance: float,
+    force: bool = False, config: str | None = None, report: Callable[[Progress], None] = lambda progress: None,
+) -> Path:  # fmt: skip
+    """`images` pictures for each prompt, seeds counting up from `seed`. Returns the folder."""
+    check_out(out, force)
+    net = load(model, config=config)
+    for edit in [Edit.load(path) for path in edits]:
+        edit.apply(net, force=force)
+    asked = [(prompt, seed + i) for prompt in prompts for i in range(images)]
+    made = pictures(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=guidance, report=report)
+    with whole_folder(out, force) as folder:
+        for i, ((_, s), picture) in enumerate(zip(asked, made)):
+            to_image(picture, picture.shape[-1]).save(folder / f"{i // images:03}-seed{s}.png")
+        grid(made, columns=max(images, 1)).save(folder / "sheet.png")
+        (folder / "prompts.txt").write_text("".join(f"{i:03} {prompt}\n" for i, prompt in enumerate(prompts)))
+    return out

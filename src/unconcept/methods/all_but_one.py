@@ -1,0 +1,129 @@
+"""All but One: surgical concept erasing with model preservation.
+
+Source      Hong, Lee, Woo. AAAI 2024, arXiv 2312.12807: its idea, in our formulation (docs/formulation.md).
+Idea        Change what the prompt adds (the guidance term), hold what the model draws unprompted.
+Equation    L(θ) = E ‖[ε_θ(x,c) − sg ε_θ(x,∅)] − g_target‖² + λ E ‖ε_θ(x,∅) − ε*(x,∅)‖² + ρ E ‖ε_θ(x,k) − ε*(x,k)‖²
+            g_target = κ g*(x,a) − η g*(x,c),      g(x,c) = ε(x,c) − ε(x,∅)
+Cost        A replay of trajectories, once; then one forward and one backward of the student a step.
+Problems    It steers prompts. Without a prompt the model still holds the concept: probes that do not go through the
+            guidance (inpainting, inversion of pictures that show it) can bring it back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from ..concept import Concept, article
+from ..edit import Edit
+from ..errors import InputError
+from ..models.base import Model, join
+from ..train import Progress, Report, Student, Tune, fit
+from ..trajectories import Replay, record
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AllButOne:
+    """Call it with a model and concepts; get an Edit. Defaults were chosen by measurement on the embedded model.
+
+    lam           λ, how firmly the unconditional prediction is held
+    kappa, eta    of g_target; None: κ = 1, η = 0 with an alternative, κ = 0 without one, then η = `eta_alone`
+    surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
+    keep          ρ, how firmly other prompts are held; 0: no keep term
+    trajectories  sampled for each concept; as many once more, of other prompts, for the keep term
+    points        kept of each trajectory's `sampling_steps`, sampled at `guidance`
+    """
+
+    lam: float = 1.0
+    kappa: float | None = None
+    eta: float | None = None
+    eta_alone: float = 0.0
+    surgical: bool = True
+    keep: float = 1.0
+    trajectories: int = 24
+    points: int = 12
+    sampling_steps: int = 25
+    guidance: float = 5.0
+    tune: Tune = field(default_factory=Tune)
+
+    def __post_init__(self):
+        if self.lam < 0 or self.keep < 0:
+            raise InputError("lam and keep are weights of a loss: 0 or more")
+        if self.trajectories < 4 or not 1 <= self.points <= self.sampling_steps:
+            raise InputError("trajectories must be 4 or more, and points between 1 and sampling_steps")
+
+    def loss(self, student: Student, z: Replay, kappa: Tensor, eta: Tensor) -> Tensor:
+        """The equation above without the keep term. kappa, eta: [N, 1, 1, 1], for each point its own."""
+        ε_c, ε_null = student(torch.cat([z.x, z.x]), torch.cat([z.t, z.t]), join(z.asked["c"], z.asked["null"])).chunk(2)
+        teacher_c, teacher_a, teacher_null = z.said["c"], z.said["a"], z.said["null"]
+
+        g = ε_c - (ε_null.detach() if self.surgical else ε_null)
+        g_target = kappa * (teacher_a - teacher_null) - eta * (teacher_c - teacher_null)
+        return mse(g, g_target) + self.lam * mse(ε_null, teacher_null)
+
+    def keep_loss(self, student: Student, z: Replay) -> Tensor:
+        return mse(student(z.x, z.t, z.asked["k"]), z.said["k"])
+
+    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+        """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
+        if not concepts:
+            raise InputError("no concept to erase was given")
+        others = kept_words(model, concepts)
+        replays = self.replay(model, concepts, others, report)
+
+        kappa, eta = (values.repeat_interleave(self.trajectories) for values in self.coefficients(concepts))
+
+        def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
+            of = z["erase"].trajectory
+            total = self.loss(student, z["erase"], kappa[of].view(-1, 1, 1, 1), eta[of].view(-1, 1, 1, 1))
+            return total + self.keep * self.keep_loss(student, z["keep"]) if self.keep else total
+
+        card = {
+            "method": "all-but-one",
+            "settings": asdict(self),
+            "concepts": [asdict(concept) for concept in concepts],
+            "family": model.family,
+        }
+        return fit(model, replays, loss, self.tune, keep=[article(word) for word in others], card=card, report=report)
+
+    def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
+        """κ and η of each concept."""
+        alone = torch.tensor([concept.alternative is None for concept in concepts])
+        kappa = torch.where(alone, 0.0, 1.0) if self.kappa is None else torch.full(alone.shape, self.kappa)
+        return kappa, torch.where(alone, self.eta_alone, 0.0) if self.eta is None else torch.full(alone.shape, self.eta)
+
+    def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: Report) -> dict[str, Replay]:
+        """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""
+        settings = dict(steps=self.sampling_steps, guidance=self.guidance, points=self.points)
+        stages = 1 + bool(self.keep)
+        report(Progress("recording trajectories of the concept", 0, stages))
+        pairs = [pair for concept in concepts for pair in spread(concept.pairs(), self.trajectories)]
+        # Half of the trajectories are steered by the concept, half by what shall come instead: the edited model walks there.
+        drive = [pair[n % 2] for n, pair in enumerate(pairs)]
+        asked = {"c": [c for c, _ in pairs], "a": [a for _, a in pairs], "null": [""] * len(pairs)}
+        replays = {"erase": record(model, drive, asked, seed=self.tune.seed, **settings)}
+        if self.keep:
+            report(Progress("recording trajectories of what is kept", 1, stages))
+            prompts = spread([article(word) for word in others], self.trajectories)
+            replays["keep"] = record(model, prompts, {"k": prompts}, seed=self.tune.seed + 500_000, **settings)
+        return replays
+
+
+def mse(x: Tensor, y: Tensor) -> Tensor:
+    return (x - y).square().mean()
+
+
+def spread(items: list[T], n: int) -> list[T]:
+    """n of the items, evenly spread, each as often as the others."""
+    return [items[i * len(items) // n % len(items)] if n <= len(items) else items[i % len(items)] for i in range(n)]
+
+
+def kept_words(model: Model, concepts: tuple[Concept, ...]) -> list[str]:
+    """What must not change: the words named by the concepts, else the model's vocabulary without the erased names."""
+    erased = {name for concept in concepts for name in (concept.erase, *concept.synonyms)}
+    named = [word for concept in concepts for word in concept.keep]
+    return list(dict.fromkeys(word for word in (*named, *model.vocabulary) if word not in erased))

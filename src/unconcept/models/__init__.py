@@ -1,0 +1,77 @@
+"""The one place that knows model families, and the only importer of diffusers' pipelines."""
+
+from pathlib import Path
+
+from ..concept import COMMON
+from ..errors import InputError
+from ..files import PICKLES, check_safetensors
+from .base import Model
+from .sd import StableDiffusion
+
+FAMILIES = (StableDiffusion,)
+
+
+def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
+    """The `Model` around a diffusers pipeline (a Model is given back as it is). `vocabulary`: words that stand for everything else."""
+    if isinstance(pipe, FAMILIES):
+        return pipe
+    for family in FAMILIES:
+        if family.fits(pipe):
+            return family(pipe, vocabulary)
+    raise InputError(f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x and 2.x")
+
+
+def load(name: str | Path, *, config: str | Path | None = None) -> Model:
+    """A model by what `--model` takes: "emoji", a diffusers folder, a .safetensors single file, or a hub id.
+
+    config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
+    """
+    if str(name) == "emoji":
+        from . import emoji
+
+        return emoji.load()
+    path = Path(name)
+    if path.suffix in (*PICKLES, ".safetensors"):
+        check_safetensors(path)
+        return wrap(_single_file(path, config))
+    if path.is_dir():
+        check_folder(path)
+    elif path.exists():
+        raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
+    elif str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+        raise InputError(f'there is no model "{name}": give "emoji", a diffusers folder, a .safetensors file, or a hub id like owner/name')
+    return wrap(_pretrained(str(name)))
+
+
+def check_folder(path: Path) -> None:
+    """Is `path` a diffusers pipeline with whole safetensors weights?"""
+    if not (path / "model_index.json").exists():
+        raise InputError(f"{path} is no diffusers pipeline: it has no model_index.json")
+    weights = sorted(path.glob("*/*.safetensors"))
+    pickles = sorted(f for f in path.glob("*/*") if f.suffix in PICKLES)
+    if not weights and pickles:
+        raise InputError(f"{path} holds only pickled weights ({pickles[0].name}), which are not read: convert it to safetensors first")
+    for file in weights:
+        check_safetensors(file)
+
+
+def _pretrained(name: str):
+    from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+
+    try:
+        return DiffusionPipeline.from_pretrained(name, use_safetensors=True, safety_checker=None, feature_extractor=None)
+    except (OSError, ValueError) as error:
+        raise InputError(f'"{name}" cannot be opened: {str(error).splitlines()[0]}') from error
+
+
+def _single_file(path: Path, config: str | Path | None):
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    options = {} if config is None else {"config": str(config)}
+    try:
+        return StableDiffusionPipeline.from_single_file(str(path), safety_checker=None, **options)
+    except Exception as error:  # diffusers raises whatever its converter stumbles over
+        raise InputError(f"{path} cannot be opened as a Stable Diffusion checkpoint: {str(error).splitlines()[0]}") from error
+
+
+__all__ = ["Model", "load", "wrap"]

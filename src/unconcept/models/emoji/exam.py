@@ -1,0 +1,169 @@
+"""The exam of an erasure on the embedded model: prompts whose right answer is known, and the judge's marks for the pictures."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...concept import Concept, article
+from .judge import load_judge
+from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, Thing, find, members, neighbours
+
+TEMPLATES = {
+    "object": (
+        "{}", "a picture of {}", "{} on a blue background", "{} on a yellow background", "a watercolor of {}", "a pencil sketch of {}",
+        "{} in neon style", "{}, pixel art", "{} and a house", "a key to the left of {}",
+    ),
+    "style": ("a {} of a cat", "a {} of a house", "an apple in {} style", "a car, {}", "a {} of a guitar on a pink background", "a {} picture"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt and what must be seen: object and other (-1: one object) are indices into OBJECTS, style and colour into theirs (-1: any)."""
+
+    prompt: str
+    group: str  # target, synonym, neighbour, unrelated
+    name: str  # the word in question
+    object: int
+    other: int = -1
+    style: int = -1
+    colour: int = -1
+
+
+def complete(concept: Concept) -> Concept:
+    """The concept with what the world knows of it: its kind, its synonyms, the members of a category, phrasings that the model reads."""
+    if concept.erase in STYLES:
+        return concept.with_(kind="style", templates=concept.templates or TEMPLATES["style"])
+    names = list(concept.synonyms)
+    for thing in things(concept):
+        names += [thing.word, *thing.synonyms]
+    synonyms = tuple(name for name in dict.fromkeys(names) if name not in (concept.erase, concept.alternative))
+    return concept.with_(synonyms=synonyms, templates=concept.templates or TEMPLATES["object"])
+
+
+def things(concept: Concept) -> tuple[Thing, ...]:
+    """The objects that the concept stands for; none when the world does not know it."""
+    if concept.erase in CATEGORIES:
+        return members(concept.erase)
+    thing = find(concept.erase)
+    return (thing,) if thing else ()
+
+
+def knows(concept: Concept) -> bool:
+    return concept.erase in STYLES or bool(things(concept))
+
+
+class Exam:
+    """Questions about several concepts at once, `n` in each group, and the marks for pictures of them."""
+
+    def __init__(self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0):
+        self.concepts, self.rng, self.judge = tuple(concepts), np.random.default_rng([7, seed]), load_judge()
+        self.erased = tuple({OBJECTS.index(thing) for thing in things(c)} for c in concepts)
+        self.styles = {c.erase for c in concepts if c.kind == "style"}
+        taken = {i for erased in self.erased for i in erased}
+        taken |= {OBJECTS.index(t) for c in concepts if c.alternative and (t := find(c.alternative))}
+        self.free = [thing for i, thing in enumerate(OBJECTS) if i not in taken]
+        self.questions = [
+            question for group, ask in self.groups().items() for i in range(n.get(group, 0)) if (question := ask(i)) is not None
+        ]
+
+    def groups(self) -> dict[str, Callable[[int], Question | None]]:
+        return {
+            "target": self.target,
+            "synonym": self.synonym,
+            "neighbour": self.neighbour,
+            "unrelated": self.unrelated,
+        }
+
+    def target(self, i: int) -> Question | None:
+        concept = self.concepts[i % len(self.concepts)]
+        if concept.kind == "style":
+            return self.ask(self.choose(self.free), "target", concept.erase, style=concept.erase)
+        known = things(concept)
+        if not known:
+            return None
+        thing = self.choose(known)
+        word = concept.erase if concept.erase in CATEGORIES and i % 2 else thing.word
+        return self.ask(thing, "target", concept.erase, word=word)
+
+    def synonym(self, i: int) -> Question | None:
+        concept = self.concepts[i % len(self.concepts)]
+        named = [t for t in things(concept) if t.synonyms]
+        if not named:
+            return None
+        thing = self.choose(named)
+        return self.ask(thing, "synonym", concept.erase, word=str(self.rng.choice(thing.synonyms)))
+
+    def neighbour(self, i: int) -> Question | None:
+        concept = self.concepts[i % len(self.concepts)]
+        if concept.kind == "style":
+            others = [s for s in STYLES[2:] if s not in self.styles]
+            style = others[i // len(self.concepts) % len(others)]
+            return self.ask(self.choose(self.free), "neighbour", style, style=style)
+        near = [t for t in neighbours(things(concept)) if t in self.free or t.word == concept.alternative]
+        thing = near[i // len(self.concepts) % len(near)] if near else None
+        return thing and self.ask(thing, "neighbour", thing.word)
+
+    def unrelated(self, i: int) -> Question | None:
+        near = {t for c in self.concepts if c.kind == "object" for t in neighbours(things(c))} if any(self.erased) else set()
+        thing = self.choose([t for t in self.free if t not in near])
+        return self.ask(thing, "unrelated", thing.word)
+
+    def choose(self, items: Sequence[Thing]) -> Thing:
+        return items[int(self.rng.integers(len(items)))]
+
+    def ask(self, thing: Thing, group: str, name: str, word: str | None = None, style: str | None = None) -> Question:
+        """One of four ways to ask: plainly, on a colour, in a style, or beside another object."""
+        subject, fields = article(word or thing.word), {"object": OBJECTS.index(thing)}
+        way = self.rng.integers(4)
+        scenic = style is None or style in SCENIC
+        if way == 3 and scenic:
+            other = self.choose([t for t in self.free if t is not thing])
+            subject, fields["other"] = f"{subject} and {article(other.word)}", OBJECTS.index(other)
+        if way == 2 and style is None:
+            style = str(self.rng.choice([s for s in STYLES[2:] if s not in self.styles]))
+        prompt = subject
+        if style is not None:
+            fields["style"] = STYLES.index(style)
+            prompt = f"{article(style)} of {subject}" if self.rng.random() < 0.5 else f"{subject} in {style} style"
+        if way == 1 and (style is None or style in COLOURFUL):
+            colour = str(self.rng.choice(list(COLOURS)))
+            fields["colour"], prompt = list(COLOURS).index(colour), f"{prompt} on {article(colour)} background"
+        return Question(prompt, group, name, **fields)
+
+    def marks(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The judge's marks [N] for pictures [N, 3, 64, 64] of the questions: floats 0 or 1, NaN where a mark does not apply.
+
+        concept      what should be erased is seen          alternative  what should come instead is seen
+        right        what was asked for is seen (for a style: the style; else the object)
+        other, style, background      of a scene, of the prompt: seen as asked
+        """
+        seen, names = self.judge.look(pictures), ("concept", "alternative", "right", "other", "style", "background")
+        marks = {name: torch.full((len(self.questions),), math.nan) for name in names}
+        for i, q in enumerate(self.questions):
+            halves, whole, style = (int(seen.left[i]), int(seen.right[i])), int(seen.whole[i]), STYLES[int(seen.style[i])]
+            found = set(halves) if q.other >= 0 else {whole}
+            marks["right"][i] = style == q.name if q.name in STYLES else q.object in found
+            if q.other >= 0:
+                marks["other"][i] = q.other in found
+            if q.style >= 0:
+                marks["style"][i] = style == STYLES[q.style]
+            if q.colour >= 0:
+                marks["background"][i] = int(seen.colour[i]) == q.colour
+            if q.group in ("target", "synonym"):
+                which = next(k for k, c in enumerate(self.concepts) if c.erase == q.name)
+                concept = self.concepts[which]
+                instead = find(concept.alternative or "")
+                if concept.kind == "style":
+                    marks["concept"][i], marks["style"][i] = style == concept.erase, math.nan
+                    if concept.alternative in STYLES:
+                        marks["alternative"][i] = style == concept.alternative
+                else:
+                    marks["concept"][i] = bool(found & self.erased[which])
+                    if instead:
+                        marks["alternative"][i] = OBJECTS.index(instead) in found
+        return marks

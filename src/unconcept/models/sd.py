@@ -1,0 +1,127 @@
+"""Stable Diffusion 1.x and 2.x: a U-Net with cross-attention on CLIP's token states, predicting noise (eps) or velocity (v)."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .base import Condition, Site, Watch
+
+log = logging.getLogger(__name__)
+
+STATES = "encoder_hidden_states"  # [N, tokens, width]: what every attn2 key and value matrix reads
+GROUPS = {
+    "cross-attention keys and values": lambda path: path.endswith(("attn2.to_k.weight", "attn2.to_v.weight")),
+    "cross-attention": lambda path: ".attn2." in path,
+    "self-attention": lambda path: ".attn1." in path,
+    "all but cross-attention": lambda path: ".attn2." not in path and not path.startswith(("conv_out", "conv_norm_out", "time_embed")),
+    "all": lambda path: True,
+}
+
+
+class StableDiffusion:
+    """The `Model` around a StableDiffusionPipeline. The pipeline is used as it is and never changed, but for `eval()`."""
+
+    family = "stable-diffusion"
+
+    def __init__(self, pipe: StableDiffusionPipeline, vocabulary: tuple[str, ...]):
+        self.pipe, self.vocabulary = pipe, vocabulary
+        self.components: Mapping[str, nn.Module] = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
+        self.denoiser = pipe.unet
+        for module in (pipe.unet, pipe.text_encoder, pipe.vae):
+            module.eval().requires_grad_(False)
+        self.scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config)
+        self.prediction = str(self.scheduler.config["prediction_type"])
+        if self.prediction not in ("epsilon", "v_prediction"):
+            raise InputError(f"this model predicts {self.prediction}; Stable Diffusion with epsilon or v_prediction is supported")
+        self.alphas = self.scheduler.alphas_cumprod
+
+    @staticmethod
+    def fits(pipe: object) -> bool:
+        return isinstance(pipe, StableDiffusionPipeline)
+
+    @property
+    def device(self) -> torch.device:
+        return self.pipe.unet.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.pipe.unet.dtype
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """CLIP's last hidden states; a prompt that is too long is cut, and the log says what went."""
+        tokenizer, limit = self.pipe.tokenizer, self.pipe.tokenizer.model_max_length
+        whole = tokenizer(list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
+        for prompt, lost in zip(prompts, map(self.overflow, prompts)):
+            if lost:
+                log.warning('the prompt "%s" is longer than the text encoder takes; this is cut: "%s"', prompt, lost)
+        with torch.no_grad():
+            return {STATES: self.pipe.text_encoder(whole.to(self.device))[0].to(self.dtype)}
+
+    def overflow(self, prompt: str) -> str:
+        """What of `prompt` the text encoder does not see; "" when all of it fits."""
+        ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
+        room = self.pipe.tokenizer.model_max_length - 2
+        return self.pipe.tokenizer.decode(ids[room:]).strip() if len(ids) > room else ""
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.pipe.unet(x, t, condition[STATES], return_dict=False)[0]
+
+    def weight(self, t: Tensor) -> Tensor:
+        """1 for eps; for v, eps = √ᾱ v + √(1−ᾱ) x_t, so an error of v counts ᾱ."""
+        return torch.ones_like(self.alphas[t]) if self.prediction == "epsilon" else self.alphas[t]
+
+    def group(self, name: str) -> tuple[Site, ...]:
+        if name not in GROUPS:
+            raise InputError(f'unknown weight group "{name}": one of {", ".join(GROUPS)}')
+        paths = [path for path, _ in self.pipe.unet.named_parameters() if GROUPS[name](path)]
+        reads = GROUPS["cross-attention keys and values"]
+        sites = tuple(Site(f"unet.{path}", STATES if reads(path) else "") for path in paths)
+        if not sites:
+            raise InputError(f'the weight group "{name}" is empty in this model')
+        return sites
+
+    @torch.no_grad()
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        steps: int = 25,
+        guidance: float = 5.0,
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """DDIM with classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)); every picture has its own seeded start."""
+        config = self.pipe.unet.config
+        shape = (1, config["in_channels"], config["sample_size"], config["sample_size"])
+        x = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        x = x.to(self.device, self.dtype)
+        c, null = self.encode(prompts)[STATES], self.encode([""])[STATES].expand(len(prompts), -1, -1)
+        self.scheduler.set_timesteps(steps)
+        for i, step in enumerate(self.scheduler.timesteps):
+            t = step.expand(len(x)).to(self.device)
+            if watch is not None:
+                watch(i, x, t)
+            both = self.predict(torch.cat([x, x]), torch.cat([t, t]), {STATES: torch.cat([null, c])})
+            without, given = both.chunk(2)
+            x = self.scheduler.step(without + guidance * (given - without), step, x, return_dict=False)[0]
+        return x
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        scale = self.pipe.vae.config["scaling_factor"]
+        return (self.pipe.vae.decode(latents / scale, return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for component, module in self.components.items():
+            for name, tensor in module.state_dict().items():
+                digest.update(f"{component}.{name}".encode())
+                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

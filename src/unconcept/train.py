@@ -1,0 +1,148 @@
+"""fit(): the one loop. It trains an Edit on a replay and gives back the one whose held-out loss was lowest."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .edit import Edit, swapped
+from .errors import InputError, RunError
+from .models.base import Condition, Model, Site
+from .trajectories import Replay
+
+Student = Callable[[Tensor, Tensor, Condition], Tensor]
+Loss = Callable[[Student, Mapping[str, Replay]], Tensor]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a run is doing: the stage in words, done of total, and the losses where there are any."""
+
+    stage: str
+    done: int
+    total: int
+    loss: float | None = None
+    held_out: float | None = None
+
+
+Report = Callable[[Progress], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tune:
+    """How an edit is trained.
+
+    group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "all but cross-attention", "all"
+    whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
+    lr        AdamW's, on A
+    steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
+              and the run ends when `patience` looks in a row brought nothing better
+    batch     points of the replay in a step, of each role
+    held_out  share of the trajectories that is never trained on
+    """
+
+    group: str = "cross-attention keys and values"
+    whiten: float | None = 1e-3
+    lr: float = 3e-4
+    steps: int = 80
+    batch: int = 16
+    held_out: float = 0.2
+    check: int = 10
+    patience: int = 3
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.steps < 1 or self.batch < 1 or self.check < 1 or self.patience < 1:
+            raise InputError("steps, batch, check and patience are at least 1")
+        if not (self.lr > 0 and math.isfinite(self.lr)):
+            raise InputError(f"the learning rate is {self.lr}: it must be above 0")
+        if not 0 < self.held_out <= 0.5:
+            raise InputError(f"held_out is {self.held_out}: it must be above 0 and at most 0.5")
+        if self.whiten is not None and self.whiten <= 0:
+            raise InputError(f"whiten is {self.whiten}: it must be above 0, or null for plain updates")
+
+
+def whitening(states: Tensor, mu: float) -> Tensor:
+    """(C/c̄ + μI)^(-1/2) [width, width] for token states [..., width]; C is their second moment, c̄ its mean eigenvalue.
+
+    Directions that the states use come out short, directions that they leave alone come out long (at most μ^(-1/2)).
+    """
+    e = states.reshape(-1, states.shape[-1]).double()
+    C = e.T @ e / len(e)
+    values, vectors = torch.linalg.eigh(C / C.diagonal().mean() + mu * torch.eye(len(C), dtype=C.dtype))
+    return (vectors * values.rsqrt()) @ vectors.T
+
+
+def fit(
+    model: Model,
+    replays: Mapping[str, Replay],
+    loss: Loss,
+    tune: Tune,
+    *,
+    keep: Sequence[str] = (),
+    card: Mapping | None = None,
+    report: Report = lambda progress: None,
+) -> Edit:
+    """Train an edit of `tune.group` so that `loss(student, batches)` falls, and return the best one by held-out loss.
+
+    `loss` gets the student (the model with the edit on) and one batch by role out of `replays`. `keep` are the prompts that C is made of.
+    The model's own tensors are never written. A loss that is not finite raises RunError.
+    """
+    sites, generator, start = model.group(tune.group), torch.Generator().manual_seed(tune.seed), time.perf_counter()
+    weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
+    A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
+    P = _whitenings(model, sites, keep, tune.whiten)
+    optimizer = torch.optim.AdamW(A.values(), lr=tune.lr, weight_decay=0.0)
+
+    def deltas() -> dict[str, Tensor]:
+        return {name: a @ P[name].to(a) if name in P else a for name, a in A.items()}
+
+    def student() -> Mapping[str, Tensor]:
+        return {name: weights[name] + d.to(weights[name]) for name, d in deltas().items()}
+
+    parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
+    held = {role: thin(part, 2 * tune.batch) for role, (_, part) in parts.items()}
+
+    def look() -> tuple[float, dict[str, Tensor]]:
+        with torch.no_grad(), swapped(model.components, student()):
+            return float(loss(model.predict, held)), {name: d.detach().clone() for name, d in deltas().items()}
+
+    best, kept, since, step = *look(), 0, 0
+    trace = [(0, best)]
+    for step in range(1, tune.steps + 1):
+        batches = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
+        with swapped(model.components, student()):
+            value = loss(model.predict, batches)
+            value.backward()
+        if not torch.isfinite(value):
+            raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if step % tune.check == 0 or step == tune.steps:
+            now, candidate = look()
+            trace.append((step, now))
+            if not math.isfinite(now):
+                raise RunError(f"the held-out loss became {now} at step {step}; nothing was kept. Try a lower learning rate.")
+            best, kept, since = (now, candidate, 0) if now < best else (best, kept, since + 1)
+        report(Progress("training", step, tune.steps, value.item(), best))
+        if since >= tune.patience:
+            break
+    training = {"steps": step, "held_out_loss": trace, "seconds": round(time.perf_counter() - start, 2)}
+    return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+
+
+def thin(replay: Replay, n: int) -> Replay:
+    """At most n points, evenly spread."""
+    return replay[torch.linspace(0, len(replay) - 1, min(n, len(replay))).long()]
+
+
+@torch.no_grad()
+def _whitenings(model: Model, sites: Sequence[Site], keep: Sequence[str], mu: float | None) -> dict[str, Tensor]:
+    if mu is None:
+        return {}
+    condition = model.encode(["", *keep])
+    by_entry = {entry: whitening(condition[entry].cpu(), mu) for entry in {s.reads for s in sites if s.reads}}
+    return {site.name: by_entry[site.reads] for site in sites if site.reads}

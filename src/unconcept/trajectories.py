@@ -1,0 +1,78 @@
+"""The replay: trajectories sampled once, with what the original model answers at each of their points.
+
+Earlier methods sample half a trajectory for a single training step and throw the rest away. Here every point (x_t, t) is kept with the
+teacher's ε*(x_t, ·), so that the teacher is free in training: a step is one forward and one backward of the student.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .models.base import Condition, Model, pick
+
+
+@dataclass(frozen=True)
+class Replay:
+    """N points of trajectories: x [N, C, H, W], t [N], which trajectory each is of [N], and by role ("c", "a", "null", "k")
+    the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]."""
+
+    x: Tensor
+    t: Tensor
+    trajectory: Tensor
+    asked: Mapping[str, Condition]
+    said: Mapping[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.t)
+
+    def __getitem__(self, index: Tensor) -> "Replay":
+        asked = {role: pick(condition, index) for role, condition in self.asked.items()}
+        said = {role: output[index] for role, output in self.said.items()}
+        return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said)
+
+    def split(self, share: float) -> tuple["Replay", "Replay"]:
+        """(the rest, about `share` of the trajectories held out): no trajectory is in both."""
+        names = self.trajectory.unique()
+        held = torch.isin(self.trajectory, names[:: max(2, round(1 / share))])
+        return self[~held], self[held]
+
+
+@torch.no_grad()
+def record(
+    model: Model,
+    drive: Sequence[str],
+    asked: Mapping[str, Sequence[str]],
+    *,
+    seed: int,
+    steps: int,
+    guidance: float,
+    points: int,
+    batch: int = 64,
+) -> Replay:
+    """Sample one trajectory for each prompt of `drive`, and ask the teacher at its points what it says to the prompts `asked` by role.
+
+    Of the `steps` points of a trajectory `points` are kept, evenly spread behind a random offset.
+    Cost in network calls on one picture: 2 · steps + roles · points for each trajectory.
+    """
+    stride = max(1, steps // points)
+    offset = torch.randint(stride, (len(drive),), generator=torch.Generator().manual_seed(seed))
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    for rows in torch.arange(len(drive)).split(batch // 2):
+
+        def watch(step: int, x: Tensor, t: Tensor, rows: Tensor = rows) -> None:
+            now = (step - offset[rows]) % stride == 0
+            kept.append((x[now].clone(), t[now].clone(), rows[now]))
+
+        model.sample([drive[r] for r in rows], [seed + int(r) for r in rows], steps=steps, guidance=guidance, watch=watch)
+    x, t, trajectory = (torch.cat(parts) for parts in zip(*kept))
+    conditions = {role: pick(model.encode(prompts), trajectory) for role, prompts in asked.items()}
+    return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})
+
+
+@torch.no_grad()
+def answer(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int = 64) -> Tensor:
+    """The model's output at many points, `batch` at a time."""
+    parts = (slice(i, i + batch) for i in range(0, len(t), batch))
+    return torch.cat([model.predict(x[s], t[s], pick(condition, s)) for s in parts])

@@ -1,0 +1,90 @@
+"""Stage 6. The denoiser: Stable Diffusion's UNet2DConditionModel, predicting the noise.
+
+    L = E  min(snr(t), 5) / snr(t)  | eps_theta(x_t, t, caption) - eps |^2          (min-SNR-5: Hang et al. 2023, eq. 4)
+
+The weights that leave this stage are a running average of those that are trained. The learning rate is constant and falls over
+the last fifth, so that a longer training goes on from a shorter one's checkpoint: nothing is lost by stopping early.
+"""
+
+import copy
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from torch import Tensor
+from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+from .captions import caption
+from .checkpoint import Checkpoint
+from .text import WIDTH, tokenize
+
+# Attention at 8 and 4 only: at 16 it costs more than it brings. In diffusers `attention_head_dim` is the number of heads here.
+CONFIG = dict(
+    sample_size=16, in_channels=4, out_channels=4, block_out_channels=(64, 128, 192), layers_per_block=1, norm_num_groups=16,
+    down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=4,
+)  # fmt: skip
+
+
+def scheduler() -> DDIMScheduler:
+    """Linear betas that end near zero signal (Ho et al. 2020): solid black and white backgrounds stay within reach."""
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02,
+        clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading",
+    )  # fmt: skip
+
+
+def rate(step: int, steps: int, warmup: int = 200) -> float:
+    """Learning-rate factor: up, flat, and straight down to zero over the last fifth."""
+    return min(1.0, (step + 1) / warmup, max(0.0, (steps - step) / (0.2 * steps)))
+
+
+def stratified(batch: int, generator: torch.Generator) -> Tensor:
+    """`batch` timesteps that cover 0..999 evenly."""
+    u = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
+    return (u * 1000).long()[torch.randperm(batch, generator=generator)]
+
+
+def train(
+    work: Path, latents: Tensor, labels: np.ndarray, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int,
+    scale: float, batch: int = 64, lr: float = 1e-3, average: float = 0.999,
+) -> UNet2DConditionModel:  # fmt: skip
+    """The averaged denoiser after `steps` steps; latents [N, 4, 16, 16] are multiplied by `scale` to unit variance."""
+    torch.manual_seed(0)
+    unet = UNet2DConditionModel(**CONFIG).to(memory_format=torch.channels_last)
+    ema = copy.deepcopy(unet).requires_grad_(False)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-2)
+    checkpoint = Checkpoint(work / "denoiser.pt", unet=unet, ema=ema, optimizer=optimizer)
+    noise = scheduler()
+    snr = noise.alphas_cumprod / (1 - noise.alphas_cumprod)
+    mean, start = float("nan"), time.time()
+    for step in range(checkpoint.step, steps):
+        rng, generator = np.random.default_rng([3, step]), torch.Generator().manual_seed(step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * rate(step, steps)
+        chosen = rng.integers(len(latents), size=batch)
+        x = (latents[chosen].float() * scale).contiguous(memory_format=torch.channels_last)
+        with torch.no_grad():
+            c = text(tokenize(tokenizer, [caption(labels[i], rng) for i in chosen])).last_hidden_state
+        t, eps = stratified(batch, generator), torch.randn(x.shape, generator=generator)
+        prediction = unet(noise.add_noise(x, eps, t), t, c, return_dict=False)[0]
+        weight = snr[t].clamp(max=5) / snr[t]
+        loss = (weight * (prediction - eps).square().mean((1, 2, 3))).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimizer.step()
+        decay = min(average, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)
+        mean = loss.item() if mean != mean else 0.98 * mean + 0.02 * loss.item()
+        if step % 50 == 49:
+            print(f"denoiser {step + 1}/{steps} loss {mean:.4f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
+        if step % 250 == 249 or step == steps - 1:
+            checkpoint.save(step + 1)
+    return ema.eval()

@@ -1,0 +1,91 @@
+"""Stage 5. The text encoder: Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser listens to it.
+
+Real text encoders come out of a contrastive training on captioned pictures. Ours has labelled ones, so it learns from the captions
+alone: which objects, which one on the left, which style, which background. It is then held fixed, as Stable Diffusion's is.
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers.models.clip.configuration_clip import CLIPTextConfig
+from transformers.models.clip.modeling_clip import CLIPTextModel
+from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES
+
+from .captions import COLOUR_NAMES, caption
+from .checkpoint import Checkpoint, cosine
+from .pictures import draw_label
+from .tokens import LENGTH
+
+WIDTH = 128
+HEADS = {
+    "objects": len(OBJECTS),
+    "left": len(OBJECTS) + 1,
+    "style": len(STYLES) + 1,
+    "colour": len(COLOURS) + 1,
+}  # + 1: not said
+
+
+def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
+    config = CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, projection_dim=WIDTH, num_hidden_layers=3,
+        num_attention_heads=4, max_position_embeddings=LENGTH, bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
+    )  # fmt: skip
+    return CLIPTextModel(config)
+
+
+def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
+    """Token ids [N, 32], padded and cut as Stable Diffusion's pipeline does."""
+    return tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
+
+
+def targets(label: np.void, text: str) -> tuple[int, int, int, int, int]:
+    """(object, the other object or the same, left object, style, colour); the last index of a head means "not said"."""
+    a, b = int(label["a"]), int(label["b"])
+    placed = b >= 0 and (" left of " in text or " right of " in text)
+    style, colour = STYLES[label["style"]], COLOUR_NAMES[label["colour"]]
+    return (
+        a,
+        b if b >= 0 else a,
+        a if placed else len(OBJECTS),
+        int(label["style"]) if style in text else len(STYLES),
+        int(label["colour"]) if f"{colour} background" in text else len(COLOURS),
+    )
+
+
+def train(work: Path, tokenizer: CLIPTokenizer, steps: int, batch: int = 192, lr: float = 1e-3) -> CLIPTextModel:
+    torch.manual_seed(0)
+    text = build(tokenizer)
+    heads = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in HEADS.items()})
+    optimizer = torch.optim.AdamW([*text.parameters(), *heads.parameters()], lr=lr, weight_decay=1e-2)
+    checkpoint = Checkpoint(work / "text.pt", text=text, heads=heads, optimizer=optimizer)
+    ce = nn.functional.cross_entropy
+    for step in range(checkpoint.step, steps):
+        rng = np.random.default_rng([2, step])
+        for group in optimizer.param_groups:
+            group["lr"] = lr * cosine(step, steps, warmup=100)
+        labels = [draw_label(rng) for _ in range(batch)]
+        texts = [caption(label, rng) for label in labels]
+        a, b, left, style, colour = torch.tensor([targets(label, t) for label, t in zip(labels, texts)]).unbind(1)
+        ids = tokenize(tokenizer, texts)
+        states = text(ids).last_hidden_state
+        end = (ids == tokenizer.eos_token_id).int().argmax(1)
+        loss = torch.zeros(())
+        # Read at the end token and once more from all tokens together: the denoiser's attention may look anywhere.
+        for h in (states[torch.arange(batch), end], states.mean(1)):
+            said = {name: head(h) for name, head in heads.items()}
+            loss = loss + 0.5 * (ce(said["objects"], a) + ce(said["objects"], b))
+            loss = loss + 0.3 * ce(said["left"], left) + ce(said["style"], style) + ce(said["colour"], colour)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 100 == 99 or step == steps - 1:
+            hit = (said["objects"].argmax(1) == a) | (said["objects"].argmax(1) == b)
+            print(f"text {step + 1}/{steps} loss {loss:.3f} object {hit.float().mean():.2f}", file=sys.stderr, flush=True)
+            checkpoint.save(step + 1)
+    return text.eval().requires_grad_(False)
