@@ -103,6 +103,13 @@ def packages() -> None:
         subprocess.run(["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True)
 
 
+def complete() -> bool:
+    """Are all sheets there, as sha256.json has them?"""
+    sums = json.loads((SHEETS / "sha256.json").read_text()) if (SHEETS / "sha256.json").exists() else {}
+    names = [f"{name}.webp" for name in SETS]
+    return all((SHEETS / n).exists() and sums.get(n) == hashlib.sha256((SHEETS / n).read_bytes()).hexdigest() for n in names)
+
+
 def make() -> None:
     SHEETS.mkdir(exist_ok=True)
     for name in SETS:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,11 +42,11 @@ def erase(
     check_out(out, force)
     net = load(model, config=config)
     concepts, exam, judged = prepare(net, model, concepts, seed)
-    warnings = [w for w in too_long(net, concepts)]
+    warnings = list(too_long(net, concepts))
     calls = count_calls(net)
 
     prompts, seeds = [q.prompt for q in exam.questions], [seed * 100_000 + i for i in range(len(exam.questions))]
-    look = dict(steps=method.sampling_steps, guidance=method.guidance, report=report)
+    look: dict[str, Any] = dict(steps=method.sampling_steps, guidance=method.guidance, report=report)
     before = pictures(net, prompts, seeds, stage="pictures before", **look)
     another = pictures(net, prompts[:CONTROL], [s + 50_000 for s in seeds[:CONTROL]], stage="control pictures", **look)
     for warning in undrawn(exam, concepts, before):

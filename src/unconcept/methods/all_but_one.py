@@ -11,7 +11,7 @@ Problems    It steers prompts. Without a prompt the model still holds the concep
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -98,7 +98,7 @@ class AllButOne:
 
     def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: Report) -> dict[str, Replay]:
         """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""
-        settings = dict(steps=self.sampling_steps, guidance=self.guidance, points=self.points)
+        settings: dict[str, Any] = dict(steps=self.sampling_steps, guidance=self.guidance, points=self.points)
         stages = 1 + bool(self.keep)
         report(Progress("recording trajectories of the concept", 0, stages))
         pairs = [pair for concept in concepts for pair in spread(concept.pairs(), self.trajectories)]

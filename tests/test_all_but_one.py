@@ -1,0 +1,114 @@
+"""The formulation: hand-worked numbers, and the four limits that are other people's methods."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from unconcept import AllButOne, Concept, InputError, Tune
+from unconcept.trajectories import Replay
+
+ONE = torch.ones(1, 1, 1, 1)
+
+
+def replay(c: float, a: float, null: float, n: int = 1) -> Replay:
+    """Points of one number each, with the teacher's three answers."""
+    x = torch.zeros(n, 1, 1, 1)
+    asked = {role: {"role": torch.full((n,), float(i))} for i, role in enumerate(("c", "null"))}
+    said = {"c": x + c, "a": x + a, "null": x + null}
+    return Replay(x, torch.zeros(n, dtype=torch.long), torch.arange(n), asked, said)
+
+
+def student(c, null):
+    """Answers c where c is asked, and null where ∅ is."""
+
+    def predict(x, t, condition):
+        return torch.where(condition["role"].view(-1, 1, 1, 1) == 0, c, null) + 0 * x
+
+    return predict
+
+
+def numbers(*values):
+    return [torch.tensor(v, requires_grad=True) for v in values]
+
+
+def test_by_hand():
+    # g = 5 - 1 = 4; g_target = 1 (3 - 2) - 0 = 1; (4 - 1)^2 = 9; second term 2 (1 - 2)^2 = 2
+    c, null = numbers(5.0, 1.0)
+    assert AllButOne(lam=2.0).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).item() == 11.0
+    # without an alternative: g_target = 0 - 0.5 (6 - 2) = -2; (4 + 2)^2 = 36
+    assert AllButOne(lam=0.0).loss(student(c, null), replay(6.0, 3.0, 2.0), 0 * ONE, 0.5 * ONE).item() == 36.0
+
+
+def test_surgical_moves_only_the_conditional_side():
+    c, null = numbers(5.0, 1.0)
+    AllButOne(lam=0.0).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).backward()
+    assert (c.grad, null.grad) == (6.0, 0.0)  # d/dc (c - null - 1)^2 = 2 · 3
+    c, null = numbers(5.0, 1.0)
+    AllButOne(lam=0.0, surgical=False).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).backward()
+    assert (c.grad, null.grad) == (6.0, -6.0)
+
+
+def test_second_term_is_zero_at_the_start():
+    c, null = numbers(6.0, 2.0)
+    z = replay(6.0, 3.0, 2.0)
+    assert AllButOne(lam=1e9).loss(student(c, null), z, ONE, 0 * ONE) == AllButOne(lam=0.0).loss(student(c, null), z, ONE, 0 * ONE)
+
+
+def test_limit_concept_ablation():
+    """λ → ∞ pins ε(∅) to ε*(∅); what is left is ‖ε(c) − ε*(a)‖² (Kumari et al. 2023, frozen teacher)."""
+    c, null = numbers(5.0, 2.0)
+    assert AllButOne().loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).item() == (5.0 - 3.0) ** 2
+
+
+def test_limit_esd():
+    """λ → ∞, κ = 0: ‖ε(c) − [ε*(∅) − η (ε*(c) − ε*(∅))]‖² (Gandikota et al. 2023)."""
+    c, null = numbers(5.0, 2.0)
+    loss = AllButOne().loss(student(c, null), replay(6.0, 3.0, 2.0), 0 * ONE, 0.5 * ONE)
+    assert loss.item() == (5.0 - (2.0 - 0.5 * (6.0 - 2.0))) ** 2
+
+
+def test_limit_sdd():
+    """κ = η = λ = 0 with sg: ‖ε(c) − sg ε(∅)‖² (Kim et al. 2023), value and gradient."""
+    c, null = numbers(5.0, 1.0)
+    loss = AllButOne(lam=0.0).loss(student(c, null), replay(6.0, 3.0, 2.0), 0 * ONE, 0 * ONE)
+    loss.backward()
+    assert (loss.item(), c.grad, null.grad) == (16.0, 8.0, 0.0)
+
+
+def test_limit_ant():
+    """Adding λ to that adds α₂ ‖ε(∅) − ε*(∅)‖² with its gradient (ANT, Li et al. 2025)."""
+    c, null = numbers(5.0, 1.0)
+    loss = AllButOne(lam=0.5).loss(student(c, null), replay(6.0, 3.0, 2.0), 0 * ONE, 0 * ONE)
+    loss.backward()
+    assert (loss.item(), null.grad) == (16.0 + 0.5, -1.0)
+
+
+def test_coefficients():
+    concepts = (Concept(erase="pig", alternative="cow"), Concept(erase="bomb"))
+    kappa, eta = AllButOne(eta_alone=0.5).coefficients(concepts)
+    assert kappa.tolist() == [1.0, 0.0]
+    assert eta.tolist() == [0.0, 0.5]
+    kappa, eta = AllButOne(kappa=0.25, eta=2.0).coefficients(concepts)
+    assert kappa.tolist() == [0.25, 0.25]
+    assert eta.tolist() == [2.0, 2.0]
+
+
+@pytest.mark.parametrize("fields", [{"lam": -1.0}, {"keep": -1.0}, {"trajectories": 1}, {"points": 0}, {"points": 99}])
+def test_wrong_settings(fields):
+    with pytest.raises(InputError):
+        AllButOne(**fields)
+
+
+@pytest.mark.parametrize("fields", [{"steps": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"held_out": 0.9}, {"whiten": 0.0}])
+def test_wrong_tuning(fields):
+    with pytest.raises(InputError):
+        Tune(**fields)
+
+
+def test_kept_words_leave_the_erased_ones_out(model):
+    from unconcept.methods.all_but_one import kept_words
+
+    concepts = (Concept(erase="dog", synonyms=("cat",), keep=("wolf",)),)
+    assert kept_words(model, concepts) == ["wolf", "house", "tree"]
+    assert replace(concepts[0], keep=()).keep == ()

