@@ -65,7 +65,7 @@ def record(
             now = (step - offset[rows]) % stride == 0
             kept.append((x[now].clone(), t[now].clone(), rows[now]))
 
-        model.sample([drive[r] for r in rows.tolist()], [seed + r for r in rows.tolist()], steps=steps, guidance=guidance, watch=watch)
+        model.sample([str(drive[r]) for r in rows.tolist()], [seed + r for r in rows.tolist()], steps=steps, guidance=guidance, watch=watch)
     x, t, trajectory = (torch.cat(parts) for parts in zip(*kept))
     conditions = {role: pick(model.encode(prompts), trajectory) for role, prompts in asked.items()}
     return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})

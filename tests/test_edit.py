@@ -1,0 +1,87 @@
+import pytest
+import torch
+from conftest import same, state
+
+from unconcept import Edit, InputError
+from unconcept.edit import base_fingerprint
+
+SITE = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+
+
+@pytest.fixture
+def edits(model):
+    weight = model.components["unet"].get_parameter(SITE.removeprefix("unet."))
+    torch.manual_seed(0)
+    return [Edit({SITE: torch.randn_like(weight)}, {"model_sha256": model.fingerprint()}) for _ in range(2)]
+
+
+def weight(model):
+    return model.components["unet"].get_parameter(SITE.removeprefix("unet.")).detach().clone()
+
+
+def test_edits_add_up_and_come_off_in_any_order(model, edits):
+    base, start = state(model.pipe.unet), weight(model)
+    a, b = edits
+    a.apply(model)
+    b.apply(model)
+    torch.testing.assert_close(weight(model), start + a.deltas[SITE] + b.deltas[SITE])
+    a.remove(model)
+    assert torch.equal(weight(model), start + b.deltas[SITE])
+    b.remove(model)
+    assert same(base, state(model.pipe.unet))
+    b.remove(model)
+    assert same(base, state(model.pipe.unet)), "taking off what is not on does nothing"
+
+
+def test_scale(model, edits):
+    start = weight(model)
+    half = edits[0].scale(0.5)
+    half.apply(model)
+    assert torch.equal(weight(model), start + 0.5 * edits[0].deltas[SITE])
+    half.remove(model)
+    with edits[0].scale(0.0).on(model):
+        assert torch.equal(model.components["unet"].get_submodule(SITE[5:-7]).weight, start)
+
+
+def test_the_fingerprint_looks_through_applied_edits(model, edits):
+    before = model.fingerprint()
+    edits[0].apply(model)
+    assert model.fingerprint() != before
+    assert base_fingerprint(model) == before
+    edits[1].apply(model)  # so a second edit of the same base goes on
+
+
+def test_an_edit_of_another_model_is_refused(model, edits):
+    foreign = Edit(edits[0].deltas, {"model_sha256": "0" * 64})
+    with pytest.raises(InputError, match="--force"):
+        foreign.apply(model)
+    before = weight(model)
+    foreign.apply(model, force=True)
+    assert torch.equal(weight(model), before + foreign.deltas[SITE])
+
+
+def test_an_exception_inside_on_leaves_the_model_whole(model, edits):
+    base = state(model.pipe.unet)
+    with pytest.raises(RuntimeError, match="inside"), edits[0].on(model):
+        raise RuntimeError("inside")
+    assert same(base, state(model.pipe.unet))
+
+
+def test_gradients_flow_through_swapped_tensors(model):
+    from unconcept.edit import swapped
+
+    delta = torch.zeros_like(weight(model), requires_grad=True)
+    with swapped(model.components, {SITE: weight(model) + delta}):
+        out = model.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), model.encode(["a cat"]))
+        out.square().sum().backward()
+    assert delta.grad is not None
+    assert delta.grad.abs().sum() > 0
+
+
+def test_weight_groups_are_never_empty(model):
+    names = [site.name for site in model.group("cross-attention keys and values")]
+    assert names
+    assert all(name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) for name in names)
+    assert all(site.reads for site in model.group("cross-attention keys and values"))
+    with pytest.raises(InputError, match="unknown weight group"):
+        model.group("xattn")
