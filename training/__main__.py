@@ -18,8 +18,8 @@ WORK = Path(__file__).parent / ".work"
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
     parser.add_argument("--shards", type=int, default=24, help="of 2,048 pictures")
-    parser.add_argument("--autoencoder-steps", type=int, default=550)
-    parser.add_argument("--judge-steps", type=int, default=600)
+    parser.add_argument("--autoencoder-steps", type=int, default=1600)
+    parser.add_argument("--judge-steps", type=int, default=2400)
     parser.add_argument("--text-steps", type=int, default=800)
     parser.add_argument("--denoiser-steps", type=int, default=8000)
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")

@@ -1,6 +1,6 @@
 """Stage 3. The autoencoder: Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
 
-    L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2 + 0.2 |z_rgb - mean_4x4(x)|^2 + 1e-4 |z|^2
+    L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2 + |z_rgb - mean_4x4(x)|^2 + 1e-4 |z|^2
 
 The slope term keeps edges crisp where the plain distance would be content with a soft ramp. The first three channels are asked to be
 the small picture itself: left to itself the training spends a long time without colours. The other five are free.
@@ -62,9 +62,7 @@ def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: flo
         y = vae.decode(posterior.mean + NOISE * torch.randn_like(posterior.mean)).sample
         spread = (posterior.logvar - 2 * math.log(NOISE)).square().mean()
         small = nn.functional.avg_pool2d(x, 4)
-        loss = (
-            distance(x, y) + 0.2 * (posterior.mean[:, :3] - small).square().mean() + 1e-4 * posterior.mean.square().mean() + 1e-3 * spread
-        )
+        loss = distance(x, y) + (posterior.mean[:, :3] - small).square().mean() + 1e-4 * posterior.mean.square().mean() + 1e-3 * spread
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)

@@ -128,7 +128,7 @@ def main() -> None:
         os.environ.setdefault(name, value)
     debug = "--debug" in sys.argv
     try:
-        sys.exit(app(exit_on_error=False, print_error=False))
+        sys.exit(app(sys.argv[1:], exit_on_error=False, print_error=False))
     except KeyboardInterrupt:
         print("interrupted; nothing was left behind", file=sys.stderr)
         sys.exit(130)

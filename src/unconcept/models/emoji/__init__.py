@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ...errors import InputError
 from ..base import Model
 from .world import WORDS
 
@@ -16,6 +17,10 @@ def load() -> Model:
 
     from .. import wrap
 
+    if not PIPELINE.exists():
+        raise InputError(
+            "the embedded model is still in training and not in this copy: make it with `make embedded-model`, or give --model"
+        )
     pipe = StableDiffusionPipeline.from_pretrained(
         PIPELINE,
         dtype=torch.float32,

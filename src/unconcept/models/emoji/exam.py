@@ -61,7 +61,7 @@ class Exam:
     """Questions about several concepts at once, `n` in each group, and the marks for pictures of them."""
 
     def __init__(self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0):
-        self.concepts, self.rng, self.judge = tuple(concepts), np.random.default_rng([7, seed]), load_judge()
+        self.concepts, self.rng = tuple(concepts), np.random.default_rng([7, seed])
         self.erased = tuple({OBJECTS.index(thing) for thing in things(c)} for c in concepts)
         self.styles = {c.erase for c in concepts if c.kind == "style"}
         taken = {i for erased in self.erased for i in erased}
@@ -142,7 +142,7 @@ class Exam:
         right        what was asked for is seen (for a style: the style; else the object)
         other, style, background      of a scene, of the prompt: seen as asked
         """
-        seen, names = self.judge.look(pictures), ("concept", "alternative", "right", "other", "style", "background")
+        seen, names = load_judge().look(pictures), ("concept", "alternative", "right", "other", "style", "background")
         marks = {name: torch.full((len(self.questions),), math.nan) for name in names}
         for i, q in enumerate(self.questions):
             halves, whole, style = (int(seen.left[i]), int(seen.right[i])), int(seen.whole[i]), STYLES[int(seen.style[i])]

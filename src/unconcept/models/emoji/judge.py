@@ -6,6 +6,7 @@ The area is the whole picture for one object, and its left or right half for two
 """
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -89,7 +90,9 @@ class Judge(nn.Module):
         return Verdict(**{name: value.argmax(1) for name, value in logits.items()}, objects=logits["whole"].softmax(1))
 
 
+@cache
 def load_judge() -> Judge:
+    """The judge of the package, read once."""
     from safetensors.torch import load_file
 
     judge = Judge()

@@ -1,0 +1,92 @@
+"""The embedded model as it is shipped: whole, small, fast, and known by its judge."""
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from unconcept import Concept
+from unconcept.models import emoji
+from unconcept.models.emoji import exam, world
+from unconcept.models.emoji.judge import NONE, load_judge
+
+HOME = emoji.PIPELINE.parent
+trained = pytest.mark.skipif(not emoji.PIPELINE.exists(), reason="the embedded model is still in training")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return emoji.load()
+
+
+@pytest.mark.parametrize("listing", [pytest.param("sha256.json", marks=trained), "atlas/sha256.json"])
+def test_files_are_what_their_sums_say(listing):
+    folder = (HOME / listing).parent
+    for name, digest in json.loads((HOME / listing).read_text()).items():
+        assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
+
+
+def test_package_data_is_small():
+    assert sum(p.stat().st_size for p in HOME.rglob("*") if p.is_file()) <= 45_000_000
+
+
+def test_the_world():
+    assert len(world.OBJECTS) >= 80
+    assert len(set(world.WORDS)) == len(world.WORDS)
+    assert len(world.STYLES) == 11
+    assert len(world.COLOURS) >= 8
+    assert [t.word for t in world.members("weapon")] == ["bomb", "dagger", "swords", "bow and arrow"]
+    assert world.find("hog") is world.OBJECTS[0]
+    assert {"cow", "horse"} <= {t.word for t in world.neighbours((world.OBJECTS[0],))}
+
+
+@trained
+def test_every_word_fits_and_unseen_words_are_spelt(model):
+    longest = max(
+        (f"a cross-stitch of a {s} and a {s} on a yellow background" for t in world.OBJECTS for s in (t.word, *t.synonyms)), key=len
+    )
+    assert model.overflow(longest) == ""
+    tokenizer = model.pipe.tokenizer
+    for word in (*world.WORDS, *world.STYLES, "giraffe", "zyxqw", "café"):
+        ids = tokenizer(word, add_special_tokens=False).input_ids
+        assert ids
+        assert tokenizer.decode(ids).replace(" ", "") == word.replace(" ", ""), word
+
+
+@trained
+def test_the_judge_says_none_for_noise_and_blanks():
+    torch.manual_seed(0)
+    noise, blanks = torch.rand(64, 3, 64, 64), torch.rand(64, 3, 1, 1).expand(-1, -1, 64, 64)
+    seen = load_judge().look(torch.cat([noise, blanks]))
+    assert (seen.whole == NONE).float().mean() >= 0.95
+
+
+@trained
+def test_a_solid_background_is_drawn(model):
+    """The one thing that even a coarse model must do: blue is asked for, and the corners are blue."""
+    picture = model.decode(model.sample(["a cat on a blue background"] * 4, range(4), steps=25, guidance=5.0))
+    red, green, blue = picture[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].mean((0, 2))
+    assert blue > red
+    assert blue > green
+
+
+def test_concepts_are_completed():
+    pig = exam.complete(Concept(erase="pig", alternative="cow"))
+    assert {"hog", "piglet"} <= set(pig.synonyms)
+    weapon = exam.complete(Concept(erase="weapon"))
+    assert {"bomb", "dagger", "swords", "crossed swords"} <= set(weapon.synonyms)
+    assert exam.complete(Concept(erase="watercolor", alternative="pencil sketch")).kind == "style"
+    assert not exam.knows(Concept(erase="giraffe"))
+
+
+def test_exam_questions():
+    n = {"target": 20, "synonym": 10, "neighbour": 12, "unrelated": 20}
+    concepts = [exam.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]
+    questions = exam.Exam(concepts, n).questions
+    assert {g: sum(q.group == g for q in questions) for g in n} == n
+    erased = {0, *(world.WORDS.index(w) for w in ("bomb", "dagger", "swords", "bow and arrow"))}
+    for q in questions:
+        assert (q.object in erased) == (q.group in ("target", "synonym")), q
+        assert q.other not in erased
+    assert [q.prompt for q in questions] == [q.prompt for q in exam.Exam(concepts, n).questions]
