@@ -187,3 +187,11 @@ def test_a_prompt_that_is_too_long_is_cut_aloud(run, folder, quick, tmp_path):
     words = "a very very long description of a pig"
     _, out, _ = run("erase", words, "--model", folder, "--config", quick, "--out", "gone", "--json")
     assert any("this is cut" in warning for warning in json.loads(out)["warnings"])
+
+
+def test_a_loss_that_blows_up_is_a_failed_run(run, folder, quick, tmp_path):
+    quick.write_text(QUICK.replace("check: 1", "check: 1, lr: 1.0e+30"))
+    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
+    assert code == 1
+    assert "nothing was kept" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]

@@ -25,6 +25,11 @@ class Bar:
         self.rich = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.console.is_terminal)
 
     def __enter__(self) -> "Bar":
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        diffusers_logging.disable_progress_bar()  # one bar is enough
+        transformers_logging.disable_progress_bar()
         self.rich.start()
         return self
 
