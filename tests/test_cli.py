@@ -195,3 +195,23 @@ def test_a_loss_that_blows_up_is_a_failed_run(run, folder, quick, tmp_path):
     assert code == 1
     assert "nothing was kept" in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
+
+
+def test_strict_refuses_what_nobody_can_vouch_for(run, folder, quick, tmp_path):
+    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone", "--strict")
+    assert code == 2
+    assert "--strict" in err
+    assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
+
+
+def test_an_edit_of_another_model_is_refused_unless_forced(run, folder, tmp_path):
+    from unconcept import Edit
+
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    Edit({name: torch.zeros(8, 16)}, {"model_sha256": "0" * 64}).save(tmp_path / "foreign.safetensors")
+    words = ("generate", "a cat", "--model", folder, "--edit", "foreign.safetensors", "--images", "1", "--steps", "2", "--out", "pictures")
+    code, _, err = run(*words)
+    assert code == 2
+    assert "another model" in err
+    assert not (tmp_path / "pictures").exists()
+    assert run(*words, "--force")[0] == 0

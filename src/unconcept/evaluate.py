@@ -77,8 +77,7 @@ def scores(exam, before: Tensor, after: Tensor, another_seed: Tensor | None = No
                 continue  # there the right answer is the one that is erased: `concept` says it
             first, then = (proportion(m[name][of]) for m in marks)
             if first and then:
-                better = BETTER[name] if not (name == "concept" and group not in ("target", "synonym")) else "lower"
-                rows.append({"name": name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": better})  # fmt: skip
+                rows.append({"name": name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name]})  # fmt: skip
         for name, change in (("pixel change", pixel_change), ("structure change", structure_change), ("ssim", ssim)):
             rows.append(change_row(name, group, change(before[of], after[of]), "higher" if name == "ssim" else "lower"))
     if another_seed is not None:
