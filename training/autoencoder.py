@@ -1,9 +1,11 @@
-"""Stage 3. The autoencoder: Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
+"""Stages 3 and 6. The autoencoder: Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
 
     L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2 + |z_rgb - mean_4x4(x)|^2 + 1e-4 |z|^2
 
 The slope term keeps edges crisp where the plain distance would be content with a soft ramp. The first three channels are asked to be
 the small picture itself: left to itself the training spends a long time without colours. The other five are free.
+
+The encoder is done first, since the denoiser learns in its latents; the decoder goes on alone for as long as edges and patterns gain by it.
 """
 
 import math
@@ -68,16 +70,41 @@ def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: flo
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
-        if step % 50 == 49:
-            psnr = -10 * torch.log10(((x - y) / 2).square().mean()).item()
-            print(
-                f"autoencoder {step + 1}/{steps} loss {loss:.4f} psnr {psnr:.1f} {time.time() - start:.0f}s",
-                file=sys.stderr,
-                flush=True,
-            )
+        tell("autoencoder", step, steps, x, y, start)
         if step % 200 == 199 or step == steps - 1:
             checkpoint.save(step + 1)
     return vae.eval()
+
+
+def refine(work: Path, pictures: np.ndarray, vae: AutoencoderKL, steps: int, batch: int = 24, lr: float = 1.5e-3) -> AutoencoderKL:
+    """`vae` with a decoder trained for `steps` steps more; the encoder, and with it every latent, stays as it is."""
+    torch.manual_seed(1)
+    decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder])
+    optimizer = torch.optim.AdamW(decoder.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-4)
+    checkpoint = Checkpoint(work / "decoder.pt", decoder=decoder, optimizer=optimizer)
+    start = time.time()
+    for step in range(checkpoint.step, steps):
+        rng = np.random.default_rng([6, step])
+        for group in optimizer.param_groups:
+            group["lr"] = lr * cosine(step, steps, warmup=50)
+        x = to_network(pictures[rng.integers(len(pictures), size=batch)])
+        with torch.no_grad():
+            z = vae.encode(x).latent_dist.mode()
+        y = vae.decode(z + NOISE * torch.randn_like(z)).sample
+        optimizer.zero_grad(set_to_none=True)
+        distance(x, y).backward()
+        torch.nn.utils.clip_grad_norm_(decoder.parameters(), 1.0)
+        optimizer.step()
+        tell("decoder", step, steps, x, y, start)
+        if step % 200 == 199 or step == steps - 1:
+            checkpoint.save(step + 1)
+    return vae.eval()
+
+
+def tell(what: str, step: int, steps: int, x: Tensor, y: Tensor, start: float) -> None:
+    if step % 50 == 49:
+        psnr = -10 * torch.log10(((x - y) / 2).square().mean()).item()
+        print(f"{what} {step + 1}/{steps} psnr {psnr:.1f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
 
 
 @torch.no_grad()

@@ -1,6 +1,11 @@
-"""Stage 6. The denoiser: Stable Diffusion's UNet2DConditionModel, predicting the noise.
+"""Stage 5. The denoiser: Stable Diffusion's UNet2DConditionModel, predicting v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022) as Stable
+Diffusion 2 does.
 
-    L = E  min(snr(t), 5) / snr(t)  | eps_theta(x_t, t, caption) - eps |^2          (min-SNR-5: Hang et al. 2023, eq. 4)
+    L = E  min(1, 5 / (snr(t) + 1)) | v_theta(x_t, t, caption) - v |^2
+
+In terms of x_0 the weight is min(snr + 1, 5): min-SNR-5 (Hang et al. 2023, eq. 4) where there is signal, and 1 where there is almost none,
+since that is where the prompt decides what the picture will be. An ε must be exact to a fraction of √ᾱ, which is nearly 0 there, before
+it says anything about x_0: predicting it learnt far more slowly (measured in docs/embedded-model.md).
 
 The weights that leave this stage are a running average of those that are trained. The learning rate is constant and falls over
 the last fifth, so that a longer training goes on from a shorter one's checkpoint: nothing is lost by stopping early.
@@ -35,7 +40,7 @@ def scheduler() -> DDIMScheduler:
     """Linear betas that end near zero signal (Ho et al. 2020): solid black and white backgrounds stay within reach."""
     return DDIMScheduler(
         num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02,
-        clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading",
+        prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading",
     )  # fmt: skip
 
 
@@ -72,9 +77,9 @@ def train(
         with torch.no_grad():
             c = text(tokenize(tokenizer, [caption(labels[i], rng) for i in chosen])).last_hidden_state
         t, eps = stratified(batch, generator), torch.randn(x.shape, generator=generator)
-        prediction = unet(noise.add_noise(x, eps, t), t, c, return_dict=False)[0]
-        weight = snr[t].clamp(max=5) / snr[t]
-        loss = (weight * (prediction - eps).square().mean((1, 2, 3))).mean()
+        v = unet(noise.add_noise(x, eps, t), t, c, return_dict=False)[0]
+        weight = (5 / (snr[t] + 1)).clamp(max=1)
+        loss = (weight * (v - noise.get_velocity(x, eps, t)).square().mean((1, 2, 3))).mean()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)

@@ -1,4 +1,4 @@
-"""Stage 7. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file and what was measured."""
+"""Stage 8. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file and what was measured."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Stage 4. The judge, trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its objects.
+"""Stage 7. The judge, trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its objects.
 
 Its examination is on pictures drawn anew from seeds that the training never uses, unknown objects included that it never saw.
 """

@@ -1,4 +1,4 @@
-"""Stage 5. The text encoder: Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser listens to it.
+"""Stage 4. The text encoder: Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser listens to it.
 
 Real text encoders come out of a contrastive training on captioned pictures. Ours has labelled ones, so it learns from the captions
 alone: which objects, which one on the left, which style, which background. It is then held fixed, as Stable Diffusion's is.

@@ -43,7 +43,6 @@ def erase(
     net = load(model, config=config)
     concepts, exam, judged = prepare(net, model, concepts, seed)
     warnings = list(too_long(net, concepts))
-    calls = count_calls(net)
 
     prompts, seeds = [q.prompt for q in exam.questions], [seed * 100_000 + i for i in range(len(exam.questions))]
     look: dict[str, Any] = dict(steps=method.sampling_steps, guidance=method.guidance, report=report)
@@ -54,9 +53,10 @@ def erase(
             raise InputError(f"{warning} (--strict refuses that)")
         warnings.append(warning)
 
-    calls["n"], training = 0, time.perf_counter()
-    edit = method(net, *concepts, report=report)
-    training, spent = time.perf_counter() - training, calls["n"]
+    training = time.perf_counter()
+    with counted(net) as calls:
+        edit = method(net, *concepts, report=report)
+    training = time.perf_counter() - training
     with edit.on(net):
         after = pictures(net, prompts, seeds, stage="pictures after", **look)
 
@@ -69,7 +69,7 @@ def erase(
         "cost": {
             "seconds": round(time.perf_counter() - start, 1),
             "training_seconds": round(training, 1),
-            "network_calls": spent,
+            "network_calls": calls["n"],
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024),
             "tuned_parameters": sum(d.numel() for d in edit.deltas.values()),
             "edit_bytes": 0,
@@ -122,15 +122,19 @@ def too_long(net: Model, concepts: Sequence[Concept]) -> Iterator[str]:
             yield f'the prompt "{prompt}" is longer than the text encoder takes; this is cut: "{lost}"'
 
 
-def count_calls(net: Model) -> dict[str, int]:
-    """Counts the pictures that go through the denoiser."""
+@contextlib.contextmanager
+def counted(net: Model) -> Iterator[dict[str, int]]:
+    """Counts the pictures that go forward through the denoiser meanwhile, under "n"."""
     calls = {"n": 0}
 
     def hook(module, args, output) -> None:
         calls["n"] += len(args[0])
 
-    net.denoiser.register_forward_hook(hook)
-    return calls
+    handle = net.denoiser.register_forward_hook(hook)
+    try:
+        yield calls
+    finally:
+        handle.remove()
 
 
 def check_out(out: Path, force: bool) -> None:

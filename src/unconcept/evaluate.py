@@ -63,7 +63,7 @@ def pictures(
 
 
 def scores(exam, before: Tensor, after: Tensor, another_seed: Tensor | None = None) -> list[dict]:
-    """Rows {name, group, before, after, n, ci95, better} (report.json, schema 1). ci95 belongs to `after`.
+    """Rows {name, group, before, after, n, ci95, better} (report.json, schema 1). ci95 belongs to `after`; better is null for a control.
 
     another_seed: pictures of the untouched model for the first questions from other seeds, the control of the changes.
     """
@@ -83,12 +83,11 @@ def scores(exam, before: Tensor, after: Tensor, another_seed: Tensor | None = No
     if another_seed is not None:
         n = len(another_seed)
         for name, change in (("pixel change", pixel_change), ("structure change", structure_change), ("ssim", ssim)):
-            row = change_row(name, "structure", change(before[:n], another_seed), "higher" if name == "ssim" else "lower")
-            rows.append({**row, "name": f"control: {name}, another seed, no edit"})
+            rows.append(change_row(f"control: {name}, another seed, no edit", "structure", change(before[:n], another_seed), None))
     return rows
 
 
-def change_row(name: str, group: str, values: Tensor, better: str) -> dict:
+def change_row(name: str, group: str, values: Tensor, better: str | None) -> dict:
     """Median of a change over pairs of pictures, with a bootstrap interval."""
     n, generator = len(values), torch.Generator().manual_seed(0)
     medians = values[torch.randint(n, (2000, n), generator=generator)].median(1).values

@@ -108,7 +108,7 @@ def table(rows: Sequence[dict]) -> list[dict]:
     return [
         {
             "title": GROUP_TITLES[row["group"]], "name": row["name"], "b": say(row["before"], row["name"]), "a": say(row["after"], row["name"]),
-            "ci": " – ".join(say(v, row["name"]) for v in row["ci95"]), "n": row["n"], "better": row["better"],
+            "ci": " – ".join(say(v, row["name"]) for v in row["ci95"]), "n": row["n"], "better": row["better"] or "–",
         }
         for row in rows
     ]  # fmt: skip
