@@ -1,7 +1,5 @@
 """The formulation: hand-worked numbers, and the four limits that are other people's methods."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -104,11 +102,3 @@ def test_wrong_settings(fields):
 def test_wrong_tuning(fields):
     with pytest.raises(InputError):
         Tune(**fields)
-
-
-def test_kept_words_leave_the_erased_ones_out(model):
-    from unconcept.methods.all_but_one import kept_words
-
-    concepts = (Concept(erase="dog", synonyms=("cat",), keep=("wolf",)),)
-    assert kept_words(model, concepts) == ["wolf", "house", "tree"]
-    assert replace(concepts[0], keep=()).keep == ()

@@ -1,7 +1,7 @@
 import pytest
 
 from unconcept import Concept, InputError
-from unconcept.concept import article
+from unconcept.concept import article, kept
 
 
 def test_parse():
@@ -44,3 +44,17 @@ def test_pairs_name_the_alternative_in_the_same_phrase():
 
 def test_a_style_gets_no_article_inside_its_phrase():
     assert ("a cat in neon style", "a cat in sepia style") in Concept(erase="neon", alternative="sepia", kind="style").pairs()
+
+
+def test_what_is_kept_is_phrased_like_the_concept_and_never_asks_for_it():
+    pig = Concept(erase="pig", synonyms=("hog",), keep=("hedgehog",), templates=("a sketch of {}", "{} and a house"))
+    house = Concept(erase="house", templates=("{}",))
+    assert kept([pig], ["cow", "pig"]) == [
+        "a cow", "a hedgehog", "a sketch of a hedgehog", "a hedgehog and a house", "a sketch of a cow", "a cow and a house",
+    ]  # fmt: skip
+    assert kept([pig, house], ["cow", "pig"]) == ["a cow", "a hedgehog", "a sketch of a hedgehog", "a sketch of a cow"]
+
+
+def test_what_is_kept_of_a_style_is_other_styles_in_its_phrases_and_plain_objects():
+    neon = Concept(erase="neon", kind="style", keep=("sepia",), templates=("a cat in {} style",))
+    assert kept([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]

@@ -11,6 +11,7 @@ from unconcept.models import wrap
 from unconcept.models.emoji.world import WORDS
 
 from . import atlas, autoencoder, denoiser, export, judge, pictures, quality, text, tokens
+from .checkpoint import Checkpoint
 
 WORK = Path(__file__).parent / ".work"
 
@@ -55,8 +56,13 @@ def main() -> None:
     pipe = export.pipeline(encoder, tokenizer, vae, unet, scale)
     model = wrap(pipe, WORDS)
     torch.manual_seed(0)
-    measured = {"judge": judge.examine(referee, unknowns), "model": quality.measure(model, referee, given.prompts)}
-    export.write(pipe, referee, measured)
+    measured = {
+        "judge": judge.examine(referee, unknowns),
+        "model": quality.measure(model, referee, given.prompts),
+        "prompts": given.prompts,
+    }
+    taken = {part: Checkpoint(WORK / f"{part}.pt").step for part in ("autoencoder", "text", "denoiser", "decoder", "judge")}
+    export.write(pipe, referee, measured, len(drawn), taken)
     print(json.dumps(measured, indent=1))
 
 

@@ -1,4 +1,4 @@
-"""Stage 8. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file and what was measured."""
+"""Stage 8. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file, what was measured, and a model card."""
 
 import hashlib
 import json
@@ -14,8 +14,60 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from unconcept.models import emoji
 from unconcept.models.emoji.judge import WEIGHTS, Judge
+from unconcept.models.emoji.world import COLOURS, HELD_OUT, OBJECTS, STYLES
 
 from .denoiser import scheduler
+
+CARD = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-image
+---
+# emoji: the embedded model of unconcept
+
+A small text-to-image diffusion model in Stable Diffusion's layout (CLIPTextModel, AutoencoderKL, UNet2DConditionModel predicting v,
+DDIM). It draws {objects} objects in {styles} styles at 64 × 64 pixels, alone or two side by side, on {colours} background colours. It exists so that
+the erasing of a concept can be measured against a known truth, in minutes, without a GPU. `pipeline/` is a diffusers folder that any tool can open:
+
+    DiffusionPipeline.from_pretrained("pipeline", safety_checker=None)("a watercolor of a fox", height=64, width=64)
+
+| part | parameters |
+|---|---|
+{parts}
+
+## What was measured
+
+Judged by `judge.safetensors`, a network of its own that was trained on pictures and never on samples of this model. {prompts} prompts
+that name everything there is to see, one picture each, 25 DDIM steps, guidance 5; behind them {fresh} prompts of the {held} (object, style)
+pairs that were held out of the training.
+
+| right | share | 95 % interval | n |
+|---|---|---|---|
+{model}
+
+The judge itself, on pictures that were drawn anew from seeds its training never used:
+
+| right | share | n |
+|---|---|---|
+{judge}
+
+## Data and licences
+
+Drawings of eight emoji sets (Noto Emoji, Noto Emoji v1, Twemoji, Fluent Emoji in three versions, EmojiOne in two; Apache-2.0, MIT, CC-BY-4.0), scaled, recoloured, restyled and placed
+on backgrounds: {pictures:,} labelled pictures. Names and synonyms follow Unicode CLDR and emojibase-data; the vocabulary is a cut of CLIP's. Authors
+and licence texts are in NOTICE. No photographs, no people, nothing scraped.
+
+## How it was trained
+
+`make embedded-model`, on two processor cores: every step from the emoji sets to these files is in `training/`, told in docs/embedded-model.md.
+Steps taken: {steps}.
+
+## Limits
+
+It knows its {objects} objects and few words besides: a word it has never seen is accepted and means little. Two objects at most; left and right
+only. Style names stand for filters and drawing sets, not for artists. What an erasing method does on this model says nothing certain about
+a large one.
+"""
 
 
 def pipeline(
@@ -29,16 +81,35 @@ def pipeline(
     )  # fmt: skip
 
 
-def write(pipe: StableDiffusionPipeline, judge: Judge, quality: dict) -> None:
-    """Everything that the package ships of the model. fp16 on disk only: it is computed with as fp32."""
+def write(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]) -> None:
+    """Everything that the package ships of the model. fp16 on disk only: it is computed with as fp32.
+
+    pictures, steps: for the model card, how many pictures it was trained on and how many steps each part took.
+    """
     pipe.to(torch.float16).save_pretrained(emoji.PIPELINE, safe_serialization=True)
     pipe.to(torch.float32)
     halves = {name: t.half() if t.is_floating_point() else t for name, t in judge.state_dict().items()}
     save_file({name: t.contiguous() for name, t in halves.items()}, WEIGHTS)
     home = emoji.PIPELINE.parent
     (home / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
+    (home / "README.md").write_text(card(pipe, judge, quality, pictures, steps))
     files = [path for path in sorted(emoji.PIPELINE.rglob("*")) if path.is_file()] + [WEIGHTS]
     (home / "sha256.json").write_text(json.dumps({str(p.relative_to(home)): digest(p) for p in files}, indent=1) + "\n")
+
+
+def card(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]) -> str:
+    parts = {"text encoder": pipe.text_encoder, "U-Net": pipe.unet, "autoencoder": pipe.vae, "judge (not part of the pipeline)": judge}
+    percent = lambda share: f"{100 * share:.1f} %"
+    return CARD.format(
+        objects=len(OBJECTS), styles=len(STYLES), colours=len(COLOURS), held=len(HELD_OUT), pictures=pictures,
+        parts="\n".join(f"| {name} | {sum(p.numel() for p in part.parameters()):,} |" for name, part in parts.items()),
+        prompts=f"{quality['prompts']:,}", fresh=quality["model"]["held-out pairs"]["n"],
+        model="\n".join(
+            f"| {name} | {percent(row['value'])} | {' to '.join(map(percent, row['ci95']))} | {row['n']:,} |" for name, row in quality["model"].items()
+        ),
+        judge="\n".join(f"| {name} | {percent(share)} | {n:,} |" for name, (share, n) in quality["judge"].items()),
+        steps=", ".join(f"{n:,} {name}" for name, n in steps.items()),
+    )  # fmt: skip
 
 
 def digest(path: Path) -> str:

@@ -1,5 +1,7 @@
 """A concept: what to erase, what to give instead, what to keep, and how it is phrased."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -92,3 +94,18 @@ class Concept:
 
     def __str__(self) -> str:
         return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"
+
+
+def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
+    """Prompts that must draw what they drew: what the concepts name to keep, and the vocabulary without anything that is erased.
+
+    Each word stands alone, and in the phrasings of the concepts too, where it is a word of their kind: the rest of
+    such a phrasing ("a watercolor of ...") is not to blame for the concept and must come out untouched.
+    """
+    erased = [re.escape(name) for concept in concepts for name in (concept.erase, *concept.synonyms)]
+    asks_for_it = re.compile(rf"\b({'|'.join(erased)})\b", re.IGNORECASE)
+    prompts = [article(word) for word in vocabulary]
+    for concept in concepts:
+        words = concept.keep if concept.kind == "style" else (*concept.keep, *vocabulary)
+        prompts += [concept.phrase(t, word) for word in words for t in ("{}", *(concept.templates or TEMPLATES[concept.kind]))]
+    return [prompt for prompt in dict.fromkeys(prompts) if not asks_for_it.search(prompt)]

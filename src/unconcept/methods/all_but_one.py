@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..concept import Concept, article
+from ..concept import Concept, kept
 from ..edit import Edit
 from ..errors import InputError
 from ..models.base import Model, join
@@ -24,6 +24,7 @@ from ..train import Progress, Report, Student, Tune, fit
 from ..trajectories import Replay, record
 
 T = TypeVar("T")
+MOST = 512  # prompts that C is made of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +73,7 @@ class AllButOne:
         """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
         if not concepts:
             raise InputError("no concept to erase was given")
-        others = kept_words(model, concepts)
+        others = shuffled(kept(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, report)
 
         kappa, eta = (values.repeat_interleave(self.trajectories) for values in self.coefficients(concepts))
@@ -88,7 +89,7 @@ class AllButOne:
             "concepts": [asdict(concept) for concept in concepts],
             "family": model.family,
         }
-        return fit(model, replays, loss, self.tune, keep=[article(word) for word in others], card=card, report=report)
+        return fit(model, replays, loss, self.tune, keep=others[:MOST], card=card, report=report)
 
     def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
         """κ and η of each concept."""
@@ -108,7 +109,7 @@ class AllButOne:
         replays = {"erase": record(model, drive, asked, seed=self.tune.seed, **settings)}
         if self.keep:
             report(Progress("recording trajectories of what is kept", 1, stages))
-            prompts = spread([article(word) for word in others], self.trajectories)
+            prompts = spread(others, self.trajectories)
             replays["keep"] = record(model, prompts, {"k": prompts}, seed=self.tune.seed + 500_000, **settings)
         return replays
 
@@ -122,8 +123,5 @@ def spread(items: list[T], n: int) -> list[T]:
     return [items[i * len(items) // n % len(items)] if n <= len(items) else items[i % len(items)] for i in range(n)]
 
 
-def kept_words(model: Model, concepts: tuple[Concept, ...]) -> list[str]:
-    """What must not change: the words named by the concepts, else the model's vocabulary without the erased names."""
-    erased = {name for concept in concepts for name in (concept.erase, *concept.synonyms)}
-    named = [word for concept in concepts for word in concept.keep]
-    return list(dict.fromkeys(word for word in (*named, *model.vocabulary) if word not in erased))
+def shuffled(items: list[T], seed: int) -> list[T]:
+    return [items[i] for i in torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()]

@@ -35,9 +35,11 @@ class Question:
 
 
 def complete(concept: Concept) -> Concept:
-    """The concept with what the world knows of it: its kind, its synonyms, the members of a category, phrasings that the model reads."""
+    """The concept with what the world knows of it: its kind, its synonyms, the members of a category, phrasings that the model reads,
+    and for a style the others, which stay."""
     if concept.erase in STYLES:
-        return concept.with_(kind="style", templates=concept.templates or TEMPLATES["style"])
+        others = tuple(style for style in STYLES if style not in (concept.erase, concept.alternative))
+        return concept.with_(kind="style", templates=concept.templates or TEMPLATES["style"], keep=concept.keep or others)
     names = list(concept.synonyms)
     for thing in things(concept):
         names += [thing.word, *thing.synonyms]
