@@ -37,7 +37,8 @@ def main() -> None:
         atlas.make()
     unknowns = atlas.make_unknown(WORK / "unknown")
     say("2 pictures")
-    pictures.make(WORK / "pictures", given.shards)
+    pictures.make(WORK / "pictures", range(given.shards))
+    pictures.make(WORK / "one-hand", range(given.shards, 2 * given.shards), pictures.ONE_HAND)
     drawn, labels = pictures.load(WORK / "pictures")
     say("3 autoencoder")
     vae = autoencoder.train(WORK, drawn, steps(given.autoencoder_steps))
@@ -45,9 +46,10 @@ def main() -> None:
     tokenizer = tokens.make()
     encoder = text.train(WORK, tokenizer, steps(given.text_steps))
     say("5 denoiser")
-    latents = autoencoder.cached_latents(WORK, vae, drawn)
+    to_draw, meant = pictures.load(WORK / "one-hand")
+    latents = autoencoder.cached_latents(WORK, vae, to_draw)
     scale = float(1 / latents.float().std())
-    unet = denoiser.train(WORK, latents, labels, encoder, tokenizer, steps(given.denoiser_steps), scale)
+    unet = denoiser.train(WORK, latents, meant, encoder, tokenizer, steps(given.denoiser_steps), scale)
     say("6 decoder")
     vae = autoencoder.refine(WORK, drawn, vae, steps(given.decoder_steps))
     say("7 judge")
@@ -62,7 +64,7 @@ def main() -> None:
         "prompts": given.prompts,
     }
     taken = {part: Checkpoint(WORK / f"{part}.pt").step for part in ("autoencoder", "text", "denoiser", "decoder", "judge")}
-    export.write(pipe, referee, measured, len(drawn), taken)
+    export.write(pipe, referee, measured, len(drawn) + len(to_draw), taken)
     print(json.dumps(measured, indent=1))
 
 

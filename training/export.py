@@ -54,7 +54,8 @@ The judge itself, on pictures that were drawn anew from seeds its training never
 ## Data and licences
 
 Drawings of eight emoji sets (Noto Emoji, Noto Emoji v1, Twemoji, Fluent Emoji in three versions, EmojiOne in two; Apache-2.0, MIT, CC-BY-4.0), scaled, recoloured, restyled and placed
-on backgrounds: {pictures:,} labelled pictures. Names and synonyms follow Unicode CLDR and emojibase-data; the vocabulary is a cut of CLIP's. Authors
+on backgrounds: {pictures:,} labelled pictures. Autoencoder and judge learnt from one half, drawn after all sets,
+the U-Net from the other, drawn after Fluent Emoji alone. Names and synonyms follow Unicode CLDR and emojibase-data; the vocabulary is a cut of CLIP's. Authors
 and licence texts are in NOTICE. No photographs, no people, nothing scraped.
 
 ## How it was trained

@@ -4,6 +4,7 @@ Every shard is made from its own seed, so a killed run goes on with the next mis
 """
 
 import sys
+from collections.abc import Collection
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -17,6 +18,9 @@ from unconcept.models.emoji.world import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, 
 from .atlas import COLUMNS, SETS, SHEETS, SIZE
 
 SHARD = 2048
+# One hand, three techniques: the same drawing of every object flat, in relief and in black lines. The denoiser learns from it alone
+# (728 drawings by eight hands were more than it could take in within hours); autoencoder and judge see all sets.
+ONE_HAND = ("fluent-emoji-flat", "fluent-emoji", "fluent-emoji-high-contrast")
 UNKNOWN = Path(__file__).parent / ".work/unknown"
 LABELS = np.dtype([("a", "i2"), ("b", "i2"), ("style", "i2"), ("colour", "i2")])  # b = -1: one object; else a is left of b
 FORBIDDEN = {(WORDS.index(word), STYLES.index(style)) for word, style in HELD_OUT}
@@ -137,11 +141,11 @@ def place(canvas: np.ndarray, art: Image.Image, size: int, x: int, y: int) -> No
     spot[:] = spot * (1 - alpha) + colour * alpha
 
 
-def picture(label: np.void, rng: np.random.Generator, source: str | None = None) -> np.ndarray:
-    """One 64 px picture [64, 64, 3] uint8 of `label`; `source` fixes the emoji set."""
+def picture(label: np.void, rng: np.random.Generator, sets: Collection[str] = tuple(SETS)) -> np.ndarray:
+    """One 64 px picture [64, 64, 3] uint8 of `label`, drawn by one of the emoji `sets`."""
     style = STYLES[label["style"]]
     kind = style if style in ("3d render", "line icon") else "cartoon"
-    source = source or rng.choice([name for name, of in SETS.items() if of == kind])
+    source = rng.choice([name for name, of in SETS.items() if of == kind and name in sets])
     background = PALETTE[label["colour"]]
     canvas = np.broadcast_to(background, (SIZE, SIZE, 3)).copy()
     things = [label["a"]] if label["b"] < 0 else [label["a"], label["b"]]
@@ -177,22 +181,22 @@ def draw_label(rng: np.random.Generator) -> np.void:
             return np.array((a, b, style, colour), LABELS)[()]
 
 
-def make_shard(job: tuple[int, Path]) -> None:
-    index, folder = job
+def make_shard(job: tuple[int, Path, Collection[str]]) -> None:
+    index, folder, sets = job
     rng = np.random.default_rng([2026, index])
     labels = np.array([draw_label(rng) for _ in range(SHARD)], LABELS)
-    pictures = np.stack([picture(label, rng) for label in labels])
+    pictures = np.stack([picture(label, rng, sets) for label in labels])
     part = folder / f"{index:03}.part.npz"
     np.savez(part, pictures=pictures, labels=labels)
     part.rename(folder / f"{index:03}.npz")
 
 
-def make(folder: Path, shards: int, workers: int = 2) -> None:
+def make(folder: Path, shards: range, sets: Collection[str] = tuple(SETS), workers: int = 2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(i, folder) for i in range(shards) if not (folder / f"{i:03}.npz").exists()]
+    jobs = [(i, folder, sets) for i in shards if not (folder / f"{i:03}.npz").exists()]
     with ProcessPoolExecutor(workers) as pool:
         for done, _ in enumerate(pool.map(make_shard, jobs), 1):
-            print(f"pictures: shard {done} of {len(jobs)}", file=sys.stderr, flush=True)
+            print(f"{folder.name}: shard {done} of {len(jobs)}", file=sys.stderr, flush=True)
 
 
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray]:
