@@ -52,10 +52,15 @@ def rate(step: int, steps: int, warmup: int = 200) -> float:
     return min(1.0, (step + 1) / warmup, max(0.0, (steps - step) / (0.2 * steps)))
 
 
-def stratified(batch: int, generator: torch.Generator) -> Tensor:
-    """`batch` timesteps that cover 0..999 evenly."""
-    u = (torch.arange(batch) + torch.rand(batch, generator=generator)) / batch
-    return (u * 1000).long()[torch.randperm(batch, generator=generator)]
+def timesteps(batch: int, generator: torch.Generator) -> Tensor:
+    """`batch` timesteps: a quarter evenly over 0..999, the others logit-normal around 330 (Esser et al. 2024, §3.1).
+
+    With the linear schedule four timesteps in ten hold nearly nothing but noise (snr < .03); shapes are decided between 100 and 600.
+    """
+    even = batch // 4
+    u = torch.cat([(torch.arange(n) + torch.rand(n, generator=generator)) / n for n in (even, batch - even)])
+    u[even:] = torch.sigmoid(torch.special.ndtri(u[even:].clamp(1e-4, 1 - 1e-4)) - 0.7)
+    return (u * 1000).long().clamp(max=999)[torch.randperm(batch, generator=generator)]
 
 
 def train(
@@ -101,7 +106,7 @@ def run(
         chosen = rng.integers(len(latents), size=batch)
         captions = [caption(labels[i], rng) for i in chosen]
         x = latents[chosen[mine]].float() * scale
-        t, eps = stratified(batch, generator)[mine], torch.randn((batch, *x.shape[1:]), generator=generator)[mine]
+        t, eps = timesteps(batch, generator)[mine], torch.randn((batch, *x.shape[1:]), generator=generator)[mine]
         x, eps = x.contiguous(memory_format=torch.channels_last), eps.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             c = text(tokenize(tokenizer, captions[mine])).last_hidden_state
