@@ -25,13 +25,14 @@ CASES = {
 }
 
 
-def measure(names: list[str], n: int, seed: int = 0) -> dict:
+def measure(names: list[str], n: int, method: AllButOne | None = None, seed: int = 0) -> dict:
+    """Erase `names` with `method` (the defaults) from a fresh model and ask every group n times; rows as in report.json."""
     model = emoji.load()
     concepts = [complete(Concept.parse(name)) for name in names]
     exam = Exam(concepts, {"target": n, "synonym": n, "neighbour": n, "unrelated": n}, seed=1000 + seed)
     prompts, seeds = [q.prompt for q in exam.questions], [5_000_000 + i for i in range(len(exam.questions))]
     start = time.perf_counter()
-    edit = AllButOne()(model, *concepts)
+    edit = (method or AllButOne())(model, *concepts)
     seconds = time.perf_counter() - start
     before = pictures(model, prompts, seeds)
     with edit.on(model):
