@@ -37,12 +37,7 @@ def measure(names: list[str], n: int, method: AllButOne | None = None, seed: int
     before = pictures(model, prompts, seeds)
     with edit.on(model):
         after = pictures(model, prompts, seeds)
-    marks = exam.marks(before), exam.marks(after)
-    rows = scores(exam, before, after)
-    for word in dict.fromkeys(q.name for q in exam.questions if q.group == "neighbour"):
-        of = [i for i, q in enumerate(exam.questions) if q.group == "neighbour" and q.name == word]
-        rows.append({"name": f"right: {word}", "group": "neighbour", "before": marks[0]["right"][of].mean().item(), "after": marks[1]["right"][of].mean().item(), "n": len(of)})  # fmt: skip
-    return {"concepts": names, "seconds": round(seconds, 1), "training": edit.card["training"], "scores": rows}
+    return {"concepts": names, "seconds": round(seconds, 1), "training": edit.card["training"], "scores": scores(exam, before, after)}
 
 
 def main() -> None:

@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit codes, one clear line, nothing half-written."""
 
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -167,6 +168,20 @@ def test_interrupted_leaves_nothing(run, tmp_path, folder, quick, monkeypatch):
     code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
     assert code == 130
     assert "Traceback" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
+
+
+def test_a_real_signal_in_the_middle_of_the_training(tmp_path, folder, quick):
+    quick.write_text(QUICK.replace("steps: 2", "steps: 100000").replace("check: 1", "check: 1000"))
+    words = ("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
+    start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, words)]
+    with subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr
+        assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "Traceback" not in rest
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 

@@ -29,6 +29,7 @@ from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from .captions import caption
 from .checkpoint import Checkpoint
+from .muon import Muon
 from .text import WIDTH, tokenize
 
 # Attention at 8 and 4 only: at 16 it costs more than it brings. In diffusers `attention_head_dim` is the number of heads here.
@@ -92,8 +93,10 @@ def run(
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**CONFIG).to(memory_format=torch.channels_last)
     ema = copy.deepcopy(unet).requires_grad_(False)
-    optimizer = torch.optim.AdamW(unet.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-2)
-    checkpoint = Checkpoint(path, unet=unet, ema=ema, optimizer=optimizer)
+    inner = {name for name, p in unet.named_parameters() if p.ndim > 1 and not name.startswith(("conv_in", "conv_out"))}
+    muon = Muon([p for name, p in unet.named_parameters() if name in inner], lr=lr)
+    adam = torch.optim.AdamW([p for name, p in unet.named_parameters() if name not in inner], lr=lr, betas=(0.9, 0.99), weight_decay=1e-2)
+    checkpoint = Checkpoint(path, unet=unet, ema=ema, muon=muon, adam=adam)
     shared = DistributedDataParallel(unet, gradient_as_bucket_view=True)
     noise = scheduler()
     snr = noise.alphas_cumprod / (1 - noise.alphas_cumprod)
@@ -101,8 +104,8 @@ def run(
     mean, start = float("nan"), time.time()
     for step in range(checkpoint.step, steps):
         rng, generator = np.random.default_rng([3, step]), torch.Generator().manual_seed(step)
-        for group in optimizer.param_groups:
-            group["lr"] = lr * rate(step, steps)
+        for group, share in ((muon.param_groups[0], 1.0), (adam.param_groups[0], 0.5)):
+            group["lr"] = share * lr * rate(step, steps)
         chosen = rng.integers(len(latents), size=batch)
         captions = [caption(labels[i], rng) for i in chosen]
         x = latents[chosen[mine]].float() * scale
@@ -113,10 +116,11 @@ def run(
         v = shared(noise.add_noise(x, eps, t), t, c, return_dict=False)[0]
         weight = (5 / (snr[t] + 1)).clamp(max=1)
         loss = (weight * (v - noise.get_velocity(x, eps, t)).square().mean((1, 2, 3))).mean()
-        optimizer.zero_grad(set_to_none=True)
+        unet.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimizer.step()
+        muon.step()
+        adam.step()
         decay = min(average, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)

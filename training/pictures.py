@@ -21,6 +21,7 @@ SHARD = 2048
 # One hand, three techniques: the same drawing of every object flat, in relief and in black lines. The denoiser learns from it alone
 # (728 drawings by eight hands were more than it could take in within hours); autoencoder and judge see all sets.
 ONE_HAND = ("fluent-emoji-flat", "fluent-emoji", "fluent-emoji-high-contrast")
+CELL = 8  # of a drawing's pixels are one cell of the latent: a drawing moved by whole cells has the same latent, moved
 UNKNOWN = Path(__file__).parent / ".work/unknown"
 LABELS = np.dtype([("a", "i2"), ("b", "i2"), ("style", "i2"), ("colour", "i2")])  # b = -1: one object; else a is left of b
 FORBIDDEN = {(WORDS.index(word), STYLES.index(style)) for word, style in HELD_OUT}
@@ -141,8 +142,20 @@ def place(canvas: np.ndarray, art: Image.Image, size: int, x: int, y: int) -> No
     spot[:] = spot * (1 - alpha) + colour * alpha
 
 
-def picture(label: np.void, rng: np.random.Generator, sets: Collection[str] = tuple(SETS)) -> np.ndarray:
-    """One 64 px picture [64, 64, 3] uint8 of `label`, drawn by one of the emoji `sets`."""
+def slot(i: int, n: int, rng: np.random.Generator, aligned: bool) -> tuple[int, int, int]:
+    """(size, x, y) of drawing `i` of `n`: anywhere it fits, or of one size and moved by whole cells."""
+    if n == 1:
+        size = 13 * CELL if aligned else int(SIZE * rng.uniform(0.70, 0.94))
+        x, y = rng.integers(1, 3, 2) * CELL if aligned else rng.integers(0, SIZE - size + 1, 2)
+    else:
+        size = 7 * CELL if aligned else int(SIZE * rng.uniform(0.42, 0.49))
+        x = rng.integers(2) * CELL if aligned else rng.integers(0, SIZE // 2 - size + 1)
+        y = rng.integers(4, 6) * CELL if aligned else rng.integers(SIZE // 8, SIZE - SIZE // 8 - size + 1)
+    return size, int(x) + i * SIZE // 2, int(y)
+
+
+def picture(label: np.void, rng: np.random.Generator, sets: Collection[str] = tuple(SETS), aligned: bool = False) -> np.ndarray:
+    """One 64 px picture [64, 64, 3] uint8 of `label`, drawn by one of the emoji `sets`; `aligned`: to the latent's cells, never mirrored."""
     style = STYLES[label["style"]]
     kind = style if style in ("3d render", "line icon") else "cartoon"
     source = rng.choice([name for name, of in SETS.items() if of == kind and name in sets])
@@ -153,16 +166,9 @@ def picture(label: np.void, rng: np.random.Generator, sets: Collection[str] = tu
         art = drawing(source, int(thing))
         if kind == "line icon" and background.mean() < 0.35:
             art = Image.merge("RGBA", [band.point(lambda v: 255 - v) for band in art.split()[:3]] + [art.split()[3]])
-        if rng.random() < 0.5:
+        if not aligned and rng.random() < 0.5:
             art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        if len(things) == 1:
-            size = int(SIZE * rng.uniform(0.70, 0.94))
-            x, y = rng.integers(0, SIZE - size + 1, 2)
-        else:
-            size = int(SIZE * rng.uniform(0.42, 0.49))
-            x = rng.integers(0, SIZE // 2 - size + 1) + i * SIZE // 2
-            y = rng.integers(SIZE // 8, SIZE - SIZE // 8 - size + 1)
-        place(canvas, art, size, int(x), int(y))
+        place(canvas, art, *slot(i, len(things), rng, aligned))
     if style in FILTERS:
         canvas = FILTERS[style](canvas, rng)
     small = canvas.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean((1, 3))
@@ -181,19 +187,19 @@ def draw_label(rng: np.random.Generator) -> np.void:
             return np.array((a, b, style, colour), LABELS)[()]
 
 
-def make_shard(job: tuple[int, Path, Collection[str]]) -> None:
-    index, folder, sets = job
+def make_shard(job: tuple[int, Path, Collection[str], bool]) -> None:
+    index, folder, sets, aligned = job
     rng = np.random.default_rng([2026, index])
     labels = np.array([draw_label(rng) for _ in range(SHARD)], LABELS)
-    pictures = np.stack([picture(label, rng, sets) for label in labels])
+    pictures = np.stack([picture(label, rng, sets, aligned) for label in labels])
     part = folder / f"{index:03}.part.npz"
     np.savez(part, pictures=pictures, labels=labels)
     part.rename(folder / f"{index:03}.npz")
 
 
-def make(folder: Path, shards: range, sets: Collection[str] = tuple(SETS), workers: int = 2) -> None:
+def make(folder: Path, shards: range, sets: Collection[str] = tuple(SETS), aligned: bool = False, workers: int = 2) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(i, folder, sets) for i in shards if not (folder / f"{i:03}.npz").exists()]
+    jobs = [(i, folder, sets, aligned) for i in shards if not (folder / f"{i:03}.npz").exists()]
     with ProcessPoolExecutor(workers) as pool:
         for done, _ in enumerate(pool.map(make_shard, jobs), 1):
             print(f"{folder.name}: shard {done} of {len(jobs)}", file=sys.stderr, flush=True)

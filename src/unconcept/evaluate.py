@@ -68,6 +68,12 @@ def scores(exam, before: Tensor, after: Tensor, another_seed: Tensor | None = No
     another_seed: pictures of the untouched model for the first questions from other seeds, the control of the changes.
     """
     marks, rows = (exam.marks(before), exam.marks(after)), []
+
+    def share(name: str, group: str, of: Tensor, word: str = "") -> None:
+        first, then = (proportion(m[name][of]) for m in marks)
+        if first and then:
+            rows.append({"name": f"{name}: {word}" if word else name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name]})  # fmt: skip
+
     for group in GROUPS:
         of = torch.tensor([q.group == group for q in exam.questions])
         if not of.any():
@@ -75,9 +81,10 @@ def scores(exam, before: Tensor, after: Tensor, another_seed: Tensor | None = No
         for name in marks[0]:
             if name == "right" and group in ("target", "synonym"):
                 continue  # there the right answer is the one that is erased: `concept` says it
-            first, then = (proportion(m[name][of]) for m in marks)
-            if first and then:
-                rows.append({"name": name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name]})  # fmt: skip
+            share(name, group, of)
+        if group == "neighbour" and "right" in marks[0]:
+            for word in dict.fromkeys(q.name for q in exam.questions if q.group == group):
+                share("right", group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
         for name, change in (("pixel change", pixel_change), ("structure change", structure_change), ("ssim", ssim)):
             rows.append(change_row(name, group, change(before[of], after[of]), "higher" if name == "ssim" else "lower"))
     if another_seed is not None:
