@@ -43,6 +43,12 @@ def test_scale(model, edits):
         assert torch.equal(model.components["unet"].get_submodule(SITE[5:-7]).weight, start)
 
 
+def test_the_fingerprint_does_not_depend_on_the_memory_format(model):
+    before = model.fingerprint()
+    model.pipe.unet.to(memory_format=torch.channels_last)
+    assert model.fingerprint() == before
+
+
 def test_the_fingerprint_looks_through_applied_edits(model, edits):
     before = model.fingerprint()
     edits[0].apply(model)

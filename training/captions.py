@@ -33,13 +33,8 @@ def subject(label: np.void, rng: np.random.Generator) -> str:
     if label["b"] < 0:
         return a
     b = noun(int(label["b"]), rng)
-    swapped = (a, b) if rng.random() < 0.5 else (b, a)
-    forms = (
-        f"{a} to the left of {b}",
-        f"{b} to the right of {a}",
-        f"{swapped[0]} and {swapped[1]}",
-        f"{swapped[0]} next to {swapped[1]}",
-    )
+    # Named first, drawn first: were "and" to say nothing of left and right, the first guess at both places would be a blend of the two.
+    forms = (f"{a} to the left of {b}", f"{b} to the right of {a}", f"{a} and {b}", f"{a} next to {b}")
     return forms[rng.integers(len(forms))]
 
 

@@ -37,7 +37,7 @@ class Tune:
 
     group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "all but cross-attention", "all"
     whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
-    lr        AdamW's, on A
+    lr        AdamW's, on A; it falls linearly to 0 over `steps`
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
               and the run ends when `patience` looks in a row brought nothing better
     batch     points of the replay in a step, of each role
@@ -46,9 +46,9 @@ class Tune:
 
     group: str = "cross-attention keys and values"
     whiten: float | None = 1e-3
-    lr: float = 3e-4
-    steps: int = 80
-    batch: int = 16
+    lr: float = 1e-3
+    steps: int = 50
+    batch: int = 12
     held_out: float = 0.2
     check: int = 10
     patience: int = 3
@@ -113,6 +113,7 @@ def fit(
     best, kept, since, step = *look(), 0, 0
     trace = [(0, best)]
     for step in range(1, tune.steps + 1):
+        optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
         batches = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
         with swapped(model.components, student()):
             value = loss(model.predict, batches)

@@ -45,7 +45,7 @@ class AllButOne:
     eta_alone: float = 0.0
     surgical: bool = True
     keep: float = 1.0
-    trajectories: int = 24
+    trajectories: int = 16
     points: int = 12
     sampling_steps: int = 25
     guidance: float = 5.0

@@ -123,5 +123,5 @@ class StableDiffusion:
         for component, module in self.components.items():
             for name, tensor in module.state_dict().items():
                 digest.update(f"{component}.{name}".encode())
-                digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

@@ -19,7 +19,7 @@ def load() -> Model:
 
     if not PIPELINE.exists():
         raise InputError(
-            "the embedded model is still in training and not in this copy: make it with `make embedded-model`, or give --model"
+            "the weights of the embedded model are not in this copy: make them with `make embedded-model`, or give --model"
         )
     pipe = StableDiffusionPipeline.from_pretrained(
         PIPELINE,
@@ -29,6 +29,7 @@ def load() -> Model:
         safety_checker=None,
         feature_extractor=None,
     )
+    pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
     pipe.set_progress_bar_config(disable=True)
     return wrap(pipe, WORDS)
 
