@@ -18,9 +18,7 @@ def load() -> Model:
     from .. import wrap
 
     if not PIPELINE.exists():
-        raise InputError(
-            "the weights of the embedded model are not in this copy: make them with `make embedded-model`, or give --model"
-        )
+        raise InputError("the weights of the embedded model are not in this copy: make them with `make embedded-model`, or give --model")
     pipe = StableDiffusionPipeline.from_pretrained(
         PIPELINE,
         dtype=torch.float32,
