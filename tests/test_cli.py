@@ -138,6 +138,9 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
         "edit.safetensors", "before-after.png", "report.json", "report.html", "README.md",
     }  # fmt: skip
     assert report == json.loads((tmp_path / "gone" / "report.json").read_text())
+    page = (tmp_path / "gone" / "report.html").read_text()
+    assert page.count("data:image/webp;base64,") == 2 * page.count("<figure>") > 0
+    assert "http" not in page, "the page is whole in itself"
     assert report["schema"] == 1
     assert not any(row["name"] == "concept" for row in report["scores"]), "what nobody can judge is absent"
     assert report["cost"]["network_calls"] > 0

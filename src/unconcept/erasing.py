@@ -88,7 +88,7 @@ def erase(
     }
     with whole_folder(out, force) as folder:
         result["cost"]["edit_bytes"] = edit.save(folder / "edit.safetensors").stat().st_size
-        reports.write(folder, result, reports.sheet(exam.questions, before, after))
+        reports.write(folder, result, exam.questions, before, after)
     return result
 
 

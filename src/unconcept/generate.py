@@ -7,7 +7,7 @@ from .edit import Edit
 from .erasing import check_out, whole_folder
 from .evaluate import pictures
 from .models import load
-from .report import grid, to_image
+from .sheets import grid, to_image
 from .train import Progress
 
 

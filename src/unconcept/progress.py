@@ -55,7 +55,14 @@ class Bar:
             view.add_column(name, justify="right")
         last = None
         for row in table(result["scores"]):
-            view.add_row(row["title"] if row["title"] != last else "", row["name"], row["b"], row["a"], row["ci"], str(row["n"]))
+            view.add_row(
+                row["title"] if row["title"] != last else "",
+                row["name"],
+                row["b"],
+                row["a"],
+                f"{row['low']} – {row['high']}",
+                str(row["n"]),
+            )
             last = row["title"]
         console.print(view)
         for warning in result["warnings"]:

@@ -43,7 +43,7 @@ class Replay:
 def record(
     model: Model,
     drive: Sequence[str],
-    asked: Mapping[str, Sequence[str]],
+    asked: Mapping[str, Sequence[Sequence[str]]],
     *,
     seed: int,
     steps: int,
@@ -53,21 +53,26 @@ def record(
 ) -> Replay:
     """Sample one trajectory for each prompt of `drive`, and ask the teacher at its points what it says to the prompts `asked` by role.
 
+    A trajectory has one or more prompts in a role and asks them in turn, from point to point: so a few trajectories hear many phrasings.
     Of the `steps` points of a trajectory `points` are kept, evenly spread behind a random offset.
     Cost in network calls on one picture: 2 · steps + roles · points for each trajectory.
     """
     stride = max(1, steps // points)
     offset = torch.randint(stride, (len(drive),), generator=torch.Generator().manual_seed(seed))
-    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for rows in torch.arange(len(drive)).split(batch // 2):
 
         def watch(step: int, x: Tensor, t: Tensor, rows: Tensor = rows) -> None:
             now = (step - offset[rows]) % stride == 0
-            kept.append((x[now].clone(), t[now].clone(), rows[now]))
+            kept.append((x[now].clone(), t[now].clone(), rows[now], (step - offset[rows[now]]) // stride))
 
         model.sample([str(drive[r]) for r in rows.tolist()], [seed + r for r in rows.tolist()], steps=steps, guidance=guidance, watch=watch)
-    x, t, trajectory = (torch.cat(parts) for parts in zip(*kept))
-    conditions = {role: pick(model.encode(prompts), trajectory) for role, prompts in asked.items()}
+    x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*kept))
+    conditions = {}
+    for role, prompts in asked.items():
+        own = [prompts[r][k % len(prompts[r])] for r, k in zip(trajectory.tolist(), turn.tolist())]
+        names = list(dict.fromkeys(own))
+        conditions[role] = pick(model.encode(names), torch.tensor([names.index(prompt) for prompt in own]))
     return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})
 
 

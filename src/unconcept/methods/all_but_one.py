@@ -102,15 +102,17 @@ class AllButOne:
         settings: dict[str, Any] = dict(steps=self.sampling_steps, guidance=self.guidance, points=self.points)
         stages = 1 + bool(self.keep)
         report(Progress("recording trajectories of the concept", 0, stages))
-        pairs = [pair for concept in concepts for pair in spread(concept.pairs(), self.trajectories)]
+        # Each trajectory begins at a phrasing of its own and goes on through the others.
+        n = self.trajectories
+        pairs = [turned(all_pairs, r * len(all_pairs) // n) for all_pairs in (c.pairs() for c in concepts) for r in range(n)]
         # Half of the trajectories are steered by the concept, half by what shall come instead: the edited model walks there.
-        drive = [pair[n % 2] for n, pair in enumerate(pairs)]
-        asked = {"c": [c for c, _ in pairs], "a": [a for _, a in pairs], "null": [""] * len(pairs)}
+        drive = [own[0][r % 2] for r, own in enumerate(pairs)]
+        asked = {"c": [[c for c, _ in own] for own in pairs], "a": [[a for _, a in own] for own in pairs], "null": [[""]] * len(pairs)}
         replays = {"erase": record(model, drive, asked, seed=self.tune.seed, **settings)}
         if self.keep:
             report(Progress("recording trajectories of what is kept", 1, stages))
-            prompts = spread(others, self.trajectories)
-            replays["keep"] = record(model, prompts, {"k": prompts}, seed=self.tune.seed + 500_000, **settings)
+            k = [turned(others, r * self.points) for r in range(n)]
+            replays["keep"] = record(model, [own[0] for own in k], {"k": k}, seed=self.tune.seed + 500_000, **settings)
         return replays
 
 
@@ -118,9 +120,10 @@ def mse(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).square().mean()
 
 
-def spread(items: list[T], n: int) -> list[T]:
-    """n of the items, evenly spread, each as often as the others."""
-    return [items[i * len(items) // n % len(items)] if n <= len(items) else items[i % len(items)] for i in range(n)]
+def turned(items: list[T], n: int) -> list[T]:
+    """The items from the n-th on, then those before it."""
+    n %= len(items)
+    return items[n:] + items[:n]
 
 
 def shuffled(items: list[T], seed: int) -> list[T]:
