@@ -13,7 +13,7 @@ from pathlib import Path
 from erasures import measure
 
 from unconcept import AllButOne
-from unconcept.evaluate import find
+from unconcept.evaluate import PIXELS, find
 
 BASE = AllButOne()
 
@@ -35,7 +35,7 @@ SETTINGS = {
     **{f"batch {v}": tuned(batch=v) for v in (8, 32)},
     **{f"group {v}": tuned(group=v) for v in ("cross-attention", "self-attention", "all")},
 }
-COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), ("pixel change", "unrelated"))  # fmt: skip
+COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip
 
 
 def main() -> None:

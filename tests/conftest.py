@@ -39,6 +39,12 @@ def tiny_pipeline(prediction: str = "epsilon"):
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Pictures of tests stay with the tests."""
+    monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture(params=["epsilon", "v_prediction"])
 def pipe(request):
     return tiny_pipeline(request.param)

@@ -161,13 +161,36 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     assert run("show", "nonsense")[0] == 2
 
 
+def without_times(report: dict) -> dict:
+    return {**report, "cost": {k: v for k, v in report["cost"].items() if "seconds" not in k and "memory" not in k}}
+
+
+def test_evaluate(run, tmp_path, folder, quick, monkeypatch):
+    """An edit can be looked at again, with prompts of one's own; nothing is sampled twice, and the same seeds say the same."""
+    code, out, _ = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--out", "gone", "--evaluate", "none", "--json")
+    assert (code, json.loads(out)["scores"]) == (0, [])
+    assert not (tmp_path / "gone" / "before-after.png").exists()
+
+    (tmp_path / "own.csv").write_text("prompt,seed,group\na pig at dawn,7,target\n")
+    look = ("evaluate", "--edit", "gone", "--model", folder, "--extent", "short", "--prompts", "own.csv", "--json", "--out")
+    _, out, err = run(*look, "one")
+    one = json.loads(out)
+    assert "a pig at dawn" in (tmp_path / "one" / "report.html").read_text(), err
+    from unconcept.models.sd import StableDiffusion
+
+    monkeypatch.setattr(StableDiffusion, "decode", None)
+    two = json.loads(run(*look, "two")[1])
+    assert without_times(one) == without_times(two)
+    assert run("evaluate", "--edit", "one", "--out", "other")[0] == 2, "made for another model"
+
+
 def test_interrupted_leaves_nothing(run, tmp_path, folder, quick, monkeypatch):
     from unconcept import erasing
 
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(erasing, "scores", stop)
+    monkeypatch.setattr(erasing, "evaluate", stop)
     code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
     assert code == 130
     assert "Traceback" not in err

@@ -3,7 +3,9 @@ import math
 import pytest
 import torch
 
-from unconcept.metrics import pixel_change, proportion, ssim, structure_change, wilson
+from unconcept.evaluate import CHANGES
+from unconcept.metrics import background_change, edge_change, feature_change, kid, layout_change, pixel_change, proportion, ssim, wilson
+from unconcept.metrics.similarity import edges
 
 
 def test_wilson_by_hand():
@@ -20,11 +22,90 @@ def test_proportion_leaves_out_what_does_not_apply():
     assert proportion(torch.tensor([math.nan])) is None
 
 
-def test_changes():
+def flat(value: float) -> torch.Tensor:
+    return torch.full((1, 3, 16, 16), value)
+
+
+def square(left: int, top: int = 4) -> torch.Tensor:
+    """A white square of 6 x 6 on black."""
+    picture = torch.zeros(1, 3, 16, 16)
+    picture[..., top : top + 6, left : left + 6] = 1.0
+    return picture
+
+
+def test_pixel_change_by_hand():
+    """36 of 256 pixels are white in either; moved by 3, half of them are new and half are gone: 36 / 256 differ by 1."""
+    assert pixel_change(flat(0.5), flat(0.75)).item() == 0.25
+    assert pixel_change(square(4), square(7)).item() == 36 / 256
+
+
+def test_layout_change_by_hand():
+    """At 2 x 2 each cell of 8 x 8 pixels is one mean: a square within one cell may move there unseen."""
+    assert layout_change(square(0, 0), square(2, 2), size=2).item() == 0.0
+    assert layout_change(square(0, 0), square(8, 0), size=2).item() == pytest.approx(2 * (36 / 64) / 4)
+
+
+def test_background_change_by_hand():
+    """The rim of one pixel has 60 of 256; a square that lies inside does not count, one that touches the edge does with 6."""
+    assert background_change(square(4), square(7)).item() == 0.0
+    assert background_change(square(4), square(0)).item() == pytest.approx(6 / 60)
+
+
+def test_edge_change_by_hand():
+    """A step from black to white has slope 1 on both sides of it. Moved by one pixel it is the same edge, moved far it is none."""
+    step = torch.zeros(1, 3, 8, 8)
+    step[..., 4:] = 1.0
+    assert edges(step)[0, 0, 0].tolist() == [False, False, False, True, True, False, False, False]
+    assert edge_change(square(4), square(5)).item() == pytest.approx(0.0, abs=0.01)
+    assert edge_change(square(0, 0), square(10, 10)).item() == 1.0
+    assert edge_change(flat(0.2), flat(0.9)).item() == 0.0, "no edges anywhere"
+    assert edge_change(square(4), flat(0.5)).item() == 1.0, "all of them are gone"
+
+
+def test_ssim_by_hand():
+    """Flat pictures have neither variance nor covariance: (2·x·y + C1) / (x² + y² + C1) is what is left."""
+    c1 = 0.01**2
+    assert ssim(flat(0.5), flat(0.25)).item() == pytest.approx((2 * 0.125 + c1) / (0.25 + 0.0625 + c1), abs=1e-4)
+
+
+def test_feature_change_by_hand():
+    a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    b = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    assert feature_change(a, b).tolist() == [0.0, 1.0, 2.0]
+
+
+def test_kernel_distance_by_hand():
+    """(x·y/D + 1)³ with D = 1: within a set of ones 8, within zeros 1, across 1: 8 + 1 - 2 = 7, whatever is drawn."""
+    ones, zeros = torch.ones(8, 1), torch.zeros(8, 1)
+    assert kid(ones, zeros)["value"] == pytest.approx(7.0)
+    assert kid(ones, ones.clone()) == {"value": 0.0, "n": 8, "ci95": [0.0, 0.0]}
+    with pytest.raises(ValueError, match="four pictures"):
+        kid(ones[:3], zeros)
+
+
+def test_kernel_distance_moves_the_right_way():
     torch.manual_seed(0)
-    a, b = torch.rand(2, 3, 64, 64), torch.rand(2, 3, 64, 64)
-    assert pixel_change(a, a).tolist() == [0.0, 0.0]
-    assert pixel_change(torch.zeros(1, 3, 8, 8), torch.full((1, 3, 8, 8), 0.25)).item() == 0.25
-    assert ssim(a, a).tolist() == pytest.approx([1.0, 1.0])
-    assert ssim(a, b).max() < 0.2
-    assert structure_change(a, b).max() < 0.2 * pixel_change(a, b).min()  # noise has no layout
+    a, b = torch.randn(64, 16), torch.randn(64, 16)
+    same, near, far = kid(a, b), kid(a, b + 0.3), kid(a, b + 1.0)
+    assert abs(same["value"]) < 0.05 < near["value"] < far["value"]
+    assert kid(a, b) == same, "its subsets are always the same"
+
+
+@pytest.fixture(scope="module")
+def drawings():
+    """Pictures with shapes in them, and the same with some noise, with much, and other ones."""
+    torch.manual_seed(0)
+    blobs = torch.nn.functional.interpolate(torch.rand(16, 3, 5, 5), size=(64, 64), mode="bicubic").clamp(0, 1)
+    blobs = (blobs > 0.5).float() * 0.8 + 0.1
+    noisy = lambda s: (blobs + s * torch.randn_like(blobs)).clamp(0, 1)
+    return blobs, noisy(0.05), noisy(0.5), blobs.roll(1, 0)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_every_change_moves_the_right_way(name, drawings):
+    """The same picture: no change. Little noise: little. Much noise: more. Another picture: much more than little noise."""
+    original, little, much, other = drawings
+    change = lambda p: (1 - CHANGES[name](original, p) if name.startswith("ssim") else CHANGES[name](original, p)).mean().item()
+    assert change(original) == pytest.approx(0.0, abs=1e-5)
+    assert 0 <= change(little) < change(much)
+    assert change(little) < change(other)

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
@@ -17,6 +17,7 @@ app = App(
     help="Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and prove both.",
 )
 Flag = Parameter(negative="")
+Extent = Literal["short", "full", "none"]
 
 
 @app.command
@@ -31,6 +32,8 @@ def erase(
     keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
     synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
     config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
+    evaluate: Annotated[Extent, Parameter(help="How many pictures are looked at: a minute's worth, a thousand, or none.")] = "short",
+    prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
     base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None,
     dry_run: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Parameter(help="Refuse a concept that the model cannot draw.", negative="")] = False,
@@ -46,6 +49,7 @@ def erase(
         print(job.describe())
         return 0
     from .erasing import erase as run
+    from .gallery import cache_folder
     from .progress import Bar
 
     with Bar(quiet=json) as bar:
@@ -55,15 +59,58 @@ def erase(
             method=job.method,
             out=job.out,
             seed=job.seed,
+            extent=evaluate,
+            prompts=prompts,
             strict=strict,
             force=force,
             config=base_config,
+            cache=cache_folder(),
             report=bar,
         )
+    return _tell(result, job.out, bar, json)
+
+
+@app.command
+def evaluate(
+    *,
+    edit: Annotated[Path, Parameter(help="An edit, or the folder of one.")],
+    model: str = "emoji",
+    out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/evaluation"),
+    seed: int = 0,
+    extent: Annotated[Extent, Parameter(help="How many pictures are looked at: a thousand, or a minute's worth.")] = "full",
+    prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
+    base_config: str | None = None,
+    force: Annotated[bool, Parameter(help="An edit of another base model, and an output folder that exists.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print report.json on stdout, and nothing else there.", negative="")] = False,
+    debug: Annotated[bool, Flag] = False,
+) -> int:
+    """Measure an edit: the same seeds before and after, with controls. Pictures made before are not made again."""
+    from .erasing import examine
+    from .gallery import cache_folder
+    from .progress import Bar
+
+    with Bar(quiet=json) as bar:
+        result = examine(
+            edit,
+            model=model,
+            out=out,
+            seed=seed,
+            extent=extent,
+            prompts=prompts,
+            force=force,
+            config=base_config,
+            cache=cache_folder(),
+            report=bar,
+        )
+    return _tell(result, out, bar, json)
+
+
+def _tell(result: dict, out: Path, bar, json: bool) -> int:
+    """Print what came of it; the exit code."""
     if json:
         print(_dumps(result))
     else:
-        bar.finish(result, job.out)
+        bar.finish(result, out)
     return 3 if result["failure"] else 0
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .edit import Edit
-from .erasing import check_out, whole_folder
-from .evaluate import pictures
+from .folder import check_out, whole_folder
+from .gallery import pictures
 from .models import load
 from .sheets import grid, to_image
 from .train import Progress

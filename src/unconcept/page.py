@@ -24,18 +24,21 @@ def page(
         shown = [i for i, q in enumerate(questions) if q.group == group]
         if shown:
             groups.append((heading, [{"prompt": questions[i].prompt, "before": embed(before[i]), "after": embed(after[i])} for i in shown]))
-    most = max((row["ci95"][1] for row in report["scores"] if "change" in row["name"]), default=1.0)
+    most = max((row["ci95"][1] for row in report["scores"] if "change" in row["name"] and row["ci95"]), default=1.0)
     template = Environment(autoescape=True).from_string((files("unconcept") / "page.html").read_text())
     return template.render(
         r=report, title=title, verdict=verdict, groups=groups, facts=facts, most=most, small=before.shape[-1] < THUMB,
-        rows=[{**words, "bar": bar(row, most if "change" in row["name"] else 1.0)} for words, row in zip(rows, report["scores"])],
+        rows=[{**words, "bar": bar(row, most)} for words, row in zip(rows, report["scores"])],
     )  # fmt: skip
 
 
-def bar(row: dict, most: float) -> dict:
-    """Where a score's dots and its interval are drawn, in percent of the line from 0 to `most`."""
+def bar(row: dict, most: float) -> dict | None:
+    """Where a score's dots and its interval are drawn, in percent of the line: shares from 0 to 1, changes from 0 to `most`."""
+    if row["after"] is None or row["name"].startswith(("selectivity", "drift", "KID", "control: KID")):
+        return None
+    top = most if "change" in row["name"] else 1.0
     values = {"low": row["ci95"][0], "high": row["ci95"][1], "now": row["after"], "then": row["before"]}
-    return {name: None if value is None else round(100 * min(max(value / most, 0), 1), 1) for name, value in values.items()}
+    return {name: None if value is None else round(100 * min(max(value / top, 0), 1), 1) for name, value in values.items()}
 
 
 def embed(picture: Tensor) -> str:

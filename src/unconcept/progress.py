@@ -70,5 +70,6 @@ class Bar:
         if result["failure"]:
             console.print(f"the erasure did not work: {result['failure']}", style="red", soft_wrap=True, highlight=False)
         cost = result["cost"]
-        console.print(f"{cost['seconds']:.0f} s, of them {cost['training_seconds']:.0f} s for the erasing itself", highlight=False)
+        erasing = "" if cost["training_seconds"] is None else f", of them {cost['training_seconds']:.0f} s for the erasing itself"
+        console.print(f"{cost['seconds']:.0f} s{erasing}", highlight=False)
         console.print(f"report: {out / 'report.html'}", soft_wrap=True, highlight=False)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .evaluate import find
+from .evaluate import BETTER, PIXELS, find
 from .page import page
 from .sheets import GROUP_TITLES, sheet
 
@@ -27,18 +27,24 @@ made for the purpose may reach it.
 """
 
 
+def share(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
 def say(value: float | None, name: str) -> str:
+    """A score in words: shares in percent, everything else as the number it is."""
     if value is None:
         return "–"
-    return f"{value:.3f}" if "change" in name or "ssim" in name else f"{100 * value:.1f} %"
+    return share(value) if name.split(":")[0] in BETTER else f"{value:.3f}"
 
 
 def table(rows: Sequence[dict]) -> list[dict]:
     """The rows of report.json in words."""
     words = []
     for row in rows:
-        b, a, low, high = (say(value, row["name"]) for value in (row["before"], row["after"], *row["ci95"]))
-        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"], "b": b, "a": a, "low": low, "high": high, "n": row["n"], "better": row["better"] or "–"})  # fmt: skip
+        b, a, low, high = (say(value, row["name"]) for value in (row["before"], row["after"], *(row["ci95"] or (None, None))))
+        why = f" (not measured: {row['reason']})" if row["after"] is None else ""
+        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"] + why, "b": b, "a": a, "low": low, "high": high, "n": row["n"], "better": row["better"] or "–"})  # fmt: skip
     return words
 
 
@@ -55,30 +61,30 @@ def sentence(report: dict) -> str:
     if gone := row("concept", "target"):
         names = " and ".join(c["erase"] for c in report["concept"])
         parts.append(
-            f"The judge sees {names} in {say(gone['after'], '')} of {gone['n']} pictures that ask for it (before: {say(gone['before'], '')})"
+            f"The judge sees {names} in {share(gone['after'])} of {gone['n']} pictures that ask for it (before: {share(gone['before'])})"
         )
         if instead := row("alternative", "target"):
-            parts.append(f"the alternative in {say(instead['after'], '')}")
+            parts.append(f"the alternative in {share(instead['after'])}")
     if kept := row("right", "unrelated"):
-        parts.append(f"unrelated pictures are right in {say(kept['after'], '')} (before: {say(kept['before'], '')})")
-    target, rest, seed = (
-        row("pixel change", "target"),
-        row("pixel change", "unrelated"),
-        row("control: pixel change, another seed, no edit", "structure"),
-    )
+        parts.append(f"unrelated pictures are right in {share(kept['after'])} (before: {share(kept['before'])})")
+    target, rest, seed = (row(PIXELS, "target"), row(PIXELS, "unrelated"), row(f"control, another seed: {PIXELS}", "structure"))
     if target and rest and seed:
-        parts.append(
-            f"the pixels of unrelated pictures moved by {rest['after']:.3f}, those of the concept by {target['after']:.3f} (another seed: {seed['after']:.3f})"
-        )
-    return "; ".join(parts) + "."
+        moved = f"the pixels of unrelated pictures moved by {rest['after']:.3f}, those of the concept by {target['after']:.3f}"
+        parts.append(f"{moved} (another seed: {seed['after']:.3f})")
+    return "; ".join(parts) + "." if parts else "No pictures were made: nothing is measured."
 
 
 def facts(report: dict) -> list[tuple[str, object]]:
     """Cost, settings, versions and hashes, as they stand at the end of the page."""
-    cost = report["cost"]
+    cost, erasing = report["cost"], []
+    if cost["network_calls"] is not None:
+        erasing = [
+            ("network calls", f"{cost['network_calls']:,} (one picture through the denoiser, forward)"),
+            ("seconds of erasing", f"{cost['training_seconds']:.0f}"),
+        ]
     return [
-        ("network calls", f"{cost['network_calls']:,} (one picture through the denoiser, forward)"),
-        ("seconds", f"{cost['seconds']:.0f}, of them {cost['training_seconds']:.0f} for the erasing itself"),
+        *erasing,
+        ("seconds", f"{cost['seconds']:.0f}"),
         ("peak memory", f"{cost['peak_memory_bytes'] / 2**30:.2f} GiB"),
         ("changed numbers", f"{cost['tuned_parameters']:,}, {cost['edit_bytes']:,} bytes"),
         *flat(report["method"]["settings"]),
@@ -110,4 +116,5 @@ def write(folder: Path, report: dict, questions: Sequence, before: Tensor, after
             parameters=cost["tuned_parameters"], bytes=cost["edit_bytes"],
         )
     )  # fmt: skip
-    sheet(questions, before, after).save(folder / "before-after.png")
+    if questions:
+        sheet(questions, before, after).save(folder / "before-after.png")

@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 GROUP_TITLES = {
-    "target": "the concept", "synonym": "its synonyms", "neighbour": "near neighbours", "unrelated": "unrelated", "structure": "controls",
+    "target": "the concept", "synonym": "its synonyms", "implied": "what may imply it", "neighbour": "near neighbours", "unrelated": "unrelated", "structure": "controls",
 }  # fmt: skip
 
 

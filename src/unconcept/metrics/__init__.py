@@ -1,6 +1,10 @@
-"""Every measure, one small file each."""
+"""Measures, one small file for each kind. Pictures are [N, 3, H, W] in [0, 1]; names and directions are in evaluate.py."""
 
+from .distribution import feature_change, kid
+from .drift import drift
 from .proportion import proportion, wilson
-from .similarity import pixel_change, ssim, structure_change
+from .similarity import background_change, edge_change, layout_change, pixel_change, ssim
 
-__all__ = ["pixel_change", "proportion", "ssim", "structure_change", "wilson"]
+__all__ = [
+    "background_change", "drift", "edge_change", "feature_change", "kid", "layout_change", "pixel_change", "proportion", "ssim", "wilson",
+]  # fmt: skip

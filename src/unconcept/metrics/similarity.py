@@ -1,25 +1,59 @@
-"""How far a picture is from the one that the same seed gave before. Pictures are [N, 3, H, W] in [0, 1]; every result is [N]."""
+"""How far a picture is from the one that the same seed gave before.
 
+Pictures are [N, 3, H, W] in [0, 1]; every result is [N] in [0, 1]. ssim: 1 is the same picture; all others: 0 is.
+"""
+
+import torch
 from torch import Tensor
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import conv2d, interpolate, max_pool2d, pad
+
+SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
 
 
 def pixel_change(before: Tensor, after: Tensor) -> Tensor:
-    """Mean absolute difference of the pixels, in [0, 1]; 0: the same picture."""
+    """Mean absolute difference of the pixels."""
     return (before - after).abs().mean((1, 2, 3))
 
 
-def structure_change(before: Tensor, after: Tensor, size: int = 8) -> Tensor:
-    """The same at `size` x `size`: what is left is layout and large colour areas."""
+def layout_change(before: Tensor, after: Tensor, size: int = 8) -> Tensor:
+    """The same at `size` x `size` (area means): what is left is layout and large colour areas."""
     small = [interpolate(p, (size, size), mode="area") for p in (before, after)]
     return pixel_change(*small)
 
 
-def ssim(before: Tensor, after: Tensor, window: int = 7) -> Tensor:
-    """Structural similarity on grey pictures (Wang et al. 2004, eq. 13, uniform window, K = 0.01, 0.03); 1: the same."""
-    x, y = (p.mean(1, keepdim=True) for p in (before, after))
-    mean = lambda p: avg_pool2d(p, window, 1)
-    mx, my = mean(x), mean(y)
-    vx, vy, cov = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    c1, c2 = 0.01**2, 0.03**2
-    return (((2 * mx * my + c1) * (2 * cov + c2)) / ((mx * mx + my * my + c1) * (vx + vy + c2))).mean((1, 2, 3))
+def background_change(before: Tensor, after: Tensor, rim: float = 1 / 16) -> Tensor:
+    """Mean absolute difference of the outermost pixels, `rim` of the width on each side: there is the background."""
+    h, w = before.shape[-2:]
+    n = max(1, round(rim * w))
+    outside = torch.ones(h, w, dtype=torch.bool, device=before.device)
+    outside[n : h - n, n : w - n] = False
+    return (before - after).abs()[..., outside].mean((1, 2))
+
+
+def edges(pictures: Tensor, threshold: float = 0.1) -> Tensor:
+    """Where the grey picture's Sobel slope is above `threshold` [N, 1, H, W]; 1 would be black beside white."""
+    grey = pictures.mean(1, keepdim=True)
+    kernels = torch.stack([SOBEL, SOBEL.T])[:, None].to(grey)
+    padded = pad(grey, (1, 1, 1, 1), mode="replicate")
+    return conv2d(padded, kernels).norm(dim=1, keepdim=True) > threshold
+
+
+def edge_change(before: Tensor, after: Tensor, slack: int = 1) -> Tensor:
+    """1 - F1 of the edge maps: edges count as found within `slack` pixels (boundary F1, Csurka et al. 2013). Both without edges: 0."""
+    x, y = edges(before).float(), edges(after).float()
+    near = lambda e: max_pool2d(e, 2 * slack + 1, 1, slack)
+    total = lambda e: e.sum((1, 2, 3))
+    precision = total(y * near(x)) / total(y).clamp(min=1)
+    recall = total(x * near(y)) / total(x).clamp(min=1)
+    f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-9)
+    return torch.where(total(x) + total(y) == 0, 0.0, 1 - f1)
+
+
+def ssim(before: Tensor, after: Tensor) -> Tensor:
+    """Structural similarity (Wang et al. 2004, eq. 13): 11 x 11 Gaussian window, sigma 1.5, K = 0.01, 0.03, mean over the colours."""
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    x, y = before.double(), after.double()  # in single precision the same picture is 2e-5 short of 1
+    return structural_similarity_index_measure(
+        y, x, gaussian_kernel=True, sigma=1.5, kernel_size=11, data_range=1.0, reduction="none"
+    ).float()

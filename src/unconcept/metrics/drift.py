@@ -1,0 +1,30 @@
+"""How far the unconditional prediction drifted: ‖ε_θ(x_t, ∅) − ε*(x_t, ∅)‖ / ‖ε*(x_t, ∅)‖, at points of the original's own trajectories."""
+
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from ..models.base import Model, pick
+
+
+@torch.no_grad()
+def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: int = 10, first: int = 900_000) -> Tensor:
+    """[seeds * steps] relative drift over the trajectories of `seeds` unprompted pictures, `on` being `edit.on(model)`.
+
+    In guided sampling every prompt adds (1 - s) times this: it is the part of an edit that no prompt can avoid.
+    """
+    points: list[tuple[Tensor, Tensor]] = []
+    model.sample(
+        [""] * seeds,
+        list(range(first, first + seeds)),
+        steps=steps,
+        guidance=1.0,
+        watch=lambda i, x, t: points.append((x.clone(), t.clone())),
+    )
+    x, t = (torch.cat(parts) for parts in zip(*points))
+    say = lambda: model.predict(x, t, pick(model.encode([""]), torch.zeros(len(x), dtype=torch.long)))
+    before = say()
+    with on:
+        after = say()
+    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)

@@ -1,0 +1,126 @@
+"""The evaluation as a sceptic would test it: no edit, a wrong edit, a broken edit, and the same seeds twice."""
+
+import json
+import math
+
+import pytest
+import torch
+
+from unconcept import Concept, Edit
+from unconcept.errors import InputError
+from unconcept.evaluate import PIXELS, Plain, evaluate, find, read_prompts, verdict
+from unconcept.gallery import pictures
+
+FAST = dict(steps=2, guidance=2.0, controls=4)
+CONCEPT = Concept(erase="pig", alternative="cow")
+
+
+def edit(model, size: float) -> Edit:
+    torch.manual_seed(1)
+    names = [site.name for site in model.group("cross-attention")]
+    weights = {name: model.denoiser.get_parameter(name.removeprefix("unet.")) for name in names}
+    return Edit({name: size * torch.randn_like(w) for name, w in weights.items()}, {"model_sha256": model.fingerprint()})
+
+
+@pytest.fixture
+def exam(model):
+    return Plain([CONCEPT], model.vocabulary, {"target": 6, "unrelated": 6})
+
+
+def test_no_edit_is_found_to_be_none(model, exam):
+    found = evaluate(model, edit(model, 0.0), exam, full=False, **FAST)
+    assert torch.equal(found.before, found.after)
+    assert find(found.rows, PIXELS, "target")["after"] == 0.0
+    assert find(found.rows, "ssim, gaussian 11", "target")["after"] == 1.0
+    assert find(found.rows, f"control, another seed: {PIXELS}", "structure")["after"] > 0
+    assert verdict(found.rows, found.before, found.after).startswith("no-op")
+
+
+def test_a_ratio_over_nothing_is_not_measured(model, exam):
+    rows = evaluate(model, edit(model, 0.0), exam, full=False, **FAST).rows
+    row = next(row for row in rows if row["name"].startswith("selectivity"))
+    assert row["after"] is None
+    assert "did not change" in row["reason"]
+
+
+def test_what_is_not_measured_is_null_and_says_why(model, exam):
+    found = evaluate(model, edit(model, 0.1), exam, full=True, **FAST)
+    row = next(row for row in found.rows if row["name"].startswith("kernel distance"))
+    assert row["after"] is None
+    assert "evaluate" in row["reason"]
+    assert json.dumps(found.rows, allow_nan=False)
+
+
+def test_drift_follows_the_edit(model, exam):
+    drifts = [
+        find(evaluate(model, edit(model, s), exam, **FAST).rows, "drift of the unconditional prediction", "structure")
+        for s in (0, 0.1, 0.5)
+    ]
+    none, some, much = (row["after"] for row in drifts)
+    assert none == 0.0 < some < much
+
+
+def test_broken_pictures_have_no_scores(model, exam):
+    found = evaluate(model, edit(model, math.nan), exam, full=False, **FAST)
+    assert verdict(found.rows, found.before, found.after).startswith("collapse")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "says"),
+    [
+        (torch.rand(8, 3, 16, 16), torch.rand(8, 3, 1, 1).expand(8, 3, 16, 16), "blank or all alike"),
+        (torch.rand(8, 3, 16, 16), torch.rand(1, 3, 16, 16).expand(8, 3, 16, 16), "blank or all alike"),
+        (torch.rand(8, 3, 16, 16), torch.full((8, 3, 16, 16), math.nan), "no numbers"),
+    ],
+)
+def test_collapse(before, after, says):
+    assert says in verdict([], before, after)
+
+
+def row(name, group, before, after):
+    return {"name": name, "group": group, "before": before, "after": after, "n": 50, "ci95": [after, after], "better": None}
+
+
+@pytest.mark.parametrize(
+    ("rows", "says"),
+    [
+        ([row("concept", "target", 0.9, 0.6)], "no-op"),
+        ([row("concept", "target", 0.9, 0.0), row("right", "unrelated", 0.9, 0.3)], "collapse"),
+        ([row("concept", "target", 0.9, 0.0), row(PIXELS, "target", None, 0.1), row(PIXELS, "unrelated", None, 0.2)], "over-erasure"),
+        ([row("concept", "target", 0.9, 0.0), row("alternative", "target", 0.0, 0.1)], "alternative ignored"),
+        ([row("concept", "target", 0.9, 0.0), row("alternative", "target", 0.0, 0.9), row("right", "unrelated", 0.9, 0.9)], None),
+    ],
+)
+def test_detectors(rows, says):
+    torch.manual_seed(0)
+    found = verdict(rows, torch.rand(8, 3, 16, 16), torch.rand(8, 3, 16, 16))
+    assert found is None if says is None else found.startswith(says)
+
+
+def test_pictures_are_made_once(model, tmp_path, monkeypatch):
+    """What is in the cache is not sampled again, and comes back as the same bits; other weights have other pictures."""
+    ask = (["a cat", "a dog", "a tree"], [1, 2, 3])
+    given = dict(steps=2, guidance=2.0, batch=2, cache=tmp_path)
+    first = pictures(model, *ask, made_by="a", **given)
+    other = pictures(model, *ask, made_by="b", **given)
+    assert torch.equal(first, other), "the same model under another name"
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+    next(tmp_path.rglob("*.png")).unlink()
+    calls = []
+    sample = type(model).sample
+    monkeypatch.setattr(type(model), "sample", lambda self, prompts, *a, **k: calls.append(len(prompts)) or sample(self, prompts, *a, **k))
+    assert torch.equal(pictures(model, *ask, made_by="a", **given), first)
+    assert torch.equal(pictures(model, *ask, made_by="b", **given), first)
+    assert len(calls) == 1, "only the batch with the missing picture"
+
+
+def test_own_prompts(tmp_path):
+    file = tmp_path / "own.csv"
+    file.write_text('prompt,seed,group\na pig at dawn,7,\n"a dog, a cat",,unrelated\n')
+    first, second = read_prompts(file)
+    assert (first.prompt, first.seed, first.group) == ("a pig at dawn", 7, "target")
+    assert (second.prompt, second.seed, second.group) == ("a dog, a cat", None, "unrelated")
+    for text, says in (("words\nx\n", "column names"), ("prompt,group\nx,nobody\n", "line 2"), ("prompt,seed\nx,y\n", "no number")):
+        file.write_text(text)
+        with pytest.raises(InputError, match=says):
+            read_prompts(file)
