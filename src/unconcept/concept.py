@@ -1,9 +1,9 @@
 """A concept: what to erase, what to give instead, what to keep, and how it is phrased."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 from unconcept.errors import InputError
 
@@ -76,6 +76,12 @@ class Concept:
         if sign and alternative is not None:
             raise InputError(f'"{text}" names an alternative and --to names another: keep one of them')
         return cls(erase=erase.strip(), alternative=after.strip() if sign else alternative, **fields)
+
+    @classmethod
+    def read(cls, fields: Mapping[str, Any]) -> "Concept":
+        """From a mapping with these fields, as YAML and JSON hold it."""
+        given: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()}
+        return cls(**given)
 
     def with_(self, **fields) -> "Concept":
         return replace(self, **fields)

@@ -68,7 +68,7 @@ def examine(
     edit, net = Edit.load(path), load(model, config=config)
     if not force:
         edit.check(net)
-    named = [Concept(**{k: tuple(v) if isinstance(v, list) else v for k, v in c.items()}) for c in edit.card.get("concepts", [])]
+    named = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases")
     concepts, exam, judged = prepare(net, model, named, QUESTIONS[extent], seed, prompts)

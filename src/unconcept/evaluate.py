@@ -95,7 +95,7 @@ def before_edit(
 ) -> Tensor:  # fmt: skip
     """The untouched model's pictures of the questions: what `evaluate` compares with."""
     made_by = base_fingerprint(model) if cache else ""
-    given = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, report=report, stage="pictures before")
+    given: dict[str, Any] = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, report=report, stage="pictures before")
     return pictures(model, [q.prompt for q in exam.questions], seeds(exam, seed), **given)
 
 

@@ -5,7 +5,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from .concept import Concept
 from .errors import InputError
@@ -71,8 +70,7 @@ def from_file(entries: object, where: str) -> list[Concept]:
             check_keys(entry, CONCEPT_KEYS, f"{where} / concepts")
             if "erase" not in entry:
                 raise InputError(f"a concept in {where} has no erase")
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in entry.items()}
-            concepts.append(Concept(**fields))
+            concepts.append(Concept.read(entry))
         else:
             concepts.append(Concept.parse(str(entry)))
     return concepts

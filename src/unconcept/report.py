@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -105,7 +106,7 @@ def flat(settings: dict, inside: str = "") -> list[tuple[str, object]]:
 def write(folder: Path, report: dict, questions: Sequence, before: Tensor, after: Tensor) -> None:
     """report.json, report.html, README.md and before-after.png in `folder`, of picture pairs [N, 3, H, W], one for each question."""
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    words = dict(title=title(report), verdict=sentence(report), rows=table(report["scores"]), facts=facts(report))
+    words: dict[str, Any] = dict(title=title(report), verdict=sentence(report), rows=table(report["scores"]), facts=facts(report))
     (folder / "report.html").write_text(page(report, questions, before, after, **words))
     cost, concepts = report["cost"], report["concept"]
     instead = "".join(f", with *{c['alternative']}* in place of *{c['erase']}*" for c in concepts if c["alternative"])

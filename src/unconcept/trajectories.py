@@ -70,7 +70,7 @@ def record(
     x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*kept))
     conditions = {}
     for role, prompts in asked.items():
-        own = [prompts[r][k % len(prompts[r])] for r, k in zip(trajectory.tolist(), turn.tolist())]
+        own = [prompts[int(r)][int(k) % len(prompts[int(r)])] for r, k in zip(trajectory.tolist(), turn.tolist())]
         names = list(dict.fromkeys(own))
         conditions[role] = pick(model.encode(names), torch.tensor([names.index(prompt) for prompt in own]))
     return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})

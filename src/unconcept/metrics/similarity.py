@@ -3,6 +3,8 @@
 Pictures are [N, 3, H, W] in [0, 1]; every result is [N] in [0, 1]. ssim: 1 is the same picture; all others: 0 is.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, max_pool2d, pad
@@ -54,6 +56,5 @@ def ssim(before: Tensor, after: Tensor) -> Tensor:
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     x, y = before.double(), after.double()  # in single precision the same picture is 2e-5 short of 1
-    return structural_similarity_index_measure(
-        y, x, gaussian_kernel=True, sigma=1.5, kernel_size=11, data_range=1.0, reduction="none"
-    ).float()
+    given: dict[str, Any] = dict(gaussian_kernel=True, sigma=1.5, kernel_size=11, data_range=1.0, reduction="none")
+    return torch.as_tensor(structural_similarity_index_measure(y, x, **given)).float()
