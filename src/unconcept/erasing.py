@@ -27,7 +27,7 @@ QUESTIONS = {"short": SHORT, "full": FULL, "none": {}}
 
 def erase(
     concepts: Sequence[Concept], *, model: str = "emoji", method: AllButOne | None = None, out: Path, seed: int = 0, extent: Extent = "short",
-    prompts: Path | None = None, strict: bool = False, force: bool = False, config: str | None = None, cache: Path | None = None,
+    prompts: Path | None = None, judge: str | None = None, strict: bool = False, force: bool = False, config: str | None = None, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, report.json, report.html, README.md.
@@ -35,12 +35,13 @@ def erase(
     Returns the content of report.json; its `failure` is null, or one line about what the detectors found.
     extent: how many pictures the evaluation makes; "none": none, the edit and its card are all.
     prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
+    judge: "imagenet" or a CLIP folder, for a model that is not the embedded one.
     strict: refuse a concept that the model cannot draw in the first place, instead of a warning.
     """
     method, start = method or AllButOne(), time.perf_counter()
     check_out(out, force)
     net = load(model, config=config)
-    concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, prompts)
+    concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, prompts, judge)
     warnings = list(too_long(net, concepts))
     look: dict[str, Any] = dict(seed=seed, steps=method.sampling_steps, guidance=method.guidance, cache=cache, report=report)
     before = before_edit(net, exam, **look)
@@ -59,8 +60,8 @@ def erase(
 
 
 def examine(
-    path: Path, *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None, force: bool = False,
-    config: str | None = None, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    path: Path, *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None,
+    judge: str | None = None, force: bool = False, config: str | None = None, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Evaluate an edit from its file or folder, and write the folder `out`, as `erase` does. force: an edit of another model, too."""
     start = time.perf_counter()
@@ -71,7 +72,7 @@ def examine(
     named = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases")
-    concepts, exam, judged = prepare(net, model, named, QUESTIONS[extent], seed, prompts)
+    concepts, exam, judged = prepare(net, model, named, QUESTIONS[extent], seed, prompts, judge)
     settings = edit.card.get("settings", {})
     look: dict[str, Any] = dict(
         seed=seed, steps=settings.get("sampling_steps", 25), guidance=settings.get("guidance", 5.0), cache=cache, report=report

@@ -19,6 +19,7 @@ from .concept import Concept, article
 from .edit import Edit, base_fingerprint
 from .errors import InputError
 from .gallery import pictures
+from .judges import Judge
 from .metrics import background_change, drift, edge_change, feature_change, kid, layout_change, pixel_change, proportion, ssim
 from .models.base import Model
 from .train import Progress
@@ -65,9 +66,21 @@ class Ask:
 
 
 class Plain:
-    """The questions for a model without a judge: pictures and their changes can be shown, presence cannot be scored."""
+    """The questions for a model whose world nobody knows. Without a judge, pictures and their changes can be shown, and presence is not scored.
 
-    def __init__(self, concepts: Sequence[Concept], vocabulary: Sequence[str], n: Mapping[str, int], own: Sequence[Ask] = ()):
+    With one (unconcept.judges, or any callable of that kind): a name is seen where its probability is the highest among the concept, its
+    synonyms, the alternative and the words that are asked besides.
+    """
+
+    def __init__(
+        self,
+        concepts: Sequence[Concept],
+        vocabulary: Sequence[str],
+        n: Mapping[str, int],
+        own: Sequence[Ask] = (),
+        judge: Judge | None = None,
+    ):
+        self.concepts, self.judge = tuple(concepts), judge
         pairs = [(c, *pair) for c in concepts for pair in c.pairs()]
         names = {name for c in concepts for name in (c.erase, *c.synonyms)}
         rest = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w not in names]
@@ -77,7 +90,28 @@ class Plain:
         self.questions += own
 
     def marks(self, pictures: Tensor) -> dict[str, Tensor]:
-        return {}
+        """The judge's marks [N]: 0, 1, or NaN where a mark does not apply; empty without a judge."""
+        if self.judge is None:
+            return {}
+        told = [name for c in self.concepts for name in (c.erase, *c.synonyms, c.alternative or c.erase)]
+        names = list(dict.fromkeys([*told, *(q.name for q in self.questions if q.name)]))
+        seen = [names[i] for i in self.judge(pictures, names).argmax(1).tolist()]
+        marks = {name: torch.full((len(seen),), math.nan) for name in ("concept", "alternative", "right")}
+        for i, (q, word) in enumerate(zip(self.questions, seen)):
+            if q.group in ("target", "synonym", "implied"):
+                asked = [c for c in self.concepts if c.erase == q.name] or self.concepts
+                marks["concept"][i] = any(word in (c.erase, *c.synonyms) for c in asked)
+                if q.instead:
+                    marks["alternative"][i] = any(word == c.alternative for c in asked)
+            elif q.name:
+                marks["right"][i] = word == q.name
+        return marks
+
+    def agreement(self, pictures: Tensor) -> tuple[str, Tensor] | None:
+        """(what it is, how well each picture fits its prompt [N]), where the judge can tell."""
+        if self.judge is None or not hasattr(self.judge, "agreement"):
+            return None
+        return f"CLIP score, cosine, {self.judge.name}", self.judge.agreement(pictures, [q.prompt for q in self.questions])
 
 
 @dataclass(frozen=True)
@@ -144,6 +178,7 @@ def evaluate(
 def scores(exam, before: Tensor, after: Tensor, features: Features | None = None) -> list[dict]:
     """For each group: shares by the judge's marks, in all and, where it matters, part by part; then the changes of the pairs."""
     marks, rows = (exam.marks(before), exam.marks(after)), []
+    fits = [fit for p in (before, after) if isinstance(exam, Plain) and (fit := exam.agreement(p))]
 
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:
         first, then = (proportion(m[name][of]) for m in marks)
@@ -164,6 +199,9 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
             if (name, group) == ("right", "neighbour"):
                 for word in dict.fromkeys(q.name for q in exam.questions if q.group == group):
                     share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
+        if fits:
+            (name, first), (_, then) = fits
+            rows.append({**median_row(name, group, then[of], "higher"), "before": round(first[of].median().item(), 4)})
         rows += changes(before[of], after[of], group, "", "lower", features)
     return rows
 

@@ -5,6 +5,7 @@ A feature space is a callable: pictures [N, 3, H, W] in [0, 1] -> features [N, D
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from functools import cache
 
 import torch
@@ -33,8 +34,16 @@ class Lite0(nn.Module):
 
     @torch.no_grad()
     def forward(self, pictures: Tensor, batch: int = 64) -> Tensor:
-        parts = (interpolate(part, (224, 224), mode="bilinear", antialias=True) for part in pictures.split(batch))
-        return torch.cat([self.net.extract_features((part * 255 - 127) / 128).mean((2, 3)) for part in parts])
+        return torch.cat([self.net.extract_features(x).mean((2, 3)) for x in self.prepared(pictures, batch)])
+
+    @torch.no_grad()
+    def classify(self, pictures: Tensor, batch: int = 64) -> Tensor:
+        """Logits of ImageNet's classes [N, 1000]."""
+        return torch.cat([self.net(x) for x in self.prepared(pictures, batch)])
+
+    def prepared(self, pictures: Tensor, batch: int) -> Iterator[Tensor]:
+        for part in pictures.split(batch):
+            yield (interpolate(part, (224, 224), mode="bilinear", antialias=True) * 255 - 127) / 128
 
 
 @cache

@@ -8,11 +8,23 @@ from torch import Tensor
 
 from .concept import Concept
 from .evaluate import Plain, read_prompts
+from .judges import load_judge
 from .models.base import Model
 
 
-def prepare(net: Model, model: str, concepts: Sequence[Concept], n: Mapping[str, int], seed: int, prompts: Path | None = None):
-    """(the concepts in full, their exam, the judge's own accuracy or None). prompts: the user's own, asked besides."""
+def prepare(
+    net: Model,
+    model: str,
+    concepts: Sequence[Concept],
+    n: Mapping[str, int],
+    seed: int,
+    prompts: Path | None = None,
+    judge: str | None = None,
+):
+    """(the concepts in full, their exam, what is known of the judge or None).
+
+    prompts: the user's own, asked besides. judge: for a model that is not the embedded one (unconcept.judges).
+    """
     own = read_prompts(prompts) if prompts else []
     if model == "emoji":
         from .models.emoji import exam, quality
@@ -21,14 +33,17 @@ def prepare(net: Model, model: str, concepts: Sequence[Concept], n: Mapping[str,
         if all(exam.knows(concept) for concept in concepts):
             mine = [exam.Question(**{**asdict(ask), "name": concepts[0].erase}) for ask in own]
             return concepts, exam.Exam(concepts, n, seed, mine), quality()["judge"]
-    return tuple(concepts), Plain(concepts, net.vocabulary, n, own), None
+    if judge is None:
+        return tuple(concepts), Plain(concepts, net.vocabulary, n, own), None
+    known = load_judge(judge)
+    return tuple(concepts), Plain(concepts, net.vocabulary, n, own, known), {"name": getattr(known, "name", judge)}
 
 
 def undrawn(exam, concepts: Sequence[Concept], before: Tensor) -> list[str]:
     """A line for each concept that the model does not draw in the first place, as far as anybody can tell."""
     if not len(before):
         return []
-    if isinstance(exam, Plain):
+    if isinstance(exam, Plain) and exam.judge is None:
         return ["no judge knows this concept here: its presence is not scored, look at before-after.png"]
     marks, lines = exam.marks(before)["concept"], []
     for concept in concepts:

