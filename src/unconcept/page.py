@@ -3,7 +3,6 @@
 import base64
 import io
 from collections.abc import Sequence
-from importlib.resources import files
 
 from PIL import Image
 from torch import Tensor
@@ -17,19 +16,22 @@ def page(
     report: dict, questions: Sequence, before: Tensor, after: Tensor, *, title: str, verdict: str, rows: Sequence[dict], facts: Sequence
 ) -> str:
     """HTML of report.json's content, with its words and its picture pairs [N, 3, H, W] in [0, 1], one for each question."""
-    from jinja2 import Environment
-
     groups = []
     for group, heading in GROUP_TITLES.items():
         shown = [i for i, q in enumerate(questions) if q.group == group]
         if shown:
             groups.append((heading, [{"prompt": questions[i].prompt, "before": embed(before[i]), "after": embed(after[i])} for i in shown]))
     most = max((row["ci95"][1] for row in report["scores"] if "change" in row["name"] and row["ci95"]), default=1.0)
-    template = Environment(autoescape=True).from_string((files("unconcept") / "page.html").read_text())
-    return template.render(
-        r=report, title=title, verdict=verdict, groups=groups, facts=facts, most=most, small=before.shape[-1] < THUMB,
+    return render(
+        "report.html", r=report, title=title, verdict=verdict, groups=groups, facts=facts, most=most, small=before.shape[-1] < THUMB,
         rows=[{**words, "bar": bar(row, most)} for words, row in zip(rows, report["scores"])],
     )  # fmt: skip
+
+
+def render(template: str, **words) -> str:
+    from jinja2 import Environment, PackageLoader
+
+    return Environment(loader=PackageLoader("unconcept"), autoescape=True, trim_blocks=True).get_template(template).render(**words)
 
 
 def bar(row: dict, most: float) -> dict | None:
