@@ -1,7 +1,11 @@
-"""A tiny Stable Diffusion pipeline with random weights: the real diffusers classes, small enough for any laptop."""
+"""A tiny Stable Diffusion pipeline with random weights: the real diffusers classes, small enough for any laptop; and the command line."""
+
+import sys
 
 import pytest
 import torch
+
+from unconcept import cli
 
 torch.set_num_threads(2)
 
@@ -71,3 +75,36 @@ def state(module) -> dict[str, torch.Tensor]:
 
 def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
     return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+
+
+QUICK = """
+settings:
+  trajectories: 4
+  points: 2
+  sampling_steps: 3
+  tune: {steps: 2, batch: 2, check: 1}
+"""
+
+
+@pytest.fixture
+def run(monkeypatch, capsys, tmp_path):
+    """The command line in an empty folder: words -> (exit code, stdout, stderr). Without the second feature space, which is slow."""
+    monkeypatch.chdir(tmp_path)
+    for module in ("erasing", "compare"):
+        monkeypatch.setattr(f"unconcept.{module}.features_or_none", lambda: None)
+
+    def command(*words):
+        monkeypatch.setattr(sys, "argv", ["unconcept", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return command
+
+
+@pytest.fixture
+def quick(tmp_path):
+    file = tmp_path / "quick.yaml"
+    file.write_text(QUICK)
+    return file

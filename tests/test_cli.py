@@ -9,38 +9,8 @@ import time
 
 import pytest
 import torch
+from conftest import QUICK
 from safetensors.torch import save_file
-
-from unconcept import cli
-
-QUICK = """
-settings:
-  trajectories: 4
-  points: 2
-  sampling_steps: 3
-  tune: {steps: 2, batch: 2, check: 1}
-"""
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def command(*words):
-        monkeypatch.setattr(sys, "argv", ["unconcept", *map(str, words)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        out, err = capsys.readouterr()
-        return stop.value.code or 0, out, err
-
-    return command
-
-
-@pytest.fixture
-def quick(tmp_path):
-    file = tmp_path / "quick.yaml"
-    file.write_text(QUICK)
-    return file
 
 
 def one_line(err: str) -> bool:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from unconcept.evaluate import CHANGES
+from unconcept.features import lite0
 from unconcept.metrics import background_change, edge_change, feature_change, kid, layout_change, pixel_change, proportion, ssim, wilson
 from unconcept.metrics.similarity import edges
 
@@ -109,3 +110,11 @@ def test_every_change_moves_the_right_way(name, drawings):
     assert change(original) == pytest.approx(0.0, abs=1e-5)
     assert 0 <= change(little) < change(much)
     assert change(little) < change(other)
+
+
+def test_the_second_ruler_moves_the_right_way(drawings):
+    """EfficientNet-Lite0: little noise is nearer than another picture, and a set is as near to itself as can be."""
+    original, little, _, other = (lite0()(p) for p in drawings)
+    assert feature_change(original, original).max() < 1e-5
+    assert feature_change(original, little).mean() < feature_change(original, other).mean()
+    assert kid(original, little)["value"] < kid(original, lite0()(torch.rand(16, 3, 64, 64)))["value"]

@@ -109,6 +109,51 @@ def evaluate(
     return _tell(result, out, bar, json)
 
 
+@app.command
+def compare(
+    concepts: list[str],
+    *,
+    to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
+    methods: Annotated[str, Parameter(help="Names and YAML files of settings, with commas: all-but-one,joint.yaml.")] = "all-but-one",
+    model: str = "emoji",
+    out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/compare-CONCEPT.")] = None,
+    seed: int = 0,
+    extent: Annotated[Extent, Parameter(help="How many pictures each method makes.")] = "short",
+    judge: Annotated[str | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, or imagenet.")] = None,
+    base_config: str | None = None,
+    force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
+    json: Annotated[bool, Parameter(help="Print compare.json on stdout, and nothing else there.", negative="")] = False,
+    debug: Annotated[bool, Flag] = False,
+) -> int:
+    """Several methods, or several settings of one, on the same concept, questions and seeds: a table, a page, a plot."""
+    from .plan import plan_methods
+
+    jobs = plan_methods(concepts, methods.split(","), to=to, seed=seed, model=model, out=out)
+    from .compare import compare as run
+    from .compare import markdown, table
+    from .gallery import cache_folder
+    from .progress import Bar
+
+    chosen = {name: job.method for name, job in jobs.items()}
+    first = next(iter(jobs.values()))
+    with Bar(quiet=json) as bar:
+        result = run(
+            first.concepts,
+            chosen,
+            model=first.model,
+            out=first.out,
+            seed=seed,
+            extent=extent,
+            judge=judge,
+            force=force,
+            config=base_config,
+            cache=cache_folder(),
+            report=bar,
+        )
+    print(_dumps(result) if json else f"{markdown(*table(result))}\n{first.out / 'compare.html'}")
+    return 0
+
+
 def _tell(result: dict, out: Path, bar, json: bool) -> int:
     """Print what came of it; the exit code."""
     if json:

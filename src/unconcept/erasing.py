@@ -1,28 +1,24 @@
 """The main job: erase concepts, or take an edit that is there; look at the same seeds before and after; leave one folder that says it all."""
 
-import contextlib
-import platform
-import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from . import report as reports
 from .concept import Concept
+from .cost import counted, peak_memory
 from .edit import Edit
 from .errors import InputError
-from .evaluate import CONTROLS, FULL, SHORT, Evaluation, Features, before_edit, evaluate, verdict
+from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, verdict
+from .features import features_or_none
 from .folder import check_out, whole_folder
 from .methods import AllButOne
 from .models import load
 from .models.base import Model
 from .questions import prepare, too_long, undrawn
 from .train import Progress
-
-Extent = Literal["short", "full", "none"]
-QUESTIONS = {"short": SHORT, "full": FULL, "none": {}}
 
 
 def erase(
@@ -54,7 +50,7 @@ def erase(
     with counted(net) as calls:
         edit = method(net, *concepts, report=report)
     cost = {"training_seconds": round(time.perf_counter() - training, 1), "network_calls": calls["n"]}
-    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features(), **look)
+    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
     result = summary(edit, net, model, concepts, judged, found, extent, cost, start, warnings, look)
     return leave(out, force, edit, result, exam, found)
 
@@ -77,20 +73,10 @@ def examine(
     look: dict[str, Any] = dict(
         seed=seed, steps=settings.get("sampling_steps", 25), guidance=settings.get("guidance", 5.0), cache=cache, report=report
     )
-    found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features(), **look)
+    found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
     cost = {"training_seconds": None, "network_calls": None}
     result = summary(edit, net, model, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), look)
     return leave(out, force, edit, result, exam, found)
-
-
-def features() -> Features | None:
-    """The second ruler, where it is installed."""
-    from .features import lite0
-
-    try:
-        return lite0()
-    except InputError:
-        return None
 
 
 def summary(
@@ -106,7 +92,7 @@ def summary(
         "cost": {
             "seconds": round(time.perf_counter() - start, 1),
             **cost,
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024),
+            "peak_memory_bytes": peak_memory(),
             "tuned_parameters": sum(d.numel() for d in edit.deltas.values()),
             "edit_bytes": 0,
         },
@@ -130,18 +116,3 @@ def leave(out: Path, force: bool, edit: Edit, result: dict, exam, found: Evaluat
         result["cost"]["edit_bytes"] = edit.save(folder / "edit.safetensors").stat().st_size
         reports.write(folder, result, exam.questions, found.before, found.after)
     return result
-
-
-@contextlib.contextmanager
-def counted(net: Model) -> Iterator[dict[str, int]]:
-    """Counts the pictures that go forward through the denoiser meanwhile, under "n"."""
-    calls = {"n": 0}
-
-    def hook(module, args, output) -> None:
-        calls["n"] += len(args[0])
-
-    handle = net.denoiser.register_forward_hook(hook)
-    try:
-        yield calls
-    finally:
-        handle.remove()

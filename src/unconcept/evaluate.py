@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -26,8 +26,12 @@ from .train import Progress
 
 GROUPS = ("target", "synonym", "implied", "neighbour", "unrelated")
 # Pictures of each group. Short: what `erase` does on its way. Full: more than a thousand pictures, before and after and controls together.
-SHORT = {"target": 20, "synonym": 8, "neighbour": 15, "unrelated": 12}
-FULL = {"target": 150, "synonym": 60, "implied": 30, "neighbour": 120, "unrelated": 120}
+Extent = Literal["short", "full", "none"]
+QUESTIONS: dict[Extent, dict[str, int]] = {
+    "short": {"target": 20, "synonym": 8, "neighbour": 15, "unrelated": 12},
+    "full": {"target": 150, "synonym": 60, "implied": 30, "neighbour": 120, "unrelated": 120},
+    "none": {},
+}
 CONTROLS = {"short": 8, "full": 32, "none": 0}
 OTHER_SAMPLER = "dpm-solver++"
 

@@ -3,6 +3,7 @@
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
@@ -51,3 +52,7 @@ def embed(picture: Tensor) -> str:
         image = image.resize((THUMB, THUMB * image.height // image.width), Image.Resampling.LANCZOS)
     image.save(file, "webp", lossless=small, quality=80)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def embed_file(path: Path) -> str:
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

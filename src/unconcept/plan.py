@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from .concept import Concept
 from .errors import InputError
@@ -58,6 +59,20 @@ def plan(
     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
     target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
     return Plan(tuple(concepts), model if model != "emoji" else str(file.get("model", model)), settings, target, seed)
+
+
+def plan_methods(
+    names: Sequence[str], methods: Sequence[str], *, to: str | None, seed: int, model: str, out: Path | None
+) -> dict[str, Plan]:  # fmt: skip
+    """One plan for each entry of `methods`: a method's name, or a YAML file, which goes by its own name."""
+    plans = {}
+    for entry in methods:
+        file = Path(entry) if entry.endswith((".yaml", ".yml")) else None
+        given: dict[str, Any] = dict(to=to, keep=(), synonyms=(), seed=seed, model=model, out=out)
+        made = plan(names, method="all-but-one" if file else entry, config=file, **given)
+        folder = out or made.out.with_name(f"compare-{made.out.name}")
+        plans[file.stem if file else entry] = replace(made, out=folder)
+    return plans
 
 
 def from_file(entries: object, where: str) -> list[Concept]:

@@ -1,7 +1,7 @@
 """Pictures for people: one picture as an image, a grid of many, and the sheet of pairs from the same seeds."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -47,4 +47,22 @@ def grid(pictures: Tensor, columns: int = 4, size: int = 256) -> Image.Image:
     page = Image.new("RGB", (columns * tiles[0].width, -(-len(tiles) // columns) * tiles[0].height), "white")
     for i, tile in enumerate(tiles):
         page.paste(tile, (i % columns * tile.width, i // columns * tile.height))
+    return page
+
+
+def columns(questions: Sequence, pictures: Mapping[str, Tensor], rows: int = 4, size: int = 128) -> Image.Image:
+    """A row for each question, `rows` of each group, and a column for each set of pictures, all from the same seeds."""
+    shown = [i for g in GROUP_TITLES for i in [i for i, q in enumerate(questions) if q.group == g][:rows]]
+    font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
+    gap, head, left = 6, 34, 190
+    page = Image.new("RGB", (left + len(pictures) * (size + gap), head + len(shown) * (size + gap)), "white")
+    draw = ImageDraw.Draw(page)
+    for column, (name, made) in enumerate(pictures.items()):
+        draw.text((left + column * (size + gap), 8), name, fill="black", font=bold)
+        for row, i in enumerate(shown):
+            page.paste(to_image(made[i], size), (left + column * (size + gap), head + row * (size + gap)))
+    for row, i in enumerate(shown):
+        y = head + row * (size + gap)
+        draw.text((gap, y + 8), GROUP_TITLES[questions[i].group], fill="#888", font=font)
+        draw.multiline_text((gap, y + 30), "\n".join(textwrap.wrap(questions[i].prompt, 24)[:4]), fill="black", font=font, spacing=2)
     return page

@@ -10,16 +10,17 @@ from .edit import Edit
 from .errors import InputError
 from .progress import Bar
 
-METHODS = {"all-but-one": "all_but_one"}
+METHODS = ("all-but-one",)  # as in methods, which would bring torch along
 
 
 def show(what: str) -> None:
     """`what`: an edit's file, report.json, a folder that `erase` wrote, or a method's name."""
     console, path = Console(highlight=False), Path(what)
     if what in METHODS:
-        from . import methods
+        from .methods import METHODS as methods
 
-        console.print(inspect.getdoc(getattr(methods, METHODS[what])), soft_wrap=True, markup=False)
+        console.print(inspect.getdoc(inspect.getmodule(methods[what])), soft_wrap=True, markup=False)
+        console.print(inspect.getdoc(methods[what]), soft_wrap=True, markup=False)
     elif path.suffix == ".json" or (path / "report.json").exists():
         file = path if path.suffix == ".json" else path / "report.json"
         try:

@@ -1,5 +1,20 @@
 """Every method of erasing, one file each. A method is called with a model and concepts, and returns an Edit."""
 
+from typing import Protocol
+
+from ..concept import Concept
+from ..edit import Edit
+from ..models.base import Model
+from ..train import Report
 from .all_but_one import AllButOne
 
-__all__ = ["AllButOne"]
+
+class Method(Protocol):
+    """A frozen dataclass of settings; calling it changes nothing but the new Edit."""
+
+    def __call__(self, model: Model, *concepts: Concept, report: Report = ...) -> Edit: ...
+
+
+METHODS: dict[str, type] = {"all-but-one": AllButOne}
+
+__all__ = ["METHODS", "AllButOne", "Method"]

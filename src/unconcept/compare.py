@@ -1,0 +1,148 @@
+"""Compare: several methods, or several settings of one, on the same concept, questions and seeds, each with what it cost."""
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from .concept import Concept
+from .cost import counted, peak_memory
+from .edit import Edit
+from .evaluate import CONTROLS, PIXELS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, find, seeds, verdict
+from .features import features_or_none
+from .folder import check_out, whole_folder
+from .frontier import Point, area, plot, point
+from .gallery import pictures
+from .methods import Method
+from .models import load
+from .models.base import Model
+from .page import embed, embed_file, render
+from .questions import prepare
+from .report import say, title
+from .sheets import GROUP_TITLES, columns
+from .train import Progress
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
+# The table: measure, group, and how it is called there.
+MEASURES = (
+    ("concept", "target", "concept left"), ("concept", "synonym", "by a synonym"), ("alternative", "target", "alternative instead"),
+    ("right", "neighbour", "neighbours right"), ("right", "unrelated", "unrelated right"), (PIXELS, "neighbour", "neighbours moved"),
+    (PIXELS, "unrelated", "unrelated moved"), ("layout change, 8x8 L1", "target", "layout of the concept's pictures moved"),
+    ("drift of the unconditional prediction", "structure", "drift of ε(∅)"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What came of one method. failure: what the detectors found, or null. area: under its frontier, null where no judge tells."""
+
+    name: str
+    edit: Edit
+    found: Evaluation
+    cost: dict
+    failure: str | None
+    points: list[Point]
+    area: float | None
+
+
+def compare(
+    concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
+    judge: str | None = None, force: bool = False, config: str | None = None, cache: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> dict:  # fmt: skip
+    """Run every method from the same untouched model, ask the same questions, and write the folder `out`.
+
+    It holds compare.json, compare.md, compare.html, frontier.png, and the edit of each method. Returns the content of compare.json.
+    """
+    check_out(out, force)
+    net = load(model, config=config)
+    concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, judge=judge)
+    look: dict[str, Any] = dict(seed=seed, steps=25, guidance=5.0, cache=cache, report=report)
+    before = before_edit(net, exam, **look)
+    entries = []
+    for name, method in methods.items():
+        start = time.perf_counter()
+        with counted(net) as calls:
+            edit = method(
+                net, *concepts, report=lambda p, name=name: report(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
+            )
+        cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
+        found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features_or_none(), **look)
+        points = strengths(net, edit, exam, found, look)
+        entries.append(Entry(name, edit, found, cost, verdict(found.rows, before, found.after), points, area(points) if points else None))
+    result = {
+        "schema": 1,
+        "concept": [{k: getattr(c, k) for k in ("erase", "alternative", "synonyms", "keep")} for c in concepts],
+        "model": {"name": model, "family": net.family, "sha256": entries[0].edit.card.get("model_sha256")},
+        "methods": [
+            {"name": e.name, "settings": e.edit.card.get("settings", {}), "cost": e.cost, "failure": e.failure, "area": e.area,
+             "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
+            for e in entries
+        ],
+        "settings": {"evaluation": extent, "seed": seed, "steps": look["steps"], "guidance": look["guidance"], "judge": judged},
+        "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
+    }  # fmt: skip
+    with whole_folder(out, force) as folder:
+        leave(folder, result, exam, before, entries)
+    return result
+
+
+def strengths(net: Model, edit: Edit, exam, found: Evaluation, look: dict) -> list[Point]:
+    """The edit dialled from a quarter to more than whole, on the same questions; none where no judge tells what is removed."""
+    first = find(found.rows, "concept", "target")
+    seed = find(found.rows, f"control, another seed: {PIXELS}", "structure")
+    if not first or not first["before"] or not seed or not seed["after"]:
+        return []
+    points = [point(exam, 1.0, found.before, found.after, seed["after"])]
+    for s in STRENGTHS:
+        if s != 1.0:
+            with edit.scale(s).on(net):
+                after = pictures(net, [q.prompt for q in exam.questions], seeds(exam, look["seed"]), steps=look["steps"], guidance=look["guidance"], report=look["report"], stage=f"strength {s}")  # fmt: skip
+            points.append(point(exam, s, found.before, after, seed["after"]))
+    return sorted(points, key=lambda p: p.strength)
+
+
+def table(result: dict) -> tuple[list[str], list[list[str]]]:
+    """(header, one line for each method): every score with its interval and n, then what it cost."""
+    lines, shown = [], [m for m in MEASURES if any(find(e["scores"], m[0], m[1]) for e in result["methods"])]
+    for e in result["methods"]:
+        cells = []
+        for name, group, _ in shown:
+            row = find(e["scores"], name, group)
+            cells.append(
+                "–" if row is None else f"{say(row['after'], name)} [{' – '.join(say(v, name) for v in row['ci95'])}] n {row['n']}"
+            )
+        cost = e["cost"]
+        cells += ["–" if e["area"] is None else f"{e['area']:.2f}", f"{cost['network_calls']:,}", f"{cost['seconds']:.0f}", f"{cost['peak_memory_bytes'] / 2**30:.1f}"]  # fmt: skip
+        lines.append([e["name"], *cells])
+    return ["method", *(called for *_, called in shown), "area", "network calls", "seconds", "GiB"], lines
+
+
+def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *lines)) + "\n"
+
+
+def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:
+    header, lines = table(result)
+    name = title(result)
+    (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
+    (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}")
+    rows = []
+    for group, heading in GROUP_TITLES.items():
+        shown = [i for i, q in enumerate(exam.questions) if q.group == group][:6]
+        rows += [(heading, exam.questions[i].prompt, [embed(p[i]) for p in (before, *(e.found.after for e in entries))]) for i in shown]
+    drawn = any(e.points for e in entries)
+    if drawn:
+        plot({e.name: e.points for e in entries}, str(folder / "frontier.png"), name)
+    (folder / "compare.html").write_text(
+        render("compare.html", title=name, header=header, lines=lines, rows=rows, names=["before", *(e.name for e in entries)], r=result,
+               failures=[(e.name, e.failure) for e in entries if e.failure], frontier=embed_file(folder / "frontier.png") if drawn else None, small=before.shape[-1] < 160)
+    )  # fmt: skip
+    columns(exam.questions, {"before": before, **{e.name: e.found.after for e in entries}}).save(folder / "compare.png")
+    for e in entries:
+        e.edit.save(folder / f"{e.name}.safetensors")
