@@ -111,11 +111,11 @@ class Plain:
                 marks["right"][i] = word == q.name
         return marks
 
-    def agreement(self, pictures: Tensor) -> tuple[str, Tensor] | None:
-        """(what it is, how well each picture fits its prompt [N]), where the judge can tell."""
+    def values(self, pictures: Tensor) -> dict[str, Tensor]:
+        """How well each picture fits its prompt [N], by name, where the judge can tell."""
         if self.judge is None or not hasattr(self.judge, "agreement"):
-            return None
-        return f"CLIP score, cosine, {self.judge.name}", self.judge.agreement(pictures, [q.prompt for q in self.questions])
+            return {}
+        return {f"CLIP score, cosine, {self.judge.name}": self.judge.agreement(pictures, [q.prompt for q in self.questions])}
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,7 @@ def evaluate(
 def scores(exam, before: Tensor, after: Tensor, features: Features | None = None) -> list[dict]:
     """For each group: shares by the judge's marks, in all and, where it matters, part by part; then the changes of the pairs."""
     marks, rows = (exam.marks(before), exam.marks(after)), []
-    fits = [fit for p in (before, after) if isinstance(exam, Plain) and (fit := exam.agreement(p))]
+    values = exam.values(before), exam.values(after)
 
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:
         first, then = (proportion(m[name][of]) for m in marks)
@@ -203,9 +203,8 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
             if (name, group) == ("right", "neighbour"):
                 for word in dict.fromkeys(q.name for q in exam.questions if q.group == group):
                     share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
-        if fits:
-            (name, first), (_, then) = fits
-            rows.append({**median_row(name, group, then[of], "higher"), "before": round(first[of].median().item(), 4)})
+        for name, then in values[1].items():
+            rows.append({**median_row(name, group, then[of], "higher"), "before": round(values[0][name][of].median().item(), 4)})
         rows += changes(before[of], after[of], group, "", "lower", features)
     return rows
 

@@ -205,3 +205,7 @@ class Exam:
             if asked:
                 marks["all"][i] = min(asked)
         return marks
+
+    def values(self, pictures: Tensor) -> dict[str, Tensor]:
+        """How sure the judge is of what it sees [N] in [0, 1]: the largest probability of an object; of pictures that fell apart it is sure of none."""
+        return {"confidence of the judge": load_judge().look(pictures).objects[:, :-1].amax(1)}
