@@ -16,12 +16,14 @@ import torch
 
 from unconcept import AllButOne, Concept
 from unconcept.cost import counted
-from unconcept.evaluate import PIXELS, before_edit, evaluate, find, resample, verdict
+from unconcept.detect import verdict
+from unconcept.evaluate import before_edit, evaluate
 from unconcept.features import lite0
 from unconcept.gallery import cache_folder
 from unconcept.methods.all_but_one import mse
 from unconcept.models import emoji
 from unconcept.models.emoji.exam import Exam, complete
+from unconcept.scores import PIXELS, find, resample
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch", "neon=sepia", "weapon")
 ASKED = {"target": 32, "synonym": 12, "neighbour": 24, "unrelated": 24}

@@ -13,7 +13,7 @@ from pathlib import Path
 from erasures import measure
 
 from unconcept import AllButOne
-from unconcept.evaluate import PIXELS, find
+from unconcept.scores import PIXELS, find
 
 BASE = AllButOne()
 

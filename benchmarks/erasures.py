@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 
 from unconcept import AllButOne, Concept
-from unconcept.evaluate import scores
 from unconcept.gallery import pictures
 from unconcept.models import emoji
 from unconcept.models.emoji.exam import Exam, complete
+from unconcept.scores import scores
 
 CASES = {
     "pig=cow": ["pig=cow"],

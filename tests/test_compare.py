@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unconcept import Concept
-from unconcept.evaluate import Plain
 from unconcept.frontier import Point, area, plot, point
+from unconcept.questions import Plain
 
 
 def test_area_by_hand():

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from unconcept import Concept, Edit
+from unconcept.detect import verdict
 from unconcept.errors import InputError
-from unconcept.evaluate import PIXELS, Plain, evaluate, find, read_prompts, verdict
+from unconcept.evaluate import evaluate
 from unconcept.gallery import pictures
+from unconcept.questions import Plain, read_prompts
+from unconcept.scores import PIXELS, find
 
 FAST = dict(steps=2, guidance=2.0, controls=4)
 CONCEPT = Concept(erase="pig", alternative="cow")

@@ -5,8 +5,9 @@ import torch
 
 from unconcept import Concept
 from unconcept.errors import InputError
-from unconcept.evaluate import Plain, find, scores
 from unconcept.judges import Clip, ImageNet, load_judge
+from unconcept.questions import Plain
+from unconcept.scores import find, scores
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@ import math
 import pytest
 import torch
 
-from unconcept.evaluate import CHANGES
 from unconcept.features import lite0
 from unconcept.metrics import background_change, edge_change, feature_change, kid, layout_change, pixel_change, proportion, ssim, wilson
 from unconcept.metrics.similarity import edges
+from unconcept.scores import CHANGES
 
 
 def test_wilson_by_hand():

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from .concept import Concept
 from .cost import counted, peak_memory
+from .detect import verdict
 from .edit import Edit
-from .evaluate import CONTROLS, PIXELS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, find, seeds, verdict
+from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, seeds
 from .features import features_or_none
 from .folder import check_out, whole_folder
 from .frontier import Point, area, plot, point
@@ -24,6 +25,7 @@ from .models.base import Model
 from .page import embed, embed_file, render
 from .questions import prepare
 from .report import say, title
+from .scores import PIXELS, find
 from .sheets import GROUP_TITLES, columns
 from .train import Progress
 

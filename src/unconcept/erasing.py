@@ -9,9 +9,10 @@ from typing import Any
 from . import report as reports
 from .concept import Concept
 from .cost import counted, peak_memory
+from .detect import verdict
 from .edit import Edit
 from .errors import InputError
-from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, verdict
+from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate
 from .features import features_or_none
 from .folder import check_out, whole_folder
 from .methods import AllButOne

@@ -1,15 +1,102 @@
 """Which questions an erasure is asked: those of the world when the judge knows it, else prompts whose pictures speak for themselves."""
 
+import csv
+import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
-from .concept import Concept
-from .evaluate import Plain, read_prompts
-from .judges import load_judge
+from .concept import Concept, article
+from .errors import InputError
+from .judges import Judge, load_judge
 from .models.base import Model
+
+GROUPS = ("target", "synonym", "implied", "neighbour", "unrelated")
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A prompt of one group about one word, for models whose answers nobody knows beforehand."""
+
+    prompt: str
+    group: str
+    name: str
+    way: str = "plain"
+    instead: str = ""
+    seed: int | None = None
+
+
+class Plain:
+    """The questions for a model whose world nobody knows. Without a judge, pictures and their changes can be shown, and presence is not scored.
+
+    With one (unconcept.judges, or any callable of that kind): a name is seen where its probability is the highest among the concept, its
+    synonyms, the alternative and the words that are asked besides.
+    """
+
+    def __init__(
+        self,
+        concepts: Sequence[Concept],
+        vocabulary: Sequence[str],
+        n: Mapping[str, int],
+        own: Sequence[Ask] = (),
+        judge: Judge | None = None,
+    ):
+        self.concepts, self.judge = tuple(concepts), judge
+        pairs = [(c, *pair) for c in concepts for pair in c.pairs()]
+        names = {name for c in concepts for name in (c.erase, *c.synonyms)}
+        rest = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w not in names]
+        chosen = [pairs[i % len(pairs)] for i in range(n.get("target", 0))]
+        self.questions = [Ask(prompt, "target", concept.erase, instead=instead) for concept, prompt, instead in chosen]
+        self.questions += [Ask(article(rest[i % len(rest)]), "unrelated", rest[i % len(rest)]) for i in range(n.get("unrelated", 0))]
+        self.questions += own
+
+    def marks(self, pictures: Tensor) -> dict[str, Tensor]:
+        """The judge's marks [N]: 0, 1, or NaN where a mark does not apply; empty without a judge."""
+        if self.judge is None:
+            return {}
+        told = [name for c in self.concepts for name in (c.erase, *c.synonyms, c.alternative or c.erase)]
+        names = list(dict.fromkeys([*told, *(q.name for q in self.questions if q.name)]))
+        seen = [names[i] for i in self.judge(pictures, names).argmax(1).tolist()]
+        marks = {name: torch.full((len(seen),), math.nan) for name in ("concept", "alternative", "right")}
+        for i, (q, word) in enumerate(zip(self.questions, seen)):
+            if q.group in ("target", "synonym", "implied"):
+                asked = [c for c in self.concepts if c.erase == q.name] or self.concepts
+                marks["concept"][i] = any(word in (c.erase, *c.synonyms) for c in asked)
+                if q.instead:
+                    marks["alternative"][i] = any(word == c.alternative for c in asked)
+            elif q.name:
+                marks["right"][i] = word == q.name
+        return marks
+
+    def values(self, pictures: Tensor) -> dict[str, Tensor]:
+        """How well each picture fits its prompt [N], by name, where the judge can tell."""
+        if self.judge is None or not hasattr(self.judge, "agreement"):
+            return {}
+        return {f"CLIP score, cosine, {self.judge.name}": self.judge.agreement(pictures, [q.prompt for q in self.questions])}
+
+
+def read_prompts(path: Path) -> list[Ask]:
+    """The user's own prompts: a CSV file with the column prompt, and if wanted seed and group (target where it is not said)."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if not rows or "prompt" not in rows[0]:
+        raise InputError(f"{path} needs a first line with the column names prompt, seed, group")
+    asks = []
+    for line, row in enumerate(rows, 2):
+        group, seed = row.get("group") or "target", row.get("seed") or row.get("evaluation_seed")
+        if group not in GROUPS:
+            raise InputError(f'line {line} of {path}: the group "{group}" is none of {", ".join(GROUPS)}')
+        try:
+            asks.append(Ask(row["prompt"], group, "", way="own", seed=int(float(seed)) if seed else None))
+        except ValueError as error:
+            raise InputError(f'line {line} of {path}: the seed "{seed}" is no number') from error
+    return asks
 
 
 def prepare(

@@ -7,8 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .evaluate import BETTER, PIXELS, find
 from .page import page
+from .scores import BETTER, PIXELS, find
 from .sheets import GROUP_TITLES, sheet
 
 CARD = """# {title}

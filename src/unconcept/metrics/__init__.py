@@ -1,4 +1,4 @@
-"""Measures, one small file for each kind. Pictures are [N, 3, H, W] in [0, 1]; names and directions are in evaluate.py."""
+"""Measures, one small file for each kind. Pictures are [N, 3, H, W] in [0, 1]; names and directions are in scores.py."""
 
 from .distribution import feature_change, kid
 from .drift import drift

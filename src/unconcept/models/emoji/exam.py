@@ -30,7 +30,7 @@ class Question:
     (-1: any)."""
 
     prompt: str
-    group: str  # one of evaluate.GROUPS
+    group: str  # one of questions.GROUPS
     name: str  # the word in question
     object: int = -1
     other: int = -1
