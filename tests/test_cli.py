@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import QUICK
 from safetensors.torch import save_file
+from test_report import check
 
 
 def one_line(err: str) -> bool:
@@ -111,7 +112,7 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     page = (tmp_path / "gone" / "report.html").read_text()
     assert page.count("data:image/webp;base64,") == 2 * page.count("<figure>") > 0
     assert "http" not in page, "the page is whole in itself"
-    assert report["schema"] == 1
+    check(report)
     assert not any(row["name"] == "concept" for row in report["scores"]), "what nobody can judge is absent"
     assert report["cost"]["network_calls"] > 0
 
@@ -145,6 +146,7 @@ def test_evaluate(run, tmp_path, folder, quick, monkeypatch):
     look = ("evaluate", "--edit", "gone", "--model", folder, "--extent", "short", "--prompts", "own.csv", "--json", "--out")
     _, out, err = run(*look, "one")
     one = json.loads(out)
+    check(one)
     assert "a pig at dawn" in (tmp_path / "one" / "report.html").read_text(), err
     from unconcept.models.sd import StableDiffusion
 

@@ -80,6 +80,36 @@ def test_concepts_are_completed():
     assert not exam.knows(Concept(erase="giraffe"))
 
 
+def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch):
+    pig = exam.complete(Concept(erase="pig", alternative="cow"))
+    words = exam.near_in_words(lambda prompts: model.encode(prompts)["encoder_hidden_states"], [pig])
+    assert len(words) == 2
+    assert "pig" not in words
+    monkeypatch.setattr(exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}})
+    near = {t.word for t in exam.Exam([pig], {}, likely=words).near(pig)}
+    assert {"cow", "horse", "pumpkin", "skull", *words} <= near
+    assert "gem" not in near
+    questions = exam.Exam([pig], {"neighbour": 40, "unrelated": 40}, likely=words).questions
+    assert near == {q.name for q in questions if q.group == "neighbour"}
+    assert not near & {q.name for q in questions if q.group == "unrelated"}
+
+
+def test_what_may_imply_a_concept_is_asked_apart():
+    pig = exam.complete(Concept(erase="pig", alternative="cow"))
+    for q in exam.Exam([pig], {"implied": 6}).questions:
+        assert (q.group, q.object) == ("implied", -1)
+        assert "farm animal" in q.prompt
+        assert "pig" not in q.prompt
+
+
+def test_the_prompt_of_the_alternative():
+    pig, style = (exam.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch"))
+    for q in exam.Exam([pig], {"target": 12, "synonym": 12}).questions:
+        assert "an owl" in q.instead
+        assert not any(word in q.instead.split() for word in ("pig", "hog", "piglet"))
+    assert all("pencil sketch" in q.instead and "watercolor" not in q.instead for q in exam.Exam([style], {"target": 12}).questions)
+
+
 def test_exam_questions():
     n = {"target": 20, "synonym": 10, "neighbour": 12, "unrelated": 20}
     concepts = [exam.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]

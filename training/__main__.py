@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("--autoencoder-steps", type=int, default=1200)
     parser.add_argument("--decoder-steps", type=int, default=1600)
     parser.add_argument("--judge-steps", type=int, default=2400)
-    parser.add_argument("--text-steps", type=int, default=800)
-    parser.add_argument("--denoiser-steps", type=int, default=8000)
+    parser.add_argument("--text-steps", type=int, default=1700)
+    parser.add_argument("--denoiser-steps", type=int, default=13000)
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")
     parser.add_argument("--export-now", action="store_true", help="write the package's copy from the checkpoints as they are")
     given = parser.parse_args()
@@ -60,6 +60,7 @@ def main() -> None:
     torch.manual_seed(0)
     measured = {
         "judge": judge.examine(referee, unknowns),
+        "confusions": judge.confusions(referee),
         "model": quality.measure(model, referee, given.prompts),
         "prompts": given.prompts,
     }

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from unconcept.models.emoji.judge import NONE, Judge
-from unconcept.models.emoji.world import COLOURFUL, OBJECTS, STYLES
+from unconcept.models.emoji.world import COLOURFUL, OBJECTS, STYLES, WORDS
 
 from .checkpoint import Checkpoint, cosine
 from .pictures import LABELS, draw_label, picture
@@ -125,3 +125,13 @@ def examine(judge: Judge, unknowns: int, n: int = 2048) -> dict[str, tuple[float
         "none for noise and blanks": blank.whole == NONE,
     }
     return {name: (round(right.float().mean().item(), 4), len(right)) for name, right in tests.items()}
+
+
+def confusions(judge: Judge, n: int = 4096, most: int = 4) -> dict[str, list[str]]:
+    """For each object the others that the judge finds likeliest in its pictures, from pictures drawn anew: its nearest neighbours by eye."""
+    rng = np.random.default_rng(987_655)
+    labels = [label for label in (draw_label(rng) for _ in range(2 * n)) if label["b"] < 0][:n]
+    seen = judge.look(to_unit(np.stack([picture(label, rng) for label in labels]))).objects[:, :NONE]
+    a = torch.tensor([int(label["a"]) for label in labels])
+    mean = torch.stack([seen[a == i].mean(0) for i in range(NONE)]).fill_diagonal_(0)
+    return {WORDS[i]: [WORDS[j] for j in row] for i, row in enumerate(mean.topk(most).indices.tolist())}

@@ -62,9 +62,8 @@ class StableDiffusion:
         """CLIP's last hidden states; a prompt that is too long is cut, and the log says what went."""
         tokenizer, limit = self.pipe.tokenizer, self.pipe.tokenizer.model_max_length
         whole = tokenizer(list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
-        for prompt, lost in zip(prompts, map(self.overflow, prompts)):
-            if lost:
-                log.warning('the prompt "%s" is longer than the text encoder takes; this is cut: "%s"', prompt, lost)
+        if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
+            log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
         with torch.no_grad():
             return {STATES: self.pipe.text_encoder(whole.to(self.device))[0].to(self.dtype)}
 

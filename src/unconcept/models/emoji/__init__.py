@@ -1,6 +1,7 @@
 """The embedded model: a small latent diffusion model in Stable Diffusion's layout, its judge, and what both know."""
 
 import json
+from functools import cache
 from pathlib import Path
 
 from ...errors import InputError
@@ -32,6 +33,7 @@ def load() -> Model:
     return wrap(pipe, WORDS)
 
 
+@cache
 def quality() -> dict:
     """What was measured of the model and of its judge: {"judge": {what: [share right, n]}, "model": {...}}."""
     return json.loads((Path(__file__).parent / "quality.json").read_text())

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ...concept import Concept, article
+from . import quality
 from .judge import load_judge
-from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, Thing, find, members, neighbours
+from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, WORDS, Thing, find, members, neighbours
 
 TEMPLATES = {
     "object": (
@@ -62,15 +63,33 @@ def things(concept: Concept) -> tuple[Thing, ...]:
     return (thing,) if thing else ()
 
 
+def near_in_words(encode: Callable[[Sequence[str]], Tensor], concepts: Sequence[Concept], n: int = 2) -> list[str]:
+    """The `n` words nearest to each object of the concepts by cosine of their centred token states: what an edit of keys and values may hit.
+
+    encode: prompts -> states [N, tokens, width].
+    """
+    states = encode([article(word) for word in WORDS]).flatten(1)
+    states = torch.nn.functional.normalize(states - states.mean(0), dim=1)
+    own = [OBJECTS.index(thing) for concept in concepts if concept.kind == "object" for thing in things(concept)]
+    nearest = (states @ states.T)[own].topk(n + 1).indices[:, 1:] if own else torch.zeros(0, n, dtype=torch.long)
+    return list(dict.fromkeys(WORDS[i] for i in nearest.flatten().tolist() if i not in own))
+
+
 def knows(concept: Concept) -> bool:
     return concept.erase in STYLES or bool(things(concept))
 
 
 class Exam:
-    """Questions about several concepts at once, `n` in each group, and the marks for pictures of them."""
+    """Questions about several concepts at once, `n` in each group, and the marks for pictures of them.
 
-    def __init__(self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0, own: Sequence[Question] = ()):
+    likely: words that count as near neighbours besides those of the table: near in the text encoder's space, say.
+    """
+
+    def __init__(
+        self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0, own: Sequence[Question] = (), likely: Sequence[str] = ()
+    ):
         self.concepts, self.rng = tuple(concepts), np.random.default_rng([7, seed])
+        self.likely = tuple(OBJECTS[WORDS.index(word)] for word in likely)
         self.erased = tuple({OBJECTS.index(thing) for thing in things(c)} for c in concepts)
         self.styles = {c.erase for c in concepts if c.kind == "style"}
         taken = {i for erased in self.erased for i in erased}
@@ -125,12 +144,21 @@ class Exam:
             others = [s for s in STYLES[2:] if s not in self.styles]
             style = others[i // len(self.concepts) % len(others)]
             return self.ask(self.choose(self.free), "neighbour", style, style=style)
-        near = [t for t in neighbours(things(concept)) if t in self.free or t.word == concept.alternative]
+        near = [t for t in self.near(concept) if t in self.free or t.word == concept.alternative]
         thing = near[i // len(self.concepts) % len(near)] if near else None
         return thing and self.ask(thing, "neighbour", thing.word)
 
+    def near(self, concept: Concept) -> list[Thing]:
+        """Neighbours by the table, by what the judge takes for what, and `likely` ones."""
+        own = things(concept)
+        if not own:
+            return []
+        confused = quality().get("confusions", {})
+        by_eye = [OBJECTS[WORDS.index(word)] for thing in own for word in confused.get(thing.word, ())[:2]]
+        return [t for t in dict.fromkeys((*neighbours(own), *by_eye, *self.likely)) if t not in own]
+
     def unrelated(self, i: int) -> Question | None:
-        near = {t for c in self.concepts if c.kind == "object" for t in neighbours(things(c))} if any(self.erased) else set()
+        near = {t for c in self.concepts if c.kind == "object" for t in self.near(c)} if any(self.erased) else set()
         thing = self.choose([t for t in self.free if t not in near])
         return self.ask(thing, "unrelated", thing.word)
 

@@ -1,0 +1,65 @@
+"""report.json as docs/evaluation.md describes it, and the words made of it."""
+
+import json
+import numbers
+import re
+from pathlib import Path
+
+from unconcept import report as reports
+from unconcept.questions import GROUPS
+from unconcept.scores import PIXELS, unmeasured
+
+DOCS = (Path(__file__).parent.parent / "docs/evaluation.md").read_text()
+
+
+def check(report: dict) -> None:
+    """Schema 1: every key that the documentation names, no other, and scores that are numbers or say why they are none."""
+    table = DOCS.split("## report.json, schema 1")[1]
+    documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert list(report) == documented
+    for key in ("method", "model", "cost", "settings"):
+        named = re.search(rf"^\| `{key}` \| `\{{([^}}]*)\}}`", table, re.MULTILINE)[1]
+        assert list(report[key]) == named.split(", "), key
+    assert report["schema"] == 1
+    for row in report["scores"]:
+        assert set(row) - {"reason"} == {"name", "group", "before", "after", "n", "ci95", "better"}
+        assert row["group"] in (*GROUPS, "structure")
+        assert row["better"] in ("higher", "lower", None)
+        if row["after"] is None:
+            assert (row["n"], row["ci95"]) == (0, None)
+            assert row["reason"]
+        else:
+            assert isinstance(row["after"], numbers.Real)
+            assert row["n"] > 0
+            low, high = row["ci95"]
+            assert low <= row["after"] <= high, row
+    json.dumps(report, allow_nan=False)
+
+
+def score(name, group, before, after):
+    return {"name": name, "group": group, "before": before, "after": after, "n": 50, "ci95": [after, after], "better": None}
+
+
+def test_the_sentence_says_what_came_of_it():
+    report = {"failure": None, "concept": [{"erase": "pig", "alternative": "cow"}], "scores": [
+        score("concept", "target", 0.9, 0.02), score("alternative", "target", 0.0, 0.95), score("right", "unrelated", 0.98, 0.97),
+        score(PIXELS, "target", None, 0.12), score(PIXELS, "unrelated", None, 0.006), score(f"control, another seed: {PIXELS}", "structure", None, 0.116),
+    ]}  # fmt: skip
+    said = reports.sentence(report)
+    for words in (
+        "pig in 2.0 % of 50",
+        "before: 90.0 %",
+        "alternative in 95.0 %",
+        "right in 97.0 %",
+        "0.006",
+        "0.120",
+        "another seed: 0.116",
+    ):
+        assert words in said
+    assert "did not work: no-op" in reports.sentence({**report, "failure": "no-op: still there"})
+
+
+def test_what_is_not_measured_is_no_zero():
+    [line] = reports.table([unmeasured("KID", "target", "too few pictures")])
+    assert (line["a"], line["low"], line["n"]) == ("–", "–", 0)
+    assert "too few pictures" in line["name"]
