@@ -8,7 +8,7 @@ since that is where the prompt decides what the picture will be. An ε must be e
 it says anything about x_0: predicting it learnt far more slowly (measured in docs/embedded-model.md).
 
 The weights that leave this stage are a running average of those that are trained. The learning rate is constant and falls over
-the last fifth, so that a longer training goes on from a shorter one's checkpoint: nothing is lost by stopping early.
+the last two fifths, so that a longer training goes on from a shorter one's checkpoint: nothing is lost by stopping early.
 """
 
 import copy
@@ -51,8 +51,8 @@ def scheduler() -> DDIMScheduler:
 
 
 def rate(step: int, steps: int, warmup: int = 200) -> float:
-    """Learning-rate factor: up, flat, and straight down to zero over the last fifth."""
-    return min(1.0, (step + 1) / warmup, max(0.0, (steps - step) / (0.2 * steps)))
+    """Learning-rate factor: up, flat, and straight down to zero over the last two fifths."""
+    return min(1.0, (step + 1) / warmup, max(0.0, (steps - step) / (0.4 * steps)))
 
 
 def timesteps(batch: int, generator: torch.Generator) -> Tensor:
