@@ -48,7 +48,7 @@ def bad_header(path):
         (["pig", "--to", "pig"], "the concept itself"),
         (["pig=cow", "fox=wolf", "--to", "dog"], "one concept"),
         (["pig", "--model", "no-such-folder"], "no model"),
-        (["pig", "--method", "esdx"], "unknown method"),
+        (["pig", "--method", "esdx"], "did you mean \"esd\""),
         (["pig", "--no-such-option"], "no-such-option"),
         (["pig", "--config", "missing.yaml"], "does not exist"),
     ],

@@ -54,7 +54,7 @@ class Entry:
 
 def compare(
     concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
-    judge: str | None = None, force: bool = False, config: str | None = None, cache: Path | None = None,
+    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, config: str | None = None, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Run every method from the same untouched model, ask the same questions, and write the folder `out`.
@@ -64,7 +64,7 @@ def compare(
     check_out(out, force)
     net = load(model, config=config)
     concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, judge=judge)
-    look: dict[str, Any] = dict(seed=seed, steps=25, guidance=5.0, cache=cache, report=report)
+    look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     before = before_edit(net, exam, **look)
     entries = []
     for name, method in methods.items():

@@ -15,7 +15,7 @@ from .errors import InputError
 from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate
 from .features import features_or_none
 from .folder import check_out, whole_folder
-from .methods import AllButOne
+from .methods import AllButOne, Method
 from .models import load
 from .models.base import Model
 from .questions import prepare, too_long, undrawn
@@ -23,8 +23,8 @@ from .train import Progress
 
 
 def erase(
-    concepts: Sequence[Concept], *, model: str = "emoji", method: AllButOne | None = None, out: Path, seed: int = 0, extent: Extent = "short",
-    prompts: Path | None = None, judge: str | None = None, strict: bool = False, force: bool = False, config: str | None = None, cache: Path | None = None,
+    concepts: Sequence[Concept], *, model: str = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
+    prompts: Path | None = None, judge: str | None = None, steps: int = 25, guidance: float = 5.0, strict: bool = False, force: bool = False, config: str | None = None, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, report.json, report.html, README.md.
@@ -33,6 +33,7 @@ def erase(
     extent: how many pictures the evaluation makes; "none": none, the edit and its card are all.
     prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
     judge: "imagenet" or a CLIP folder, for a model that is not the embedded one.
+    steps, guidance: of the pictures that are looked at.
     strict: refuse a concept that the model cannot draw in the first place, instead of a warning.
     """
     method, start = method or AllButOne(), time.perf_counter()
@@ -40,7 +41,7 @@ def erase(
     net = load(model, config=config)
     concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, prompts, judge)
     warnings = list(too_long(net, concepts))
-    look: dict[str, Any] = dict(seed=seed, steps=method.sampling_steps, guidance=method.guidance, cache=cache, report=report)
+    look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     before = before_edit(net, exam, **look)
     for warning in undrawn(exam, concepts, before):
         if strict:
@@ -58,7 +59,7 @@ def erase(
 
 def examine(
     path: Path, *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None,
-    judge: str | None = None, force: bool = False, config: str | None = None, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, config: str | None = None, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Evaluate an edit from its file or folder, and write the folder `out`, as `erase` does. force: an edit of another model, too."""
     start = time.perf_counter()
@@ -70,10 +71,7 @@ def examine(
     if not named:
         raise InputError(f"{path} does not say which concept it erases")
     concepts, exam, judged = prepare(net, model, named, QUESTIONS[extent], seed, prompts, judge)
-    settings = edit.card.get("settings", {})
-    look: dict[str, Any] = dict(
-        seed=seed, steps=settings.get("sampling_steps", 25), guidance=settings.get("guidance", 5.0), cache=cache, report=report
-    )
+    look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
     cost = {"training_seconds": None, "network_calls": None}
     result = summary(edit, net, model, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), look)

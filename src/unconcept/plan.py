@@ -1,6 +1,7 @@
 """From what the command line was given to what shall be done, without touching torch's weights yet."""
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from .concept import Concept
 from .errors import InputError
-from .methods import AllButOne
+from .methods import METHODS
 from .settings import check_keys, override, read_yaml
 
 KEYS = ["concepts", "model", "method", "out", "seed", "settings"]
@@ -19,8 +20,9 @@ CONCEPT_KEYS = [f.name for f in dataclasses.fields(Concept)]
 @dataclass(frozen=True)
 class Plan:
     concepts: tuple[Concept, ...]
+    name: str
     model: str
-    method: AllButOne
+    method: Any  # a dataclass of methods.METHODS
     out: Path
     seed: int
 
@@ -31,7 +33,7 @@ class Plan:
             [
                 *lines,
                 f"model    {self.model}",
-                f"method   all-but-one: {settings}",
+                f"method   {self.name}: {settings}",
                 f"out      {self.out}",
                 f"seed     {self.seed}",
             ]
@@ -39,39 +41,47 @@ class Plan:
 
 
 def plan(
-    names: Sequence[str], *, to: str | None, method: str, config: Path | None, keep: Sequence[str], synonyms: Sequence[str],
+    names: Sequence[str], *, to: str | None, method: str | None, config: Path | None, keep: Sequence[str], synonyms: Sequence[str],
     seed: int, model: str, out: Path | None,
 ) -> Plan:  # fmt: skip
     """The command line's words win over the file's."""
     file = read_yaml(config) if config else {}
     check_keys(file, KEYS, str(config))
-    if file.get("method", method) != "all-but-one" or method != "all-but-one":
-        raise InputError(f'unknown method "{method if method != "all-but-one" else file["method"]}": all-but-one is what there is so far')
+    name = method or file.get("method", "all-but-one")
+    if name not in METHODS:
+        near = difflib.get_close_matches(str(name), METHODS, 1, 0.4)
+        raise InputError(f'unknown method "{name}": ' + (f'did you mean "{near[0]}"?' if near else f"one of {', '.join(METHODS)}"))
     if to is not None and len(names) > 1:
         raise InputError("--to goes with one concept; give several as pairs: unconcept erase pig=cow fox=wolf")
     more = {"keep": tuple(keep), "synonyms": tuple(synonyms)}
     concepts = [Concept.parse(name, to, **more) for name in names] or from_file(file.get("concepts", []), str(config))
     if not concepts:
         raise InputError("nothing to erase was named, for example: unconcept erase pig --to cow")
-    settings = override(AllButOne(), file.get("settings", {}), f"{config} / settings")
     seed = seed or int(file.get("seed", 0))
-    settings = replace(settings, tune=replace(settings.tune, seed=seed))
+    settings = seeded(override(METHODS[name](), file.get("settings", {}), f"{config} / settings"), seed)
     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
     target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
-    return Plan(tuple(concepts), model if model != "emoji" else str(file.get("model", model)), settings, target, seed)
+    return Plan(tuple(concepts), name, model if model != "emoji" else str(file.get("model", model)), settings, target, seed)
+
+
+def seeded(method: Any, seed: int) -> Any:
+    """The method with the run's seed, where it draws anything."""
+    fields = {f.name for f in dataclasses.fields(method)}
+    if "tune" in fields:
+        return replace(method, tune=replace(method.tune, seed=seed))
+    return replace(method, seed=seed) if "seed" in fields else method
 
 
 def plan_methods(
     names: Sequence[str], methods: Sequence[str], *, to: str | None, seed: int, model: str, out: Path | None
 ) -> dict[str, Plan]:  # fmt: skip
-    """One plan for each entry of `methods`: a method's name, or a YAML file, which goes by its own name."""
+    """One plan for each entry of `methods`: a method's name, or a YAML file, which goes by its own name; "all" are all methods."""
     plans = {}
-    for entry in methods:
+    for entry in METHODS if list(methods) == ["all"] else methods:
         file = Path(entry) if entry.endswith((".yaml", ".yml")) else None
         given: dict[str, Any] = dict(to=to, keep=(), synonyms=(), seed=seed, model=model, out=out)
-        made = plan(names, method="all-but-one" if file else entry, config=file, **given)
-        folder = out or made.out.with_name(f"compare-{made.out.name}")
-        plans[file.stem if file else entry] = replace(made, out=folder)
+        made = plan(names, method=None if file else entry, config=file, **given)
+        plans[file.stem if file else entry] = replace(made, out=out or made.out.with_name(f"compare-{made.out.name}"))
     return plans
 
 

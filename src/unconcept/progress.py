@@ -44,7 +44,8 @@ class Bar:
             self.task = self.rich.add_task(progress.stage, total=progress.total, note="")
             if not self.console.is_terminal:
                 self.console.print(progress.stage, highlight=False)
-        note = "" if progress.loss is None else f"loss {progress.loss:.4f}, best held-out {progress.held_out:.4f}"
+        note = "" if progress.loss is None else f"loss {progress.loss:.4f}"
+        note += "" if progress.held_out is None else f", best held-out {progress.held_out:.4f}"
         self.rich.update(self.task, completed=progress.done, note=note)
 
     def finish(self, result: dict, out: Path) -> None:

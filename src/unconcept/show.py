@@ -10,7 +10,7 @@ from .edit import Edit
 from .errors import InputError
 from .progress import Bar
 
-METHODS = ("all-but-one",)  # as in methods, which would bring torch along
+METHODS = ("all-but-one", "concept-ablation", "esd", "rece", "sdd", "uce")  # as in methods, which would bring torch along
 
 
 def show(what: str) -> None:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from .models.base import Condition, Model, Site
 from .trajectories import Replay
 
 Student = Callable[[Tensor, Tensor, Condition], Tensor]
+Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tuple]
 Loss = Callable[[Student, Mapping[str, Replay]], Tensor]
 
 
@@ -133,6 +135,46 @@ def fit(
             break
     training = {"steps": step, "held_out_loss": trace, "seconds": round(time.perf_counter() - start, 2)}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+
+
+def descend(
+    model: Model, group: str, draw: Draw, loss: Callable[..., Tensor], *, steps: int, lr: float, seed: int, weight_decay: float = 0.0,
+    clip: float | None = None, average: float | None = None, card: Mapping | None = None, report: Report = lambda progress: None,
+) -> Edit:  # fmt: skip
+    """The loop of the methods that sample anew for every step: no replay, nothing held out, the last step is kept.
+
+    draw(step, on, generator) -> what `loss(student, *...)` is given; inside `with on():` the student stands in the model's place.
+    average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
+    """
+    sites, generator, start = model.group(group), torch.Generator().manual_seed(seed), time.perf_counter()
+    weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
+    A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
+    mean = {name: a.detach().clone() for name, a in A.items()} if average is not None else A
+    optimizer = torch.optim.AdamW(A.values(), lr=lr, weight_decay=0.0)
+    put = lambda deltas: swapped(model.components, {name: weights[name] + d.to(weights[name]) for name, d in deltas.items()})
+    for step in range(steps):
+        batch = draw(step, lambda: put(mean), generator)
+        with put(A):
+            value = loss(model.predict, *batch)
+            value.backward()
+        if not torch.isfinite(value):
+            raise RunError(f"the loss became {value.item()} at step {step + 1}; nothing was kept. Try a lower learning rate.")
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(list(A.values()), clip)
+        with torch.no_grad():
+            for name, a in A.items():  # weight decay pulls at the weights, not at what was added to them
+                a.sub_(lr * weight_decay * (weights[name].float() + a))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if average is not None:
+            with torch.no_grad():
+                for name, m in mean.items():
+                    m.lerp_(A[name], 1 - average)
+        report(Progress("training", step + 1, steps, value.item(), None))
+    training = {"steps": steps, "seconds": round(time.perf_counter() - start, 2)}
+    return Edit(
+        {name: d.detach().clone() for name, d in mean.items()}, {**(card or {}), "model_sha256": model.fingerprint(), "training": training}
+    )
 
 
 def thin(replay: Replay, n: int) -> Replay:

@@ -4,7 +4,8 @@ Earlier methods sample half a trajectory for a single training step and throw th
 teacher's ε*(x_t, ·), so that the teacher is free in training: a step is one forward and one backward of the student.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -61,12 +62,12 @@ def record(
     offset = torch.randint(stride, (len(drive),), generator=torch.Generator().manual_seed(seed))
     kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for rows in torch.arange(len(drive)).split(batch // 2):
-
-        def watch(step: int, x: Tensor, t: Tensor, rows: Tensor = rows) -> None:
+        prompts, seeds = [str(drive[r]) for r in rows.tolist()], [seed + r for r in rows.tolist()]
+        for step, (x, t) in enumerate(model.trajectory(prompts, seeds, steps=steps, guidance=guidance)):
+            if step == steps:
+                break
             now = (step - offset[rows]) % stride == 0
             kept.append((x[now].clone(), t[now].clone(), rows[now], (step - offset[rows[now]]) // stride))
-
-        model.sample([str(drive[r]) for r in rows.tolist()], [seed + r for r in rows.tolist()], steps=steps, guidance=guidance, watch=watch)
     x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*kept))
     conditions = {}
     for role, prompts in asked.items():
@@ -81,3 +82,21 @@ def answer(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int 
     """The model's output at many points, `batch` at a time."""
     parts = (slice(i, i + batch) for i in range(0, len(t), batch))
     return torch.cat([model.predict(x[s], t[s], pick(condition, s)) for s in parts])
+
+
+@torch.no_grad()
+def point(
+    model: Model, prompts: Sequence[str], on: Callable[[], AbstractContextManager] | None, generator: torch.Generator, *, steps: int,
+    guidance: float,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """One point (x_t, t) of a fresh guided trajectory, at a random one of its `steps`: what the methods without a replay train on.
+
+    on: who walks, as a context manager that puts it in the model's place; None: the original.
+    """
+    last = int(torch.randint(steps, (), generator=generator))
+    seeds = torch.randint(2**40, (len(prompts),), generator=generator).tolist()
+    with nullcontext() if on is None else on():
+        for step, (x, t) in enumerate(model.trajectory(prompts, seeds, steps=steps, guidance=guidance)):
+            if step == last:
+                return x, t
+    raise AssertionError("a trajectory has as many points as steps")

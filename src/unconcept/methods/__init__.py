@@ -7,6 +7,10 @@ from ..edit import Edit
 from ..models.base import Model
 from ..train import Report
 from .all_but_one import AllButOne
+from .concept_ablation import ConceptAblation
+from .esd import ESD
+from .sdd import SDD
+from .uce import RECE, UCE
 
 
 class Method(Protocol):
@@ -15,6 +19,13 @@ class Method(Protocol):
     def __call__(self, model: Model, *concepts: Concept, report: Report = ...) -> Edit: ...
 
 
-METHODS: dict[str, type] = {"all-but-one": AllButOne}
+METHODS: dict[str, type] = {
+    "all-but-one": AllButOne,
+    "concept-ablation": ConceptAblation,
+    "esd": ESD,
+    "rece": RECE,
+    "sdd": SDD,
+    "uce": UCE,
+}
 
-__all__ = ["METHODS", "AllButOne", "Method"]
+__all__ = ["ESD", "METHODS", "RECE", "SDD", "UCE", "AllButOne", "ConceptAblation", "Method"]

@@ -14,15 +14,8 @@ def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: in
 
     In guided sampling every prompt adds (1 - s) times this: it is the part of an edit that no prompt can avoid.
     """
-    points: list[tuple[Tensor, Tensor]] = []
-    model.sample(
-        [""] * seeds,
-        list(range(first, first + seeds)),
-        steps=steps,
-        guidance=1.0,
-        watch=lambda i, x, t: points.append((x.clone(), t.clone())),
-    )
-    x, t = (torch.cat(parts) for parts in zip(*points))
+    walk = model.trajectory([""] * seeds, list(range(first, first + seeds)), steps=steps, guidance=1.0)
+    x, t = (torch.cat(parts) for parts in zip(*((x, t) for x, t in walk if t[0] >= 0)))
     say = lambda: model.predict(x, t, pick(model.encode([""]), torch.zeros(len(x), dtype=torch.long)))
     before = say()
     with on:

@@ -1,6 +1,6 @@
 """What every model family looks like from outside: a few words about text-to-image diffusion, and none about a family."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,9 +9,6 @@ from torch import Tensor, nn
 
 Condition = Mapping[str, Tensor]
 """What the denoiser is told besides x_t and t: tensors by name, batch first. Always a mapping, never a bare tensor."""
-
-Watch = Callable[[int, Tensor, Tensor], None]
-"""Called at every sampling step with (step, x_t, t)."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +31,8 @@ class Model(Protocol):
     family: str
     components: Mapping[str, nn.Module]
     denoiser: nn.Module
+    timesteps: int  # of the noise schedule
+    words: str  # the entry of a condition that holds token states [N, tokens, width]
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 
     def encode(self, prompts: Sequence[str]) -> Condition:
@@ -42,6 +41,14 @@ class Model(Protocol):
 
     def overflow(self, prompt: str) -> str:
         """What of `prompt` the text encoder does not see; "" when all of it fits."""
+        ...
+
+    def ends(self, prompts: Sequence[str]) -> Tensor:
+        """Where the last token of each prompt stands in its token states [N]; of the empty prompt, the start token."""
+        ...
+
+    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Clean latents x with noise [N, C, H, W] mixed in up to t [N]."""
         ...
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -56,17 +63,17 @@ class Model(Protocol):
         """The tensors of a weight group; an unknown or empty group is an InputError."""
         ...
 
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        *,
-        steps: int,
-        guidance: float,
-        sampler: str = "ddim",
-        watch: Watch | None = None,
-    ) -> Tensor:
-        """Latents of one picture per (prompt, seed), by a deterministic sampler."""
+    def trajectory(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """(x_t, t) at each of the `steps` of a deterministic sampler, one row per (prompt, seed); at last the finished latents, at t = -1.
+
+        What the model is told and what it weighs is looked up at every step: an edit may be put on and taken off in between.
+        """
+        ...
+
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim") -> Tensor:
+        """The finished latents of a trajectory."""
         ...
 
     def decode(self, latents: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .base import Condition, Site, Watch
+from .base import Condition, Site
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class StableDiffusion:
     """The `Model` around a StableDiffusionPipeline. The pipeline is used as it is and never changed, but for `eval()`."""
 
     family = "stable-diffusion"
+    words = STATES
 
     def __init__(self, pipe: StableDiffusionPipeline, vocabulary: tuple[str, ...]):
         self.pipe, self.vocabulary = pipe, vocabulary
@@ -45,6 +46,7 @@ class StableDiffusion:
         if self.prediction not in ("epsilon", "v_prediction"):
             raise InputError(f"this model predicts {self.prediction}; Stable Diffusion with epsilon or v_prediction is supported")
         self.alphas = self.scheduler.alphas_cumprod
+        self.timesteps = len(self.alphas)
 
     @staticmethod
     def fits(pipe: object) -> bool:
@@ -73,6 +75,14 @@ class StableDiffusion:
         room = self.pipe.tokenizer.model_max_length - 2
         return self.pipe.tokenizer.decode(ids[room:]).strip() if len(ids) > room else ""
 
+    def ends(self, prompts: Sequence[str]) -> Tensor:
+        tokenizer = self.pipe.tokenizer
+        lengths = [len(tokenizer(p, truncation=True, max_length=tokenizer.model_max_length).input_ids) for p in prompts]
+        return torch.tensor(lengths) - 2  # behind it stands the end token, before it the start token
+
+    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        return self.scheduler.add_noise(x, noise, t)
+
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         return self.pipe.unet(x, t, condition[STATES], return_dict=False)[0]
 
@@ -91,16 +101,9 @@ class StableDiffusion:
         return sites
 
     @torch.no_grad()
-    def sample(
-        self,
-        prompts: Sequence[str],
-        seeds: Sequence[int],
-        *,
-        steps: int = 25,
-        guidance: float = 5.0,
-        sampler: str = "ddim",
-        watch: Watch | None = None,
-    ) -> Tensor:
+    def trajectory(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str = "ddim"
+    ) -> Iterator[tuple[Tensor, Tensor]]:
         """DDIM (or DPM-Solver++ 2M) with classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)); every picture has its own seeded start."""
         scheduler: Any = SAMPLERS[sampler].from_config(self.scheduler.config)
         config = self.pipe.unet.config
@@ -109,13 +112,21 @@ class StableDiffusion:
         x = x.to(self.device, self.dtype)
         c, null = self.encode(prompts)[STATES], self.encode([""])[STATES].expand(len(prompts), -1, -1)
         scheduler.set_timesteps(steps)
-        for i, step in enumerate(scheduler.timesteps):
+        for step in scheduler.timesteps:
             t = step.expand(len(x)).to(self.device)
-            if watch is not None:
-                watch(i, x, t)
+            yield x, t
             both = self.predict(torch.cat([x, x]), torch.cat([t, t]), {STATES: torch.cat([null, c])})
             without, given = both.chunk(2)
             x = scheduler.step(without + guidance * (given - without), step, x, return_dict=False)[0]
+        yield x, torch.full((len(x),), -1, device=self.device)
+
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str = "ddim"
+    ) -> Tensor:
+        """The finished latents of a trajectory."""
+        x = torch.empty(0)
+        for x, _ in self.trajectory(prompts, seeds, steps=steps, guidance=guidance, sampler=sampler):  # noqa: B007  (the last one is wanted)
+            pass
         return x
 
     @torch.no_grad()

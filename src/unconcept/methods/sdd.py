@@ -1,0 +1,54 @@
+"""SDD: safe self-distillation.
+
+Source      Kim, Jung, Kim, Choi, Shin, Lee. ICML workshop 2023, arXiv 2307.05977; code nannullna/safe-diffusion.
+Idea        Let the prompt add nothing: the student's conditional prediction follows its own unconditional one.
+Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,∅)‖²;      x is sampled by, and kept is, the running average θ̄ ← m θ̄ + (1 − m) θ
+Cost        Half a guided trajectory of the average for every step, then one forward and backward of two predictions.
+Problems    The target is the student's own: nothing ties ε_θ(·,∅) to the original. No alternative can be chosen.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from ..concept import Concept
+from ..edit import Edit
+from ..models.base import Condition, Model, join
+from ..train import Report, Student, descend
+from ..trajectories import point
+
+
+@dataclass(frozen=True, kw_only=True)
+class SDD:
+    """Defaults are the authors'. average: m, of the running average that samples and is kept."""
+
+    average: float = 0.999
+    group: str = "cross-attention"
+    steps: int = 1500
+    lr: float = 1e-5
+    weight_decay: float = 1e-4
+    clip: float = 1.0
+    sampling_steps: int = 50
+    guidance: float = 3.0
+    seed: int = 0
+
+    def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, null: Condition) -> Tensor:
+        ε_c, ε_null = student(torch.cat([x, x]), torch.cat([t, t]), join(c, null)).chunk(2)
+        return (ε_c - ε_null.detach()).square().mean()
+
+    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+        """Erase the concepts: trajectories follow all names at once, each step trains one. An alternative is not used."""
+        names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
+
+        def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
+            x, t = point(model, [", ".join(names)], on, generator, steps=self.sampling_steps, guidance=self.guidance)
+            return x, t, model.encode([names[step % len(names)]]), model.encode([""])
+
+        card = {"method": "sdd", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        return descend(
+            model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, weight_decay=self.weight_decay, clip=self.clip,
+            average=self.average, card=card, report=report,
+        )  # fmt: skip

@@ -1,0 +1,124 @@
+"""The other methods' equations, worked by hand and against each other."""
+
+import pytest
+import torch
+
+from unconcept import AllButOne, Concept, InputError
+from unconcept.methods import ESD, RECE, SDD, UCE, ConceptAblation
+from unconcept.trajectories import Replay
+
+PIG = Concept(erase="pig", alternative="cow")
+
+
+def one(value: float) -> torch.Tensor:
+    return torch.full((1, 1, 1, 1), value)
+
+
+def says(*values: float):
+    """A student that predicts one number for each row of the batch, and the numbers as leaves."""
+    leaves = torch.tensor(values).view(-1, 1, 1, 1).requires_grad_()
+    return (lambda x, t, c: leaves), leaves
+
+
+X, T, C = one(0.0), torch.tensor([3]), {"c": torch.zeros(1, 1)}
+
+
+def test_esd_by_hand():
+    """Asked: ε* = 7, unasked 4, so g* = 3; with η = 2 the target is 4 - 6 = -2; a student at 5 is 7 away."""
+    student, _ = says(5.0)
+    assert ESD(eta=2.0).loss(student, X, T, C, one(4.0), one(3.0)).item() == 49.0
+
+
+def test_esd_is_the_limit_of_all_but_one():
+    """With ε_θ(∅) held at ε*(∅), κ = 0 and the same η, both losses are the same number."""
+    c, null, η = 5.0, 4.0, 2.0
+    student = lambda x, t, cond: torch.cat([one(c), one(null)])
+    said = {"c": one(7.0), "a": one(0.0), "null": one(null)}
+    z = Replay(X, T, torch.tensor([0]), {"c": C, "null": C}, said)
+    ours = AllButOne(lam=0.0).loss(student, z, one(0.0), one(η))
+    assert ours.item() == ESD(eta=η).loss(says(c)[0], X, T, C, one(null), one(7.0 - null)).item()
+
+
+def test_the_two_forms_of_eta():
+    """The authors' newer code: ε*(c) - η'(ε*(c) - ε*(∅)) with η' = η + 1 is the paper's ε*(∅) - η g*."""
+    c, null, η = 7.0, 4.0, 1.0
+    assert c - (η + 1) * (c - null) == null - η * (c - null)
+
+
+def test_sdd_by_hand():
+    """Asked the student says 5, unasked 2: 9; and only the asked side is moved."""
+    student, leaves = says(5.0, 2.0)
+    loss = SDD().loss(student, X, T, C, C)
+    loss.backward()
+    assert loss.item() == 9.0
+    assert leaves.grad.flatten().tolist() == [6.0, 0.0]
+
+
+def test_concept_ablation_by_hand():
+    """Frozen: towards what the original said of the anchor. Else towards what the student says of it now, which is not moved."""
+    student, _ = says(5.0)
+    assert ConceptAblation(frozen=True).loss(student, X, T, C, C, one(3.0)).item() == 4.0
+    moving = ConceptAblation().loss(student, X, T, C, C, None)
+    assert moving.item() == 0.0, "this student says the same of both"
+
+
+def test_concept_ablation_needs_an_anchor(model):
+    with pytest.raises(InputError, match="anchor"):
+        ConceptAblation()(model, Concept(erase="pig"))
+
+
+def test_uce_by_hand():
+    """W = I, c = (1, 0), v = (0, 1), λ = 1: M = diag(2, 1), ΔW = (v - c) cᵀ M⁻¹ = ((-1/2, 0), (1/2, 0)): halfway at λ = 1."""
+    c, v, k = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2)
+    assert UCE(lam=1.0).solve(torch.eye(2), c, v, k).tolist() == [[-0.5, 0.0], [0.5, 0.0]]
+
+
+def test_uce_maps_the_concept_and_leaves_the_rest():
+    """As λ goes to 0 the concept goes all the way, and what is preserved stays where it is."""
+    torch.manual_seed(0)
+    W, c, g, k = (torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8)))
+    edited = W + UCE(lam=1e-9).solve(W, c, W @ g.T, k)
+    torch.testing.assert_close(edited @ c.T, W @ g.T, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(edited @ k.T, W @ k.T, rtol=1e-5, atol=1e-6)
+
+
+def test_uce_is_the_published_fraction():
+    """W = (λW₀ + s Σ v cᵀ + p Σ W₀ k kᵀ)(λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹, as the paper writes it."""
+    torch.manual_seed(1)
+    W, c, g, k = (torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8)))
+    s, p, λ, v = 2.0, 0.5, 0.3, W @ g.T
+    published = (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(λ * torch.eye(8) + s * c.T @ c + p * k.T @ k)
+    torch.testing.assert_close(W + UCE(erase=s, preserve=p, lam=λ).solve(W, c, v, k), published)
+
+
+def test_rece_finds_what_still_means_the_concept():
+    """With invertible matrices and no ridge, c' under the edited weights is what c was under the original ones."""
+    torch.manual_seed(2)
+    W0 = [torch.randn(8, 8, dtype=torch.double) for _ in range(3)]
+    W = [w @ torch.linalg.inv(torch.eye(8) + 0.1 * torch.randn(8, 8)).double() for w in W0]
+    W = [w0 @ torch.linalg.inv(W0[0]) @ W[0] for w0 in W0]  # all edited alike, so that one c' fits them all
+    c = torch.randn(2, 8, dtype=torch.double)
+    found = RECE(ridge=1e-12).find(W, W0, c)
+    torch.testing.assert_close(W[1] @ found.T, W0[1] @ c.T, rtol=1e-4, atol=1e-4)
+
+
+def test_uce_reads_the_last_token(model):
+    """ "cat" is spelt in three tokens here; the last of them stands at 3, behind the start token; the empty prompt has the start token."""
+    assert model.ends(["cat", ""]).tolist() == [3, 0]
+    states = model.encode(["cat"])[model.words][0]
+    [last] = UCE().states(model, ["cat"])
+    torch.testing.assert_close(last[0].float(), states[3])
+    c, g = UCE(tokens="all").states(model, ["cat"], ["elephant"])
+    assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
+
+
+def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
+    """After ESD the concept's prediction is nearer to ε*(∅) - η g* than before."""
+    edit = ESD(steps=30, lr=3e-3, sampling_steps=3)(model, PIG)
+    x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
+    c, null = model.encode(["pig"] * 4), model.encode([""] * 4)
+    asked, unasked = model.predict(x, t, c), model.predict(x, t, null)
+    target = unasked - (asked - unasked)
+    with edit.on(model):
+        now = model.predict(x, t, c)
+    assert (now - target).square().mean() < (asked - target).square().mean()
