@@ -48,7 +48,7 @@ def bad_header(path):
         (["pig", "--to", "pig"], "the concept itself"),
         (["pig=cow", "fox=wolf", "--to", "dog"], "one concept"),
         (["pig", "--model", "no-such-folder"], "no model"),
-        (["pig", "--method", "esdx"], "did you mean \"esd\""),
+        (["pig", "--method", "esdx"], 'did you mean "esd"'),
         (["pig", "--no-such-option"], "no-such-option"),
         (["pig", "--config", "missing.yaml"], "does not exist"),
     ],
@@ -129,6 +129,7 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     assert "pig → cow" in run("show", "gone/edit.safetensors")[1]
     assert "pixel change" in run("show", "gone")[1]
     assert "surgical" in run("show", "all-but-one")[1]
+    assert "uce" in run("show", "methods")[1]
     assert run("show", "nonsense")[0] == 2
 
 

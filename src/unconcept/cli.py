@@ -26,7 +26,7 @@ def erase(
     *,
     to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
     model: Annotated[str, Parameter(help="emoji (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji",
-    method: Annotated[str | None, Parameter(help="all-but-one (the default), esd, sdd, concept-ablation, uce, rece.")] = None,
+    method: Annotated[str | None, Parameter(help="all-but-one, or another: unconcept show methods.")] = None,
     out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/CONCEPT.")] = None,
     seed: int = 0,
     keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
@@ -214,7 +214,7 @@ def generate(
 
 @app.command
 def show(what: str, *, debug: Annotated[bool, Flag] = False) -> int:
-    """Show an edit, a report (or its folder), or what a method does."""
+    """Show an edit, a report (or its folder), what a method does, or the list of methods."""
     from .show import show as tell
 
     tell(what)

@@ -10,18 +10,11 @@ from .edit import Edit
 from .errors import InputError
 from .progress import Bar
 
-METHODS = ("all-but-one", "concept-ablation", "esd", "rece", "sdd", "uce")  # as in methods, which would bring torch along
-
 
 def show(what: str) -> None:
-    """`what`: an edit's file, report.json, a folder that `erase` wrote, or a method's name."""
+    """`what`: an edit's file, report.json, a folder that `erase` wrote, a method's name, or "methods"."""
     console, path = Console(highlight=False), Path(what)
-    if what in METHODS:
-        from .methods import METHODS as methods
-
-        console.print(inspect.getdoc(inspect.getmodule(methods[what])), soft_wrap=True, markup=False)
-        console.print(inspect.getdoc(methods[what]), soft_wrap=True, markup=False)
-    elif path.suffix == ".json" or (path / "report.json").exists():
+    if path.suffix == ".json" or (path / "report.json").exists():
         file = path if path.suffix == ".json" else path / "report.json"
         try:
             report = json.loads(file.read_text())
@@ -36,5 +29,19 @@ def show(what: str) -> None:
         console.print(f"changes  {sum(d.numel() for d in edit.deltas.values()):,} numbers in {len(edit.deltas)} tensors")
         for name, delta in edit.deltas.items():
             console.print(f"  {name}  {list(delta.shape)}  rms {delta.square().mean().sqrt():.2e}", soft_wrap=True)
+    else:
+        tell_method(what, console)
+
+
+def tell_method(what: str, console: Console) -> None:
+    """A method's equation, cost and problems, and its settings; "methods": the first line of each."""
+    from .methods import METHODS
+
+    about = {name: inspect.getdoc(inspect.getmodule(method)) or "" for name, method in METHODS.items()}
+    if what == "methods":
+        for name, text in about.items():
+            console.print(f"{name:<18}{text.splitlines()[0]}", soft_wrap=True, markup=False)
+    elif what in METHODS:
+        console.print(f"{about[what]}\n\n{inspect.getdoc(METHODS[what])}", soft_wrap=True, markup=False)
     else:
         raise InputError(f'"{what}" is neither a file, a folder nor a method ({", ".join(METHODS)})')
