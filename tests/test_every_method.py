@@ -7,7 +7,7 @@ import torch
 from conftest import same, state
 
 from unconcept import AllButOne, Concept, Edit, RunError, Tune, wrap
-from unconcept.methods import ESD, METHODS, RECE, SDD, UCE, ConceptAblation
+from unconcept.methods import ESD, METHODS, RECE, SDD, UCE, ConceptAblation, Receler
 
 TUNE = Tune(steps=6, batch=4, check=2, lr=1e-2, seed=1)
 QUICK = dict(trajectories=6, points=2, sampling_steps=4, tune=TUNE)
@@ -20,6 +20,7 @@ ROWS = {
     "esd": ESD(**WALK),
     "esd, from the teacher, an attribute": ESD(**WALK, walk="teacher", erase_from="animal", eta=2.0),
     "rece": RECE(),
+    "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
     "sdd": SDD(**WALK, average=0.5),
     "uce": UCE(),
     "uce, all tokens": UCE(tokens="all", lam=0.1),
@@ -41,7 +42,7 @@ def test_contract(method, pipe, tmp_path):
     edit = method(model, *CONCEPTS)
     assert same(base, state(pipe.unet)), "erasing leaves the model bit for bit as it was"
     assert isinstance(edit, Edit)
-    assert any(d.abs().max() > 0 for d in edit.deltas.values())
+    assert any(t.abs().max() > 0 for t in edit.tensors().values())
     assert edit.card["method"] in METHODS
     assert edit.card["settings"]
     assert [c["erase"] for c in edit.card["concepts"]] == ["pig", "bomb"]
@@ -51,10 +52,10 @@ def test_contract(method, pipe, tmp_path):
         assert min(trace.values()) < trace[0], "the held-out loss falls"
 
     again = method(model, *CONCEPTS)
-    assert same(dict(edit.deltas), dict(again.deltas)), "the same seed gives the same bits"
+    assert same(edit.tensors(), again.tensors()), "the same seed gives the same bits"
 
     loaded = Edit.load(edit.save(tmp_path / "edit.safetensors"))
-    assert same(dict(edit.deltas), dict(loaded.deltas))
+    assert same(edit.tensors(), loaded.tensors())
     assert loaded.card["model_sha256"] == model.fingerprint()
 
     x, t, c = torch.randn(2, 4, 8, 8), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
@@ -62,10 +63,13 @@ def test_contract(method, pipe, tmp_path):
     with edit.on(model):
         inside = model.predict(x, t, c)
     assert not torch.equal(plain, inside)
+    with edit.scale(0.0).on(model):
+        assert torch.equal(model.predict(x, t, c), plain), "dialled to 0 it is the model as it was"
     loaded.apply(pipe)
     assert torch.equal(model.predict(x, t, c), inside), "applied is the same as on"
     loaded.remove(pipe)
     assert same(base, state(pipe.unet)), "removing is exact"
+    assert torch.equal(model.predict(x, t, c), plain)
 
 
 @trained

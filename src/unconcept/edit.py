@@ -1,6 +1,6 @@
-"""Edit: an erasure as a value. Changed tensors on named sites, to be put on a model, dialled, taken off, saved and loaded.
+"""Edit: an erasure as a value. Changed tensors and adapters on named sites, to be put on a model, dialled, taken off, saved and loaded.
 
-W = W* + s · Δ          s: how much of the edit is on (1: as trained, 0: the model as it was)
+W = W* + s · Δ,    y = E_s(f(x))          s: how much of the edit is on (1: as trained, 0: the model as it was)
 """
 
 import json
@@ -8,11 +8,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
+from .adapters import KINDS, frozen, hook, hooked
 from .errors import InputError
 from .models.base import Model, Site
 
@@ -32,24 +35,27 @@ def swapped(components: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) 
             owner._parameters[name] = original
 
 
-# What is on which module: the untouched tensors, and the edits in the order in which they were applied.
+# What is on which module: the untouched tensors, the edits in the order in which they were applied, and the handles of adapters.
+_handles: WeakKeyDictionary[nn.Module, list[tuple[int, RemovableHandle]]] = WeakKeyDictionary()
 _originals: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
 _applied: WeakKeyDictionary[nn.Module, list[tuple[str, Tensor, int]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Δ of every changed tensor by site name ("unet.….to_k.weight"), with a card that says what it is and for which model."""
+    """Δ of every changed tensor by site name ("unet.….to_k.weight"), a card that says what it is and for which model, and adapters by the
+    name of the module that they sit behind ("unet.….attn2")."""
 
     deltas: Mapping[str, Tensor]
     card: Mapping = field(default_factory=dict)
+    adapters: Mapping[str, Any] = field(default_factory=dict)
 
     @contextmanager
     def on(self, model: Model) -> Iterator[None]:
         """The edit is on inside the `with`, and the model is bit for bit the same after it."""
         sites = {name: Site(name, "").find(model.components) for name in self.deltas}
         tensors = {name: (w := getattr(owner, p)) + self.deltas[name].to(w) for name, (owner, p) in sites.items()}
-        with swapped(model.components, tensors):
+        with swapped(model.components, tensors), hooked(model.components, self.adapters):
             yield
 
     @torch.no_grad()
@@ -66,6 +72,8 @@ class Edit:
             _originals.setdefault(owner, {}).setdefault(parameter, weight.detach().clone())
             _applied.setdefault(owner, []).append((parameter, delta, id(self)))
             _settle(owner, parameter)
+        for site, adapter in self.adapters.items():
+            _handles.setdefault(_module(model, site), []).append((id(self), hook(model.components, site, adapter)))
 
     @torch.no_grad()
     def remove(self, model) -> None:
@@ -76,6 +84,11 @@ class Edit:
             owner, parameter = Site(name, "").find(wrap(model).components)
             _applied[owner] = [e for e in _applied.get(owner, []) if e[0] != parameter or e[2] != id(self)]
             _settle(owner, parameter)
+        for site in self.adapters:
+            handles = _handles.pop(_module(wrap(model), site), [])
+            for _, handle in (h for h in handles if h[0] == id(self)):
+                handle.remove()
+            _handles[_module(wrap(model), site)] = [h for h in handles if h[0] != id(self)]
 
     def check(self, model: Model) -> None:
         """Is this edit made for this model? By the hash of its weights, taken as they are without any edit."""
@@ -84,13 +97,21 @@ class Edit:
             raise InputError(
                 f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…): --force to try all the same"
             )
-        missing = [name for name in self.deltas if not _has(model, name)]
+        missing = [name for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)) if not _has(model, name)]
         if missing:
             raise InputError(f"this model has no weight {missing[0]}: the edit was made for another architecture")
 
     def scale(self, s: float) -> "Edit":
         """The edit dialled to `s` times its strength."""
-        return replace(self, deltas={name: delta * s for name, delta in self.deltas.items()})
+        adapters = {site: frozen(adapter.kind, adapter.state_dict()) for site, adapter in self.adapters.items()}
+        for adapter in adapters.values():
+            adapter.strength.mul_(s)
+        return replace(self, deltas={name: delta * s for name, delta in self.deltas.items()}, adapters=adapters)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that the edit is made of, by name: what is saved, counted and hashed."""
+        inside = {f"{site}:{name}": t for site, adapter in self.adapters.items() for name, t in adapter.state_dict().items()}
+        return {name: t.detach().contiguous() for name, t in {**self.deltas, **inside}.items()}
 
     def save(self, path: str | Path) -> Path:
         """One .safetensors file, the card in its metadata. Written whole or not at all."""
@@ -99,11 +120,8 @@ class Edit:
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
-        save_file(
-            {n: d.contiguous() for n, d in self.deltas.items()},
-            part,
-            metadata={"unconcept": json.dumps(dict(self.card))},
-        )
+        card = {**self.card, **({"adapters": {site: adapter.kind for site, adapter in self.adapters.items()}} if self.adapters else {})}
+        save_file(self.tensors(), part, metadata={"unconcept": json.dumps(card)})
         part.replace(path)
         return path
 
@@ -117,7 +135,19 @@ class Edit:
         tensors, metadata = open_safetensors(file)
         if "unconcept" not in metadata:
             raise InputError(f"{file} holds weights, but is no edit of unconcept")
-        return cls(tensors, json.loads(metadata["unconcept"]))
+        card = json.loads(metadata["unconcept"])
+        adapters = {}
+        for site, kind in card.get("adapters", {}).items():
+            if kind not in KINDS:
+                raise InputError(f'{file} holds an adapter of the kind "{kind}", which this version does not know')
+            inside = {name.partition(":")[2]: t for name, t in tensors.items() if name.startswith(f"{site}:")}
+            adapters[site] = frozen(kind, inside)
+        return cls({name: t for name, t in tensors.items() if ":" not in name}, card, adapters)
+
+
+def _module(model: Model, site: str) -> nn.Module:
+    component, _, path = site.partition(".")
+    return model.components[component].get_submodule(path)
 
 
 def _has(model: Model, name: str) -> bool:
@@ -125,7 +155,7 @@ def _has(model: Model, name: str) -> bool:
         owner, parameter = Site(name, "").find(model.components)
     except (AttributeError, KeyError):
         return False
-    return hasattr(owner, parameter)
+    return parameter == "*" or hasattr(owner, parameter)
 
 
 def _settle(owner: nn.Module, parameter: str) -> None:

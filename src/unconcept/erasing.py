@@ -92,7 +92,7 @@ def summary(
             "seconds": round(time.perf_counter() - start, 1),
             **cost,
             "peak_memory_bytes": peak_memory(),
-            "tuned_parameters": sum(d.numel() for d in edit.deltas.values()),
+            "tuned_parameters": sum(t.numel() for t in edit.tensors().values()),
             "edit_bytes": 0,
         },
         "scores": found.rows,

@@ -115,7 +115,7 @@ def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) 
 def fingerprint(edit: Edit) -> str:
     """sha256 of an edit's numbers."""
     digest = hashlib.sha256()
-    for name, delta in sorted(edit.deltas.items()):
+    for name, tensor in sorted(edit.tensors().items()):
         digest.update(name.encode())
-        digest.update(delta.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -26,9 +26,10 @@ def show(what: str) -> None:
         for concept in edit.card.get("concepts", []):
             console.print(f"erases   {concept['erase']}" + (f" → {concept['alternative']}" if concept["alternative"] else ""))
         console.print(f"method   {edit.card.get('method')}\nmodel    sha256 {edit.card.get('model_sha256')}")
-        console.print(f"changes  {sum(d.numel() for d in edit.deltas.values()):,} numbers in {len(edit.deltas)} tensors")
-        for name, delta in edit.deltas.items():
-            console.print(f"  {name}  {list(delta.shape)}  rms {delta.square().mean().sqrt():.2e}", soft_wrap=True)
+        tensors = edit.tensors()
+        console.print(f"holds    {sum(t.numel() for t in tensors.values()):,} numbers in {len(tensors)} tensors")
+        for name, tensor in tensors.items():
+            console.print(f"  {name}  {list(tensor.shape)}  rms {tensor.square().mean().sqrt():.2e}", soft_wrap=True)
     else:
         tell_method(what, console)
 

@@ -9,6 +9,7 @@ from ..train import Report
 from .all_but_one import AllButOne
 from .concept_ablation import ConceptAblation
 from .esd import ESD
+from .receler import Receler
 from .sdd import SDD
 from .uce import RECE, UCE
 
@@ -24,8 +25,9 @@ METHODS: dict[str, type] = {
     "concept-ablation": ConceptAblation,
     "esd": ESD,
     "rece": RECE,
+    "receler": Receler,
     "sdd": SDD,
     "uce": UCE,
 }
 
-__all__ = ["ESD", "METHODS", "RECE", "SDD", "UCE", "AllButOne", "ConceptAblation", "Method"]
+__all__ = ["ESD", "METHODS", "RECE", "SDD", "UCE", "AllButOne", "ConceptAblation", "Method", "Receler"]

@@ -72,6 +72,14 @@ class Model(Protocol):
         """
         ...
 
+    def cross_attentions(self) -> dict[str, int]:
+        """The modules in which pictures read the prompt, by site ("unet.….attn2"), and how wide their output is."""
+        ...
+
+    def attention(self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]) -> dict[str, Tensor]:
+        """How much each place looks at the `tokens` of the prompt: by cross-attention [N, h, w] in [0, 1], mean over heads, sum over tokens."""
+        ...
+
     def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim") -> Tensor:
         """The finished latents of a trajectory."""
         ...

@@ -100,6 +100,33 @@ class StableDiffusion:
             raise InputError(f'the weight group "{name}" is empty in this model')
         return sites
 
+    def cross_attentions(self) -> dict[str, int]:
+        named = self.pipe.unet.named_modules()
+        return {f"unet.{path}": module.to_out[0].out_features for path, module in named if path.endswith(".attn2")}
+
+    @torch.no_grad()
+    def attention(self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]) -> dict[str, Tensor]:
+        """softmax(q kᵀ / √d) of every attn2, computed again beside the model's own (which need not form it)."""
+        maps: dict[str, Tensor] = {}
+        handles = []
+        for site in self.cross_attentions():
+            module = self.pipe.unet.get_submodule(site.removeprefix("unet."))
+
+            def look(module: Any, args: tuple, kwargs: dict, site: str = site) -> None:
+                q = module.head_to_batch_dim(module.to_q(args[0] if args else kwargs["hidden_states"]))
+                k = module.head_to_batch_dim(module.to_k(kwargs["encoder_hidden_states"]))
+                probability = module.get_attention_scores(q, k).unflatten(0, (len(x), -1)).mean(1)[..., list(tokens)].sum(-1)
+                side = round(probability.shape[1] ** 0.5)
+                maps[site] = probability.unflatten(1, (side, side))
+
+            handles.append(module.register_forward_pre_hook(look, with_kwargs=True))
+        try:
+            self.predict(x, t, condition)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return maps
+
     @torch.no_grad()
     def trajectory(
         self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str = "ddim"

@@ -1,0 +1,66 @@
+"""Receler's parts by hand: the eraser, the mask, the localised regularisation, the adversary's place in the prompt."""
+
+import pytest
+import torch
+
+from unconcept import Concept, Edit
+from unconcept.adapters import Eraser
+from unconcept.methods import Receler
+from unconcept.methods.receler import extended
+
+
+def test_an_eraser_begins_as_nothing():
+    eraser = Eraser(6, rank=3)
+    y = torch.randn(2, 4, 6)
+    assert torch.equal(eraser(y), y)
+    torch.nn.init.ones_(eraser.up.bias)
+    torch.testing.assert_close(eraser(y), y + 1)
+    assert torch.equal(Eraser.of(eraser.state_dict())(y), eraser(y))
+
+
+def test_the_mask_by_hand():
+    """Maps of 4 and 8: the wider is nearer to 16. Of 0, 1 and 10 the least becomes 0 and the most 1; only what is above a tenth of it stays."""
+    fine = torch.zeros(1, 8, 8)
+    fine[0, 0, :3] = torch.tensor([0.5, 2.0, 10.0])
+    mask = Receler(threshold=0.1).mask({"a": torch.ones(1, 4, 4), "b": fine})
+    assert mask.shape == (1, 1, 8, 8)
+    assert mask.flatten().nonzero().flatten().tolist() == [1, 2]
+
+
+def test_locality_by_hand():
+    """Four places, one inside the mask; the eraser adds 2 everywhere in 3 channels: outside it is 3 places · 4 / 3 places = 4."""
+    eraser = Eraser(3)
+    eraser.added = torch.full((1, 4, 3), 2.0)
+    mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
+    assert Receler().locality({"a": eraser}, mask).item() == 4.0
+    assert Receler().locality({"a": eraser}, torch.ones(1, 1, 2, 2)).item() == 0.0
+
+
+def test_the_adversary_writes_behind_the_concept():
+    c = {"states": torch.arange(5.0).view(1, 5, 1).expand(1, 5, 2)}
+    P = torch.full((1, 2, 2), 9.0)
+    assert extended(c, "states", P, 1)["states"][0, :, 0].tolist() == [0, 1, 9, 9, 4]
+    assert extended(c, "states", P, 3)["states"][0, :, 0].tolist() == [0, 1, 2, 3, 9], "no more than there is room for"
+
+
+def test_attention_is_what_the_model_looks_at(model):
+    """Over all tokens it adds up to 1 everywhere."""
+    x, t = torch.randn(2, 4, 8, 8), torch.tensor([500, 20])
+    c = model.encode(["a pig", "a cat"])
+    every = model.attention(x, t, c, range(c[model.words].shape[1]))
+    assert set(every) == set(model.cross_attentions())
+    for site, map_ in every.items():
+        torch.testing.assert_close(map_, torch.ones_like(map_))
+        one = model.attention(x, t, c, [1])[site]
+        assert ((one > 0) & (one < 1)).all()
+
+
+def test_an_unknown_adapter_is_refused(model, tmp_path):
+    from unconcept.errors import InputError
+
+    edit = Receler(steps=1, attacks=1, rank=2, tokens=2, sampling_steps=2)(model, Concept(erase="pig"))
+    assert not edit.deltas
+    path = edit.save(tmp_path / "edit.safetensors")
+    path.write_bytes(path.read_bytes().replace(b'\\"eraser\\"', b'\\"erazer\\"'))
+    with pytest.raises(InputError, match="erazer"):
+        Edit.load(path)
