@@ -42,7 +42,74 @@ class Eraser(nn.Module):
         return y + self.strength * added
 
 
-KINDS: dict[str, type] = {Eraser.kind: Eraser}
+class SparseAutoencoder(nn.Module):
+    """h ← h + s · W_d (z' − z) where a prompt has the features, else h; the equations are in methods/sae.py.
+
+    h [N, tokens, width], z [N, tokens, n]. The first token, which begins every prompt alike, is never changed.
+    """
+
+    kind = "sparse-autoencoder"
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.detach().clone())
+
+    encoder: Tensor  # W_e [n, width]
+    latent: Tensor  # β [n]
+    decoder: Tensor  # W_d [width, n], columns of length 1
+    centre: Tensor  # b [width]
+    active: Tensor  # k
+    features: Tensor  # F, indices
+    scale: Tensor  # −τ
+    threshold: Tensor  # θ
+    strength: Tensor
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "SparseAutoencoder":
+        return cls(tensors)
+
+    @classmethod
+    def begin(cls, h: Tensor, n: int, k: int, generator: torch.Generator) -> "SparseAutoencoder":
+        """Random directions, encoder and decoder tied; b is the median of h [N, width] by coordinate."""
+        decoder = torch.randn(h.shape[1], n, generator=generator)
+        decoder = decoder / decoder.norm(dim=0, keepdim=True)
+        tensors = {"encoder": decoder.T.contiguous(), "latent": torch.zeros(n), "decoder": decoder, "centre": h.median(0).values}
+        rest = {"active": torch.tensor(k), "features": torch.zeros(0, dtype=torch.long), "scale": torch.tensor(1.0)}
+        return cls({**tensors, **rest, "threshold": torch.tensor(torch.inf), "strength": torch.ones(())})
+
+    def before(self, h: Tensor) -> Tensor:
+        return (h - self.centre) @ self.encoder.T + self.latent
+
+    def sparse(self, before: Tensor) -> Tensor:
+        """ReLU(TopK): the k largest of the last dimension, where above 0."""
+        values, where = before.topk(int(self.active), dim=-1)
+        return torch.zeros_like(before).scatter(-1, where, values.relu())
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z @ self.decoder.T + self.centre
+
+    def change(self, h: Tensor) -> Tensor:
+        """W_d (z' − z) [N, tokens, width]; 0 at the first token."""
+        z = self.sparse(self.before(h))[..., self.features]
+        change = ((self.scale - 1) * z) @ self.decoder[:, self.features].T
+        change[:, 0] = 0
+        return change
+
+    def score(self, h: Tensor) -> Tensor:
+        """How much of the concept a prompt has [N]: the mean square of what would be changed at its tokens that are changed at all."""
+        change = self.change(h)
+        hit = change.abs().amax(2) > 0
+        return change.square().mean(2).sum(1) / hit.sum(1).clamp(min=1)
+
+    def forward(self, h: Tensor) -> Tensor:
+        change = self.change(h.float())
+        score = self.score(h.float())
+        gate = (score >= self.threshold) & (score > 0)
+        return torch.where(gate[:, None, None], h + self.strength * change.to(h), h)
+
+
+KINDS: dict[str, type] = {Eraser.kind: Eraser, SparseAutoencoder.kind: SparseAutoencoder}
 
 
 def frozen(kind: str, tensors: Mapping[str, Tensor]) -> Any:

@@ -10,6 +10,7 @@ from .all_but_one import AllButOne
 from .concept_ablation import ConceptAblation
 from .esd import ESD
 from .receler import Receler
+from .sae import SAE
 from .sdd import SDD
 from .uce import RECE, UCE
 
@@ -26,8 +27,9 @@ METHODS: dict[str, type] = {
     "esd": ESD,
     "rece": RECE,
     "receler": Receler,
+    "sae": SAE,
     "sdd": SDD,
     "uce": UCE,
 }
 
-__all__ = ["ESD", "METHODS", "RECE", "SDD", "UCE", "AllButOne", "ConceptAblation", "Method", "Receler"]
+__all__ = ["ESD", "METHODS", "RECE", "SAE", "SDD", "UCE", "AllButOne", "ConceptAblation", "Method", "Receler"]

@@ -47,6 +47,14 @@ class Model(Protocol):
         """Where the last token of each prompt stands in its token states [N]; of the empty prompt, the start token."""
         ...
 
+    def text_layer(self) -> str:
+        """The module whose output is the text encoder's residual stream at about two thirds of its depth ("text_encoder.….layers.8")."""
+        ...
+
+    def hidden(self, prompts: Sequence[str]) -> Tensor:
+        """What comes out of `text_layer` [N, tokens, width]."""
+        ...
+
     def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Clean latents x with noise [N, C, H, W] mixed in up to t [N]."""
         ...

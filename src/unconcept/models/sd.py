@@ -80,6 +80,22 @@ class StableDiffusion:
         lengths = [len(tokenizer(p, truncation=True, max_length=tokenizer.model_max_length).input_ids) for p in prompts]
         return torch.tensor(lengths) - 2  # behind it stands the end token, before it the start token
 
+    def text_layer(self) -> str:
+        """Of CLIP's 12 layers the ninth, as in Interpret then Deactivate; of fewer the one at the same depth, never the last."""
+        paths = [path for path, module in self.pipe.text_encoder.named_modules() if type(module).__name__ == "CLIPEncoderLayer"]
+        return f"text_encoder.{paths[min(len(paths) - 2, 8 * len(paths) // 12)]}"
+
+    def hidden(self, prompts: Sequence[str]) -> Tensor:
+        seen: list[Tensor] = []
+        module = self.pipe.text_encoder.get_submodule(self.text_layer().removeprefix("text_encoder."))
+        handle = module.register_forward_hook(lambda m, given, output: seen.append(output[0] if isinstance(output, tuple) else output))
+        try:
+            for i in range(0, len(prompts), 64):
+                self.encode(prompts[i : i + 64])
+        finally:
+            handle.remove()
+        return torch.cat(seen).float()
+
     def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return self.scheduler.add_noise(x, noise, t)
 
