@@ -213,6 +213,43 @@ def generate(
 
 
 @app.command
+def purify(
+    images: list[Path],
+    *,
+    edit: Annotated[Path, Parameter(help="An edit, or the folder of one.")],
+    model: str = "emoji",
+    caption: Annotated[str | None, Parameter(help="What the pictures show, in a prompt's words; default: the concept.")] = None,
+    strength: Annotated[float, Parameter(help="How far back towards noise, in (0, 1].")] = 1.0,
+    steps: int = 25,
+    guidance: Annotated[float, Parameter(help="Of the way back: 1 reconstructs best, more steers more.")] = 3.0,
+    out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/purified"),
+    base_config: str | None = None,
+    force: Annotated[bool, Parameter(help="An edit of another base model, and an output folder that exists.", negative="")] = False,
+    debug: Annotated[bool, Flag] = False,
+) -> int:
+    """Take the concept out of real pictures: back to noise through the original, forward through the erased model."""
+    from .progress import Bar
+    from .purify import run
+
+    with Bar() as bar:
+        path = run(
+            images,
+            edit=edit,
+            model=model,
+            out=out,
+            caption=caption,
+            strength=strength,
+            steps=steps,
+            guidance=guidance,
+            force=force,
+            config=base_config,
+            report=bar,
+        )
+    print(path / "sheet.png")
+    return 0
+
+
+@app.command
 def show(what: str, *, debug: Annotated[bool, Flag] = False) -> int:
     """Show an edit, a report (or its folder), what a method does, or the list of methods."""
     from .show import show as tell

@@ -1,6 +1,6 @@
 """How far a picture is from the one that the same seed gave before.
 
-Pictures are [N, 3, H, W] in [0, 1]; every result is [N] in [0, 1]. ssim: 1 is the same picture; all others: 0 is.
+Pictures are [N, 3, H, W] in [0, 1]; every result is [N] in [0, 1]. ssim: 1 is the same picture; all others: 0 is. (psnr is in dB.)
 """
 
 from typing import Any
@@ -49,6 +49,11 @@ def edge_change(before: Tensor, after: Tensor, slack: int = 1) -> Tensor:
     recall = total(x * near(y)) / total(x).clamp(min=1)
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-9)
     return torch.where(total(x) + total(y) == 0, 0.0, 1 - f1)
+
+
+def psnr(before: Tensor, after: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, of a signal that reaches 1: -10 log10 of the mean squared difference; the same picture is capped at 100."""
+    return -10 * (before - after).square().mean((1, 2, 3)).clamp(min=1e-10).log10()
 
 
 def ssim(before: Tensor, after: Tensor) -> Tensor:

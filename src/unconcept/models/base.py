@@ -72,10 +72,12 @@ class Model(Protocol):
         ...
 
     def trajectory(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim"
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim",
+        latents: Tensor | None = None, skip: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
         """(x_t, t) at each of the `steps` of a deterministic sampler, one row per (prompt, seed); at last the finished latents, at t = -1.
 
+        latents: go on from these, behind the first `skip` steps, instead of from the seeds' noise.
         What the model is told and what it weighs is looked up at every step: an edit may be put on and taken off in between.
         """
         ...
@@ -92,8 +94,22 @@ class Model(Protocol):
         """The finished latents of a trajectory."""
         ...
 
+    def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
+        """DDIM inversion without guidance (Song et al. 2021; Dhariwal & Nichol 2021, app. F): clean latents back along the first `upto` of
+        `steps`, to where `trajectory(..., latents=, skip=steps - upto)` goes on."""
+        ...
+
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures of latents."""
+        ...
+
+    def latents(self, pictures: Tensor) -> Tensor:
+        """Latents of pictures [N, 3, H, W] in [0, 1]: the mean of what the autoencoder says."""
+        ...
+
+    @property
+    def picture_size(self) -> int:
+        """Height and width of the pictures that it is made for."""
         ...
 
     def fingerprint(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_ddim_inverse import DDIMInverseScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
@@ -145,17 +146,19 @@ class StableDiffusion:
 
     @torch.no_grad()
     def trajectory(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str = "ddim"
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str = "ddim",
+        latents: Tensor | None = None, skip: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
         """DDIM (or DPM-Solver++ 2M) with classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)); every picture has its own seeded start."""
         scheduler: Any = SAMPLERS[sampler].from_config(self.scheduler.config)
         config = self.pipe.unet.config
         shape = (1, config["in_channels"], config["sample_size"], config["sample_size"])
-        x = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        x = x.to(self.device, self.dtype)
+        if latents is None:
+            latents = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        x = latents.to(self.device, self.dtype)
         c, null = self.encode(prompts)[STATES], self.encode([""])[STATES].expand(len(prompts), -1, -1)
         scheduler.set_timesteps(steps)
-        for step in scheduler.timesteps:
+        for step in scheduler.timesteps[skip:]:
             t = step.expand(len(x)).to(self.device)
             yield x, t
             both = self.predict(torch.cat([x, x]), torch.cat([t, t]), {STATES: torch.cat([null, c])})
@@ -171,6 +174,25 @@ class StableDiffusion:
         for x, _ in self.trajectory(prompts, seeds, steps=steps, guidance=guidance, sampler=sampler):  # noqa: B007  (the last one is wanted)
             pass
         return x
+
+    @torch.no_grad()
+    def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
+        """DDIM inversion without guidance; exact as far as a prediction is the same at two neighbouring steps."""
+        scheduler: Any = DDIMInverseScheduler.from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps)
+        x, c = latents, self.encode(prompts)
+        for step in scheduler.timesteps[:upto]:
+            x = scheduler.step(self.predict(x, step.expand(len(x)).to(self.device), c), step, x, return_dict=False)[0]
+        return x
+
+    @torch.no_grad()
+    def latents(self, pictures: Tensor) -> Tensor:
+        mean = self.pipe.vae.encode((pictures * 2 - 1).to(self.device, self.dtype)).latent_dist.mode()
+        return mean * self.pipe.vae.config["scaling_factor"]
+
+    @property
+    def picture_size(self) -> int:
+        return self.pipe.unet.config["sample_size"] * self.pipe.vae_scale_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -1,0 +1,100 @@
+"""Purify: take the concept out of a real picture by way of an erased model.
+
+    picture → latents → DDIM inversion by the original, as the caption says → the same way back through the erased model → picture
+
+The unprompted prediction is held by the edit, so the way back is the way there but for what the caption's concept adds. Control: the
+same loop through the original alone. What that loses is the loop's, not the edit's.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from .concept import article
+from .edit import Edit
+from .errors import InputError
+from .folder import check_out, whole_folder
+from .metrics import psnr
+from .models import load
+from .models.base import Model
+from .sheets import columns, to_image
+from .train import Progress
+
+
+@dataclass(frozen=True)
+class Row:
+    """For the sheet: a picture's name in the place of a prompt."""
+
+    prompt: str
+    group: str = "target"
+
+
+def purify(
+    pictures: Tensor, model: Model, edit: Edit, captions: Sequence[str], *, strength: float = 1.0, steps: int = 25, guidance: float = 3.0,
+    batch: int = 32, report: Callable[[Progress], None] = lambda progress: None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """(the same loop through the untouched model, through the erased one) [N, 3, H, W] in [0, 1] of pictures that the captions describe.
+
+    strength: how far back, in (0, 1]: 1 to pure noise; less changes less, and may leave more of the concept.
+    guidance: of the way back; 1 reconstructs best, more steers more. The way there has none.
+    """
+    upto = max(1, round(strength * steps))
+    control, done = [], []
+    for i in range(0, len(pictures), batch):
+        report(Progress("there and back", i, len(pictures)))
+        said = list(captions[i : i + batch])
+        noise = model.invert(model.latents(pictures[i : i + batch]), said, steps=steps, upto=upto)
+        for made, on in ((control, Edit({})), (done, edit)):
+            x = noise
+            with on.on(model):
+                for x, _ in model.trajectory(said, (), steps=steps, guidance=guidance, latents=noise, skip=steps - upto):  # noqa: B007
+                    pass
+            made.append(model.decode(x))
+    return torch.cat(control), torch.cat(done)
+
+
+def run(
+    images: Sequence[Path], *, edit: Path, model: str, out: Path, caption: str | None, strength: float, steps: int, guidance: float,
+    force: bool = False, config: str | None = None, report: Callable[[Progress], None] = lambda progress: None,
+) -> Path:  # fmt: skip
+    """Purify image files; the folder gets one file for each, a sheet (as it was, control, purified), and purify.json."""
+    check_out(out, force)
+    if not 0 < strength <= 1:
+        raise InputError(f"strength is {strength}: it must be above 0 and at most 1")
+    erased, net = Edit.load(edit), load(model, config=config)
+    if not force:
+        erased.check(net)
+    names = [c["erase"] for c in erased.card.get("concepts", [])]
+    if caption is None and not names:
+        raise InputError(f"{edit} does not say which concept it erases: give a --caption")
+    said = caption or article(names[0])
+    pictures = torch.stack([read(path, net.picture_size) for path in images])
+    control, made = purify(pictures, net, erased, [said] * len(pictures), strength=strength, steps=steps, guidance=guidance, report=report)
+    loop, change = psnr(pictures, control), psnr(control, made)
+    with whole_folder(out, force) as folder:
+        for path, picture in zip(images, made):
+            to_image(picture, picture.shape[-1]).save(folder / f"{path.stem}.png")
+        columns([Row(path.name) for path in images], {"as it was": pictures, "control": control, "purified": made}, rows=len(images)).save(folder / "sheet.png")  # fmt: skip
+        found = [
+            {"picture": path.name, "control_psnr": round(a.item(), 2), "changed_psnr": round(b.item(), 2)}
+            for path, a, b in zip(images, loop, change)
+        ]
+        settings = {"caption": said, "strength": strength, "steps": steps, "guidance": guidance, "edit": str(edit), "model": model}
+        (folder / "purify.json").write_text(json.dumps({"settings": settings, "pictures": found}, indent=1) + "\n")
+    return out
+
+
+def read(path: Path, size: int) -> Tensor:
+    """A picture [3, size, size] in [0, 1]: its middle square."""
+    try:
+        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read as a picture") from error
+    image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
