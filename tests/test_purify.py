@@ -41,7 +41,7 @@ def test_no_edit_changes_nothing_and_an_edit_something(model):
     sites = [s.name for s in model.group("cross-attention")]
     edit = Edit({site: torch.ones_like(model.denoiser.get_parameter(site.removeprefix("unet."))) for site in sites})
     again, done = purify(pictures, model, edit, ["a pig"] * 3, steps=6)
-    torch.testing.assert_close(again, control)
+    torch.testing.assert_close(again, control, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(again, done)
 
 
