@@ -4,7 +4,7 @@ Source      Huang, Chang, Tsai, Lai, Wang. ECCV 2024, arXiv 2311.17717, eq. 3-7;
 Idea        Leave the weights alone; a small perceptron behind each cross-attention takes the concept out, only where the picture shows it,
             and against an adversary that looks for token states that bring it back.
 Equation    L = E ‖ε_θ(x,c̃) − [ε*(x,∅) − η g*(x,c)]‖² + w R,       g*(x,c) = ε*(x,c) − ε*(x,∅)
-            R = mean over blocks of Σ (E(o)·(1 − M))² / Σ (1 − M),  M: where attention to the concept's tokens, min-max normalised, is above τ
+            R = mean over blocks of Σ (E(o)·(1 − M))² / Σ (1 − M),  M: where attention to the concept's tokens, min-max normalised, is τ or more
             c̃: the states of c with `tokens` learnt ones behind the concept's, P ← P − lr ∇ ‖ε_θ(x,c̃) − ε*(x,c)‖², `attacks` times a step
 Cost        Half a guided trajectory, three calls of the teacher, and `attacks` forwards and backwards, for every training step.
 Problems    Slow. The edit is modules, not weights: other tools cannot merge it. Nothing holds ε_θ(·,∅).
@@ -111,7 +111,7 @@ class Receler:
         side = min((m.shape[1] for m in maps.values()), key=lambda s: abs(s - 16))
         mean = torch.stack([m for m in maps.values() if m.shape[1] == side]).mean(0)
         low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
-        return ((mean - low) / (high - low).clamp(min=1e-8) > self.threshold).float()[:, None]
+        return ((mean - low) / (high - low).clamp(min=1e-8) >= self.threshold).float()[:, None]
 
 
 def extended(c: Condition, words: str, P: Tensor, end: int) -> Condition:

@@ -67,11 +67,12 @@ class UCE:
 
 @dataclass(frozen=True, kw_only=True)
 class RECE(UCE):
-    """Erase what still means the concept after UCE, `rounds` times.
+    """Erase what still means the concept after UCE, `rounds` times. The empty prompt is always kept.
 
     ridge  ρ: 0.1 for what is easily found again, 1e-3 for styles (the authors' values)
     """
 
+    preserve: float = 0.1
     rounds: int = 2
     ridge: float = 0.1
     lam: float = 0.1
@@ -84,14 +85,15 @@ class RECE(UCE):
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
         first = UCE(erase=self.erase, preserve=self.preserve, lam=self.lam, tokens=self.tokens)(model, *concepts, report=report)
         pairs = [pair for concept in concepts for pair in concept.pairs()]
-        c, g, k = self.states(model, [c for c, _ in pairs], [g for _, g in pairs], [word for concept in concepts for word in concept.keep])
+        kept = ["", *(word for concept in concepts for word in concept.keep)]
+        c, g, k = self.states(model, [c for c, _ in pairs], [g for _, g in pairs], kept)
         sites = model.group("cross-attention keys and values")
         W0 = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
         W = {name: w + first.deltas[name].double() for name, w in W0.items()}
         for turn in range(self.rounds):
             report(Progress("closed form, what is left of it", turn, self.rounds))
             found = self.find(list(W.values()), list(W0.values()), c)
-            W = {name: w + self.solve(w, found, W0[name] @ g.T, k) for name, w in W.items()}
+            W = {name: w + self.solve(w, found, w @ g.T, k) for name, w in W.items()}
         card = {"method": "rece", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
         return self.edit(model, {name: w - W0[name] for name, w in W.items()}, card)
 

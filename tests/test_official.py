@@ -1,0 +1,96 @@
+"""Our methods against their authors' own code: the same small inputs, the numbers that their functions gave.
+
+Inputs are waves, sin(start + 1.7 n), so that anyone can make them again. The numbers were obtained by running the named function, as it stands at
+the named commit, on stand-ins for model and tokenizer that hand out these inputs; no code of theirs is here.
+"""
+
+import pytest
+import torch
+from torch.nn.functional import interpolate
+
+from unconcept.adapters import Eraser, SparseAutoencoder
+from unconcept.methods import RECE, UCE, Receler
+
+
+def wave(*shape: int, start: float = 1.0) -> torch.Tensor:
+    return torch.sin(start + torch.arange(torch.Size(shape).numel(), dtype=torch.float32) * 1.7).view(*shape)
+
+
+W = [wave(3, 4, start=1.0), wave(3, 4, start=2.0)]  # a key and a value matrix, width 4
+PIG, COW, CAT, EMPTY = (wave(5, 4, start=s) for s in (3.0, 4.0, 5.0, 6.0))  # token states, five tokens; a word's last token is the third
+UCE_W = [
+    [[0.642132, 0.361002, -0.735158, -0.17156], [1.184338, -0.013283, -1.180915, 0.317593], [1.417189, -0.384098, -1.31821, 0.723788]],
+    [[1.413138, -0.362062, -1.319837, 0.702171], [1.299859, -0.641627, -1.134517, 0.933981], [0.847049, -0.753596, -0.652856, 0.921831]],
+]  # fmt: skip
+
+
+def near(values) -> torch.Tensor:
+    return pytest.approx(torch.tensor(values).flatten().tolist(), abs=2e-4)
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_uce(i):
+    """UCE() of trainscripts/uce_sd_erase.py, rohitgandikota/unified-concept-editing@28c81ed: pig to cow, cat preserved, λ = 0.5."""
+    c, g, k = PIG[2:3], COW[2:3], CAT[2:3]
+    assert (W[i] + UCE().solve(W[i], c, W[i] @ g.T, k)).flatten().tolist() == near(UCE_W[i])
+
+
+FOUND = [
+    [0.186157, -1.083862, 0.093144, 1.059869], [-0.239529, -1.341403, 0.585194, 1.190609], [-0.602649, -1.248562, 0.924388, 1.010356],
+    [-0.808354, -0.829591, 1.022127, 0.566192], [-0.802913, -0.193927, 0.852882, -0.025863],
+]  # fmt: skip
+RECE_W = [
+    [[-0.373135, -0.290342, 0.447929, 0.174839], [-0.95081, -0.089919, 0.973926, -0.161256], [-1.280131, 0.13399, 1.245526, -0.455227]],
+    [[-1.268372, 0.119869, 1.237413, -0.439011], [-1.286026, 0.312734, 1.205368, -0.623624], [-0.967767, 0.423912, 0.858471, -0.645342]],
+]  # fmt: skip
+
+
+def test_rece_finds():
+    """close_form_emb_regzero() of utils/embedding_calculation/close_form_emb.py, CharlesGong12/RECE@403a67f, from the UCE weights above, λ_r = 0.1."""
+    found = RECE(ridge=0.1).find([torch.tensor(w) for w in UCE_W], W, PIG)
+    assert found.flatten().tolist() == near(FOUND)
+
+
+@pytest.mark.parametrize("i", [0, 1])
+def test_rece_erases(i):
+    """edit_model_adversarial() of erase_methods/uce.py, CharlesGong12/RECE@403a67f: c' to the empty prompt, which is kept; 0.1, 1 and 0.1."""
+    w = torch.tensor(UCE_W[i])
+    method = RECE(lam=0.1, erase=1.0, preserve=0.1)
+    assert (w + method.solve(w, torch.tensor(FOUND), w @ EMPTY.T, EMPTY)).flatten().tolist() == near(RECE_W[i])
+
+
+def test_receler_mask():
+    """get_mask() of receler/concept_reg.py, jasper0314-huang/Receler@3ccedc9: two heads, tokens 1 and 2, threshold 0.3; they average over the tokens, which
+    the normalisation makes the same as our sum."""
+    maps = {"a": (wave(1, 2, 256, 6) + 1) / 2, "b": (wave(1, 2, 64, 6) + 1) / 2}
+    seen = {name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2) for name, m in maps.items()}
+    mask = Receler(threshold=0.3).mask(seen)
+    assert int(mask.sum()) == 160
+    assert mask.flatten().nonzero().flatten()[:12].tolist() == [0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 17]
+    small = interpolate(mask, (8, 8), mode="nearest")
+    assert int(small.sum()) == 41
+    assert small.flatten().nonzero().flatten()[:12].tolist() == [0, 3, 4, 7, 8, 9, 11, 12, 13, 15, 16, 17]
+
+
+def test_receler_eraser():
+    """AdapterEraser of receler/erasers/utils.py at the same commit, added to the attention's output as AttentionWithEraser adds it."""
+    tensors = {
+        "down.weight": wave(3, 4), "down.bias": wave(3), "up.weight": wave(4, 3, start=2.0), "up.bias": wave(4, start=3.0), "strength": torch.ones(()),
+    }  # fmt: skip
+    with torch.no_grad():
+        y = Eraser.of(tensors)(wave(1, 2, 4, start=7.0))
+    assert y.flatten().tolist() == near([[2.356521, 2.587109, -0.059228, -1.910902], [1.954355, 2.146007, 0.472215, -0.896671]])
+
+
+def test_sparse_autoencoder():
+    """SparseAutoencoder of src/SAE/sae.py, NANSirun/Interpret-then-deactivate@6e8869a: n = 6, width 4, k = 2."""
+    sae = SparseAutoencoder.begin(torch.zeros(2, 4), 6, 2, torch.Generator())
+    sae.encoder, sae.decoder = wave(6, 4, start=2.0), wave(4, 6, start=3.0)
+    sae.centre, sae.latent = wave(4, start=0.5), 0.1 * wave(6, start=0.1)
+    z = sae.sparse(sae.before(wave(3, 4, start=9.0)))
+    assert z.flatten().tolist() == near(
+        [[0.0, 3.008673, 3.367894, 0.0, 0.0, 0.0], [0.0, 0.0, 3.301051, 3.370643, 0.0, 0.0], [0.0, 0.0, 0.0, 3.377941, 3.304076, 0.0]]
+    )
+    assert sae.decode(z).flatten().tolist() == near(
+        [[-2.136491, 0.362001, 2.565982, -4.83285], [4.133313, -3.521402, 1.843737, 0.082298], [2.54478, 2.060607, -4.541803, 3.622232]]
+    )
