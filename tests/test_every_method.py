@@ -7,7 +7,7 @@ import torch
 from conftest import same, state
 
 from unconcept import AllButOne, Concept, Edit, RunError, Tune, wrap
-from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, UCE, ConceptAblation, Receler
+from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, SPM, UCE, ConceptAblation, Receler
 
 TUNE = Tune(steps=6, batch=4, check=2, lr=1e-2, seed=1)
 QUICK = dict(trajectories=6, points=2, sampling_steps=4, tune=TUNE)
@@ -23,6 +23,7 @@ ROWS = {
     "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
     "sae": SAE(features=512, active=8, steps=50, top=16, batch=16),
     "sdd": SDD(**WALK, average=0.5),
+    "spm": SPM(**WALK),
     "uce": UCE(),
     "uce, all tokens": UCE(tokens="all", lam=0.1),
 }

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from unconcept import AllButOne, Concept, InputError
-from unconcept.methods import ESD, RECE, SDD, UCE, ConceptAblation
+from unconcept.methods import ESD, RECE, SDD, SPM, UCE, ConceptAblation
+from unconcept.methods.spm import around
 from unconcept.trajectories import Replay
 
 PIG = Concept(erase="pig", alternative="cow")
@@ -65,6 +66,29 @@ def test_concept_ablation_by_hand():
 def test_concept_ablation_needs_an_anchor(model):
     with pytest.raises(InputError, match="anchor"):
         ConceptAblation()(model, Concept(erase="pig"))
+
+
+def test_spm_by_hand():
+    """Pushed: the student says 5 where 3 is wanted, 4; anchored: 2 and 0 where 1 and 1 were said, 1 on average, times 1000."""
+    student, _ = says(5.0, 2.0, 0.0)
+    said = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
+    assert SPM().loss(student, X, T, C, {"c": torch.zeros(2, 1)}, one(3.0), said).item() == 1004.0
+
+
+def test_anchors_are_as_long_as_the_concept(model):
+    c = model.encode(["pig"])[model.words]
+    r = around(c, 5, torch.Generator().manual_seed(0))
+    assert r.shape == (5, *c.shape[1:])
+    ratio = r.flatten(1).norm(dim=1) / c.norm()
+    assert ((ratio > 0.79) & (ratio < 1.21)).all()
+    assert torch.nn.functional.cosine_similarity(r.flatten(1), c.flatten(1)).abs().max() < 0.4
+
+
+def test_rank_one_is_rank_one(model):
+    edit = SPM(steps=3, lr=1e-2, sampling_steps=2)(model, PIG)
+    changed = [d.flatten(1) for d in edit.deltas.values() if d.abs().max() > 0]
+    assert changed
+    assert all(torch.linalg.matrix_rank(d.double(), rtol=1e-4) == 1 for d in changed)
 
 
 def test_uce_by_hand():

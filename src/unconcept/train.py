@@ -37,7 +37,8 @@ Report = Callable[[Progress], None]
 class Tune:
     """How an edit is trained.
 
-    group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "all but cross-attention", "all"
+    group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "attention blocks",
+              "all but cross-attention", "all"
     whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
     lr        AdamW's, on A; it falls linearly to 0 over `steps`
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
@@ -139,42 +140,53 @@ def fit(
 
 def descend(
     model: Model, group: str, draw: Draw, loss: Callable[..., Tensor], *, steps: int, lr: float, seed: int, weight_decay: float = 0.0,
-    clip: float | None = None, average: float | None = None, card: Mapping | None = None, report: Report = lambda progress: None,
+    clip: float | None = None, average: float | None = None, rank: int | None = None, card: Mapping | None = None,
+    report: Report = lambda progress: None,
 ) -> Edit:  # fmt: skip
     """The loop of the methods that sample anew for every step: no replay, nothing held out, the last step is kept.
 
     draw(step, on, generator) -> what `loss(student, *...)` is given; inside `with on():` the student stands in the model's place.
     average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
+    rank: Δ = U D of this rank (U begins at 0), instead of Δ as a whole.
     """
     sites, generator, start = model.group(group), torch.Generator().manual_seed(seed), time.perf_counter()
     weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
-    A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
-    mean = {name: a.detach().clone() for name, a in A.items()} if average is not None else A
-    optimizer = torch.optim.AdamW(A.values(), lr=lr, weight_decay=0.0)
+    if rank is None:
+        A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
+        trained, now = list(A.values()), lambda: A
+    else:
+        U = {name: torch.zeros(len(w), rank, requires_grad=True) for name, w in weights.items()}
+        D = {
+            name: torch.randn(rank, w[0].numel(), generator=generator).div(w[0].numel() ** 0.5).requires_grad_()
+            for name, w in weights.items()
+        }
+        trained, now = [*U.values(), *D.values()], lambda: {name: (U[name] @ D[name]).view_as(weights[name]) for name in weights}
+    mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in weights.items()} if average is not None else None
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
     put = lambda deltas: swapped(model.components, {name: weights[name] + d.to(weights[name]) for name, d in deltas.items()})
     for step in range(steps):
-        batch = draw(step, lambda: put(mean), generator)
-        with put(A):
+        batch = draw(step, lambda: put(mean or now()), generator)
+        with put(now()):
             value = loss(model.predict, *batch)
             value.backward()
         if not torch.isfinite(value):
             raise RunError(f"the loss became {value.item()} at step {step + 1}; nothing was kept. Try a lower learning rate.")
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_(list(A.values()), clip)
-        with torch.no_grad():
-            for name, a in A.items():  # weight decay pulls at the weights, not at what was added to them
-                a.sub_(lr * weight_decay * (weights[name].float() + a))
+            torch.nn.utils.clip_grad_norm_(trained, clip)
+        if weight_decay and rank is None:
+            with torch.no_grad():
+                for name, a in A.items():  # weight decay pulls at the weights, not at what was added to them
+                    a.sub_(lr * weight_decay * (weights[name].float() + a))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if average is not None:
+        if mean is not None and average is not None:
             with torch.no_grad():
-                for name, m in mean.items():
-                    m.lerp_(A[name], 1 - average)
+                for name, delta in now().items():
+                    mean[name].lerp_(delta, 1 - average)
         report(Progress("training", step + 1, steps, value.item(), None))
     training = {"steps": steps, "seconds": round(time.perf_counter() - start, 2)}
-    return Edit(
-        {name: d.detach().clone() for name, d in mean.items()}, {**(card or {}), "model_sha256": model.fingerprint(), "training": training}
-    )
+    kept = {name: d.detach().clone() for name, d in (mean or now()).items()}
+    return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
 
 
 def thin(replay: Replay, n: int) -> Replay:

@@ -12,6 +12,7 @@ from .esd import ESD
 from .receler import Receler
 from .sae import SAE
 from .sdd import SDD
+from .spm import SPM
 from .uce import RECE, UCE
 
 
@@ -29,7 +30,8 @@ METHODS: dict[str, type] = {
     "receler": Receler,
     "sae": SAE,
     "sdd": SDD,
+    "spm": SPM,
     "uce": UCE,
 }
 
-__all__ = ["ESD", "METHODS", "RECE", "SAE", "SDD", "UCE", "AllButOne", "ConceptAblation", "Method", "Receler"]
+__all__ = ["ESD", "METHODS", "RECE", "SAE", "SDD", "SPM", "UCE", "AllButOne", "ConceptAblation", "Method", "Receler"]

@@ -21,6 +21,7 @@ STATES = "encoder_hidden_states"  # [N, tokens, width]: what every attn2 key and
 GROUPS = {
     "cross-attention keys and values": lambda path: path.endswith(("attn2.to_k.weight", "attn2.to_v.weight")),
     "cross-attention": lambda path: ".attn2." in path,
+    "attention blocks": lambda path: ".attentions." in path and path.endswith(".weight") and "norm" not in path,
     "self-attention": lambda path: ".attn1." in path,
     "all but cross-attention": lambda path: ".attn2." not in path and not path.startswith(("conv_out", "conv_norm_out", "time_embed")),
     "all": lambda path: True,

@@ -1,0 +1,76 @@
+"""SPM: one-dimensional adapters with latent anchoring.
+
+Source      Lyu, Yang, Hong, Chen, Jin, He, Jin, Ding. CVPR 2024, arXiv 2312.16145, eq. 5-8; code Con6924/SPM.
+Idea        Rank-one changes are enough to push a concept away, if random points of the prompt space are nailed down meanwhile.
+Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,n) − η g*(x,c)]‖² + λ E ‖ε_θ(x,r) − ε*(x,r)‖²,      g*(x,c) = ε*(x,c) − ε*(x,∅)
+            n: the alternative, or ∅;   r: states in a random direction, as long as c's, kept with probability 1 − cos(r, c)
+Cost        A guided trajectory for every step, four calls of the teacher, one forward and backward of 1 + `anchors` predictions.
+Problems    Slow: 3,000 steps. The anchors are anywhere but where prompts are. Their prompt-dependent strength at inference is not part of this.
+"""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from ..concept import Concept
+from ..edit import Edit
+from ..models.base import Condition, Model, join
+from ..train import Report, Student, descend
+from ..trajectories import point
+
+
+@dataclass(frozen=True, kw_only=True)
+class SPM:
+    """Defaults are the authors'. lam: λ; anchors: how many r a step."""
+
+    eta: float = 1.0
+    lam: float = 1000.0
+    anchors: int = 4
+    rank: int = 1
+    group: str = "attention blocks"
+    steps: int = 3000
+    lr: float = 1e-4
+    sampling_steps: int = 30
+    guidance: float = 3.0
+    seed: int = 0
+
+    def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, r: Condition, target: Tensor, said: Tensor) -> Tensor:
+        """target: ε*(x,n) − η g*(x,c) [1, C, H, W]; said: ε*(x,r) [anchors, C, H, W]."""
+        rows = 1 + len(said)
+        ε = student(x.expand(rows, -1, -1, -1), t.expand(rows), join(c, r))
+        return (ε[:1] - target).square().mean() + self.lam * (ε[1:] - said).square().mean()
+
+    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+        """Push the concepts away, one name drawn for each step, towards its alternative where it has one."""
+        pairs = [(name, concept.alternative or "") for concept in concepts for name in (concept.erase, *concept.synonyms)]
+
+        def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
+            name, instead = pairs[int(torch.randint(len(pairs), (), generator=generator))]
+            x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
+            c, null, n = (model.encode([prompt]) for prompt in (name, "", instead))
+            r = {**c, model.words: around(c[model.words], self.anchors, generator)}
+            with torch.no_grad():
+                asked, unasked, neutral = (model.predict(x, t, condition) for condition in (c, null, n))
+                said = model.predict(x.expand(self.anchors, -1, -1, -1), t.expand(self.anchors), r)
+            return x, t, c, r, neutral - self.eta * (asked - unasked), said
+
+        card = {"method": "spm", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        return descend(
+            model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, rank=self.rank, card=card, report=report
+        )
+
+
+def around(c: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n states [n, tokens, width] in random directions, 0.8 to 1.2 times as long as c [1, tokens, width]; the more alike, the likelier it is dropped."""
+    found: list[Tensor] = []
+    while len(found) < n:
+        r = torch.randn(c.shape, generator=generator).to(c)
+        cosine = float(cosine_similarity(r.flatten(), c.flatten(), dim=0))
+        if float(torch.rand((), generator=generator)) < 1 - cosine:
+            length = c.norm() * (0.8 + 0.4 * float(torch.rand((), generator=generator)))
+            found.append(r / r.norm() * length)
+    return torch.cat(found)
