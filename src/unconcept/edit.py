@@ -167,6 +167,11 @@ def _settle(owner: nn.Module, parameter: str) -> None:
     weight.copy_(sum((d.to(original) for d in deltas), original))
 
 
+def adapted(model: Model) -> bool:
+    """Does any applied edit hold adapters on this model?"""
+    return any(_handles.get(module) for component in model.components.values() for module in component.modules())
+
+
 def base_fingerprint(model: Model) -> str:
     """The model's fingerprint with every applied edit looked through."""
     tensors = {}

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from .edit import Edit, base_fingerprint
+from .edit import Edit, adapted
 from .gallery import pictures
 from .metrics import drift, kid
 from .models.base import Model
@@ -24,7 +24,7 @@ from .train import Progress
 Extent = Literal["short", "full", "none"]
 QUESTIONS: dict[Extent, dict[str, int]] = {
     "short": {"target": 20, "synonym": 8, "neighbour": 15, "unrelated": 12},
-    "full": {"target": 150, "synonym": 60, "implied": 30, "neighbour": 120, "unrelated": 120},
+    "full": {"target": 120, "synonym": 50, "implied": 30, "neighbour": 100, "unrelated": 100},
     "none": {},
 }
 CONTROLS = {"short": 8, "full": 32, "none": 0}
@@ -45,7 +45,7 @@ def before_edit(
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Tensor:  # fmt: skip
     """The untouched model's pictures of the questions: what `evaluate` compares with."""
-    made_by = base_fingerprint(model) if cache else ""
+    made_by = as_it_is(model) if cache else ""
     given: dict[str, Any] = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, report=report, stage="pictures before")
     return pictures(model, [q.prompt for q in exam.questions], seeds(exam, seed), **given)
 
@@ -67,7 +67,7 @@ def evaluate(
     """
     asked, first = [q.prompt for q in exam.questions], seeds(exam, seed)
     given: dict[str, Any] = dict(steps=steps, guidance=guidance, cache=cache, report=report)
-    base = base_fingerprint(model) if cache else ""
+    base = as_it_is(model) if cache else ""
     make = lambda stage, prompts, at, edited="", **more: pictures(
         model, prompts, at, **given, **more, made_by=base and base + edited, stage=stage
     )
@@ -110,6 +110,11 @@ def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) 
     row = {"name": name, "group": "target", "before": was["value"], "after": measured["value"], "n": measured["n"], "ci95": measured["ci95"], "better": "lower"}  # fmt: skip
     control = {**row, "name": f"control: KID {features.name}, the alternative against itself", "group": "structure", "before": None, "after": floor["value"], "ci95": floor["ci95"], "better": None}  # fmt: skip
     return [row, control]
+
+
+def as_it_is(model: Model) -> str:
+    """What makes a model's pictures, for the cache: the hash of its weights as they are; nothing where modules were put behind others."""
+    return "" if adapted(model) else model.fingerprint()
 
 
 def fingerprint(edit: Edit) -> str:
