@@ -136,6 +136,17 @@ def test_uce_reads_the_last_token(model):
     assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
 
 
+def test_esd_takes_an_attribute_out_of_another_prompt(model):
+    """Erasing "hat" from "cowboy", the prediction for "cowboy" moves towards ε*(cowboy) - η g*(hat)."""
+    edit = ESD(steps=30, lr=3e-3, sampling_steps=3, erase_from="cowboy")(model, Concept(erase="hat"))
+    x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
+    whole, part, null = (model.predict(x, t, model.encode([prompt] * 4)) for prompt in ("cowboy", "hat", ""))
+    target = whole - (part - null)
+    with edit.on(model):
+        now = model.predict(x, t, model.encode(["cowboy"] * 4))
+    assert (now - target).square().mean() < (whole - target).square().mean()
+
+
 def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
     """After ESD the concept's prediction is nearer to ε*(∅) - η g* than before."""
     edit = ESD(steps=30, lr=3e-3, sampling_steps=3)(model, PIG)

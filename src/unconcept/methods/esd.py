@@ -3,7 +3,7 @@
 Source      Gandikota, Materzyńska, Fiotto-Kaufman, Bau. ICCV 2023, arXiv 2303.07345, eq. 7; code rohitgandikota/erasing.
 Idea        Steer away from the concept: what classifier-free guidance adds for it, the student shall subtract.
 Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,∅) − η g*(x,c)]‖²,      g*(x,c) = ε*(x,c) − ε*(x,∅)
-            with `erase_from` f, to take an attribute out of f alone:  ε_θ(x,c) → ε*(x,f) − η g*(x,c)
+            with `erase_from` f, to take c out of f alone:  ε_θ(x,f) → ε*(x,f) − η g*(x,c)
 Cost        Half a guided trajectory for every training step, then three calls of the teacher and one forward and backward.
 Problems    Nothing holds ε_θ(·,∅), which guidance multiplies by 1 − s in every picture; no alternative can be chosen.
 """
@@ -29,7 +29,7 @@ class ESD:
     """Defaults are the authors' for esd-x (the cross-attention); esd-u is the group "all but cross-attention".
 
     eta         η of the paper. The authors' newer code counts one more: its 2 is this 1, as long as nothing is named in erase_from
-    erase_from  what the concept is taken out of, as in erasing "hat" from "cowboy"; None: everything
+    erase_from  what the concept is taken out of, as in erasing "hat" from "cowboy": the pictures of this prompt change. None: everything
     walk        who samples x_t: the student (the paper and the older code) or the frozen teacher (the newer code)
     """
 
@@ -48,7 +48,7 @@ class ESD:
             raise InputError(f'walk is "{self.walk}": student or teacher')
 
     def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor) -> Tensor:
-        """teacher_f: ε*(x,∅), or ε*(x,f); g: g*(x,c); all [N, C, H, W]."""
+        """c: what the student is asked, the concept or f; teacher_f: ε*(x,∅), or ε*(x,f); g: g*(x,c), all [N, C, H, W]."""
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
@@ -57,14 +57,13 @@ class ESD:
 
         def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
             name = names[int(torch.randint(len(names), (), generator=generator))]
-            x, t = point(
-                model, [name], on if self.walk == "student" else None, generator, steps=self.sampling_steps, guidance=self.guidance
-            )
-            c, null = model.encode([name]), model.encode([""])
+            asked, walker = self.erase_from or name, on if self.walk == "student" else None
+            x, t = point(model, [asked], walker, generator, steps=self.sampling_steps, guidance=self.guidance)
+            c, null, student_c = model.encode([name]), model.encode([""]), model.encode([asked])
             with torch.no_grad():
                 teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)
-                teacher_f = teacher_null if self.erase_from is None else model.predict(x, t, model.encode([self.erase_from]))
-            return x, t, c, teacher_f, teacher_c - teacher_null
+                teacher_f = teacher_null if self.erase_from is None else model.predict(x, t, student_c)
+            return x, t, student_c, teacher_f, teacher_c - teacher_null
 
         card = {"method": "esd", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
         return descend(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
