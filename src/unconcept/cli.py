@@ -250,6 +250,26 @@ def purify(
 
 
 @app.command
+def export(
+    edit: Path,
+    *,
+    form: Annotated[Literal["pipeline", "lora", "kohya", "checkpoint"], Parameter(name="--as", help="What to write.")],
+    model: Annotated[str, Parameter(help="For a pipeline its base folder, for a checkpoint your own single file.")] = "emoji",
+    rank: Annotated[int | None, Parameter(help="Of a LoRA; without it as much as it needs, and for kohya the exact change.")] = None,
+    out: Annotated[Path | None, Parameter(help="The folder or file to write.")] = None,
+    force: Annotated[bool, Parameter(help="Replace what is there.", negative="")] = False,
+    debug: Annotated[bool, Flag] = False,
+) -> int:
+    """Write an edit as a file that other tools open."""
+    from .edit import Edit
+    from .export import export as write
+
+    default = Path("unconcept-out") / {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}.get(form, f"{form}.safetensors")
+    print(write(Edit.load(edit), form, out or default, model=model, rank=rank, force=force))
+    return 0
+
+
+@app.command
 def show(what: str, *, debug: Annotated[bool, Flag] = False) -> int:
     """Show an edit, a report (or its folder), what a method does, or the list of methods."""
     from .show import show as tell

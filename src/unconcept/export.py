@@ -1,0 +1,188 @@
+"""Edits as files that other tools open: a whole pipeline folder, a LoRA for diffusers or for ComfyUI and A1111, or a patched single file.
+
+Only changed tensors go this way. Modules that an edit puts behind others (erasers, a sparse autoencoder) are code, which no such file can hold.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .edit import Edit
+from .errors import InputError
+from .files import check_safetensors, open_safetensors
+from .folder import check_out, whole_folder
+
+Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
+INDEX = "model_index.json"
+
+
+def export(
+    edit: Edit, form: Form, out: Path, *, model: str = "emoji", rank: int | None = None, error: float = 1e-3, force: bool = False
+) -> Path:
+    """Write `edit` in a form that another tool reads; returns the path.
+
+    pipeline    the base folder `model`, copied, with the changed weights replaced
+    lora        diffusers' format (`pipe.load_lora_weights`): B A ≈ Δ by singular values, of `rank`, or of as many as bring the relative error of
+                every matrix below `error`
+    kohya       the same for ComfyUI and A1111; without a `rank`, Δ itself, exactly (their "diff" keys)
+    checkpoint  the single file `model` (Stable Diffusion's original layout), with the changed weights replaced
+    """
+    if edit.adapters:
+        raise InputError("this edit holds modules, not weights: only unconcept can load it")
+    if not edit.deltas:
+        raise InputError("this edit changes nothing")
+    if form == "pipeline":
+        return to_pipeline(edit, base_folder(model), out, force)
+    if form == "checkpoint":
+        return to_checkpoint(edit, Path(model), out, force)
+    if out.exists() and not force:
+        raise InputError(f"{out} exists: choose another --out, or --force to replace it")
+    tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
+    return save(tensors, out, metadata(edit, tensors))
+
+
+def base_folder(model: str) -> Path:
+    if model == "emoji":
+        from .models import emoji
+
+        return emoji.PIPELINE
+    if not (Path(model) / INDEX).exists():
+        raise InputError(f"{model} is no diffusers folder: a pipeline is exported as a copy of one")
+    return Path(model)
+
+
+def to_pipeline(edit: Edit, base: Path, out: Path, force: bool) -> Path:
+    """Every file of the base is copied as it is; in the weight files the changed tensors are replaced, in the precision they had."""
+    check_out(out, force)
+    left = dict(edit.deltas)
+    with whole_folder(out, force) as folder:
+        shutil.copytree(base, folder, dirs_exist_ok=True)
+        for component in {name.partition(".")[0] for name in edit.deltas}:
+            for file in sorted((folder / component).glob("*.safetensors")):
+                tensors, about = open_safetensors(file)
+                own = {key: name for key in tensors if (name := f"{component}.{key}") in left}
+                for key, name in own.items():
+                    tensors[key] = changed(tensors[key], left.pop(name))
+                if own:
+                    save(tensors, file, about)
+        if left:
+            raise InputError(f"{base} has no weight {next(iter(left))}: the edit was made for another architecture")
+        (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
+    return out
+
+
+def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:
+    """The user's own file in the original layout, all its other tensors as they are. Which name is which is asked of diffusers' converter."""
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    check_safetensors(base)
+    if out.exists() and not force:
+        raise InputError(f"{out} exists: choose another --out, or --force to replace it")
+    tensors, about = open_safetensors(base)
+    layers = max((int(key.split(".")[3]) for key in tensors if key.startswith("model.diffusion_model.input_blocks.")), default=0)
+    if not layers:
+        raise InputError(f"{base} is no Stable Diffusion checkpoint in the original layout")
+    per_block = unet_layers_per_block(tensors)
+    converted = convert_ldm_unet_checkpoint(
+        dict(tensors), {"layers_per_block": per_block, "addition_embed_type": None, "class_embed_type": None}
+    )
+    by_storage = {t.data_ptr(): key for key, t in tensors.items()}
+    for name, delta in edit.deltas.items():
+        component, _, key = name.partition(".")
+        if component != "unet" or key not in converted:
+            raise InputError(f"{base} has no weight {name}: the edit was made for another architecture, or changes the text encoder")
+        original = by_storage[converted[key].data_ptr()]
+        tensors[original] = changed(tensors[original], delta)
+    return save(tensors, out, {**about, **metadata(edit, {})})
+
+
+def unet_layers_per_block(tensors: Mapping[str, Tensor]) -> int:
+    """Residual blocks between two downsamplings in the original layout: input_blocks.N.0.op is a downsampling."""
+    downs = sorted(
+        int(key.split(".")[3]) for key in tensors if key.startswith("model.diffusion_model.input_blocks.") and key.endswith(".0.op.weight")
+    )
+    return downs[0] - 1 if downs else 2
+
+
+def changed(tensor: Tensor, delta: Tensor) -> Tensor:
+    if tensor.shape != delta.shape:
+        raise InputError(
+            f"a weight of {list(tensor.shape)} cannot take a change of {list(delta.shape)}: the edit was made for another architecture"
+        )
+    return (tensor.float() + delta.float()).to(tensor.dtype)
+
+
+def factors(delta: Tensor, rank: int | None, error: float) -> tuple[Tensor, Tensor]:
+    """(A [r, in], B [out, r]) with B A ≈ Δ [out, in]: the best there is of that rank (Eckart & Young 1936)."""
+    U, S, V = torch.linalg.svd(delta.float(), full_matrices=False)
+    if rank is None:
+        left = (S.square().flip(0).cumsum(0).flip(0) / S.square().sum().clamp(min=1e-30)).sqrt()
+        rank = int((left > error).sum())
+    rank = max(1, min(rank, len(S)))
+    half = S[:rank].sqrt()
+    return (half[:, None] * V[:rank]).contiguous(), (U[:, :rank] * half).contiguous()
+
+
+def matrices(edit: Edit) -> dict[str, Tensor]:
+    """Δ of the U-Net's and text encoder's matrices; anything else has no place in a LoRA."""
+    for name, delta in edit.deltas.items():
+        if delta.ndim != 2 or not name.endswith(".weight"):
+            raise InputError(f"{name} is no matrix of a linear layer: export this edit as pipeline, kohya (without a rank) or checkpoint")
+    return dict(edit.deltas)
+
+
+def to_lora(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
+    tensors = {}
+    for name, delta in matrices(edit).items():
+        A, B = factors(delta, rank, error)
+        path = name.removesuffix(".weight")
+        tensors |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
+    return tensors
+
+
+def to_kohya(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
+    """`lora_unet_down_blocks_0_….lora_down.weight`, `.lora_up.weight`, `.alpha` = rank, so that the scale is 1; or `.diff`."""
+    tensors = {}
+    for name, delta in (edit.deltas if rank is None else matrices(edit)).items():
+        component, _, path = name.removesuffix(".weight").partition(".")
+        key = f"{'lora_unet' if component == 'unet' else 'lora_te'}_{path.replace('.', '_')}"
+        if rank is None:
+            tensors[f"{key}.diff" if name.endswith(".weight") else f"{key}.diff_b"] = delta.float().contiguous()
+        else:
+            A, B = factors(delta, rank, error)
+            tensors |= {f"{key}.lora_down.weight": A, f"{key}.lora_up.weight": B, f"{key}.alpha": torch.tensor(float(len(A)))}
+    return tensors
+
+
+def metadata(edit: Edit, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """What other tools look for, and where the file came from."""
+    ranks = sorted({t.shape[0] for name, t in tensors.items() if name.endswith((".lora_A.weight", ".lora_down.weight"))})
+    concepts = ", ".join(c["erase"] + (f" -> {c['alternative']}" if c.get("alternative") else "") for c in edit.card.get("concepts", []))
+    about = {
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.architecture": "stable-diffusion-v1/lora" if tensors else "stable-diffusion-v1",
+        "modelspec.title": f"without {concepts}",
+        "unconcept.version": version("unconcept"),
+        "unconcept.base_sha256": str(edit.card.get("model_sha256")),
+        "unconcept.card": json.dumps({k: v for k, v in edit.card.items() if k in ("method", "concepts", "settings")}),
+    }
+    if ranks:
+        about |= {"ss_network_module": "networks.lora", "ss_network_dim": str(ranks[-1]), "ss_network_alpha": str(ranks[-1])}
+    return about
+
+
+def save(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str]) -> Path:
+    """Written whole or not at all."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata=dict(about))
+    part.replace(path)
+    return path

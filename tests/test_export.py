@@ -1,0 +1,159 @@
+"""Exported files do in their own tools' loaders what the edit does here."""
+
+import pytest
+import torch
+from conftest import tiny_pipeline
+from safetensors.torch import load_file
+
+from unconcept import Concept, Edit, wrap
+from unconcept.errors import InputError
+from unconcept.export import export, factors
+from unconcept.methods import UCE, Receler
+
+CONCEPT = Concept(erase="pig", alternative="cow", keep=("cat",))
+
+
+@pytest.fixture(scope="module")
+def edit():
+    """Keys and values changed at random: of full rank, and easy to see."""
+    model, generator = wrap(tiny_pipeline()), torch.Generator().manual_seed(1)
+    weights = {site.name: getattr(*site.find(model.components)) for site in model.group("cross-attention keys and values")}
+    deltas = {name: 0.3 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}
+    return Edit(deltas, {"model_sha256": model.fingerprint(), "method": "by hand", "concepts": [{"erase": "pig", "alternative": "cow"}]})
+
+
+def says(pipe) -> torch.Tensor:
+    model = wrap(pipe)
+    torch.manual_seed(3)
+    x, t = torch.randn(2, 4, 8, 8), torch.tensor([600, 50])
+    with torch.no_grad():
+        return model.predict(x, t, model.encode(["a pig", "a cat"]))
+
+
+@pytest.fixture
+def erased(edit):
+    pipe = tiny_pipeline()
+    plain = says(pipe)
+    edit.apply(pipe)
+    assert (says(pipe) - plain).abs().max() > 1e-2
+    return says(pipe)
+
+
+def test_a_pipeline_folder(edit, erased, folder, tmp_path):
+    from diffusers import DiffusionPipeline
+
+    out = export(edit, "pipeline", tmp_path / "out", model=str(folder))
+    assert torch.equal(says(DiffusionPipeline.from_pretrained(out, use_safetensors=True, local_files_only=True)), erased)
+    before, after = (load_file(f / "unet" / "diffusion_pytorch_model.safetensors") for f in (folder, out))
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {n.removeprefix("unet.") for n in edit.deltas}
+    same = [f.relative_to(folder) for f in folder.rglob("*") if f.is_file() and f.parent.name != "unet"]
+    assert all((out / f).read_bytes() == (folder / f).read_bytes() for f in same)
+
+
+def test_a_lora_for_diffusers(edit, erased, tmp_path):
+    file = export(edit, "lora", tmp_path / "lora.safetensors")
+    pipe = tiny_pipeline()
+    plain = says(pipe)
+    pipe.load_lora_weights(file, adapter_name="gone")
+    torch.testing.assert_close(says(pipe), erased, rtol=1e-2, atol=1e-3)
+    pipe.set_adapters("gone", 0.0)
+    assert torch.equal(says(pipe), plain), "at scale 0 it is the base"
+
+
+def test_a_closed_form_edit_is_a_small_lora():
+    """One concept against one guide, in one phrasing: every matrix changes by rank one, and the LoRA of rank one is exact."""
+    one = UCE()(wrap(tiny_pipeline()), Concept(erase="pig", alternative="cow", templates=("{}",)))
+    for delta in one.deltas.values():
+        A, B = factors(delta, None, 1e-4)
+        assert len(A) == 1
+        torch.testing.assert_close(B @ A, delta, rtol=1e-3, atol=1e-6)
+
+
+def test_factors_by_hand():
+    """diag(3, 1, 0): of rank one the 3 is kept; with an error of at most a half, 1/√10 = .32 is left and one is enough; below, two."""
+    delta = torch.diag(torch.tensor([3.0, 1.0, 0.0]))
+    A, B = factors(delta, 1, 0.0)
+    torch.testing.assert_close(B @ A, torch.diag(torch.tensor([3.0, 0.0, 0.0])))
+    assert len(factors(delta, None, 0.5)[0]) == 1
+    assert len(factors(delta, None, 0.1)[0]) == 2
+
+
+def test_kohya_names_and_scale(edit, tmp_path):
+    exact = load_file(export(edit, "kohya", tmp_path / "exact.safetensors"))
+    name, delta = next(iter(edit.deltas.items()))
+    key = "lora_unet_" + name.removeprefix("unet.").removesuffix(".weight").replace(".", "_")
+    assert torch.equal(exact[f"{key}.diff"], delta)
+    low = load_file(export(edit, "kohya", tmp_path / "low.safetensors", rank=2))
+    assert low[f"{key}.alpha"].item() == len(low[f"{key}.lora_down.weight"]) == 2, "alpha over rank is 1"
+    best = factors(delta, 2, 0.0)
+    torch.testing.assert_close(low[f"{key}.lora_up.weight"] @ low[f"{key}.lora_down.weight"], best[1] @ best[0])
+
+
+def test_kohya_loads_in_diffusers(edit, tmp_path):
+    file = export(edit, "kohya", tmp_path / "kohya.safetensors", rank=8)
+    direct = export(edit, "lora", tmp_path / "lora.safetensors", rank=8)
+    said = []
+    for path in (file, direct):
+        pipe = tiny_pipeline()
+        pipe.load_lora_weights(path, adapter_name="gone")
+        said.append(says(pipe))
+    torch.testing.assert_close(*said, rtol=1e-4, atol=1e-5)
+
+
+RESNET = {
+    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
+    "conv_shortcut": "skip_connection",
+}  # fmt: skip
+# Where the tiny U-Net's blocks stand in the original layout: one layer a block, two on the way up, an upsampling behind the first two.
+PLACES = {
+    "conv_in": "input_blocks.0.0", "down_blocks.0.resnets.0": "input_blocks.1.0", "down_blocks.0.attentions.0": "input_blocks.1.1",
+    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op", "down_blocks.1.resnets.0": "input_blocks.3.0",
+    "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1", "mid_block.resnets.1": "middle_block.2",
+    "up_blocks.0.resnets.0": "output_blocks.0.0", "up_blocks.0.resnets.1": "output_blocks.1.0",
+    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.1.conv", "up_blocks.1.resnets.0": "output_blocks.2.0",
+    "up_blocks.1.attentions.0": "output_blocks.2.1", "up_blocks.1.resnets.1": "output_blocks.3.0", "up_blocks.1.attentions.1": "output_blocks.3.1",
+    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_norm_out": "out.0", "conv_out": "out.2",
+}  # fmt: skip
+
+
+def original_name(name: str) -> str:
+    place = next(p for p in sorted(PLACES, key=len, reverse=True) if name.startswith(p))
+    rest = name.removeprefix(place)
+    for ours, theirs in RESNET.items():
+        rest = rest.replace(f".{ours}.", f".{theirs}.") if "resnets" in place else rest
+    return f"model.diffusion_model.{PLACES[place]}{rest}"
+
+
+def test_a_single_file(edit, tmp_path):
+    """The user's own file: the right tensors change, in its precision, and every other one stays."""
+    from safetensors.torch import save_file
+
+    unet = tiny_pipeline().unet.state_dict()
+    tensors = {original_name(name): t.half() for name, t in unet.items()} | {
+        "first_stage_model.x": torch.ones(3),
+        "cond_stage_model.y": torch.ones(2),
+    }
+    save_file(tensors, tmp_path / "mine.safetensors")
+    out = load_file(export(edit, "checkpoint", tmp_path / "out.safetensors", model=str(tmp_path / "mine.safetensors")))
+    assert out.keys() == tensors.keys()
+    changed = {original_name(name.removeprefix("unet.")): name for name in edit.deltas}
+    for key, tensor in tensors.items():
+        if key in changed:
+            delta = edit.deltas[changed[key]]
+            assert torch.equal(out[key], (tensor.float() + delta).half())
+            assert out[key].dtype == torch.float16
+        else:
+            assert torch.equal(out[key], tensor), key
+
+
+def test_what_cannot_be_exported_is_refused(edit, tmp_path, folder):
+    modules = Receler(steps=1, attacks=1, rank=2, tokens=2, sampling_steps=2)(wrap(tiny_pipeline()), CONCEPT)
+    with pytest.raises(InputError, match="modules"):
+        export(modules, "lora", tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="changes nothing"):
+        export(Edit({}), "lora", tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="no matrix"):
+        export(Edit({"unet.conv_in.weight": torch.zeros(8, 4, 3, 3)}), "lora", tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="another architecture"):
+        export(Edit({"unet.nowhere.weight": torch.zeros(2, 2)}), "pipeline", tmp_path / "out", model=str(folder))
+    assert not list(tmp_path.iterdir())
