@@ -31,7 +31,7 @@ ASKED = {"target": 32, "synonym": 12, "neighbour": 24, "unrelated": 24}
 
 @dataclass(frozen=True, kw_only=True)
 class EsdLoss(AllButOne):
-    """ESD's loss (Gandikota et al. 2023, eq. 7) on our replay, weights and schedule: ε_θ(x, c) → ε*(x, ∅) − η (ε*(x, c) − ε*(x, ∅)), and no other term.
+    """ESD's loss (Gandikota et al. 2023) on our replay, weights and schedule: ε_θ(x, c) → ε*(x, ∅) − η (ε*(x, c) − ε*(x, ∅)), and no other term.
 
     This compares losses. ESD as its authors run it differs in more: where x_t comes from, learning rate, number of steps.
     """

@@ -1,6 +1,7 @@
 """What holds for every method. A new method adds one row."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from conftest import same, state
 
 from unconcept import AllButOne, Concept, Edit, RunError, Tune, wrap
 from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, SPM, UCE, ConceptAblation, Receler
+from unconcept.show import about_methods
 
 TUNE = Tune(steps=6, batch=4, check=2, lr=1e-2, seed=1)
 QUICK = dict(trajectories=6, points=2, sampling_steps=4, tune=TUNE)
@@ -35,6 +37,11 @@ trained = pytest.mark.parametrize("method", [pytest.param(m, id=n) for n, m in R
 def test_every_method_has_its_row():
     assert {type(method) for method in ROWS.values()} == set(METHODS.values())
     assert set(METHODS) <= set(ROWS)
+
+
+def test_the_documentation_says_what_the_files_say():
+    told = (Path(__file__).parent.parent / "docs/methods.md").read_text()
+    assert told == about_methods(), "make it anew: python -c 'from unconcept.show import about_methods; print(about_methods(), end=\"\")'"
 
 
 @every

@@ -1,6 +1,6 @@
 """Concept Ablation, model-based.
 
-Source      Kumari, Zhang, Wang, Shechtman, Zhang, Zhu. ICCV 2023, arXiv 2303.13516, eq. 4; code nupurkmr9/concept-ablation.
+Source      Kumari, Zhang, Wang, Shechtman, Zhang, Zhu. ICCV 2023, arXiv 2303.13516; code nupurkmr9/concept-ablation.
 Idea        Say of the anchor's noisy pictures, when asked for the concept, what is said when asked for the anchor.
 Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,a)‖²,      x: noisy pictures of the anchor a;  with `frozen`: ε*(x,a)
 Cost        As many pictures of the anchor as `pictures`, once; then one forward and backward, and one call of the target.

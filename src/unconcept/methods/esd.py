@@ -1,6 +1,6 @@
 """ESD: erased Stable Diffusion.
 
-Source      Gandikota, Materzyńska, Fiotto-Kaufman, Bau. ICCV 2023, arXiv 2303.07345, eq. 7; code rohitgandikota/erasing.
+Source      Gandikota, Materzyńska, Fiotto-Kaufman, Bau. ICCV 2023, arXiv 2303.07345; code rohitgandikota/erasing.
 Idea        Steer away from the concept: what classifier-free guidance adds for it, the student shall subtract.
 Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,∅) − η g*(x,c)]‖²,      g*(x,c) = ε*(x,c) − ε*(x,∅)
             with `erase_from` f, to take c out of f alone:  ε_θ(x,f) → ε*(x,f) − η g*(x,c)

@@ -1,6 +1,6 @@
 """Receler: reliable concept erasing by lightweight erasers.
 
-Source      Huang, Chang, Tsai, Lai, Wang. ECCV 2024, arXiv 2311.17717, eq. 3-7; code jasper0314-huang/Receler.
+Source      Huang, Chang, Tsai, Lai, Yang, Wang. ECCV 2024, arXiv 2311.17717; code jasper0314-huang/Receler.
 Idea        Leave the weights alone; a small perceptron behind each cross-attention takes the concept out, only where the picture shows it,
             and against an adversary that looks for token states that bring it back.
 Equation    L = E ‖ε_θ(x,c̃) − [ε*(x,∅) − η g*(x,c)]‖² + w R,       g*(x,c) = ε*(x,c) − ε*(x,∅)

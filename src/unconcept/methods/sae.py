@@ -1,6 +1,6 @@
 """Interpret then Deactivate: a sparse autoencoder as a zero-shot classifier in the text encoder.
 
-Source      Tian, Nan, Huang et al. 2025, arXiv 2503.09446 (ItD); code NANSirun/Interpret-then-deactivate. Autoencoder: Gao et al. 2024, arXiv 2406.04093.
+Source      Tian, Nan et al. 2025, arXiv 2503.09446 (ItD); code NANSirun/Interpret-then-deactivate. Autoencoder: Gao et al. 2024, arXiv 2406.04093.
 Idea        Learn once which features prompts are made of. The concept's own features, and those alone, are turned down where a prompt has them.
 Equation    z = ReLU(TopK_k(W_e (h − b) + β)),   h ≈ W_d z + b        h: the text encoder's residual stream after a layer [tokens, width]
             z'_F = −τ z_F,  z' = z elsewhere;    h ← h + s W_d (z' − z)   where   mean (W_d (z' − z))² ≥ θ,   else h stays

@@ -1,10 +1,10 @@
 """SPM: one-dimensional adapters with latent anchoring.
 
-Source      Lyu, Yang, Hong, Chen, Jin, He, Jin, Ding. CVPR 2024, arXiv 2312.16145, eq. 5-8; code Con6924/SPM.
+Source      Lyu, Yang, Hong, Chen, Jin, He, Xue, Han, Ding. CVPR 2024, arXiv 2312.16145; code Con6924/SPM.
 Idea        Rank-one changes are enough to push a concept away, if random points of the prompt space are nailed down meanwhile.
-Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,n) − η g*(x,c)]‖² + λ E ‖ε_θ(x,r) − ε*(x,r)‖²,      g*(x,c) = ε*(x,c) − ε*(x,∅)
+Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,n) − η (ε*(x,c) − ε*(x,n))]‖² + λ E ‖ε_θ(x,r) − ε*(x,r)‖²
             n: the alternative, or ∅;   r: states in a random direction, as long as c's, kept with probability 1 − cos(r, c)
-Cost        A guided trajectory for every step, four calls of the teacher, one forward and backward of 1 + `anchors` predictions.
+Cost        A guided trajectory for every step, two calls of the teacher and one for every anchor, one forward and backward of 1 + `anchors` predictions.
 Problems    Slow: 3,000 steps. The anchors are anywhere but where prompts are. Their prompt-dependent strength at inference is not part of this.
 """
 
@@ -39,7 +39,7 @@ class SPM:
     seed: int = 0
 
     def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, r: Condition, target: Tensor, said: Tensor) -> Tensor:
-        """target: ε*(x,n) − η g*(x,c) [1, C, H, W]; said: ε*(x,r) [anchors, C, H, W]."""
+        """target: ε*(x,n) − η (ε*(x,c) − ε*(x,n)) [1, C, H, W]; said: ε*(x,r) [anchors, C, H, W]."""
         rows = 1 + len(said)
         ε = student(x.expand(rows, -1, -1, -1), t.expand(rows), join(c, r))
         return (ε[:1] - target).square().mean() + self.lam * (ε[1:] - said).square().mean()
@@ -51,12 +51,12 @@ class SPM:
         def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
             name, instead = pairs[int(torch.randint(len(pairs), (), generator=generator))]
             x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
-            c, null, n = (model.encode([prompt]) for prompt in (name, "", instead))
+            c, n = model.encode([name]), model.encode([instead])
             r = {**c, model.words: around(c[model.words], self.anchors, generator)}
             with torch.no_grad():
-                asked, unasked, neutral = (model.predict(x, t, condition) for condition in (c, null, n))
+                asked, neutral = model.predict(x, t, c), model.predict(x, t, n)
                 said = model.predict(x.expand(self.anchors, -1, -1, -1), t.expand(self.anchors), r)
-            return x, t, c, r, neutral - self.eta * (asked - unasked), said
+            return x, t, c, r, neutral - self.eta * (asked - neutral), said
 
         card = {"method": "spm", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
         return descend(
