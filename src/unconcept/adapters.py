@@ -13,7 +13,7 @@ from torch.nn.functional import gelu
 
 
 class Eraser(nn.Module):
-    """y + s · (W2 GELU(W1 y + b1) + b2), the residual perceptron of Receler (Huang et al. 2024, §3.2); W2 and b2 begin at 0: nothing is changed.
+    """y + s · (W2 GELU(W1 y + b1) + b2), the residual perceptron of Receler (Huang et al. 2024); W2 and b2 begin at 0: nothing is changed.
 
     y [N, tokens, width]. `added` is what it last added, for losses that ask where.
     """

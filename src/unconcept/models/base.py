@@ -95,7 +95,7 @@ class Model(Protocol):
         ...
 
     def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
-        """DDIM inversion without guidance (Song et al. 2021; Dhariwal & Nichol 2021, app. F): clean latents back along the first `upto` of
+        """DDIM inversion without guidance (Song et al. 2021): clean latents back along the first `upto` of
         `steps`, to where `trajectory(..., latents=, skip=steps - upto)` goes on."""
         ...
 
