@@ -115,15 +115,10 @@ class Edit:
 
     def save(self, path: str | Path) -> Path:
         """One .safetensors file, the card in its metadata. Written whole or not at all."""
-        from safetensors.torch import save_file
+        from .files import write_safetensors
 
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
         card = {**self.card, **({"adapters": {site: adapter.kind for site, adapter in self.adapters.items()}} if self.adapters else {})}
-        save_file(self.tensors(), part, metadata={"unconcept": json.dumps(card)})
-        part.replace(path)
-        return path
+        return write_safetensors(self.tensors(), Path(path), {"unconcept": json.dumps(card)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Edit":

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .edit import Edit
 from .errors import InputError
-from .files import check_safetensors, open_safetensors
+from .files import check_safetensors, open_safetensors, write_safetensors
 from .folder import check_out, whole_folder
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
@@ -44,7 +44,7 @@ def export(
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
     tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
-    return save(tensors, out, metadata(edit, tensors))
+    return write_safetensors(tensors, out, metadata(edit, tensors))
 
 
 def base_folder(model: str) -> Path:
@@ -70,7 +70,7 @@ def to_pipeline(edit: Edit, base: Path, out: Path, force: bool) -> Path:
                 for key, name in own.items():
                     tensors[key] = changed(tensors[key], left.pop(name))
                 if own:
-                    save(tensors, file, about)
+                    write_safetensors(tensors, file, about)
         if left:
             raise InputError(f"{base} has no weight {next(iter(left))}: the edit was made for another architecture")
         (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
@@ -99,7 +99,7 @@ def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:
             raise InputError(f"{base} has no weight {name}: the edit was made for another architecture, or changes the text encoder")
         original = by_storage[converted[key].data_ptr()]
         tensors[original] = changed(tensors[original], delta)
-    return save(tensors, out, {**about, **metadata(edit, {})})
+    return write_safetensors(tensors, out, {**about, **metadata(edit, {})})
 
 
 def unet_layers_per_block(tensors: Mapping[str, Tensor]) -> int:
@@ -175,14 +175,3 @@ def metadata(edit: Edit, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     if ranks:
         about |= {"ss_network_module": "networks.lora", "ss_network_dim": str(ranks[-1]), "ss_network_alpha": str(ranks[-1])}
     return about
-
-
-def save(tensors: Mapping[str, Tensor], path: Path, about: Mapping[str, str]) -> Path:
-    """Written whole or not at all."""
-    from safetensors.torch import save_file
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    save_file({name: t.contiguous() for name, t in tensors.items()}, part, metadata=dict(about))
-    part.replace(path)
-    return path

@@ -1,7 +1,9 @@
-"""Reading weights from disk: safetensors only, and one clear line for whatever else is offered."""
+"""Weights on disk: safetensors only, read with one clear line for whatever else is offered, and written whole or not at all."""
 
 import json
+import os
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -18,6 +20,20 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     check_safetensors(path)
     with safe_open(path, "pt") as f:
         return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118  (no mapping)
+
+
+def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
+    """Whole or not at all, and readable by whoever may read other new files (safetensors alone would keep it to the owner)."""
+    from safetensors.torch import save_file
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, part, metadata=dict(metadata))
+    umask = os.umask(0)
+    os.umask(umask)
+    part.chmod(0o666 & ~umask)
+    part.replace(path)
+    return path
 
 
 def check_safetensors(path: Path) -> None:

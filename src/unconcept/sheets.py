@@ -23,7 +23,7 @@ def sheet(questions: Sequence, before: Tensor, after: Tensor, columns: int = 8, 
     """Before above after, from the same seeds, in a band for each group; the prompt stands under each pair."""
     groups = [g for g in GROUP_TITLES if any(q.group == g for q in questions)]
     font, bold = ImageFont.load_default(13), ImageFont.load_default(17)
-    gap, head, foot, left = 6, 34, 48, 64
+    gap, head, foot, left = 6, 34, 62, 64
     band = head + 2 * size + gap + foot
     page = Image.new("RGB", (left + columns * (size + gap) + gap, len(groups) * band + gap), "white")
     draw = ImageDraw.Draw(page)
@@ -36,7 +36,7 @@ def sheet(questions: Sequence, before: Tensor, after: Tensor, columns: int = 8, 
             for column, i in enumerate(chosen):
                 page.paste(to_image(pictures[i], size), (left + column * (size + gap), y))
         for column, i in enumerate(chosen):
-            text = "\n".join(textwrap.wrap(questions[i].prompt, 20)[:2])
+            text = "\n".join(textwrap.wrap(questions[i].prompt, 18)[:3])
             draw.multiline_text((left + column * (size + gap), top + head + 2 * size + gap + 4), text, fill="#333", font=font, spacing=2)
     return page
 

@@ -20,7 +20,7 @@ from ..adapters import SparseAutoencoder, frozen
 from ..concept import Concept, kept
 from ..edit import Edit
 from ..errors import InputError
-from ..files import open_safetensors
+from ..files import open_safetensors, write_safetensors
 from ..models.base import Model
 from ..train import Progress, Report
 
@@ -72,10 +72,7 @@ class SAE:
             return SparseAutoencoder.of(open_safetensors(file)[0])
         sae = self.train(model.hidden(prompts)[:, 1:].flatten(0, 1), report)
         if file:
-            from safetensors.torch import save_file
-
-            file.parent.mkdir(parents=True, exist_ok=True)
-            save_file({k: v.contiguous() for k, v in sae.state_dict().items()}, file)
+            write_safetensors(sae.state_dict(), file, {})
         return sae
 
     def train(self, h: Tensor, report: Report) -> SparseAutoencoder:
