@@ -8,7 +8,7 @@ import torch
 from conftest import same, state
 
 from unconcept import AllButOne, Concept, Edit, RunError, Tune, wrap
-from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, SPM, UCE, ConceptAblation, Receler
+from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, SLD, SPM, UCE, ConceptAblation, NegativePrompt, Receler
 from unconcept.show import about_methods
 
 TUNE = Tune(steps=6, batch=4, check=2, lr=1e-2, seed=1)
@@ -21,17 +21,21 @@ ROWS = {
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),
     "esd, from the teacher, an attribute": ESD(**WALK, walk="teacher", erase_from="animal", eta=2.0),
+    "negative-prompt": NegativePrompt(),
     "rece": RECE(),
     "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
     "sae": SAE(features=512, active=8, steps=50, top=16, batch=16),
     "sdd": SDD(**WALK, average=0.5),
+    "sld": SLD(warmup=0),
     "spm": SPM(**WALK),
     "uce": UCE(),
     "uce, all tokens": UCE(tokens="all", lam=0.1),
 }
 CONCEPTS = (Concept(erase="pig", alternative="cow"), Concept(erase="bomb", alternative="ball", keep=("cat",)))
 every = pytest.mark.parametrize("method", [pytest.param(method, id=name) for name, method in ROWS.items()])
-trained = pytest.mark.parametrize("method", [pytest.param(m, id=n) for n, m in ROWS.items() if not isinstance(m, UCE | SAE)])
+trained = pytest.mark.parametrize(
+    "method", [pytest.param(m, id=n) for n, m in ROWS.items() if not isinstance(m, UCE | SAE | NegativePrompt | SLD)]
+)
 
 
 def test_every_method_has_its_row():
@@ -67,8 +71,8 @@ def test_contract(method, pipe, tmp_path):
     assert same(edit.tensors(), loaded.tensors())
     assert loaded.card["model_sha256"] == model.fingerprint()
 
-    x, t = torch.randn(2, 4, 8, 8), torch.tensor([500, 20])
-    say = lambda: model.predict(x, t, model.encode(["a pig", "a cat"]))  # an edit may sit in the text encoder
+    x, t = torch.randn(3, 4, 8, 8), torch.tensor([500, 20, 400])
+    say = lambda: model.predict(x, t, model.encode(["a pig", "a cat", ""]))  # an edit may sit in the text encoder
     plain = say()
     with edit.on(model):
         inside = say()

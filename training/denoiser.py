@@ -39,7 +39,7 @@ CONFIG = dict(
     up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=4,
 )  # fmt: skip
 
-SCENES = 0.4  # of the pictures of a batch hold two objects: the harder half of the world
+SCENES = 0.5  # of the pictures of a batch hold two objects: the harder half of the world
 
 
 def scheduler() -> DDIMScheduler:

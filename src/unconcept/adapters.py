@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu
 
+from .guided import Guided, NegativePrompt, SafeGuidance, asked
+
 
 class Eraser(nn.Module):
     """y + s · (W2 GELU(W1 y + b1) + b2), the residual perceptron of Receler (Huang et al. 2024); W2 and b2 begin at 0: nothing is changed.
@@ -109,7 +111,7 @@ class SparseAutoencoder(nn.Module):
         return torch.where(gate[:, None, None], h + self.strength * change.to(h), h)
 
 
-KINDS: dict[str, type] = {Eraser.kind: Eraser, SparseAutoencoder.kind: SparseAutoencoder}
+KINDS: dict[str, type] = {adapter.kind: adapter for adapter in (Eraser, SparseAutoencoder, NegativePrompt, SafeGuidance)}
 
 
 def frozen(kind: str, tensors: Mapping[str, Tensor]) -> Any:
@@ -132,9 +134,8 @@ def hook(components: Mapping[str, nn.Module], site: str, adapter: nn.Module):
     """Put an adapter behind the module at `site`; the handle takes it off. A tuple's first entry is what is changed."""
     component, _, path = site.partition(".")
 
-    def behind(module: nn.Module, given: tuple, output):
-        if isinstance(output, tuple):
-            return (adapter(output[0]), *output[1:])
-        return adapter(output)
+    def behind(module: nn.Module, args: tuple, kwargs: dict, output):
+        change = (lambda y: adapter(y, asked(module, args, kwargs))) if isinstance(adapter, Guided) else adapter
+        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
-    return components[component].get_submodule(path).register_forward_hook(behind)
+    return components[component].get_submodule(path).register_forward_hook(behind, with_kwargs=True)

@@ -9,9 +9,11 @@ from ..train import Report
 from .all_but_one import AllButOne
 from .concept_ablation import ConceptAblation
 from .esd import ESD
+from .negative_prompt import NegativePrompt
 from .receler import Receler
 from .sae import SAE
 from .sdd import SDD
+from .sld import SLD
 from .spm import SPM
 from .uce import RECE, UCE
 
@@ -26,12 +28,28 @@ METHODS: dict[str, type] = {
     "all-but-one": AllButOne,
     "concept-ablation": ConceptAblation,
     "esd": ESD,
+    "negative-prompt": NegativePrompt,
     "rece": RECE,
     "receler": Receler,
     "sae": SAE,
     "sdd": SDD,
+    "sld": SLD,
     "spm": SPM,
     "uce": UCE,
 }
 
-__all__ = ["ESD", "METHODS", "RECE", "SAE", "SDD", "SPM", "UCE", "AllButOne", "ConceptAblation", "Method", "Receler"]
+__all__ = [
+    "ESD",
+    "METHODS",
+    "RECE",
+    "SAE",
+    "SDD",
+    "SLD",
+    "SPM",
+    "UCE",
+    "AllButOne",
+    "ConceptAblation",
+    "Method",
+    "NegativePrompt",
+    "Receler",
+]

@@ -35,6 +35,10 @@ class Model(Protocol):
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 
+    def site(self, module: nn.Module) -> str:
+        """The name of a component, as edits say it ("unet")."""
+        ...
+
     def encode(self, prompts: Sequence[str]) -> Condition:
         """The condition of each prompt; "" is the empty prompt ∅."""
         ...

@@ -62,6 +62,9 @@ class StableDiffusion:
     def dtype(self) -> torch.dtype:
         return self.pipe.unet.dtype
 
+    def site(self, module: nn.Module) -> str:
+        return next(name for name, component in self.components.items() if component is module)
+
     def encode(self, prompts: Sequence[str]) -> Condition:
         """CLIP's last hidden states; a prompt that is too long is cut, and the log says what went."""
         tokenizer, limit = self.pipe.tokenizer, self.pipe.tokenizer.model_max_length

@@ -1,0 +1,106 @@
+"""Adapters of the denoiser as a whole: nothing in it changes, but what guidance is made of.
+
+They sit behind the denoiser like any adapter, and may ask it again with other token states. Guidance stays where it is, in the sampler:
+ε(∅) + s · (ε(c) − ε(∅)) of what leaves here is the guidance of the method. That costs network calls in every picture.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+STATES = "encoder_hidden_states"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the denoiser was asked: t [N] and the token states [N, tokens, width]; `again(rows, states)` is its answer for some rows to others."""
+
+    t: Tensor
+    states: Tensor
+    again: Callable[[Tensor, Tensor], Tensor]
+
+
+def asked(module: nn.Module, args: tuple, kwargs: dict) -> Asked:
+    """The question behind one call of a diffusers denoiser, however its arguments were passed."""
+    call = inspect.signature(module.forward).bind(*args, **kwargs)
+    x, states = call.arguments["sample"], call.arguments[STATES]
+    t = torch.as_tensor(call.arguments["timestep"], device=x.device).expand(len(x))
+
+    def again(rows: Tensor, states: Tensor) -> Tensor:
+        given = {**call.arguments, "sample": x[rows], "timestep": t[rows], STATES: states.to(x).expand(int(rows.sum()), -1, -1)}
+        return module.forward(**{**given, "return_dict": False})[0]
+
+    return Asked(t, states, again)
+
+
+class Guided(nn.Module):
+    """null, concept: the states [1, tokens, width] of the empty prompt and of what is erased."""
+
+    null: Tensor
+    concept: Tensor
+    strength: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__()
+        for name, tensor in {"strength": torch.ones(()), **tensors}.items():
+            self.register_buffer(name, tensor.detach().clone())
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]):
+        return cls(tensors)
+
+    def unprompted(self, states: Tensor) -> Tensor:
+        """Which rows were asked with the empty prompt [N]. Not to the bit: batches of another size round otherwise."""
+        null = self.null.to(states)
+        return (states - null).flatten(1).norm(dim=1) < 1e-2 * null.norm()
+
+
+class NegativePrompt(Guided):
+    """ε(∅) ← ε(∅) + s (ε(concept) − ε(∅))"""
+
+    kind = "negative-prompt"
+
+    def forward(self, y: Tensor, asked: Asked) -> Tensor:
+        rows = self.unprompted(asked.states)
+        if not rows.any():
+            return y
+        return y.index_put((rows,), y[rows] + self.strength * (asked.again(rows, self.concept) - y[rows]))
+
+
+class SafeGuidance(Guided):
+    """ε(c) ← ε(c) − s γ_t for every prompt c but the empty one; γ_t is in methods/sld.py. noise [T] turns outputs into ε: ε = noise[t] · output + …"""
+
+    kind = "safe-guidance"
+    noise: Tensor
+    scale: Tensor
+    threshold: Tensor
+    warmup: Tensor
+    momentum: Tensor
+    beta: Tensor
+
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__(tensors)
+        self.last, self.step, self.gathered = -1, 0, torch.zeros(())
+
+    def forward(self, y: Tensor, asked: Asked) -> Tensor:
+        rows = ~self.unprompted(asked.states)
+        if not rows.any():
+            return y
+        said, concept, null = y[rows], asked.again(rows, self.concept), asked.again(rows, self.null)
+        noise = self.noise.to(y)[asked.t[rows].long()].view(-1, 1, 1, 1)
+        difference = noise * (said - concept)
+        mu = torch.where(difference < self.threshold, (self.scale * difference.abs()).clamp(max=1), 0.0)
+        self.follow(int(asked.t[rows][0]), said)
+        gamma = mu * (concept - null) + self.momentum * self.gathered.to(y)
+        self.gathered = self.beta * self.gathered.to(y) + (1 - self.beta) * gamma
+        return y.index_put((rows,), said - self.strength * gamma) if self.step > int(self.warmup) else y
+
+    def follow(self, t: int, like: Tensor) -> None:
+        """Count the steps of a trajectory; where t does not fall, or the batch is another one, a new one begins."""
+        begins = t >= self.last or self.gathered.shape != like.shape
+        self.step = 1 if begins else self.step + 1
+        self.gathered = torch.zeros_like(like) if begins else self.gathered
+        self.last = t

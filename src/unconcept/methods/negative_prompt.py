@@ -1,0 +1,31 @@
+"""Negative prompt: the baseline that everybody has.
+
+Source      Common practice with classifier-free guidance (Ho, Salimans 2022, arXiv 2207.12598); as composition: Liu et al. 2022, arXiv 2206.01714.
+Idea        Guide away from the concept instead of away from nothing.
+Equation    ε̂ = ε*(x,n) + s (ε*(x,c) − ε*(x,n))          n: the concept's name, where ∅ stood
+Cost        No training. A third network call, besides two, for every step of every picture.
+Problems    Every picture changes, since ∅ is a part of all of them. Whoever runs the model can leave it out. No alternative can be chosen.
+"""
+
+from dataclasses import asdict, dataclass
+
+from ..adapters import frozen
+from ..concept import Concept
+from ..edit import Edit
+from ..guided import NegativePrompt as Adapter
+from ..models.base import Model
+from ..train import Report
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegativePrompt:
+    """synonyms: name them, too, behind the concept."""
+
+    synonyms: bool = True
+
+    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+        """All concepts in one negative prompt, with commas. An alternative is not used."""
+        names = [name for c in concepts for name in (c.erase, *(c.synonyms if self.synonyms else ()))]
+        tensors = {"null": model.encode([""])[model.words], "concept": model.encode([", ".join(names)])[model.words]}
+        card = {"method": "negative-prompt", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
+        return Edit({}, {**card, "model_sha256": model.fingerprint()}, {model.site(model.denoiser): frozen(Adapter.kind, tensors)})
