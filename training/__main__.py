@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--shards", type=int, default=24, help="of 2,048 pictures")
     parser.add_argument("--autoencoder-steps", type=int, default=1200)
     parser.add_argument("--decoder-steps", type=int, default=1600)
-    parser.add_argument("--judge-steps", type=int, default=2400)
+    parser.add_argument("--judge-steps", type=int, default=4000)
     parser.add_argument("--text-steps", type=int, default=1700)
     parser.add_argument("--denoiser-steps", type=int, default=13500)
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")

@@ -17,6 +17,8 @@ from unconcept.models.emoji.world import COLOURFUL, OBJECTS, STYLES, WORDS
 from .checkpoint import Checkpoint, cosine
 from .pictures import LABELS, draw_label, picture
 
+SCENES = 0.35  # of a batch; of all pictures they are a seventh, and their objects are small
+UNKNOWNS = 12_288  # pictures of unknown objects
 KEEPS_COLOUR = torch.tensor([style in COLOURFUL for style in STYLES])
 
 
@@ -61,6 +63,17 @@ def unknown(n: int, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.n
     return np.stack([picture(label, rng) for label in labels]), labels
 
 
+def cached_unknown(work: Path, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """UNKNOWNS of them, drawn once."""
+    file = work / "unknown.npz"
+    if not file.exists():
+        pictures, labels = unknown(UNKNOWNS, rng, indices)
+        np.savez(file.with_suffix(".part.npz"), pictures=pictures, labels=labels)
+        file.with_suffix(".part.npz").replace(file)
+    made = np.load(file)
+    return made["pictures"], made["labels"]
+
+
 def loss(outputs: dict[str, Tensor], a: Tensor, b: Tensor, style: Tensor, colour: Tensor) -> Tensor:
     """a, b: object or NONE; b = -1: one object. style = -1: nothing to say about style or colour."""
     ce = nn.functional.cross_entropy
@@ -83,14 +96,16 @@ def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, s
     checkpoint = Checkpoint(work / "judge.pt", judge=judge, optimizer=optimizer)
     if checkpoint.step < steps:
         rng, few = np.random.default_rng(4), batch // 6
-        none_pictures, none_labels = unknown(4096, rng, np.arange(0, unknowns, 2))  # the odd ones are for the examination
+        none_pictures, none_labels = cached_unknown(work, rng, np.arange(0, unknowns, 2))  # the odd ones are for the examination
+        scenes, singles = np.flatnonzero(labels["b"] >= 0), np.flatnonzero(labels["b"] < 0)
         judge.train()
     start = time.time()
     for step in range(checkpoint.step, steps):
         rng, generator = np.random.default_rng([5, step]), torch.Generator().manual_seed(step)
         for group in optimizer.param_groups:
             group["lr"] = lr * cosine(step, steps, warmup=50, floor=0.0)
-        i, j = rng.integers(len(pictures), size=batch - few - 4), rng.integers(len(none_pictures), size=few)
+        known = batch - few - 4
+        i, j = np.where(rng.random(known) < SCENES, rng.choice(scenes, known), rng.choice(singles, known)), rng.integers(UNKNOWNS, size=few)
         rows = np.concatenate([labels[i], none_labels[j]])
         x = to_unit(np.concatenate([pictures[i], none_pictures[j], nothing(4, rng)]))
         a, b, style, colour = (torch.from_numpy(np.append(rows[k], [-1] * 4).astype(np.int64)) for k in LABELS.names)

@@ -29,7 +29,8 @@ from .scores import PIXELS, find
 from .sheets import GROUP_TITLES, columns
 from .train import Progress
 
-STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25)
+# How far the edits are dialled for the plane of removed against kept; 1, as trained, is there anyway.
+STRENGTHS: dict[Extent, tuple[float, ...]] = {"short": (0.5,), "full": (0.25, 0.5, 0.75, 1.25), "none": ()}
 # The table: measure, group, and how it is called there.
 MEASURES = (
     ("concept", "target", "concept left"), ("concept", "synonym", "by a synonym"), ("alternative", "target", "alternative instead"),
@@ -75,7 +76,7 @@ def compare(
             )
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
         found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features_or_none(), **look)
-        points = strengths(net, edit, exam, found, look)
+        points = dialled(net, edit, exam, found, STRENGTHS[extent], look)
         entries.append(Entry(name, edit, found, cost, verdict(found.rows, before, found.after), points, area(points) if points else None))
     result = {
         "schema": 1,
@@ -94,18 +95,17 @@ def compare(
     return result
 
 
-def strengths(net: Model, edit: Edit, exam, found: Evaluation, look: dict) -> list[Point]:
-    """The edit dialled from a quarter to more than whole, on the same questions; none where no judge tells what is removed."""
+def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], look: dict) -> list[Point]:
+    """The edit as trained and at other strengths, on the same questions; no point where no judge tells what is removed."""
     first = find(found.rows, "concept", "target")
     seed = find(found.rows, f"control, another seed: {PIXELS}", "structure")
     if not first or not first["before"] or not seed or not seed["after"]:
         return []
     points = [point(exam, 1.0, found.before, found.after, seed["after"])]
-    for s in STRENGTHS:
-        if s != 1.0:
-            with edit.scale(s).on(net):
-                after = pictures(net, [q.prompt for q in exam.questions], seeds(exam, look["seed"]), steps=look["steps"], guidance=look["guidance"], report=look["report"], stage=f"strength {s}")  # fmt: skip
-            points.append(point(exam, s, found.before, after, seed["after"]))
+    for s in strengths:
+        with edit.scale(s).on(net):
+            after = pictures(net, [q.prompt for q in exam.questions], seeds(exam, look["seed"]), steps=look["steps"], guidance=look["guidance"], report=look["report"], stage=f"strength {s}")  # fmt: skip
+        points.append(point(exam, s, found.before, after, seed["after"]))
     return sorted(points, key=lambda p: p.strength)
 
 

@@ -58,10 +58,19 @@ def plan(
     if not concepts:
         raise InputError("nothing to erase was named, for example: unconcept erase pig --to cow")
     seed = seed or int(file.get("seed", 0))
-    settings = seeded(override(METHODS[name](), file.get("settings", {}), f"{config} / settings"), seed)
+    model = model if model != "emoji" else str(file.get("model", model))
+    settings = seeded(override(fitting(name, model), file.get("settings", {}), f"{config} / settings"), seed)
     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
     target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
-    return Plan(tuple(concepts), name, model if model != "emoji" else str(file.get("model", model)), settings, target, seed)
+    return Plan(tuple(concepts), name, model, settings, target, seed)
+
+
+def fitting(name: str, model: str) -> Any:
+    """The method with its defaults; on the embedded model, with those that were chosen for its size."""
+    from .models.emoji import FOLDER
+
+    method = METHODS[name]()
+    return override(method, read_yaml(FOLDER / "methods.yaml").get(name, {}), "methods.yaml") if model == "emoji" else method
 
 
 def seeded(method: Any, seed: int) -> Any:

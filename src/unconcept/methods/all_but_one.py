@@ -25,6 +25,7 @@ from ..trajectories import Replay, record
 
 T = TypeVar("T")
 MOST = 512  # prompts that C is made of
+LEAST = 4  # trajectories of a concept
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class AllButOne:
     kappa, eta    of g_target; None: κ = 1, η = 0 with an alternative, κ = 0 without one, then η = `eta_alone`
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
     keep          ρ, how firmly other prompts are held; 0: no keep term
-    trajectories  sampled for each concept; as many once more, of other prompts, for the keep term
+    trajectories  sampled for all concepts together, `LEAST` at least for each; as many of other prompts, for the keep term
     points        kept of each trajectory's `sampling_steps`, sampled at `guidance`
     """
 
@@ -54,8 +55,8 @@ class AllButOne:
     def __post_init__(self):
         if self.lam < 0 or self.keep < 0:
             raise InputError("lam and keep are weights of a loss: 0 or more")
-        if self.trajectories < 4 or not 1 <= self.points <= self.sampling_steps:
-            raise InputError("trajectories must be 4 or more, and points between 1 and sampling_steps")
+        if self.trajectories < LEAST or not 1 <= self.points <= self.sampling_steps:
+            raise InputError(f"trajectories must be {LEAST} or more, and points between 1 and sampling_steps")
 
     def loss(self, student: Student, z: Replay, kappa: Tensor, eta: Tensor) -> Tensor:
         """The equation above without the keep term. kappa, eta: [N, 1, 1, 1], for each point its own."""
@@ -76,7 +77,7 @@ class AllButOne:
         others = shuffled(kept(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, report)
 
-        kappa, eta = (values.repeat_interleave(self.trajectories) for values in self.coefficients(concepts))
+        kappa, eta = (values.repeat_interleave(self.each(concepts)) for values in self.coefficients(concepts))
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
             of = z["erase"].trajectory
@@ -91,6 +92,10 @@ class AllButOne:
         }
         return fit(model, replays, loss, self.tune, keep=others[:MOST], card=card, report=report)
 
+    def each(self, concepts: tuple[Concept, ...]) -> int:
+        """Trajectories of each concept."""
+        return max(LEAST, self.trajectories // len(concepts))
+
     def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
         """κ and η of each concept."""
         alone = torch.tensor([concept.alternative is None for concept in concepts])
@@ -103,7 +108,7 @@ class AllButOne:
         stages = 1 + bool(self.keep)
         report(Progress("recording trajectories of the concept", 0, stages))
         # Each trajectory begins at a phrasing of its own and goes on through the others.
-        n = self.trajectories
+        n = self.each(concepts)
         pairs = [turned(all_pairs, r * len(all_pairs) // n) for all_pairs in (c.pairs() for c in concepts) for r in range(n)]
         # Half of the trajectories are steered by the concept, half by what shall come instead: the edited model walks there.
         drive = [own[0][r % 2] for r, own in enumerate(pairs)]
@@ -111,7 +116,7 @@ class AllButOne:
         replays = {"erase": record(model, drive, asked, seed=self.tune.seed, **settings)}
         if self.keep:
             report(Progress("recording trajectories of what is kept", 1, stages))
-            k = [turned(others, r * self.points) for r in range(n)]
+            k = [turned(others, r * self.points) for r in range(self.trajectories)]
             replays["keep"] = record(model, [own[0] for own in k], {"k": k}, seed=self.tune.seed + 500_000, **settings)
         return replays
 

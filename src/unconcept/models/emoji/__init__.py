@@ -8,7 +8,8 @@ from ...errors import InputError
 from ..base import Model
 from .world import WORDS
 
-PIPELINE = Path(__file__).parent / "pipeline"
+FOLDER = Path(__file__).parent
+PIPELINE = FOLDER / "pipeline"
 
 
 def load() -> Model:
@@ -36,4 +37,4 @@ def load() -> Model:
 @cache
 def quality() -> dict:
     """What was measured of the model and of its judge: {"judge": {what: [share right, n]}, "model": {...}}."""
-    return json.loads((Path(__file__).parent / "quality.json").read_text())
+    return json.loads((FOLDER / "quality.json").read_text())
