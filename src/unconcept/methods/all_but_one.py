@@ -34,6 +34,8 @@ class AllButOne:
 
     lam           λ, how firmly the unconditional prediction is held
     kappa, eta    of g_target; None: κ = 1, η = 0 with an alternative, κ = 0 without one, then η = `eta_alone`
+    onset         share of the noise schedule below which the concept is taken away; above, the prompt adds what it always did, so that
+                  layout and background stay those of the same seed; 1: everywhere
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
     keep          ρ, how firmly other prompts are held; 0: no keep term
     trajectories  sampled for all concepts together, `LEAST` at least for each; as many of other prompts, for the keep term
@@ -44,6 +46,7 @@ class AllButOne:
     kappa: float | None = None
     eta: float | None = None
     eta_alone: float = 0.0
+    onset: float = 1.0
     surgical: bool = True
     keep: float = 1.0
     trajectories: int = 16
@@ -80,8 +83,9 @@ class AllButOne:
         kappa, eta = (values.repeat_interleave(self.each(concepts)) for values in self.coefficients(concepts))
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
-            of = z["erase"].trajectory
-            total = self.loss(student, z["erase"], kappa[of].view(-1, 1, 1, 1), eta[of].view(-1, 1, 1, 1))
+            of, early = z["erase"].trajectory, z["erase"].t >= self.onset * model.timesteps
+            κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
+            total = self.loss(student, z["erase"], κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
             return total + self.keep * self.keep_loss(student, z["keep"]) if self.keep else total
 
         card = {
