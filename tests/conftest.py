@@ -10,12 +10,11 @@ from unconcept import cli
 torch.set_num_threads(2)
 
 
-def tiny_pipeline(prediction: str = "epsilon"):
+def tiny_parts(prediction: str = "epsilon", width: int = 16, **unet_more) -> dict:
+    """Tokenizer, text encoder, U-Net, autoencoder and scheduler."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
     from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-    from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
@@ -23,24 +22,47 @@ def tiny_pipeline(prediction: str = "epsilon"):
     letters = [chr(c) for c in range(33, 127)]
     vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[], model_max_length=24)
-    text = CLIPTextConfig(
-        vocab_size=len(vocabulary), hidden_size=16, intermediate_size=32, projection_dim=16, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=24, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
-    )  # fmt: skip
+    text = CLIPTextModel(tiny_text(tokenizer))
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
-        cross_attention_dim=16, attention_head_dim=2,
+        cross_attention_dim=width, attention_head_dim=2, **unet_more,
     )  # fmt: skip
     vae = AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16,
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type=prediction)
-    return StableDiffusionPipeline(
-        vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    return dict(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
+
+
+def tiny_text(tokenizer):
+    from transformers.models.clip.configuration_clip import CLIPTextConfig
+
+    return CLIPTextConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, projection_dim=16, num_hidden_layers=2, num_attention_heads=2,
+        max_position_embeddings=24, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
+
+
+def tiny_pipeline(prediction: str = "epsilon"):
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+
+    return StableDiffusionPipeline(**tiny_parts(prediction), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+
+
+def tiny_xl():
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+    from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
+    from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+
+    added = dict(addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=16 + 6 * 4)
+    parts = tiny_parts(width=32, **added)
+    euler = EulerDiscreteScheduler(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, timestep_spacing="leading", steps_offset=1
+    )
+    second = CLIPTextModelWithProjection(tiny_text(parts["tokenizer"]))
+    return StableDiffusionXLPipeline(**{**parts, "scheduler": euler}, text_encoder_2=second, tokenizer_2=parts["tokenizer"])
 
 
 @pytest.fixture(autouse=True)
@@ -49,9 +71,9 @@ def own_cache(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture(params=["epsilon", "v_prediction"])
+@pytest.fixture(params=["epsilon", "v_prediction", "xl"])
 def pipe(request):
-    return tiny_pipeline(request.param)
+    return tiny_xl() if request.param == "xl" else tiny_pipeline(request.param)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import same, state
 
-from unconcept import AllButOne, Concept, Edit, RunError, Tune, wrap
+from unconcept import AllButOne, Concept, Edit, InputError, RunError, Tune, wrap
 from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, SLD, SPM, UCE, ConceptAblation, NegativePrompt, Receler
 from unconcept.show import about_methods
 
@@ -51,6 +51,10 @@ def test_the_documentation_says_what_the_files_say():
 @every
 def test_contract(method, pipe, tmp_path):
     model = wrap(pipe, ("cat", "dog", "house", "tree"))
+    if isinstance(method, SAE) and "text_encoder_2" in model.components:
+        with pytest.raises(InputError, match="two text encoders"):
+            method(model, *CONCEPTS)
+        return
     base = state(pipe.unet)
     edit = method(model, *CONCEPTS)
     assert same(base, state(pipe.unet)), "erasing leaves the model bit for bit as it was"

@@ -20,6 +20,7 @@ from .folder import check_out, whole_folder
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
 INDEX = "model_index.json"
+ARCHITECTURES = {"stable-diffusion": "stable-diffusion-v1", "stable-diffusion-xl": "stable-diffusion-xl-v1-base"}  # as modelspec names them
 
 
 def export(
@@ -40,6 +41,8 @@ def export(
     if form == "pipeline":
         return to_pipeline(edit, base_folder(model), out, force)
     if form == "checkpoint":
+        if edit.card.get("family") == "stable-diffusion-xl":
+            raise InputError("single files of Stable Diffusion XL are not written yet: export a pipeline, lora or kohya file")
         return to_checkpoint(edit, Path(model), out, force)
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
@@ -166,7 +169,7 @@ def metadata(edit: Edit, tensors: Mapping[str, Tensor]) -> dict[str, str]:
     concepts = ", ".join(c["erase"] + (f" -> {c['alternative']}" if c.get("alternative") else "") for c in edit.card.get("concepts", []))
     about = {
         "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": "stable-diffusion-v1/lora" if tensors else "stable-diffusion-v1",
+        "modelspec.architecture": ARCHITECTURES.get(str(edit.card.get("family")), "stable-diffusion-v1") + ("/lora" if tensors else ""),
         "modelspec.title": f"without {concepts}",
         "unconcept.version": version("unconcept"),
         "unconcept.base_sha256": str(edit.card.get("model_sha256")),

@@ -1,6 +1,6 @@
 """Adapters of the denoiser as a whole: nothing in it changes, but what guidance is made of.
 
-They sit behind the denoiser like any adapter, and may ask it again with other token states. Guidance stays where it is, in the sampler:
+They sit behind the denoiser like any adapter, and may ask it again with another prompt. Guidance stays where it is, in the sampler:
 ε(∅) + s · (ε(c) − ε(∅)) of what leaves here is the guidance of the method. That costs network calls in every picture.
 """
 
@@ -12,50 +12,57 @@ import torch
 from torch import Tensor, nn
 
 STATES = "encoder_hidden_states"
+Condition = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What the denoiser was asked: t [N] and the token states [N, tokens, width]; `again(rows, states)` is its answer for some rows to others."""
+    """What the denoiser was asked: t [N] and its condition; `again(rows, condition)` is its answer at some rows to another condition [1, ...]."""
 
     t: Tensor
-    states: Tensor
-    again: Callable[[Tensor, Tensor], Tensor]
+    condition: Condition
+    again: Callable[[Tensor, Condition], Tensor]
 
 
 def asked(module: nn.Module, args: tuple, kwargs: dict) -> Asked:
     """The question behind one call of a diffusers denoiser, however its arguments were passed."""
-    call = inspect.signature(module.forward).bind(*args, **kwargs)
-    x, states = call.arguments["sample"], call.arguments[STATES]
-    t = torch.as_tensor(call.arguments["timestep"], device=x.device).expand(len(x))
+    call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    x, added = call["sample"], call.get("added_cond_kwargs") or {}
+    t = torch.as_tensor(call["timestep"], device=x.device).expand(len(x))
 
-    def again(rows: Tensor, states: Tensor) -> Tensor:
-        given = {**call.arguments, "sample": x[rows], "timestep": t[rows], STATES: states.to(x).expand(int(rows.sum()), -1, -1)}
+    def again(rows: Tensor, condition: Condition) -> Tensor:
+        spread = {name: value.to(x).expand(int(rows.sum()), *value.shape[1:]) for name, value in condition.items()}
+        given = {**call, "sample": x[rows], "timestep": t[rows], STATES: spread.pop(STATES), "added_cond_kwargs": spread or None}
         return module.forward(**{**given, "return_dict": False})[0]
 
-    return Asked(t, states, again)
+    return Asked(t, {STATES: call[STATES], **added}, again)
 
 
 class Guided(nn.Module):
-    """null, concept: the states [1, tokens, width] of the empty prompt and of what is erased."""
+    """The conditions [1, ...] of the empty prompt and of what is erased, as tensors null_… and concept_…"""
 
-    null: Tensor
-    concept: Tensor
     strength: Tensor
 
-    def __init__(self, tensors: Mapping[str, Tensor]):
+    def __init__(self, tensors: Condition):
         super().__init__()
         for name, tensor in {"strength": torch.ones(()), **tensors}.items():
             self.register_buffer(name, tensor.detach().clone())
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]):
+    def of(cls, tensors: Condition):
         return cls(tensors)
 
-    def unprompted(self, states: Tensor) -> Tensor:
+    @staticmethod
+    def tensors(null: Condition, concept: Condition) -> dict[str, Tensor]:
+        return {f"{role}_{name}": value for role, c in (("null", null), ("concept", concept)) for name, value in c.items()}
+
+    def condition(self, role: str) -> dict[str, Tensor]:
+        return {name.removeprefix(f"{role}_"): value for name, value in self.named_buffers() if name.startswith(f"{role}_")}
+
+    def unprompted(self, condition: Condition) -> Tensor:
         """Which rows were asked with the empty prompt [N]. Not to the bit: batches of another size round otherwise."""
-        null = self.null.to(states)
-        return (states - null).flatten(1).norm(dim=1) < 1e-2 * null.norm()
+        states, null = condition[STATES], self.condition("null")[STATES].to(condition[STATES])
+        return (states - null).flatten(1).norm(dim=1) <= 1e-2 * null.norm()
 
 
 class NegativePrompt(Guided):
@@ -64,10 +71,10 @@ class NegativePrompt(Guided):
     kind = "negative-prompt"
 
     def forward(self, y: Tensor, asked: Asked) -> Tensor:
-        rows = self.unprompted(asked.states)
+        rows = self.unprompted(asked.condition)
         if not rows.any():
             return y
-        return y.index_put((rows,), y[rows] + self.strength * (asked.again(rows, self.concept) - y[rows]))
+        return y.index_put((rows,), y[rows] + self.strength * (asked.again(rows, self.condition("concept")) - y[rows]))
 
 
 class SafeGuidance(Guided):
@@ -86,10 +93,10 @@ class SafeGuidance(Guided):
         self.last, self.step, self.gathered = -1, 0, torch.zeros(())
 
     def forward(self, y: Tensor, asked: Asked) -> Tensor:
-        rows = ~self.unprompted(asked.states)
+        rows = ~self.unprompted(asked.condition)
         if not rows.any():
             return y
-        said, concept, null = y[rows], asked.again(rows, self.concept), asked.again(rows, self.null)
+        said, concept, null = y[rows], asked.again(rows, self.condition("concept")), asked.again(rows, self.condition("null"))
         noise = self.noise.to(y)[asked.t[rows].long()].view(-1, 1, 1, 1)
         difference = noise * (said - concept)
         mu = torch.where(difference < self.threshold, (self.scale * difference.abs()).clamp(max=1), 0.0)

@@ -52,7 +52,8 @@ class SPM:
             name, instead = pairs[int(torch.randint(len(pairs), (), generator=generator))]
             x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
             c, n = model.encode([name]), model.encode([instead])
-            r = {**c, model.words: around(c[model.words], self.anchors, generator)}
+            r = {name: value.expand(self.anchors, *value.shape[1:]) for name, value in c.items()}
+            r[model.words] = around(c[model.words], self.anchors, generator)
             with torch.no_grad():
                 asked, neutral = model.predict(x, t, c), model.predict(x, t, n)
                 said = model.predict(x.expand(self.anchors, -1, -1, -1), t.expand(self.anchors), r)

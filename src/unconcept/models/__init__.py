@@ -7,8 +7,9 @@ from ..errors import InputError
 from ..files import PICKLES, check_safetensors
 from .base import Model
 from .sd import StableDiffusion
+from .sdxl import StableDiffusionXL
 
-FAMILIES = (StableDiffusion,)
+FAMILIES = (StableDiffusion, StableDiffusionXL)
 
 
 def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
@@ -18,7 +19,7 @@ def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
     for family in FAMILIES:
         if family.fits(pipe):
             return family(pipe, vocabulary)
-    raise InputError(f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x and 2.x")
+    raise InputError(f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x, 2.x and XL")
 
 
 def load(name: str | Path, *, config: str | Path | None = None) -> Model:

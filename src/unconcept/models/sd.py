@@ -13,7 +13,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .base import Condition, Site
+from .base import Condition, Site, join
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,9 @@ GROUPS = {
     "cross-attention": lambda path: ".attn2." in path,
     "attention blocks": lambda path: ".attentions." in path and path.endswith(".weight") and "norm" not in path,
     "self-attention": lambda path: ".attn1." in path,
-    "all but cross-attention": lambda path: ".attn2." not in path and not path.startswith(("conv_out", "conv_norm_out", "time_embed")),
+    "all but cross-attention": lambda path: (
+        ".attn2." not in path and not path.startswith(("conv_out", "conv_norm_out", "time_embed", "add_embed"))
+    ),
     "all": lambda path: True,
 }
 
@@ -36,12 +38,13 @@ class StableDiffusion:
 
     family = "stable-diffusion"
     words = STATES
+    parts = ("unet", "text_encoder")
 
-    def __init__(self, pipe: StableDiffusionPipeline, vocabulary: tuple[str, ...]):
+    def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         self.pipe, self.vocabulary = pipe, vocabulary
-        self.components: Mapping[str, nn.Module] = {"unet": pipe.unet, "text_encoder": pipe.text_encoder}
+        self.components: Mapping[str, nn.Module] = {name: getattr(pipe, name) for name in self.parts}
         self.denoiser = pipe.unet
-        for module in (pipe.unet, pipe.text_encoder, pipe.vae):
+        for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
         self.scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config)
         self.prediction = str(self.scheduler.config["prediction_type"])
@@ -69,10 +72,13 @@ class StableDiffusion:
         """CLIP's last hidden states; a prompt that is too long is cut, and the log says what went."""
         tokenizer, limit = self.pipe.tokenizer, self.pipe.tokenizer.model_max_length
         whole = tokenizer(list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
-        if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
-            log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
+        self.warn_of_cuts(prompts)
         with torch.no_grad():
             return {STATES: self.pipe.text_encoder(whole.to(self.device))[0].to(self.dtype)}
+
+    def warn_of_cuts(self, prompts: Sequence[str]) -> None:
+        if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
+            log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
 
     def overflow(self, prompt: str) -> str:
         """What of `prompt` the text encoder does not see; "" when all of it fits."""
@@ -160,13 +166,13 @@ class StableDiffusion:
         if latents is None:
             latents = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         x = latents.to(self.device, self.dtype)
-        c, null = self.encode(prompts)[STATES], self.encode([""])[STATES].expand(len(prompts), -1, -1)
+        null = {name: value.expand(len(prompts), *value.shape[1:]) for name, value in self.encode([""]).items()}
+        asked = join(null, self.encode(prompts))
         scheduler.set_timesteps(steps)
         for step in scheduler.timesteps[skip:]:
             t = step.expand(len(x)).to(self.device)
             yield x, t
-            both = self.predict(torch.cat([x, x]), torch.cat([t, t]), {STATES: torch.cat([null, c])})
-            without, given = both.chunk(2)
+            without, given = self.predict(torch.cat([x, x]), torch.cat([t, t]), asked).chunk(2)
             x = scheduler.step(without + guidance * (given - without), step, x, return_dict=False)[0]
         yield x, torch.full((len(x),), -1, device=self.device)
 
@@ -191,8 +197,8 @@ class StableDiffusion:
 
     @torch.no_grad()
     def latents(self, pictures: Tensor) -> Tensor:
-        mean = self.pipe.vae.encode((pictures * 2 - 1).to(self.device, self.dtype)).latent_dist.mode()
-        return mean * self.pipe.vae.config["scaling_factor"]
+        mean = self.pipe.vae.encode((pictures * 2 - 1).to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
+        return mean.to(self.dtype) * self.pipe.vae.config["scaling_factor"]
 
     @property
     def picture_size(self) -> int:
@@ -201,7 +207,7 @@ class StableDiffusion:
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         scale = self.pipe.vae.config["scaling_factor"]
-        return (self.pipe.vae.decode(latents / scale, return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
+        return (self.pipe.vae.decode((latents / scale).to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
