@@ -17,6 +17,7 @@ WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
 ROWS = {
     "all-but-one": AllButOne(**QUICK),
     "all-but-one, joint, no keep term": AllButOne(**QUICK, surgical=False, keep=0.0),
+    "all-but-one, against an adversary": AllButOne(**QUICK, adversary=2, attacks=2),
     "concept-ablation": ConceptAblation(**WALK, pictures=3),
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),

@@ -5,8 +5,10 @@ import torch
 
 from unconcept import Concept, Edit
 from unconcept.adapters import Eraser
+from unconcept.adversary import Adversary, extended
 from unconcept.methods import Receler
-from unconcept.methods.receler import extended
+
+X = torch.zeros(2, 1, 1, 1)
 
 
 def test_an_eraser_begins_as_nothing():
@@ -39,8 +41,23 @@ def test_locality_by_hand():
 def test_the_adversary_writes_behind_the_concept():
     c = {"states": torch.arange(5.0).view(1, 5, 1).expand(1, 5, 2)}
     P = torch.full((1, 2, 2), 9.0)
-    assert extended(c, "states", P, 1)["states"][0, :, 0].tolist() == [0, 1, 9, 9, 4]
-    assert extended(c, "states", P, 3)["states"][0, :, 0].tolist() == [0, 1, 2, 3, 9], "no more than there is room for"
+    written = lambda end: extended(c, "states", P, torch.tensor([end]))["states"][0, :, 0].tolist()
+    assert written(1) == [0, 1, 9, 9, 4]
+    assert written(3) == [0, 1, 2, 3, 9], "no more than there is room for"
+
+
+def test_the_adversary_finds_what_was_said():
+    """A student that says the sum of the states behind the concept, against a teacher that said 6: P comes to it, and only P of that prompt."""
+    c = {"states": torch.zeros(2, 3, 1)}
+    weight = torch.ones((), requires_grad=True)
+    student = lambda x, t, asked: weight * asked["states"].sum((1, 2), keepdim=True)
+    ends, of, said = torch.tensor([0, 0]), torch.tensor([1, 1]), torch.full((2, 1, 1), 6.0)
+    adversary = Adversary(3, 2, 1, "states", steps=300, lr=0.1, generator=torch.Generator().manual_seed(0))
+    first = adversary.P.clone()
+    adversary.attack(student, X, X, c, ends, of, said)
+    assert adversary.P[1].sum().item() == pytest.approx(6.0, abs=0.5)
+    assert torch.equal(adversary.P[[0, 2]], first[[0, 2]])
+    assert weight.grad is None, "the student learns nothing from being attacked"
 
 
 def test_attention_is_what_the_model_looks_at(model):

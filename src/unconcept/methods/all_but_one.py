@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from ..adversary import Adversary
 from ..concept import Concept, kept
 from ..edit import Edit
 from ..errors import InputError
@@ -39,6 +40,8 @@ class AllButOne:
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
     keep          ρ, how firmly other prompts are held; 0: no keep term
     trajectories  sampled for all concepts together, `LEAST` at least for each; as many of other prompts, for the keep term
+    adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
+                  `attacks` steps at `attack_lr` in every step of the training, which then takes 1 + `attacks` times as long
     points        kept of each trajectory's `sampling_steps`, sampled at `guidance`
     """
 
@@ -53,11 +56,16 @@ class AllButOne:
     points: int = 12
     sampling_steps: int = 25
     guidance: float = 5.0
+    adversary: int = 0
+    attacks: int = 3
+    attack_lr: float = 0.1
     tune: Tune = field(default_factory=Tune)
 
     def __post_init__(self):
         if self.lam < 0 or self.keep < 0:
             raise InputError("lam and keep are weights of a loss: 0 or more")
+        if self.adversary < 0 or self.attacks < 1:
+            raise InputError("adversary is 0 or more, attacks 1 or more")
         if self.trajectories < LEAST or not 1 <= self.points <= self.sampling_steps:
             raise InputError(f"trajectories must be {LEAST} or more, and points between 1 and sampling_steps")
 
@@ -80,12 +88,16 @@ class AllButOne:
         others = shuffled(kept(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, report)
 
-        kappa, eta = (values.repeat_interleave(self.each(concepts)) for values in self.coefficients(concepts))
+        kappa, eta = self.coefficients(concepts)
+        adversary = self.opponent(model, concepts)
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
-            of, early = z["erase"].trajectory, z["erase"].t >= self.onset * model.timesteps
+            erase = z["erase"]
+            of, early = erase.trajectory // self.each(concepts), erase.t >= self.onset * model.timesteps
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
-            total = self.loss(student, z["erase"], κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
+            if adversary:
+                erase = adversary.within(erase, student, of)
+            total = self.loss(student, erase, κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
             return total + self.keep * self.keep_loss(student, z["keep"]) if self.keep else total
 
         card = {
@@ -95,6 +107,12 @@ class AllButOne:
             "family": model.family,
         }
         return fit(model, replays, loss, self.tune, keep=others[:MOST], card=card, report=report)
+
+    def opponent(self, model: Model, concepts: tuple[Concept, ...]) -> Adversary | None:
+        if not self.adversary:
+            return None
+        width, generator = model.encode([""])[model.words].shape[2], torch.Generator().manual_seed(self.tune.seed)
+        return Adversary(len(concepts), self.adversary, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
 
     def each(self, concepts: tuple[Concept, ...]) -> int:
         """Trajectories of each concept."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from ..adapters import Eraser, frozen, hooked
+from ..adversary import Adversary
 from ..concept import Concept
 from ..edit import Edit
 from ..errors import InputError, RunError
@@ -75,32 +76,27 @@ class Receler:
             torch.manual_seed(self.seed)
             erasers = {site: Eraser(width, self.rank) for site, width in sites.items()}
         optimizer = torch.optim.Adam([p for e in erasers.values() for p in e.parameters()], lr=self.lr)
-        learnt = {name: torch.rand(1, self.tokens, model.encode([name])[model.words].shape[2], generator=generator) for name in names}
+        width = model.encode([""])[model.words].shape[2]
+        adversary = Adversary(len(names), self.tokens, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
         on = lambda: hooked(model.components, erasers)
         for step in range(self.steps):
-            name = names[int(torch.randint(len(names), (), generator=generator))]
+            of = torch.randint(len(names), (1,), generator=generator)
+            name = names[int(of)]
             x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
-            c, null, end = model.encode([name]), model.encode([""]), int(model.ends([name]))
+            c, null, ends = model.encode([name]), model.encode([""]), model.ends([name])
             with torch.no_grad():
                 said, unasked = model.predict(x, t, c), model.predict(x, t, null)
                 target = unasked - self.eta * (said - unasked)
-                mask = self.mask(model.attention(x, t, c, list(range(1, end + 1))))
-            P = learnt[name].requires_grad_()
-            adversary = torch.optim.Adam([P], lr=self.attack_lr, weight_decay=0.1)
+                mask = self.mask(model.attention(x, t, c, list(range(1, int(ends) + 1))))
             with on():
-                for _ in range(self.attacks):
-                    found = (model.predict(x, t, extended(c, model.words, P, end)) - said).square().mean()
-                    adversary.zero_grad()
-                    found.backward()
-                    adversary.step()
+                adversary.attack(model.predict, x, t, c, ends, of, said)
                 optimizer.zero_grad(set_to_none=True)
-                value = self.loss(model.predict, x, t, extended(c, model.words, P.detach(), end), target)
+                value = self.loss(model.predict, x, t, adversary.disguised(c, ends, of), target)
                 value = value + self.local * self.locality(erasers, mask)
                 value.backward()
             if not torch.isfinite(value):
                 raise RunError(f"the loss became {value.item()} at step {step + 1}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
-            learnt[name] = P.detach()
             report(Progress("training", step + 1, self.steps, value.item(), None))
         card = {"method": "receler", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
         kept = {site: frozen(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
@@ -112,10 +108,3 @@ class Receler:
         mean = torch.stack([m for m in maps.values() if m.shape[1] == side]).mean(0)
         low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
         return ((mean - low) / (high - low).clamp(min=1e-8) >= self.threshold).float()[:, None]
-
-
-def extended(c: Condition, words: str, P: Tensor, end: int) -> Condition:
-    """The condition with P [1, n, width] in place of the states behind token `end`, as many as there is room for."""
-    states = c[words]
-    room = states.shape[1] - end - 1
-    return {**c, words: torch.cat([states[:, : end + 1], P[:, :room].to(states), states[:, end + 1 + P.shape[1] :]], 1)}

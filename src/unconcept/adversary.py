@@ -1,0 +1,60 @@
+"""The adversary inside the training: token states that bring back, through the student, what the original drew.
+
+P ← Adam step on  ‖ε_θ(x, c̃) − ε*(x, c)‖²,      c̃: the states of c with P behind the concept's own       (Receler, Huang et al. 2024)
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .models.base import Condition
+from .trajectories import Replay
+
+
+class Adversary:
+    """Learnt states P [prompts, n, width], which stay from one training step to the next.
+
+    words  the entry of a condition that holds token states;  lr, steps: of the attack, in every training step
+    """
+
+    def __init__(self, prompts: int, n: int, width: int, words: str, *, steps: int, lr: float, generator: torch.Generator):
+        self.words, self.steps, self.lr = words, steps, lr
+        self.P = torch.cat([torch.rand(1, n, width, generator=generator) for _ in range(prompts)])
+
+    def attack(
+        self, student: Callable[[Tensor, Tensor, Condition], Tensor], x: Tensor, t: Tensor, c: Condition, ends: Tensor, of: Tensor, said: Tensor
+    ) -> None:  # fmt: skip
+        """`steps` steps against the student as it is. c: what is asked [N], ends: where its last tokens stand [N], of: whose P [N]."""
+        own, rows = of.unique(return_inverse=True)
+        P = self.P[own].requires_grad_()
+        optimizer = torch.optim.Adam([P], lr=self.lr, weight_decay=0.1)
+        for _ in range(self.steps):
+            found = (student(x, t, extended(c, self.words, P[rows], ends)) - said).square().mean()
+            (P.grad,) = torch.autograd.grad(found, [P])
+            optimizer.step()
+        self.P[own] = P.detach()
+
+    def disguised(self, c: Condition, ends: Tensor, of: Tensor) -> Condition:
+        """c̃ [N]"""
+        return extended(c, self.words, self.P[of], ends)
+
+    def within(self, z: Replay, student: Callable[[Tensor, Tensor, Condition], Tensor], of: Tensor) -> Replay:
+        """Every other point of a replay asks for the concept with P at the end of the prompt: found, while training, against the student."""
+        c, n = z.asked["c"], self.P.shape[1]
+        ends = torch.full((len(z),), c[self.words].shape[1] - n - 1)
+        if torch.is_grad_enabled():
+            self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
+        states = c[self.words].clone()
+        states[1::2] = self.disguised(c, ends, of)[self.words][1::2]
+        return replace(z, asked={**z.asked, "c": {**c, self.words: states}})
+
+
+def extended(c: Condition, words: str, P: Tensor, ends: Tensor) -> Condition:
+    """The condition with P [N, n, width] in place of the states behind the tokens `ends` [N], as many as there is room for."""
+    states = c[words]
+    place = ends[:, None] + 1 + torch.arange(P.shape[1])
+    row, column = (place < states.shape[1]).nonzero(as_tuple=True)
+    where = row.to(states.device), place[row, column].to(states.device)
+    return {**c, words: states.index_put(where, P.to(states)[row, column])}
