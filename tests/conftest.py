@@ -22,7 +22,6 @@ def tiny_parts(prediction: str = "epsilon", width: int = 16, **unet_more) -> dic
     letters = [chr(c) for c in range(33, 127)]
     vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
     tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[], model_max_length=24)
-    text = CLIPTextModel(tiny_text(tokenizer))
     unet = UNet2DConditionModel(
         sample_size=8, in_channels=4, out_channels=4, block_out_channels=(8, 16), layers_per_block=1, norm_num_groups=4,
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"), up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
@@ -33,7 +32,7 @@ def tiny_parts(prediction: str = "epsilon", width: int = 16, **unet_more) -> dic
         down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
     )  # fmt: skip
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False, set_alpha_to_one=False, steps_offset=1, prediction_type=prediction)
-    return dict(vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler)
+    return dict(vae=vae, text_encoder=CLIPTextModel(tiny_text(tokenizer)), tokenizer=tokenizer, unet=unet, scheduler=scheduler)
 
 
 def tiny_text(tokenizer):

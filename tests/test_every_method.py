@@ -12,7 +12,7 @@ from unconcept.methods import ESD, METHODS, RECE, SAE, SDD, SLD, SPM, UCE, Conce
 from unconcept.show import about_methods
 
 TUNE = Tune(steps=6, batch=4, check=2, lr=1e-2, seed=1)
-QUICK = dict(trajectories=6, points=2, sampling_steps=4, tune=TUNE)
+QUICK = dict(trajectories=12, points=2, sampling_steps=4, tune=TUNE)
 WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
 ROWS = {
     "all-but-one": AllButOne(**QUICK),

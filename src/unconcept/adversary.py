@@ -41,11 +41,15 @@ class Adversary:
         return extended(c, self.words, self.P[of], ends)
 
     def within(self, z: Replay, student: Callable[[Tensor, Tensor, Condition], Tensor], of: Tensor) -> Replay:
-        """Every other point of a replay asks for the concept with P at the end of the prompt: found, while training, against the student."""
+        """Every other point of a replay asks for the concept with P at the end of the prompt, found against the student as it is.
+
+        Where nothing is trained, at a look at the held-out part, nobody attacks: losses there can be compared from look to look.
+        """
+        if not torch.is_grad_enabled():
+            return z
         c, n = z.asked["c"], self.P.shape[1]
         ends = torch.full((len(z),), c[self.words].shape[1] - n - 1)
-        if torch.is_grad_enabled():
-            self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
+        self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
         states = c[self.words].clone()
         states[1::2] = self.disguised(c, ends, of)[self.words][1::2]
         return replace(z, asked={**z.asked, "c": {**c, self.words: states}})
