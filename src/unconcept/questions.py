@@ -119,7 +119,7 @@ def prepare(
         concepts = tuple(exam.complete(concept) for concept in concepts)
         if all(exam.knows(concept) for concept in concepts):
             mine = [exam.Question(**{**asdict(ask), "name": concepts[0].erase}) for ask in own]
-            near = exam.near_in_words(lambda prompts: net.encode(prompts)["encoder_hidden_states"], concepts)
+            near = exam.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
             return concepts, exam.Exam(concepts, n, seed, mine, near), quality()["judge"]
     if judge is None:
         return tuple(concepts), Plain(concepts, net.vocabulary, n, own), None
