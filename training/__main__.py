@@ -26,11 +26,14 @@ def main() -> None:
     parser.add_argument("--denoiser-steps", type=int, default=14000)
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")
     parser.add_argument("--export-now", action="store_true", help="write the package's copy from the checkpoints as they are")
+    parser.add_argument("--from-package", action="store_true", help="stages without a checkpoint begin with the package's weights")
     given = parser.parse_args()
     say = lambda stage: print(f"== {stage}", file=sys.stderr, flush=True)
     steps = (lambda n: 0) if given.export_now else (lambda n: n)
 
     WORK.mkdir(exist_ok=True)
+    if given.from_package:
+        export.unpack(WORK)
     say("1 atlas")
     atlas.packages()
     if not atlas.complete():

@@ -80,9 +80,10 @@ def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: flo
 
 
 @torch.no_grad()
-def balance(vae: AutoencoderKL) -> AutoencoderKL:
-    """`vae` with its latents' channels LOUD and SOFT. The factors go into the 1×1 convolutions on either side: every reconstruction stays."""
-    k = torch.tensor([LOUD] * 3 + [SOFT] * 5)
+def balance(vae: AutoencoderKL, power: int = 1) -> AutoencoderKL:
+    """`vae` with its latents' channels LOUD and SOFT. The factors go into the 1×1 convolutions on either side: every reconstruction stays.
+    power: -1 takes them back."""
+    k = torch.tensor([LOUD] * 3 + [SOFT] * 5) ** power
     into, out_of = vae.quant_conv, vae.post_quant_conv
     into.weight[:8] *= k.view(-1, 1, 1, 1)
     into.bias[:8] *= k

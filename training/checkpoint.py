@@ -1,4 +1,4 @@
-"""What survives a kill: named modules and optimisers, and the step, written whole or not at all."""
+"""What survives a kill: named modules and optimisers, and the step, written whole or not at all. A part that the file lacks starts afresh."""
 
 import math
 from pathlib import Path
@@ -13,8 +13,8 @@ class Checkpoint:
         self.path, self.parts, self.step = path, parts, 0
         if path.exists():
             state = torch.load(path, weights_only=True)
-            for name, part in parts.items():
-                part.load_state_dict(state[name])
+            for name in parts.keys() & state.keys():
+                parts[name].load_state_dict(state[name])
             self.step = state["step"]
 
     def save(self, step: int) -> None:

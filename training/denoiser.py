@@ -20,16 +20,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from diffusers.models.attention_processor import AttnProcessor
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from .captions import caption
 from .checkpoint import Checkpoint
-from .muon import Muon
+from .muon import BF16, Muon
 from .text import WIDTH, tokenize
 
 # Attention at 8 and 4 only: at 16 it costs more than it brings. In diffusers `attention_head_dim` is the number of heads here.
@@ -94,7 +95,13 @@ def run(
     dist.init_process_group("gloo", init_method=f"file://{meeting}/store", rank=rank, world_size=workers)
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**CONFIG).to(memory_format=torch.channels_last)
+    unet.set_attn_processor(
+        AttnProcessor()
+    )  # attention over 64 cells: plain products are faster than the fused kernel, most of all in bf16
     ema = copy.deepcopy(unet).requires_grad_(False)
+    for part in unet.modules():
+        if isinstance(part, nn.GroupNorm):
+            part.register_forward_pre_hook(lambda module, x: x[0].float())
     inner = {name for name, p in unet.named_parameters() if p.ndim > 1 and not name.startswith(("conv_in", "conv_out"))}
     muon = Muon([p for name, p in unet.named_parameters() if name in inner], lr=lr)
     adam = torch.optim.AdamW([p for name, p in unet.named_parameters() if name not in inner], lr=lr, betas=(0.9, 0.99), weight_decay=1e-2)
@@ -116,7 +123,8 @@ def run(
         x, eps = x.contiguous(memory_format=torch.channels_last), eps.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
             c = text(tokenize(tokenizer, captions[mine])).last_hidden_state
-        v = shared(noise.add_noise(x, eps, t), t, c, return_dict=False)[0]
+        with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
+            v = shared(noise.add_noise(x, eps, t), t, c, return_dict=False)[0].float()
         weight = (5 / (snr[t] + 1)).clamp(max=1)
         loss = (weight * (v - noise.get_velocity(x, eps, t)).square().mean((1, 2, 3))).mean()
         unet.zero_grad(set_to_none=True)

@@ -1,5 +1,9 @@
-"""Stage 8. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file, what was measured, and a model card."""
+"""Stage 8. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file, what was measured, and a model card.
 
+And back: checkpoints from the package's copy, for a training that goes on where the released one ended.
+"""
+
+import copy
 import hashlib
 import json
 from pathlib import Path
@@ -9,13 +13,16 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 from safetensors.torch import save_file
+from torch import nn
 from transformers.models.clip.modeling_clip import CLIPTextModel
 from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
 from unconcept.models import emoji
-from unconcept.models.emoji.judge import WEIGHTS, Judge
+from unconcept.models.emoji.judge import WEIGHTS, Judge, load_judge
 from unconcept.models.emoji.world import COLOURS, HELD_OUT, OBJECTS, STYLES
 
+from .autoencoder import balance
+from .checkpoint import Checkpoint
 from .denoiser import scheduler
 
 CARD = """---
@@ -92,10 +99,26 @@ def write(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: 
     halves = {name: t.half() if t.is_floating_point() else t for name, t in judge.state_dict().items()}
     save_file({name: t.contiguous() for name, t in halves.items()}, WEIGHTS)
     home = emoji.PIPELINE.parent
-    (home / "quality.json").write_text(json.dumps(quality, indent=1) + "\n")
+    (home / "quality.json").write_text(json.dumps(quality | {"steps": steps}, indent=1) + "\n")
     (home / "README.md").write_text(card(pipe, judge, quality, pictures, steps))
     files = [path for path in sorted(emoji.PIPELINE.rglob("*")) if path.is_file()] + [WEIGHTS]
     (home / "sha256.json").write_text(json.dumps({str(p.relative_to(home)): digest(p) for p in files}, indent=1) + "\n")
+
+
+def unpack(work: Path) -> None:
+    """The package's copy as the stages' checkpoints, where `work` has none: all weights and steps, none of the optimisers' memory."""
+    pipe, steps = (
+        StableDiffusionPipeline.from_pretrained(emoji.PIPELINE, safety_checker=None, dtype=torch.float32),
+        emoji.quality()["steps"],
+    )
+    decoder = nn.ModuleList([copy.deepcopy(pipe.vae.post_quant_conv), pipe.vae.decoder])
+    parts = {
+        "autoencoder": {"vae": balance(pipe.vae, -1)}, "text": {"text": pipe.text_encoder}, "decoder": {"decoder": decoder},
+        "denoiser": {"unet": pipe.unet, "ema": pipe.unet}, "judge": {"judge": load_judge()},
+    }  # fmt: skip
+    for name, modules in parts.items():
+        if not (work / f"{name}.pt").exists():
+            Checkpoint(work / f"{name}.pt", **modules).save(steps[name])
 
 
 def card(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]) -> str:

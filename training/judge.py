@@ -1,6 +1,7 @@
 """Stage 7. The judge, trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its objects.
 
-Its examination is on pictures drawn anew from seeds that the training never uses, unknown objects included that it never saw.
+Its examination is on pictures drawn anew from seeds that the training never uses, unknown objects included that it never saw. From which
+probability on it is sure (`judge.SURE`) was chosen on other pictures still, and other unknown objects.
 """
 
 import sys
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unconcept.models.emoji.judge import NONE, Judge
+from unconcept.models.emoji.judge import NONE, SURE, Judge
 from unconcept.models.emoji.world import COLOURFUL, OBJECTS, STYLES, WORDS
 
 from .checkpoint import Checkpoint, cosine
@@ -96,7 +97,7 @@ def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, s
     checkpoint = Checkpoint(work / "judge.pt", judge=judge, optimizer=optimizer)
     if checkpoint.step < steps:
         rng, few = np.random.default_rng(4), batch // 6
-        none_pictures, none_labels = cached_unknown(work, rng, np.arange(0, unknowns, 2))  # the odd ones are for the examination
+        none_pictures, none_labels = cached_unknown(work, rng, np.arange(0, unknowns, 2))  # the odd ones are for choosing and examining
         scenes, singles = np.flatnonzero(labels["b"] >= 0), np.flatnonzero(labels["b"] < 0)
         judge.train()
     start = time.time()
@@ -122,15 +123,17 @@ def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, s
     return judge.eval()
 
 
-def examine(judge: Judge, unknowns: int, n: int = 2048) -> dict[str, tuple[float, int]]:
-    """(share right, n) on pictures drawn anew."""
-    rng = np.random.default_rng(987_654)
+def examine(
+    judge: Judge, unknowns: int, n: int = 2048, seed: int = 987_654, first: int = 3, sure: float = SURE
+) -> dict[str, tuple[float, int]]:
+    """(share right, n) on pictures drawn anew. first: 3 or 1, which half of the unknown objects that the training left out."""
+    rng = np.random.default_rng(seed)
     labels = np.array([draw_label(rng) for _ in range(n)], LABELS)
-    seen = judge.look(to_unit(np.stack([picture(label, rng) for label in labels])))
+    seen = judge.look(to_unit(np.stack([picture(label, rng) for label in labels])), sure=sure)
     a, b, style, colour = (torch.from_numpy(labels[k].astype(np.int64)) for k in LABELS.names)
     single, coloured = b < 0, KEEPS_COLOUR[style]
-    others = judge.look(to_unit(unknown(n // 2, rng, np.arange(1, unknowns, 2))[0]))
-    blank = judge.look(to_unit(nothing(n // 4, rng)))
+    others = judge.look(to_unit(unknown(n // 2, rng, np.arange(first, unknowns, 4))[0]), sure=sure)
+    blank = judge.look(to_unit(nothing(n // 4, rng)), sure=sure)
     tests = {
         "object": (seen.whole == a)[single],
         "both objects of a scene": ((seen.left == a) & (seen.right == b))[~single],
@@ -140,6 +143,11 @@ def examine(judge: Judge, unknowns: int, n: int = 2048) -> dict[str, tuple[float
         "none for noise and blanks": blank.whole == NONE,
     }
     return {name: (round(right.float().mean().item(), 4), len(right)) for name, right in tests.items()}
+
+
+def thresholds(judge: Judge, unknowns: int) -> dict[float, dict[str, tuple[float, int]]]:
+    """`examine` with several values of SURE, on pictures and unknown objects that the examination does not have."""
+    return {sure: examine(judge, unknowns, seed=987_656, first=1, sure=sure) for sure in (0.4, 0.5, 0.6, 0.7, 0.8)}
 
 
 def confusions(judge: Judge, n: int = 4096, most: int = 4) -> dict[str, list[str]]:

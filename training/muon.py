@@ -11,13 +11,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+# Twice as fast where the processor multiplies in bf16, eight times as slow where it does not. Weights, sums and norms stay in fp32.
+BF16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values go near 1 in five rounds
 
 
 def orthogonal(m: Tensor, rounds: int = 5) -> Tensor:
     """The nearest matrix to m [rows, columns] with all singular values near 1 (between about .7 and 1.2)."""
     a, b, c = QUINTIC
-    x = m / (m.norm() + 1e-7)
+    x = (m / (m.norm() + 1e-7)).to(torch.bfloat16 if BF16 else m.dtype)  # exact enough, say Jordan et al.
     wide = x.shape[0] <= x.shape[1]
     x = x if wide else x.T
     for _ in range(rounds):

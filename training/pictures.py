@@ -143,14 +143,15 @@ def place(canvas: np.ndarray, art: Image.Image, size: int, x: int, y: int) -> No
 
 
 def slot(i: int, n: int, rng: np.random.Generator, aligned: bool) -> tuple[int, int, int]:
-    """(size, x, y) of drawing `i` of `n`: anywhere it fits, or of one size and moved by whole cells."""
+    """(size, x, y) of drawing `i` of `n`: anywhere it fits, or of one size and moved by whole cells (two side by side: not at all)."""
     if n == 1:
         size = 13 * CELL if aligned else int(SIZE * rng.uniform(0.70, 0.94))
         x, y = rng.integers(1, 3, 2) * CELL if aligned else rng.integers(0, SIZE - size + 1, 2)
     else:
         size = 7 * CELL if aligned else int(SIZE * rng.uniform(0.42, 0.49))
-        x = rng.integers(2) * CELL if aligned else rng.integers(0, SIZE // 2 - size + 1)
-        y = rng.integers(4, 6) * CELL if aligned else rng.integers(SIZE // 8, SIZE - SIZE // 8 - size + 1)
+        # Of the denoiser's scenes every drawing has one place: at an odd cell it would be a second pattern to the U-Net's 8 × 8 level.
+        x = 0 if aligned else rng.integers(0, SIZE // 2 - size + 1)
+        y = 4 * CELL if aligned else rng.integers(SIZE // 8, SIZE - SIZE // 8 - size + 1)
     return size, int(x) + i * SIZE // 2, int(y)
 
 

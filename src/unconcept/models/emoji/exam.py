@@ -198,7 +198,7 @@ class Exam:
     def marks(self, pictures: Tensor) -> dict[str, Tensor]:
         """The judge's marks [N] for pictures [N, 3, 64, 64] of the questions: floats 0 or 1, NaN where a mark does not apply.
 
-        concept      what should be erased is seen          alternative  what should come instead is seen
+        concept      what should be erased is seen, or only suspected      alternative  what should come instead is seen
         right        what was asked for is seen (for a style: the style; else the object)
         other, style, background      of a scene, of the prompt: seen as asked
         all                           everything that the prompt asks for is seen (what is erased does not count as asked)
@@ -206,8 +206,8 @@ class Exam:
         seen, names = load_judge().look(pictures), ("concept", "alternative", "right", "other", "style", "background", "all")
         marks = {name: torch.full((len(self.questions),), math.nan) for name in names}
         for i, q in enumerate(self.questions):
-            halves, whole, style = (int(seen.left[i]), int(seen.right[i])), int(seen.whole[i]), STYLES[int(seen.style[i])]
-            found = set(halves) if q.other >= 0 else {whole}
+            areas, style = ("left", "right") if q.other >= 0 else ("whole",), STYLES[int(seen.style[i])]
+            found, suspected = {int(getattr(seen, area)[i]) for area in areas}, {int(seen.guess[area][i]) for area in areas}
             if q.name in STYLES or q.object >= 0:
                 marks["right"][i] = style == q.name if q.name in STYLES else q.object in found
             if q.other >= 0:
@@ -225,7 +225,7 @@ class Exam:
                     if concept.alternative in STYLES:
                         marks["alternative"][i] = style == concept.alternative
                 else:
-                    marks["concept"][i] = bool(found & self.erased[which])
+                    marks["concept"][i] = bool(suspected & self.erased[which])
                     if instead and q.group != "implied":
                         marks["alternative"][i] = OBJECTS.index(instead) in found
             asked = [marks[name][i] for name in ("other", "style", "background", *(() if q.group in ERASED else ("right",)))]

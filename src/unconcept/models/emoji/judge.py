@@ -2,9 +2,12 @@
 
     scores [N, K+1, 8, 8] = 1x1 convolution of the features;     logits = log mean exp of the scores over an area
 
-The area is the whole picture for one object, and its left or right half for two. Class K is "none of these".
+The area is the whole picture for one object, and its left or right half for two. Class K is "none of these". It looks twice, at the
+picture and at its mirror image, and takes the mean of the logits.
 """
 
+from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +18,7 @@ from torch import Tensor, nn
 from .world import COLOURS, OBJECTS, STYLES
 
 NONE = len(OBJECTS)
+SURE = 0.6  # probability from which an object counts as seen: chosen on unknown objects that are not in the examination (training/judge.py)
 WEIGHTS = Path(__file__).parent / "judge.safetensors"
 
 
@@ -42,16 +46,15 @@ class Residual(nn.Module):
 class Verdict:
     """What the judge sees in N pictures. Indices into OBJECTS (NONE: none of these), STYLES, COLOURS; probabilities in [0, 1]."""
 
-    whole: Tensor  # [N] the object of a picture that holds one
+    whole: Tensor  # [N] the object of a picture that holds one: NONE where no object has the probability SURE
     left: Tensor  # [N] and of its halves, for pictures that hold two
     right: Tensor
     style: Tensor
     colour: Tensor
+    guess: dict[
+        str, Tensor
+    ]  # whole, left, right [N]: the likeliest class, however unlikely. What was to be erased counts as there by this one
     objects: Tensor  # [N, K + 1] probabilities over the whole picture
-
-    def shows(self, index: int, scene: bool) -> Tensor:
-        """Does it show object `index`? [N] bool. In a scene either half may hold it."""
-        return (self.left == index) | (self.right == index) if scene else self.whole == index
 
 
 class Judge(nn.Module):
@@ -83,11 +86,25 @@ class Judge(nn.Module):
         }
 
     @torch.no_grad()
-    def look(self, pictures: Tensor, batch: int = 128) -> Verdict:
-        """The verdict on pictures [N, 3, 64, 64] in [0, 1]."""
-        outputs = [self(part) for part in pictures.split(batch)]
-        logits = {name: torch.cat([o[name] for o in outputs]) for name in outputs[0]}
-        return Verdict(**{name: value.argmax(1) for name, value in logits.items()}, objects=logits["whole"].softmax(1))
+    def look(self, pictures: Tensor, batch: int = 128, sure: float = SURE) -> Verdict:
+        """The verdict on pictures [N, 3, 64, 64] in [0, 1]; sure: the probability from which an object counts as seen."""
+        logits = {name: torch.cat(parts) for name, parts in self.both_ways(pictures.split(batch)).items()}
+        likely = {area: logits[area].softmax(1).max(1) for area in ("whole", "left", "right")}
+        return Verdict(
+            **{area: torch.where(top.values >= sure, top.indices, NONE) for area, top in likely.items()},
+            style=logits["style"].argmax(1), colour=logits["colour"].argmax(1),
+            guess={area: top.indices for area, top in likely.items()}, objects=logits["whole"].softmax(1),
+        )  # fmt: skip
+
+    def both_ways(self, parts: Iterable[Tensor]) -> dict[str, list[Tensor]]:
+        """The mean logits of every part and its mirror image, whose left is the picture's right."""
+        means: dict[str, list[Tensor]] = defaultdict(list)
+        for part in parts:
+            seen, mirrored = self(part), self(part.flip(3))
+            mirrored["left"], mirrored["right"] = mirrored["right"], mirrored["left"]
+            for name, value in seen.items():
+                means[name].append((value + mirrored[name]) / 2)
+        return means
 
 
 @cache
