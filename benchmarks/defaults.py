@@ -5,11 +5,10 @@
 What is done is not done again: kill it, and the same command goes on.
 """
 
-import argparse
-import json
+import functools
 from dataclasses import replace
-from pathlib import Path
 
+from common import arguments, cell, head, once, page
 from erasures import measure
 
 from unconcept import AllButOne
@@ -27,6 +26,7 @@ SETTINGS = {
     "joint instead of surgical": replace(BASE, surgical=False),
     **{f"lam {v}": replace(BASE, lam=v) for v in (0.0, 0.1, 10.0)},
     **{f"keep {v}": replace(BASE, keep=v) for v in (0.0, 0.3, 3.0)},
+    **{f"onset {v}": replace(BASE, onset=v) for v in (0.7, 0.8, 0.9)},
     **{f"trajectories {v}": replace(BASE, trajectories=v) for v in (8, 24, 48)},
     **{f"points {v}": replace(BASE, points=v) for v in (6, 25)},
     **{f"whiten {v}": tuned(whiten=v) for v in (None, 1e-1, 1e-2, 1e-4)},
@@ -39,23 +39,17 @@ COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "targe
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=64)
-    parser.add_argument("--case", default="pig=cow")
-    parser.add_argument("--only", choices=SETTINGS)
-    parser.add_argument("--out", type=Path, default=Path("runs/defaults"))
-    given = parser.parse_args()
-    given.out.mkdir(parents=True, exist_ok=True)
-    print("| setting | seconds | steps | " + " | ".join(f"{name}, {group}" for name, group in COLUMNS) + " |")
-    print("|---" * (3 + len(COLUMNS)) + "|")
+    given = arguments(__doc__, "defaults", 64, case={"default": "pig=cow"}, only={"choices": SETTINGS})
+    lines = head(["setting", "seconds", "steps", *(f"{name} ({group})" for name, group in COLUMNS)])
+    print("\n".join(lines))
     for name in [given.only] if given.only else SETTINGS:
-        file = given.out / f"{given.case} {name} {given.n}.json".replace(" ", "-")
-        if not file.exists():
-            file.write_text(json.dumps(measure([given.case], given.n, SETTINGS[name]), indent=1))
-        result = json.loads(file.read_text())
-        rows = [find(result["scores"], *column) for column in COLUMNS]
-        cells = [f"{row['before']} → {row['after']}" if row and row["before"] is not None else str(row and row["after"]) for row in rows]
-        print(f"| {name} | {result['seconds']} | {result['training']['steps']} | " + " | ".join(cells) + " |", flush=True)
+        make = functools.partial(measure, [given.case], given.n, SETTINGS[name])
+        if result := once(given.out / f"{given.case} {name} {given.n}.json", None if given.write else make):
+            cells = [cell(find(result["scores"], *column), "after") for column in COLUMNS]
+            lines.append(f"| {name} | {result['seconds']} | {result['training']['steps']} | " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
+    if given.write:
+        given.write.write_text(page("Where the defaults come from", "defaults.py", lines))
 
 
 if __name__ == "__main__":

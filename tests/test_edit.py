@@ -33,6 +33,20 @@ def test_edits_add_up_and_come_off_in_any_order(model, edits):
     assert same(base, state(model.pipe.unet)), "taking off what is not on does nothing"
 
 
+def test_a_sum_of_edits_is_one_edit(model, edits):
+    a, b = edits
+    (both := a + b).apply(model)
+    once = weight(model)
+    both.remove(model)
+    a.apply(model)
+    b.apply(model)
+    torch.testing.assert_close(once, weight(model))
+    with pytest.raises(InputError, match="two models"):
+        a + Edit(b.deltas, {"model_sha256": "another"})
+    with pytest.raises(InputError, match="attn2"):
+        Edit({}, {}, {"unet.attn2": None}) + Edit({}, {}, {"unet.attn2": None})
+
+
 def test_scale(model, edits):
     start = weight(model)
     half = edits[0].scale(0.5)

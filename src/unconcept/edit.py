@@ -108,6 +108,16 @@ class Edit:
             adapter.strength.mul_(s)
         return replace(self, deltas={name: delta * s for name, delta in self.deltas.items()}, adapters=adapters)
 
+    def __add__(self, other: "Edit") -> "Edit":
+        """Both erasures as one: the changes added up. Edits of two models, or with adapters behind the same module, are refused."""
+        if self.card.get("model_sha256") != other.card.get("model_sha256"):
+            raise InputError("these edits were made for two models: they cannot be one")
+        if both := self.adapters.keys() & other.adapters.keys():
+            raise InputError(f"both edits have an adapter behind {min(both)}: apply them one after the other instead")
+        deltas = {name: sum(e.deltas[name] for e in (self, other) if name in e.deltas) for name in {**self.deltas, **other.deltas}}
+        concepts = [*self.card.get("concepts", ()), *other.card.get("concepts", ())]
+        return Edit(deltas, {**other.card, **self.card, "concepts": concepts}, {**self.adapters, **other.adapters})
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the edit is made of, by name: what is saved, counted and hashed."""
         inside = {f"{site}:{name}": t for site, adapter in self.adapters.items() for name, t in adapter.state_dict().items()}

@@ -1,0 +1,56 @@
+"""What the benchmarks share: arguments, results that are made once, and cells of a table."""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from unconcept.report import say
+
+
+def arguments(doc: str | None, name: str, n: int, **more: dict[str, Any]) -> argparse.Namespace:
+    """--n pictures, --out the folder of results, --write a page of what is done; more: other options, as argparse takes them."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--n", type=int, default=n)
+    parser.add_argument("--out", type=Path, default=Path("runs") / name)
+    parser.add_argument("--write", type=Path, help="write the page of what is done there, and run nothing")
+    for option, settings in more.items():
+        parser.add_argument(f"--{option}", **settings)
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    return given
+
+
+def once(file: Path, make: Callable[[], Any] | None) -> Any:
+    """The result in `file`; made now when it is not there; None without a `make`."""
+    file = file.with_name(file.name.replace(" ", "-").replace(",", "").replace("'", ""))
+    if not file.exists():
+        if make is None:
+            return None
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(make(), indent=1))
+        print(file.stem, flush=True)
+    return json.loads(file.read_text())
+
+
+def cell(row: dict | None, value: str = "value") -> str:
+    """ "97 % [92 % – 99 %], n 100" of a row of scores, or of a proportion."""
+    if row is None or row[value] is None:
+        return "–"
+    name = row.get("name", "right")
+    said = f"{say(row[value], name)} [{' – '.join(say(v, name) for v in row['ci95'])}], n {row['n']}"
+    return said if row.get("before") is None else f"{say(row['before'], name)} → {said}"
+
+
+def page(title: str, made_by: str, lines: list[str]) -> str:
+    return (
+        f"# {title}\n\nMade by `python benchmarks/{made_by}` and `--write`; shares of pictures, with 95 % intervals.\n\n"
+        + "\n".join(lines)
+        + "\n"
+    )
+
+
+def head(columns: list[str]) -> list[str]:
+    """The first two lines of a table."""
+    return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]

@@ -1,0 +1,102 @@
+"""Purification of real pictures: drawings of the atlas that no diffusion model made, through the loop of the original and of erased models.
+
+    PYTHONPATH=. python benchmarks/purification.py [--n 100] [--out runs/purification]    # what is done is not done again
+    PYTHONPATH=. python benchmarks/purification.py --write docs/purification.md
+
+Half of the pictures show the concept alone, half beside another object, on all backgrounds. The caption says what is there. Control: the loop
+through the untouched model, which should give the picture back.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from common import arguments, cell, head, once, page
+
+from training.captions import COLOUR_NAMES
+from training.pictures import LABELS, ONE_HAND, picture
+from unconcept import AllButOne, Concept, Edit
+from unconcept.concept import article
+from unconcept.methods import ESD, SDD
+from unconcept.metrics import proportion, psnr
+from unconcept.models import emoji
+from unconcept.models.emoji.exam import complete
+from unconcept.models.emoji.judge import load_judge
+from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES, find
+from unconcept.purify import purify
+from unconcept.sheets import columns
+
+CASES = ("pig=cow", "castle=house")
+METHODS: dict[str, Callable[..., Edit]] = {
+    "All but One": AllButOne(),
+    "ESD": ESD(steps=250, lr=3e-4, sampling_steps=25),
+    "SDD": SDD(steps=250, lr=3e-4, sampling_steps=25, average=0.98),
+}
+SETTINGS = ({"strength": 1.0, "guidance": 1.0}, {"strength": 1.0, "guidance": 3.0}, {"strength": 0.8, "guidance": 3.0})
+
+
+def drawn(word: str, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, list[str]]:
+    """Pictures [n, 3, 64, 64] of `word`, every other one with another object at its right; their labels and captions."""
+    rng, own = np.random.default_rng([77, seed]), OBJECTS.index(find(word))  # pyright: ignore
+    others = [i for i in range(len(OBJECTS)) if i != own]
+    labels = np.array(
+        [(own, rng.choice(others) if i % 2 else -1, STYLES.index("cartoon"), rng.integers(len(COLOURS))) for i in range(n)], LABELS
+    )
+    made = np.stack([picture(label, rng, ONE_HAND, aligned=True) for label in labels])
+    things = [article(word) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "") for b in labels["b"]]
+    captions = [f"{thing} on {article(COLOUR_NAMES[c])} background" for thing, c in zip(things, labels["colour"])]
+    return torch.from_numpy(made).permute(0, 3, 1, 2).float() / 255, labels, captions
+
+
+def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[str, dict | None]:
+    """Shares of pictures in which the judge sees the concept, its alternative, the background as it was, and the other object of a scene."""
+    seen, scene = load_judge().look(pictures), torch.from_numpy(labels["b"] >= 0)
+    b, colour = (torch.from_numpy(labels[key].astype(np.int64)) for key in ("b", "colour"))
+    index = lambda word: OBJECTS.index(find(word))  # pyright: ignore
+    shows = lambda i: torch.where(scene, (seen.left == i) | (seen.right == i), seen.whole == i).float()
+    rows = {
+        "concept": shows(index(concept.erase)),
+        "alternative": shows(index(concept.alternative)),
+        "background": (seen.colour == colour).float(),
+        "other": ((seen.left == b) | (seen.right == b)).float()[scene],
+    }
+    return {name: proportion(row) for name, row in rows.items()}
+
+
+def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dict]:
+    model, concept = emoji.load(), complete(Concept.parse(case))
+    edit = make(model, concept)
+    real, labels, captions = drawn(concept.erase, n)
+    rows, _ = [], out.mkdir(parents=True, exist_ok=True)
+    for settings in SETTINGS:
+        control, made = purify(real, model, edit, captions, **settings)
+        loop, change = psnr(real, control), psnr(control, made)
+        found = {"real": marks(real, labels, concept), "control": marks(control, labels, concept), "purified": marks(made, labels, concept)}
+        rows.append({"settings": settings, "control_psnr": loop.median().item(), "changed_psnr": change.median().item(), "marks": found})
+        name = " ".join(str(v) for v in settings.values())
+        shown = [type("Row", (), {"prompt": caption, "group": "target"})() for caption in captions[:16]]
+        columns(shown, {"real": real, "control": control, "purified": made}, rows=16).save(out / f"{case} {name}.png")
+    return rows
+
+
+def main() -> None:
+    given, names = arguments(__doc__, "purification", 100), ("concept", "alternative", "background", "other")
+    lines = head(["", "edit", "strength, guidance", "control PSNR", *names])
+    for case in CASES:
+        for name, make in METHODS.items():
+            folder = given.out / name.replace(" ", "-")
+            run = None if given.write else functools.partial(measure, case, given.n, make, folder)
+            for row in once(folder / f"{case}-{given.n}.json", run) or ():
+                for stage in ("control", "purified") if name == "All but One" else ("purified",):
+                    setting, edit = ", ".join(str(v) for v in row["settings"].values()), name if stage == "purified" else "none (control)"
+                    cells = [cell(row["marks"][stage][mark]) for mark in names]
+                    lines.append(f"| {case} | {edit} | {setting} | {row['control_psnr']:.1f} | " + " | ".join(cells) + " |")
+                    print(lines[-1], flush=True)
+    if given.write:
+        given.write.write_text(page("Real pictures, purified", "purification.py", lines))
+
+
+if __name__ == "__main__":
+    main()

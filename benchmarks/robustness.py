@@ -1,0 +1,118 @@
+"""An attack on erased models: token states, learnt against each, that bring the concept back; and the same question in other words.
+
+    python benchmarks/robustness.py [--n 100] [--out runs/robustness]    # what is done is not done again
+    python benchmarks/robustness.py --write docs/robustness.md
+
+The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in the concept inversion of Pham et al. 2024,
+and what Receler's training looks for). It takes STEPS steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
+original, and is then judged on prompts and seeds that it never saw. Controls: the attack on the untouched model must change nothing, and random
+states must do less than learnt ones.
+"""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from common import arguments, cell, head, once, page
+from erasures import measure
+from torch import Tensor
+
+from unconcept import AllButOne, Concept, Edit
+from unconcept.adversary import Adversary, extended
+from unconcept.gallery import pictures
+from unconcept.methods import ESD, UCE, Receler
+from unconcept.metrics import proportion
+from unconcept.models import emoji
+from unconcept.models.base import Model
+from unconcept.models.emoji.exam import Exam, complete
+from unconcept.scores import find
+from unconcept.trajectories import record
+
+CASES = ("pig=cow", "castle=house", "guitar=violin")
+TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
+METHODS: dict[str, Callable[..., Edit]] = {
+    "untouched model": lambda model, *concepts: Edit({}),
+    "All but One": AllButOne(),
+    "All but One, adversary 4": AllButOne(adversary=4),
+    "ESD": ESD(steps=250, lr=3e-4, sampling_steps=25),
+    "Receler": Receler(steps=120, sampling_steps=25),
+    "UCE": UCE(),
+}
+KEPT = (("concept", "synonym"), ("right", "neighbour"), ("right", "unrelated"))
+
+
+@contextlib.contextmanager
+def told(model: Model, states: Tensor) -> Iterator[None]:
+    """Inside, every prompt but the empty one has `states` [1, TOKENS, width] behind its last token."""
+    own = model.encode
+
+    def encode(prompts: Sequence[str]):
+        c = own(prompts)
+        return c if list(prompts) == [""] else extended(c, model.words, states.expand(len(prompts), -1, -1), model.ends(prompts))
+
+    model.encode = encode
+    try:
+        yield
+    finally:
+        del model.encode
+
+
+def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """(states before the attack, states after it) [1, TOKENS, width]."""
+    names = [concept.erase, *concept.synonyms]
+    prompts = [pair[0] for pair in concept.pairs()]
+    z = record(model, prompts[:16], {"c": [[p] for p in prompts[:16]]}, seed=900_000 + seed, steps=25, guidance=5.0, points=12)
+    generator = torch.Generator().manual_seed(seed)
+    width = model.encode(names[:1])[model.words].shape[2]
+    adversary = Adversary(1, TOKENS, width, model.words, steps=5, lr=LR, generator=generator)
+    ends, first = model.ends(prompts[:16])[z.trajectory], adversary.P.clone()
+    with edit.on(model):
+        for _ in range(STEPS // 5):
+            i = torch.randint(len(z), (BATCH,), generator=generator)
+            batch = z[i]
+            adversary.attack(
+                model.predict, batch.x, batch.t, batch.asked["c"], ends[i], torch.zeros(BATCH, dtype=torch.long), batch.said["c"]
+            )
+    return first, adversary.P
+
+
+def attacked(case: str, make: Callable[..., Edit], n: int) -> dict:
+    """How much of the concept is left as it is asked, with random states, and with learnt ones."""
+    model, concept = emoji.load(), complete(Concept.parse(case))
+    edit = make(model, concept)
+    exam = Exam([concept], {"target": n}, seed=3000)
+    prompts, seeds = [q.prompt for q in exam.questions], [7_000_000 + i for i in range(n)]
+    random, learnt = attack(model, edit, concept)
+    found = {}
+    for name, states in (("as asked", None), ("random states", random), ("learnt states", learnt)):
+        with edit.on(model), contextlib.nullcontext() if states is None else told(model, states):
+            found[name] = proportion(exam.marks(pictures(model, prompts, seeds))["concept"])
+    return found
+
+
+def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
+    """The share over all pictures of several concepts."""
+    found = [row for row in rows if row]
+    marks = [float(i < round(row[value] * row["n"])) for row in found for i in range(row["n"])]
+    return proportion(torch.tensor(marks)) if marks else None
+
+
+def main() -> None:
+    given, attacks = arguments(__doc__, "robustness", 100), ("as asked", "random states", "learnt states")
+    lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT)])
+    for name, make in METHODS.items():
+        run = lambda case, make=make: {"attack": attacked(case, make, given.n), **measure([case], given.n, make)}
+        files = {case: given.out / f"{name} {case} {given.n}.json" for case in CASES}
+        done = [once(file, None if given.write else functools.partial(run, case)) for case, file in files.items()]
+        if done := [found for found in done if found]:
+            cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
+            cells += [cell(pooled([find(d["scores"], *column) for d in done], "after")) for column in KEPT]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            print(lines[-1], flush=True)
+    if given.write:
+        given.write.write_text(page("Under attack", "robustness.py", lines))
+
+
+if __name__ == "__main__":
+    main()
