@@ -6,10 +6,14 @@ the named commit, on stand-ins for model and tokenizer that hand out these input
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.functional import interpolate
 
+from unconcept import Concept
 from unconcept.adapters import Eraser, SparseAutoencoder
-from unconcept.methods import RECE, UCE, Receler
+from unconcept.methods import ESD, RECE, SDD, UCE, Receler, esd, sdd
+from unconcept.models.base import Site
+from unconcept.trajectories import point
 
 
 def wave(*shape: int, start: float = 1.0) -> torch.Tensor:
@@ -94,3 +98,104 @@ def test_sparse_autoencoder():
     assert sae.decode(z).flatten().tolist() == near(
         [[-2.136491, 0.362001, 2.565982, -4.83285], [4.133313, -3.521402, 1.843737, 0.082298], [2.54478, 2.060607, -4.541803, 3.622232]]
     )
+
+
+class OneMatrix:
+    """A stand-in for a model: x/2 + t/1000 tanh(mean over tokens of K c), with one matrix K that is called attn2.to_k."""
+
+    words, family = "states", "stand-in"
+
+    def __init__(self):
+        self.denoiser = nn.Module()
+        self.denoiser.attn2 = nn.Module()
+        self.denoiser.attn2.to_k = nn.Linear(4, 3, bias=False).requires_grad_(False)
+        self.denoiser.attn2.to_k.weight.copy_(wave(3, 4))
+        self.components = {"unet": self.denoiser}
+        self.asked = {"": EMPTY, "pig": PIG, "cat": CAT, "farm": COW}
+
+    def group(self, name):
+        return (Site("unet.attn2.to_k.weight", "states"),)
+
+    def encode(self, prompts):
+        return {"states": torch.stack([self.asked[prompt] for prompt in prompts])}
+
+    def predict(self, x, t, condition):
+        return x / 2 + (t / 1000).view(-1, 1, 1, 1) * torch.tanh(self.denoiser.attn2.to_k(condition["states"]).mean(1))[:, :, None, None]
+
+    def fingerprint(self):
+        return ""
+
+
+def points(monkeypatch, module, timesteps):
+    """The method's trajectories hand out these points: waves at these timesteps."""
+    made = iter([(wave(1, 3, 2, 2, start=10.0 + i), torch.tensor([t])) for i, t in enumerate(timesteps)])
+    monkeypatch.setattr(module, "point", lambda *args, **settings: next(made))
+
+
+def trained(method, monkeypatch, module, timesteps, *names):
+    points(monkeypatch, module, timesteps)
+    model, losses = OneMatrix(), []
+    edit = method(model, *(Concept(erase=n) for n in names), report=lambda progress: losses.append(progress.loss))
+    return model.denoiser.attn2.to_k.weight + edit.deltas["unet.attn2.to_k.weight"], losses
+
+
+ESD_W = [[0.709112, 0.295021, -0.819244, -0.049804], [0.866101, -0.207593, -0.846735, 0.459917], [0.761913, -0.690929, -0.61811, 0.884452]]
+ESD_FROM_W = [
+    [0.709053, 0.559798, -0.819184, -0.31458],
+    [0.866377, 0.057015, -0.847011, 0.195309],
+    [0.762646, -0.425906, -0.618842, 0.619429],
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "losses", "weights"),
+    [
+        ({"eta": 1.0}, [2.169598, 7.467613, 0.956608], ESD_W),
+        ({"eta": 2.0, "erase_from": "farm"}, [2.169598, 7.491688, 0.962142], ESD_FROM_W),
+    ],
+)
+def test_esd(monkeypatch, settings, losses, weights):
+    """esd_sd.py as a whole, rohitgandikota/erasing@25613d2, its negative_guidance 2 with and without erase_from: three steps at lr 0.05.
+
+    It subtracts from ε*(x,c) where the paper and we subtract from ε*(x,∅): its 2 is our η = 1, but for erase_from, where both subtract from ε*(x,f).
+    """
+    found, said = trained(ESD(steps=3, lr=0.05, **settings), monkeypatch, esd, (501, 941, 341), "pig")
+    assert found.flatten().tolist() == near(weights)
+    assert said == pytest.approx(losses, abs=2e-5)
+
+
+SDD_W = [[0.798985, 0.418908, -0.914417, -0.178797], [0.954274, -0.07938, -0.941933, 0.327428], [0.855083, -0.572519, -0.714576, 0.758074]]
+
+
+def test_sdd(monkeypatch):
+    """main() of train_sdd.py, nannullna/safe-diffusion@a2e820c: pig and cat in turn, four steps at lr 0.05, decay of the average 0.9, weight decay 0.1,
+    gradients clipped at 0.05; what it saves is the average."""
+    method = SDD(steps=4, lr=0.05, average=0.9, weight_decay=0.1, clip=0.05)
+    found, said = trained(method, monkeypatch, sdd, (501, 609, 0, 372), "pig", "cat")
+    assert found.flatten().tolist() == near(SDD_W)
+    assert said == pytest.approx([0.5424, 0.389649, 0.0, 0.12279], abs=2e-5)
+
+
+def test_sdd_begins_at_noise_where_the_authors_code_does_not():
+    """sample_until(until=0) of the same file never stops: asked for the noise itself it walks on to the end, and t stays near 1000. On a scheduler
+    that halves its sample at each of 4 steps, 1 became 0.0625 there. Our first point is the noise."""
+    x, t = point(Halving(), ["pig"], None, draws(0), steps=4, guidance=1.0)
+    assert (x.item(), t.item()) == (1.0, 800)
+    x, t = point(Halving(), ["pig"], None, draws(3), steps=4, guidance=1.0)
+    assert (x.item(), t.item()) == (0.125, 200)
+
+
+class Halving:
+    """Its trajectories begin at 1 and are halved at each step."""
+
+    def trajectory(self, prompts, seeds, *, steps, guidance):
+        for step in range(steps):
+            yield torch.tensor([0.5**step]), torch.tensor([800 - 200 * step])
+
+
+def draws(value):
+    """A generator whose draws below 4 give `value` first."""
+    for seed in range(1000):
+        if int(torch.randint(4, (), generator=torch.Generator().manual_seed(seed))) == value:
+            return torch.Generator().manual_seed(seed)
+    raise AssertionError("no seed draws it")
