@@ -64,15 +64,48 @@ def tiny_xl():
     return StableDiffusionXLPipeline(**{**parts, "scheduler": euler}, text_encoder_2=second, tokenizer_2=parts["tokenizer"])
 
 
+def tiny_3():
+    """Two CLIP encoders and T5, one block with and one without a second attention of the picture, flow matching."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+    from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+    from transformers.models.t5.configuration_t5 import T5Config
+    from transformers.models.t5.modeling_t5 import T5EncoderModel
+
+    tokenizer = tiny_parts()["tokenizer"]
+    transformer = SD3Transformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=3, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=32,
+        caption_projection_dim=16, pooled_projection_dim=32, pos_embed_max_size=8, dual_attention_layers=(0,),
+    )  # fmt: skip
+    # At random weights the words hardly matter: 280 of them are looked at alike, and most of a prompt comes in by the pooled state.
+    for name, weight in transformer.named_parameters():
+        if name == "context_embedder.weight" or name.endswith(("attn.to_q.weight", "attn.add_k_proj.weight", "attn.add_v_proj.weight")):
+            weight.data.mul_(10)
+    transformer.time_text_embed.text_embedder.linear_2.weight.data.mul_(0.05)
+    vae = AutoencoderKL(
+        in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, shift_factor=0.06,
+        scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False,
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
+    )  # fmt: skip
+    t5 = T5EncoderModel(T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=32, num_layers=2, num_heads=2))
+    return StableDiffusion3Pipeline(
+        transformer=transformer, vae=vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0), tokenizer=tokenizer, tokenizer_2=tokenizer,
+        tokenizer_3=tokenizer, text_encoder=CLIPTextModelWithProjection(tiny_text(tokenizer)),
+        text_encoder_2=CLIPTextModelWithProjection(tiny_text(tokenizer)), text_encoder_3=t5,
+    )  # fmt: skip
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """Pictures of tests stay with the tests."""
     monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture(params=["epsilon", "v_prediction", "xl"])
+@pytest.fixture(params=["epsilon", "v_prediction", "xl", "3"])
 def pipe(request):
-    return tiny_xl() if request.param == "xl" else tiny_pipeline(request.param)
+    return {"xl": tiny_xl, "3": tiny_3}.get(request.param, lambda: tiny_pipeline(request.param))()
 
 
 @pytest.fixture

@@ -114,7 +114,7 @@ class Edit:
             raise InputError("these edits were made for two models: they cannot be one")
         if both := self.adapters.keys() & other.adapters.keys():
             raise InputError(f"both edits have an adapter behind {min(both)}: apply them one after the other instead")
-        deltas = {name: sum(e.deltas[name] for e in (self, other) if name in e.deltas) for name in {**self.deltas, **other.deltas}}
+        deltas = {**self.deltas, **{name: self.deltas.get(name, 0) + delta for name, delta in other.deltas.items()}}
         concepts = [*self.card.get("concepts", ()), *other.card.get("concepts", ())]
         return Edit(deltas, {**other.card, **self.card, "concepts": concepts}, {**self.adapters, **other.adapters})
 

@@ -99,7 +99,7 @@ def summary(
         "settings": {
             "evaluation": extent,
             "seed": look["seed"],
-            "sampler": "DDIM",
+            "sampler": net.samplers[0],
             "steps": look["steps"],
             "guidance": look["guidance"],
             "judge": judged,

@@ -28,7 +28,6 @@ QUESTIONS: dict[Extent, dict[str, int]] = {
     "none": {},
 }
 CONTROLS = {"short": 8, "full": 32, "none": 0}
-OTHER_SAMPLER = "dpm-solver++"
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def evaluate(
     again = [asked[i] for i in some]
     another = make("control: another seed", again, [first[i] + 50_000 for i in some])
     rows += changes(before[some], another, "structure", "control, another seed: ", None, features)
-    other = make("control: another sampler", again, [first[i] for i in some], sampler=OTHER_SAMPLER)
+    other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
     rows += changes(before[some], other, "structure", "control, another sampler: ", None, features)
     rows.append(selectivity(exam, before, after))
     if full:

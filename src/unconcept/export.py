@@ -20,7 +20,11 @@ from .folder import check_out, whole_folder
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
 INDEX = "model_index.json"
-ARCHITECTURES = {"stable-diffusion": "stable-diffusion-v1", "stable-diffusion-xl": "stable-diffusion-xl-v1-base"}  # as modelspec names them
+ARCHITECTURES = {
+    "stable-diffusion": "stable-diffusion-v1",
+    "stable-diffusion-xl": "stable-diffusion-xl-v1-base",
+    "stable-diffusion-3": "stable-diffusion-3",
+}  # as modelspec names them
 
 
 def export(
@@ -41,9 +45,11 @@ def export(
     if form == "pipeline":
         return to_pipeline(edit, base_folder(model), out, force)
     if form == "checkpoint":
-        if edit.card.get("family") == "stable-diffusion-xl":
-            raise InputError("single files of Stable Diffusion XL are not written yet: export a pipeline, lora or kohya file")
+        if (family := edit.card.get("family")) != "stable-diffusion":
+            raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
         return to_checkpoint(edit, Path(model), out, force)
+    if form == "kohya" and edit.card.get("family") == "stable-diffusion-3":
+        raise InputError("kohya's names are those of U-Nets; for a transformer ComfyUI reads diffusers' own: export a lora")
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
     tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)

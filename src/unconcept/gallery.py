@@ -29,7 +29,7 @@ def cache_folder() -> Path:
 
 
 def pictures(
-    model: Model, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str = "ddim",
+    model: Model, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
     batch: int = 32, made_by: str = "", cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
     stage: str = "sampling",
 ) -> Tensor:  # fmt: skip
@@ -40,7 +40,7 @@ def pictures(
     """
     if not prompts:
         return torch.zeros(0, 3, 1, 1)
-    done: list[Tensor] = []
+    sampler, done = sampler or model.samplers[0], []
     for i in range(0, len(prompts), batch):
         report(Progress(stage, i, len(prompts)))
         asked = list(zip(prompts[i : i + batch], seeds[i : i + batch]))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-STATES = "encoder_hidden_states"
+STATES, POOLED = "encoder_hidden_states", "pooled_projections"  # as diffusers' denoisers call them
 Condition = Mapping[str, Tensor]
 
 
@@ -27,15 +27,17 @@ class Asked:
 def asked(module: nn.Module, args: tuple, kwargs: dict) -> Asked:
     """The question behind one call of a diffusers denoiser, however its arguments were passed."""
     call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-    x, added = call["sample"], call.get("added_cond_kwargs") or {}
-    t = torch.as_tensor(call["timestep"], device=x.device).expand(len(x))
+    sample = "sample" if "sample" in call else "hidden_states"
+    x, t = call[sample], torch.as_tensor(call["timestep"], device=call[sample].device).expand(len(call[sample]))
+    nested = call.get("added_cond_kwargs") or {}
+    said = {**{name: call[name] for name in (STATES, POOLED) if name in call}, **nested}
 
     def again(rows: Tensor, condition: Condition) -> Tensor:
         spread = {name: value.to(x).expand(int(rows.sum()), *value.shape[1:]) for name, value in condition.items()}
-        given = {**call, "sample": x[rows], "timestep": t[rows], STATES: spread.pop(STATES), "added_cond_kwargs": spread or None}
-        return module.forward(**{**given, "return_dict": False})[0]
+        inside = {"added_cond_kwargs": {name: spread.pop(name) for name in nested}} if nested else {}
+        return module.forward(**{**call, sample: x[rows], "timestep": t[rows], **spread, **inside, "return_dict": False})[0]
 
-    return Asked(t, {STATES: call[STATES], **added}, again)
+    return Asked(t, said, again)
 
 
 class Guided(nn.Module):

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..concept import Concept
 from ..edit import Edit
 from ..errors import InputError
-from ..models.base import Model
+from ..models.base import Model, Site
 from ..train import Progress, Report
 
 
@@ -43,7 +43,7 @@ class UCE:
         pairs = [pair for concept in concepts for pair in concept.pairs()]
         kept = [word for concept in concepts for word in concept.keep]
         c, g, k = self.states(model, [c for c, _ in pairs], [g for _, g in pairs], kept)
-        sites = model.group("cross-attention keys and values")
+        sites = readers(model)
         W = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
         deltas = {name: self.solve(w, c, w @ g.T, k) for name, w in W.items()}
         card = {"method": "uce", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
@@ -63,6 +63,16 @@ class UCE:
     @staticmethod
     def edit(model: Model, deltas: Mapping[str, Tensor], card: dict) -> Edit:
         return Edit({name: delta.float() for name, delta in deltas.items()}, {**card, "model_sha256": model.fingerprint()})
+
+
+def readers(model: Model) -> tuple[Site, ...]:
+    """The key and value matrices, which must multiply the text encoder's token states themselves."""
+    sites = model.group("cross-attention keys and values")
+    if not all(site.reads for site in sites):
+        raise InputError(
+            "a closed form needs key and value matrices that read the token states as they come; in this model layers stand in between"
+        )
+    return sites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +97,7 @@ class RECE(UCE):
         pairs = [pair for concept in concepts for pair in concept.pairs()]
         kept = ["", *(word for concept in concepts for word in concept.keep)]
         c, g, k = self.states(model, [c for c, _ in pairs], [g for _, g in pairs], kept)
-        sites = model.group("cross-attention keys and values")
+        sites = readers(model)
         W0 = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
         W = {name: w + first.deltas[name].double() for name, w in W0.items()}
         for turn in range(self.rounds):

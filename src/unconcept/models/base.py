@@ -32,6 +32,7 @@ class Model(Protocol):
     components: Mapping[str, nn.Module]
     denoiser: nn.Module
     timesteps: int  # of the noise schedule
+    samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 
@@ -76,7 +77,7 @@ class Model(Protocol):
         ...
 
     def trajectory(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim",
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str | None = None,
         latents: Tensor | None = None, skip: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
         """(x_t, t) at each of the `steps` of a deterministic sampler, one row per (prompt, seed); at last the finished latents, at t = -1.
@@ -94,7 +95,7 @@ class Model(Protocol):
         """How much each place looks at the `tokens` of the prompt: by cross-attention [N, h, w] in [0, 1], mean over heads, sum over tokens."""
         ...
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str = "ddim") -> Tensor:
+    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str | None = None) -> Tensor:
         """The finished latents of a trajectory."""
         ...
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from .base import Condition
-from .sd import STATES, StableDiffusion
+from .pipeline import STATES
+from .sd import StableDiffusion
 
 POOLED, SIZES = "text_embeds", "time_ids"  # [N, width of the second encoder] and [N, 6]
 
@@ -21,7 +22,7 @@ class StableDiffusionXL(StableDiffusion):
     """
 
     family = "stable-diffusion-xl"
-    parts = ("unet", "text_encoder", "text_encoder_2")
+    encoders = ("text_encoder", "text_encoder_2")
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)

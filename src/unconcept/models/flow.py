@@ -1,0 +1,45 @@
+"""Flow matching: a straight way from picture to noise, x_t = (1 − σ) x_0 + σ n with σ = t / 1000; the denoiser says v = n − x_0."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
+from torch import Tensor
+
+from .pipeline import PipelineModel
+
+SCHEDULERS = {"euler": FlowMatchEulerDiscreteScheduler, "heun": FlowMatchHeunDiscreteScheduler}
+
+
+class FlowModel(PipelineModel):
+    """What flow-matching families share. Their own sampler is Euler's; timesteps are real numbers."""
+
+    schedulers = SCHEDULERS
+
+    def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
+        super().__init__(pipe, vocabulary)
+        self.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)
+        self.timesteps = int(self.scheduler.config["num_train_timesteps"])
+
+    def sigma(self, t: Tensor) -> Tensor:
+        """How much of x_t is noise [N] in [0, 1]."""
+        return t / self.timesteps
+
+    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        sigma = self.sigma(t).to(x).view(-1, 1, 1, 1)
+        return (1 - sigma) * x + sigma * noise
+
+    def weight(self, t: Tensor) -> Tensor:
+        """n = x_t + (1 − σ) v, so an error of v counts (1 − σ)²."""
+        return (1 - self.sigma(t)).square()
+
+    @torch.no_grad()
+    def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
+        """Euler's steps the other way, without guidance; exact as far as a prediction is the same at both ends of a step."""
+        scheduler, x, c = self.steps(self.samplers[0], steps), latents, self.encode(prompts)
+        for i in reversed(range(steps - upto, steps)):
+            t = scheduler.timesteps[i].expand(len(x)).to(self.device)
+            x = x + (scheduler.sigmas[i] - scheduler.sigmas[i + 1]) * self.predict(x, t, c)
+        return x

@@ -1,0 +1,146 @@
+"""What every family shares: a diffusers pipeline whose denoiser is asked with and without the prompt, step by step."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .base import Condition, Site, join
+
+log = logging.getLogger(__name__)
+
+STATES = "encoder_hidden_states"  # [N, tokens, width]: the entry of a condition that holds token states, named as diffusers names it
+
+
+class PipelineModel:
+    """The `Model` around a diffusers pipeline, but for what a family says of itself. The pipeline is used as it is and never changed, but
+    for `eval()`.
+
+    A family gives: `fits`, `encode`, `noised`, `predict`, `weight`, `invert`, and these:
+    """
+
+    family: str
+    network: ClassVar[str]  # the pipeline's component that denoises
+    encoders: ClassVar[tuple[str, ...]]  # and those that read
+    groups: ClassVar[Mapping[str, Callable[[str], bool]]]  # weight group -> is a parameter of the denoiser in it?
+    readers: ClassVar[Callable[[str], bool]]  # which parameters multiply the token states themselves
+    schedulers: ClassVar[Mapping[str, type]]  # deterministic ones, by the name of the sampler; the first is the family's own
+    words: str = STATES
+    scheduler: Any
+    timesteps: int
+
+    def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
+        self.pipe, self.vocabulary = pipe, vocabulary
+        self.denoiser: Any = getattr(pipe, self.network)
+        names = (self.network, *self.encoders)
+        self.components: Mapping[str, nn.Module] = {name: part for name in names if (part := getattr(pipe, name)) is not None}
+        self.samplers = tuple(self.schedulers)
+        for module in (*self.components.values(), pipe.vae):
+            module.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.denoiser.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.denoiser.dtype
+
+    def site(self, module: nn.Module) -> str:
+        return next(name for name, component in self.components.items() if component is module)
+
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        raise NotImplementedError
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        raise NotImplementedError
+
+    def warn_of_cuts(self, prompts: Sequence[str]) -> None:
+        if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
+            log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
+
+    def overflow(self, prompt: str) -> str:
+        """What of `prompt` the text encoder does not see; "" when all of it fits."""
+        ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
+        room = self.pipe.tokenizer.model_max_length - 2
+        return self.pipe.tokenizer.decode(ids[room:]).strip() if len(ids) > room else ""
+
+    def ends(self, prompts: Sequence[str]) -> Tensor:
+        tokenizer = self.pipe.tokenizer
+        lengths = [len(tokenizer(p, truncation=True, max_length=tokenizer.model_max_length).input_ids) for p in prompts]
+        return torch.tensor(lengths) - 2  # behind it stands the end token, before it the start token
+
+    def group(self, name: str) -> tuple[Site, ...]:
+        if name not in self.groups:
+            raise InputError(f'unknown weight group "{name}": one of {", ".join(self.groups)}')
+        paths = [path for path, _ in self.denoiser.named_parameters() if self.groups[name](path)]
+        sites = tuple(Site(f"{self.network}.{path}", STATES if type(self).readers(path) else "") for path in paths)
+        if not sites:
+            raise InputError(f'the weight group "{name}" is empty in this model')
+        return sites
+
+    def steps(self, sampler: str, steps: int) -> Any:
+        """The scheduler of a sampler, set to so many steps."""
+        scheduler: Any = self.schedulers[sampler].from_config(self.scheduler.config)
+        scheduler.set_timesteps(steps)
+        return scheduler
+
+    @torch.no_grad()
+    def trajectory(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
+        latents: Tensor | None = None, skip: int = 0,
+    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
+        """Classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)); every picture has its own seeded start."""
+        scheduler, config = self.steps(sampler or self.samplers[0], steps), self.denoiser.config
+        shape = (1, config["in_channels"], config["sample_size"], config["sample_size"])
+        if latents is None:
+            latents = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        x = latents.to(self.device, self.dtype)
+        null = {name: value.expand(len(prompts), *value.shape[1:]) for name, value in self.encode([""]).items()}
+        asked = join(null, self.encode(prompts))
+        for step in scheduler.timesteps[skip:]:
+            t = step.expand(len(x)).to(self.device)
+            yield x, t
+            without, given = self.predict(torch.cat([x, x]), torch.cat([t, t]), asked).chunk(2)
+            x = scheduler.step(without + guidance * (given - without), step, x, return_dict=False)[0]
+        yield x, torch.full((len(x),), -1, device=self.device)
+
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None
+    ) -> Tensor:
+        """The finished latents of a trajectory."""
+        x = torch.empty(0)
+        for x, _ in self.trajectory(prompts, seeds, steps=steps, guidance=guidance, sampler=sampler):  # noqa: B007  (the last one is wanted)
+            pass
+        return x
+
+    @property
+    def centre(self) -> float:
+        """What is taken off the autoencoder's latents before they are scaled; most have none."""
+        return self.pipe.vae.config.get("shift_factor") or 0.0
+
+    @torch.no_grad()
+    def latents(self, pictures: Tensor) -> Tensor:
+        mean = self.pipe.vae.encode((pictures * 2 - 1).to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
+        return (mean.to(self.dtype) - self.centre) * self.pipe.vae.config["scaling_factor"]
+
+    @property
+    def picture_size(self) -> int:
+        return self.denoiser.config["sample_size"] * self.pipe.vae_scale_factor
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        latents = latents / self.pipe.vae.config["scaling_factor"] + self.centre
+        return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
+
+    def fingerprint(self) -> str:
+        digest = hashlib.sha256()
+        for component, module in self.components.items():
+            for name, tensor in module.state_dict().items():
+                digest.update(f"{component}.{name}".encode())
+                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()

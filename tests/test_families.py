@@ -1,0 +1,134 @@
+"""What each family has of its own: conditions, ∅, guidance and sampler are those of its pipeline, and the files open in diffusers."""
+
+import pytest
+import torch
+from conftest import same, state, tiny_3, tiny_xl
+
+from unconcept import AllButOne, Concept, InputError, load, wrap
+from unconcept.export import export
+from unconcept.methods import NegativePrompt
+
+TINY = {"stable-diffusion-xl": tiny_xl, "stable-diffusion-3": tiny_3}
+
+
+@pytest.fixture(scope="module", params=TINY)
+def pipe(request):
+    pipe = TINY[request.param]()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+@pytest.fixture(scope="module")
+def edit(pipe):
+    tuned = AllButOne(trajectories=4, points=2, sampling_steps=4)
+    return tuned(wrap(pipe, ("cat", "dog")), Concept(erase="pig", alternative="cow"))
+
+
+def drawn(pipe, start, **more):
+    return torch.from_numpy(
+        pipe(["a pig", "a cat"], latents=start.clone(), guidance_scale=5.0, num_inference_steps=6, output_type="np", **more).images
+    )
+
+
+@pytest.fixture(scope="module")
+def start():
+    return torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(3))
+
+
+def test_it_samples_what_the_pipeline_samples(pipe, start):
+    """With the same sampler, our trajectory ends where diffusers' loop does: conditions, ∅ and guidance are the pipeline's own."""
+    model, own = wrap(pipe, ()), pipe.scheduler
+    pipe.scheduler = model.steps(model.samplers[0], 6)
+    theirs = pipe(["a pig", "a cat"], latents=start.clone(), guidance_scale=5.0, num_inference_steps=6, output_type="latent").images
+    pipe.scheduler = own
+    *_, (ours, _) = model.trajectory(["a pig", "a cat"], [0, 0], steps=6, guidance=5.0, latents=start.clone())
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_negative_prompt_is_the_pipelines_own(pipe, start):
+    """Pooled state and all."""
+    theirs = drawn(pipe, start, negative_prompt=["pig"] * 2)
+    with NegativePrompt()(wrap(pipe, ()), Concept(erase="pig")).on(wrap(pipe, ())):
+        ours = drawn(pipe, start)
+    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=0)
+
+
+def test_files_that_diffusers_opens(pipe, edit, start, tmp_path):
+    """A folder, copied with the changed weights; and a LoRA: the same pictures as with the edit on."""
+    pipe.save_pretrained(tmp_path / "base")
+    plain = drawn(pipe, start)
+    with edit.on(wrap(pipe, ())):
+        erased = drawn(pipe, start)
+    moved = (erased - plain).abs().max().item()
+    assert moved > 0
+    export(edit, "pipeline", tmp_path / "erased", model=str(tmp_path / "base"))
+    opened = type(pipe).from_pretrained(tmp_path / "erased", use_safetensors=True)
+    opened.set_progress_bar_config(disable=True)
+    torch.testing.assert_close(drawn(opened, start), erased, atol=0.01 * moved, rtol=0)
+    assert load(tmp_path / "erased").family == wrap(pipe).family
+    export(edit, "lora", tmp_path / "lora.safetensors")
+    fresh = type(pipe).from_pretrained(tmp_path / "base", use_safetensors=True)
+    fresh.set_progress_bar_config(disable=True)
+    fresh.load_lora_weights(tmp_path, weight_name="lora.safetensors")
+    torch.testing.assert_close(drawn(fresh, start), erased, atol=0.05 * moved, rtol=0)
+
+
+def test_pictures_and_latents(pipe):
+    """Centre and scale of the autoencoder's latents are taken off and put back."""
+    model = wrap(pipe, ())
+    pictures = torch.rand(2, 3, model.picture_size, model.picture_size)
+    latents = model.latents(pictures)
+    config = pipe.vae.config
+    mean = pipe.vae.encode(pictures * 2 - 1).latent_dist.mode()
+    torch.testing.assert_close(latents, (mean - (config.get("shift_factor") or 0)) * config["scaling_factor"])
+    torch.testing.assert_close(model.decode(latents), (pipe.vae.decode(mean).sample / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=0)
+
+
+def test_xl_empty_prompt_is_zeros_where_the_pipeline_says_so():
+    c = wrap(tiny_xl(), ()).encode(["", "a pig"])
+    assert not c["encoder_hidden_states"][0].any()
+    assert not c["text_embeds"][0].any()
+    assert c["text_embeds"][1].any()
+    assert c["time_ids"].tolist() == [[16, 16, 0, 0, 16, 16]] * 2
+
+
+def test_3_straight_way():
+    """By hand: at t = 250 a quarter is noise, v is noise minus picture, and an error of v is three quarters of one of the noise."""
+    model, x, noise = wrap(tiny_3(), ()), torch.full((1, 4, 8, 8), 2.0), torch.full((1, 4, 8, 8), -6.0)
+    t = torch.tensor([250.0])
+    assert torch.equal(model.noised(x, noise, t), torch.zeros(1, 4, 8, 8))
+    assert model.weight(t).tolist() == [0.5625]
+
+
+def test_3_second_sampler_ends_nearby(start):
+    """Two solvers of one differential equation: with many steps they agree better than with few."""
+    model = wrap(tiny_3(), ())
+    ends = lambda steps: [
+        list(model.trajectory(["a pig"] * 2, [0, 0], steps=steps, guidance=1.0, latents=start, sampler=s))[-1][0] for s in model.samplers
+    ]
+    few, many = ((a - b).square().mean() for a, b in (ends(3), ends(24)))
+    assert many < 0.5 * few
+
+
+def test_3_way_to_noise_and_back(start):
+    """Inversion of clean latents, and the same steps forward without guidance: nearer to them the more steps there are."""
+    model = wrap(tiny_3(), ())
+    clean = 0.5 * start
+
+    def lost(steps: int) -> float:
+        noise = model.invert(clean, ["a pig"] * 2, steps=steps, upto=steps)
+        *_, (back, _) = model.trajectory(["a pig"] * 2, (), steps=steps, guidance=1.0, latents=noise)
+        return (back - clean).square().mean().item()
+
+    assert lost(40) < 0.5 * lost(10)
+
+
+def test_3_without_t5_and_what_it_refuses(tmp_path):
+    whole = tiny_3()
+    pipe = type(whole)(**{**whole.components, "text_encoder_3": None, "tokenizer_3": None})
+    model, base = wrap(pipe, ("cat", "dog")), state(pipe.transformer)
+    assert set(model.components) == {"transformer", "text_encoder", "text_encoder_2"}
+    edit = AllButOne(trajectories=4, points=2, sampling_steps=3)(model, Concept(erase="pig", alternative="cow"))
+    assert same(base, state(pipe.transformer))
+    with pytest.raises(InputError, match="lora"):
+        export(edit, "kohya", tmp_path / "kohya.safetensors")
