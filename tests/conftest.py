@@ -79,11 +79,7 @@ def tiny_3():
         sample_size=8, patch_size=2, in_channels=4, out_channels=4, num_layers=3, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=32,
         caption_projection_dim=16, pooled_projection_dim=32, pos_embed_max_size=8, dual_attention_layers=(0,),
     )  # fmt: skip
-    # At random weights the words hardly matter: 280 of them are looked at alike, and most of a prompt comes in by the pooled state.
-    for name, weight in transformer.named_parameters():
-        if name == "context_embedder.weight" or name.endswith(("attn.to_q.weight", "attn.add_k_proj.weight", "attn.add_v_proj.weight")):
-            weight.data.mul_(10)
-    transformer.time_text_embed.text_embedder.linear_2.weight.data.mul_(0.05)
+    sharpened(transformer)
     vae = AutoencoderKL(
         in_channels=3, out_channels=3, latent_channels=4, block_out_channels=(8, 8), norm_num_groups=4, sample_size=16, shift_factor=0.06,
         scaling_factor=1.5, use_quant_conv=False, use_post_quant_conv=False,
@@ -97,15 +93,47 @@ def tiny_3():
     )  # fmt: skip
 
 
+def tiny_flux():
+    """CLIP and T5, one block of each kind, told its guidance."""
+    from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
+    from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+    from transformers.models.clip.modeling_clip import CLIPTextModel
+
+    three = tiny_3()
+    transformer = FluxTransformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=32,
+        pooled_projection_dim=16, guidance_embeds=True, axes_dims_rope=(2, 2, 4),
+    )  # fmt: skip
+    sharpened(transformer)
+    pipe = FluxPipeline(
+        transformer=transformer, vae=three.vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        tokenizer=three.tokenizer, tokenizer_2=three.tokenizer, text_encoder=CLIPTextModel(tiny_text(three.tokenizer)),
+        text_encoder_2=three.text_encoder_3,
+    )  # fmt: skip
+    pipe.default_sample_size = 8
+    return pipe
+
+
+def sharpened(transformer) -> None:
+    """At random weights words hardly matter: hundreds of them are looked at alike, and most of a prompt comes in by the pooled state. Not here."""
+    for name, weight in transformer.named_parameters():
+        if name == "context_embedder.weight" or name.endswith(("attn.to_q.weight", "attn.add_k_proj.weight", "attn.add_v_proj.weight")):
+            weight.data.mul_(10)
+        if name.endswith(("attn.norm_q.weight", "attn.norm_added_k.weight")):
+            weight.data.mul_(5)
+    transformer.time_text_embed.text_embedder.linear_2.weight.data.mul_(0.05)
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """Pictures of tests stay with the tests."""
     monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
-@pytest.fixture(params=["epsilon", "v_prediction", "xl", "3"])
+@pytest.fixture(params=["epsilon", "v_prediction", "xl", "3", "flux"])
 def pipe(request):
-    return {"xl": tiny_xl, "3": tiny_3}.get(request.param, lambda: tiny_pipeline(request.param))()
+    return {"xl": tiny_xl, "3": tiny_3, "flux": tiny_flux}.get(request.param, lambda: tiny_pipeline(request.param))()
 
 
 @pytest.fixture

@@ -35,7 +35,8 @@ ROWS = {
 CONCEPTS = (Concept(erase="pig", alternative="cow"), Concept(erase="bomb", alternative="ball", keep=("cat",)))
 REFUSALS = {  # what a family cannot do, and how it says so
     "stable-diffusion-xl": {SAE: "two text encoders"},
-    "stable-diffusion-3": {SAE: "three text encoders", UCE: "layers stand in between", Receler: "no cross-attention"},
+    "stable-diffusion-3": (JOINT := {SAE: "several text encoders", UCE: "layers stand in between", Receler: "no cross-attention"}),
+    "flux": {**JOINT, NegativePrompt: "distilled", SLD: "distilled"},
 }
 every = pytest.mark.parametrize("method", [pytest.param(method, id=name) for name, method in ROWS.items()])
 trained = pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def erase(
     check_out(out, force)
     net = load(model, config=config)
     concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, prompts, judge)
-    warnings = list(too_long(net, concepts))
+    warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
     look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     before = before_edit(net, exam, **look)
     for warning in undrawn(exam, concepts, before):

@@ -24,6 +24,7 @@ ARCHITECTURES = {
     "stable-diffusion": "stable-diffusion-v1",
     "stable-diffusion-xl": "stable-diffusion-xl-v1-base",
     "stable-diffusion-3": "stable-diffusion-3",
+    "flux": "flux-1-dev",
 }  # as modelspec names them
 
 
@@ -48,7 +49,7 @@ def export(
         if (family := edit.card.get("family")) != "stable-diffusion":
             raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
         return to_checkpoint(edit, Path(model), out, force)
-    if form == "kohya" and edit.card.get("family") == "stable-diffusion-3":
+    if form == "kohya" and edit.card.get("family") in ("stable-diffusion-3", "flux"):
         raise InputError("kohya's names are those of U-Nets; for a transformer ComfyUI reads diffusers' own: export a lora")
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from .errors import InputError
+from .models.base import Condition, Model
+
 STATES, POOLED = "encoder_hidden_states", "pooled_projections"  # as diffusers' denoisers call them
-Condition = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,15 @@ class Guided(nn.Module):
         return cls(tensors)
 
     @staticmethod
-    def tensors(null: Condition, concept: Condition) -> dict[str, Tensor]:
-        return {f"{role}_{name}": value for role, c in (("null", null), ("concept", concept)) for name, value in c.items()}
+    def tensors(model: Model, concept: str) -> dict[str, Tensor]:
+        """For a prompt that names what is erased."""
+        if not model.guides:
+            raise InputError("this method changes what guidance is made of, and this model is distilled: it samples without making any")
+        return {
+            f"{role}_{name}": value
+            for role, prompt in (("null", ""), ("concept", concept))
+            for name, value in model.encode([prompt]).items()
+        }
 
     def condition(self, role: str) -> dict[str, Tensor]:
         return {name.removeprefix(f"{role}_"): value for name, value in self.named_buffers() if name.startswith(f"{role}_")}
@@ -99,7 +108,7 @@ class SafeGuidance(Guided):
         if not rows.any():
             return y
         said, concept, null = y[rows], asked.again(rows, self.condition("concept")), asked.again(rows, self.condition("null"))
-        noise = self.noise.to(y)[asked.t[rows].long()].view(-1, 1, 1, 1)
+        noise = self.noise.to(y)[asked.t[rows].long().clamp(max=len(self.noise) - 1)].view(-1, 1, 1, 1)
         difference = noise * (said - concept)
         mu = torch.where(difference < self.threshold, (self.scale * difference.abs()).clamp(max=1), 0.0)
         self.follow(int(asked.t[rows][0]), said)

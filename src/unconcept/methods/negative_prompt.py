@@ -26,6 +26,6 @@ class NegativePrompt:
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
         """All concepts in one negative prompt, with commas. An alternative is not used."""
         names = [name for c in concepts for name in (c.erase, *(c.synonyms if self.synonyms else ()))]
-        tensors = Adapter.tensors(model.encode([""]), model.encode([", ".join(names)]))
+        tensors = Adapter.tensors(model, ", ".join(names))
         card = {"method": "negative-prompt", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
         return Edit({}, {**card, "model_sha256": model.fingerprint()}, {model.site(model.denoiser): frozen(Adapter.kind, tensors)})

@@ -43,7 +43,7 @@ class SLD:
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
         """All concepts in one prompt, with commas, as the authors do. An alternative is not used."""
         name = ", ".join(name for c in concepts for name in (c.erase, *c.synonyms))
-        tensors = SafeGuidance.tensors(model.encode([""]), model.encode([name]))
+        tensors = SafeGuidance.tensors(model, name)
         tensors |= {key: torch.tensor(value) for key, value in asdict(self).items()}
         tensors["noise"] = model.weight(torch.arange(model.timesteps)).sqrt()
         card = {"method": "sld", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}

@@ -6,11 +6,12 @@ from ..concept import COMMON
 from ..errors import InputError
 from ..files import PICKLES, check_safetensors
 from .base import Model
+from .flux import Flux
 from .sd import StableDiffusion
 from .sd3 import StableDiffusion3
 from .sdxl import StableDiffusionXL
 
-FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3)
+FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux)
 
 
 def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
@@ -20,7 +21,7 @@ def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
     for family in FAMILIES:
         if family.fits(pipe):
             return family(pipe, vocabulary)
-    raise InputError(f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x, 2.x, XL and 3.x")
+    raise InputError(f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1")
 
 
 def load(name: str | Path, *, config: str | Path | None = None) -> Model:

@@ -33,6 +33,8 @@ class Model(Protocol):
     denoiser: nn.Module
     timesteps: int  # of the noise schedule
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
+    guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
+    remark: str  # what a user must know about erasing from this family; "" for nothing
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 

@@ -23,6 +23,26 @@ class FlowModel(PipelineModel):
         self.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)
         self.timesteps = int(self.scheduler.config["num_train_timesteps"])
 
+    def steps(self, sampler: str, steps: int) -> Any:
+        """Some models shift the noise schedule with the number of tokens of a picture (Esser et al. 2024, §5.3.2)."""
+        if sampler != "euler" or not self.scheduler.config["use_dynamic_shifting"]:
+            return super().steps(sampler, steps)
+        scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
+        config = scheduler.config
+        few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+        slope = (config["max_shift"] - config["base_shift"]) / (many - few)
+        scheduler.set_timesteps(steps, mu=config["base_shift"] + slope * (self.tokens - few), **self.spacing(steps))
+        return scheduler
+
+    @property
+    def tokens(self) -> int:
+        """Of a picture, as the transformer sees it: latents in patches of 2 × 2."""
+        return self.latent_shape[1] * self.latent_shape[2] // 4
+
+    def spacing(self, steps: int) -> dict[str, Any]:
+        """Noise levels before the shift; none: the scheduler's own."""
+        return {}
+
     def sigma(self, t: Tensor) -> Tensor:
         """How much of x_t is noise [N] in [0, 1]."""
         return t / self.timesteps

@@ -30,6 +30,8 @@ class PipelineModel:
     readers: ClassVar[Callable[[str], bool]]  # which parameters multiply the token states themselves
     schedulers: ClassVar[Mapping[str, type]]  # deterministic ones, by the name of the sampler; the first is the family's own
     words: str = STATES
+    guides: bool = True
+    remark: str = ""
     scheduler: Any
     timesteps: int
 
@@ -89,24 +91,28 @@ class PipelineModel:
         scheduler.set_timesteps(steps)
         return scheduler
 
+    def guided(self, x: Tensor, t: Tensor, null: Condition, asked: Condition, guidance: float) -> Tensor:
+        """What the sampler is told [N, C, H, W]: classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)) (Ho & Salimans 2022)."""
+        without, given = self.predict(torch.cat([x, x]), torch.cat([t, t]), join(null, asked)).chunk(2)
+        return without + guidance * (given - without)
+
     @torch.no_grad()
     def trajectory(
         self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
         latents: Tensor | None = None, skip: int = 0,
     ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-        """Classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)); every picture has its own seeded start."""
-        scheduler, config = self.steps(sampler or self.samplers[0], steps), self.denoiser.config
-        shape = (1, config["in_channels"], config["sample_size"], config["sample_size"])
+        """Every picture has its own seeded start."""
+        scheduler = self.steps(sampler or self.samplers[0], steps)
         if latents is None:
+            shape = (1, *self.latent_shape)
             latents = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
         x = latents.to(self.device, self.dtype)
         null = {name: value.expand(len(prompts), *value.shape[1:]) for name, value in self.encode([""]).items()}
-        asked = join(null, self.encode(prompts))
+        asked = self.encode(prompts)
         for step in scheduler.timesteps[skip:]:
             t = step.expand(len(x)).to(self.device)
             yield x, t
-            without, given = self.predict(torch.cat([x, x]), torch.cat([t, t]), asked).chunk(2)
-            x = scheduler.step(without + guidance * (given - without), step, x, return_dict=False)[0]
+            x = scheduler.step(self.guided(x, t, null, asked, guidance), step, x, return_dict=False)[0]
         yield x, torch.full((len(x),), -1, device=self.device)
 
     def sample(
@@ -129,8 +135,14 @@ class PipelineModel:
         return (mean.to(self.dtype) - self.centre) * self.pipe.vae.config["scaling_factor"]
 
     @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)"""
+        config = self.denoiser.config
+        return config["in_channels"], config["sample_size"], config["sample_size"]
+
+    @property
     def picture_size(self) -> int:
-        return self.denoiser.config["sample_size"] * self.pipe.vae_scale_factor
+        return self.latent_shape[1] * self.pipe.vae_scale_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -1,0 +1,76 @@
+"""Flux.1: two kinds of transformer blocks and T5's token states; it is distilled, and told its guidance instead of making it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
+from torch import Tensor
+
+from .base import Condition
+from .joint import POOLED, JointModel
+from .pipeline import STATES
+
+
+class Flux(JointModel):
+    """The `Model` around a FluxPipeline. Latents are [N, C, H, W] here; the transformer sees them in patches of 2 × 2.
+
+    Such a model samples without an unconditional branch: `guidance` is a number that it is told (dev) or nothing at all (schnell). In a loss it is told
+    1, where the published ways to train it stand, too; ∅ is the empty prompt, which it was not trained to answer as an unconditional model.
+    """
+
+    family = "flux"
+    encoders = ("text_encoder", "text_encoder_2")
+    guides = False
+    remark = (
+        "this model is distilled from guidance and samples without an unconditional branch: in the loss its answer to the empty prompt, at guidance 1, "
+        "stands for ε(∅); what is held by λ is that answer"
+    )
+
+    @staticmethod
+    def fits(pipe: object) -> bool:
+        return isinstance(pipe, FluxPipeline)
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.denoiser.config["in_channels"] // 4, self.pipe.default_sample_size, self.pipe.default_sample_size
+
+    def spacing(self, steps: int) -> dict[str, Any]:
+        return {"sigmas": np.linspace(1.0, 1 / steps, steps)}
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """T5's token states, and CLIP's pooled one."""
+        self.warn_of_cuts(prompts)
+        states, pooled, _ = self.pipe.encode_prompt(list(prompts), None, device=self.device)
+        return {STATES: states.to(self.dtype), POOLED: pooled.to(self.dtype)}
+
+    def overflow(self, prompt: str) -> str:
+        """What T5 does not see. CLIP, which only gives a pooled state here, sees less."""
+        ids = self.pipe.tokenizer_2(prompt, add_special_tokens=False).input_ids
+        return self.pipe.tokenizer_2.decode(ids[511:]).strip() if len(ids) > 511 else ""
+
+    def ends(self, prompts: Sequence[str]) -> Tensor:
+        """T5 has an end token and no start token."""
+        lengths = [len(self.pipe.tokenizer_2(p, truncation=True, max_length=512).input_ids) for p in prompts]
+        return (torch.tensor(lengths) - 2).clamp(min=0)
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        return self.told(x, t, condition, 1.0)
+
+    def guided(self, x: Tensor, t: Tensor, null: Condition, asked: Condition, guidance: float) -> Tensor:
+        """One call: guidance is told, not made."""
+        return self.told(x, t, asked, guidance)
+
+    def told(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:
+        n, c, h, w = x.shape
+        patches = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, c * 4)
+        place = torch.zeros(h // 2, w // 2, 3, device=x.device, dtype=x.dtype)
+        place[..., 1], place[..., 2] = torch.arange(h // 2)[:, None], torch.arange(w // 2)
+        out = self.pipe.transformer(
+            hidden_states=patches, timestep=(t / self.timesteps).to(x.dtype), encoder_hidden_states=condition[STATES],
+            pooled_projections=condition[POOLED], img_ids=place.flatten(0, 1), txt_ids=place.new_zeros(condition[STATES].shape[1], 3),
+            guidance=torch.full((n,), guidance, device=x.device) if self.denoiser.config["guidance_embeds"] else None, return_dict=False,
+        )[0]  # fmt: skip
+        return out.view(n, h // 2, w // 2, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
