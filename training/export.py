@@ -73,7 +73,7 @@ Steps taken: {steps}.
 ## Limits
 
 It knows its {objects} objects and few words besides: a word it has never seen is accepted and means little. Two objects at most; left and right
-only. Style names stand for filters and drawing sets, not for artists. What an erasing method does on this model says nothing certain about
+only. The two drawings of a scene always stand at the same two places. Style names stand for filters and drawing sets, not for artists. What an erasing method does on this model says nothing certain about
 a large one.
 """
 
