@@ -13,10 +13,12 @@ from . import quality
 from .judge import load_judge
 from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, WORDS, Thing, find, members, neighbours
 
+# Half of an object's are scenes, with partners of all kinds: with two scenes of ten the alternative came out in 78 % of scenes (castle to house, n 94), so in 98 %.
 TEMPLATES = {
     "object": (
         "{}", "a picture of {}", "{} on a blue background", "{} on a yellow background", "a watercolor of {}", "a pencil sketch of {}",
-        "{} in neon style", "{}, pixel art", "{} and a house", "a key to the left of {}",
+        "{} in neon style", "{}, pixel art", "{} and an umbrella", "a key to the left of {}", "{} and a bus", "a tulip and {}", "{} next to a fox",
+        "a pizza and {}", "{} and a bee", "a guitar and {}",
     ),
     "style": ("a {} of a cat", "a {} of a house", "an apple in {} style", "a car, {}", "a {} of a guitar on a pink background", "a {} picture"),
 }  # fmt: skip
@@ -52,7 +54,9 @@ def complete(concept: Concept) -> Concept:
     for thing in things(concept):
         names += [thing.word, *thing.synonyms]
     synonyms = tuple(name for name in dict.fromkeys(names) if name not in (concept.erase, concept.alternative))
-    return concept.with_(synonyms=synonyms, templates=concept.templates or TEMPLATES["object"])
+    own = {concept.erase, concept.alternative, *synonyms}
+    templates = tuple(t for t in TEMPLATES["object"] if not own & set(t.split()))  # a scene's partner is somebody else
+    return concept.with_(synonyms=synonyms, templates=concept.templates or templates)
 
 
 def things(concept: Concept) -> tuple[Thing, ...]:
