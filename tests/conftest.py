@@ -93,8 +93,8 @@ def tiny_3():
     )  # fmt: skip
 
 
-def tiny_flux():
-    """CLIP and T5, one block of each kind, told its guidance."""
+def tiny_flux(dev: bool = True):
+    """CLIP and T5, one block of each kind; as dev (told its guidance, a shifted schedule) or as schnell."""
     from diffusers.models.transformers.transformer_flux import FluxTransformer2DModel
     from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
     from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
@@ -103,11 +103,11 @@ def tiny_flux():
     three = tiny_3()
     transformer = FluxTransformer2DModel(
         in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=8, num_attention_heads=2, joint_attention_dim=32,
-        pooled_projection_dim=16, guidance_embeds=True, axes_dims_rope=(2, 2, 4),
+        pooled_projection_dim=16, guidance_embeds=dev, axes_dims_rope=(2, 2, 4),
     )  # fmt: skip
     sharpened(transformer)
     pipe = FluxPipeline(
-        transformer=transformer, vae=three.vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),
+        transformer=transformer, vae=three.vae, scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0 if dev else 1.0, use_dynamic_shifting=dev),
         tokenizer=three.tokenizer, tokenizer_2=three.tokenizer, text_encoder=CLIPTextModel(tiny_text(three.tokenizer)),
         text_encoder_2=three.text_encoder_3,
     )  # fmt: skip

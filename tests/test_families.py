@@ -110,6 +110,14 @@ def test_3_straight_way():
     assert model.weight(t).tolist() == [0.5625]
 
 
+def test_flux_schnell_samples_what_its_pipeline_samples(start):
+    """Told no guidance, on a schedule that is not shifted."""
+    pipe = tiny_flux(dev=False)
+    pipe.set_progress_bar_config(disable=True)
+    *_, (ours, _) = wrap(pipe, ()).trajectory(["a pig", "a cat"], [0, 0], steps=6, guidance=5.0, latents=start.clone())
+    torch.testing.assert_close(ours, drawn(pipe, start, "latent"), atol=1e-3, rtol=1e-3)
+
+
 def test_3_second_sampler_ends_nearby(start):
     """Two solvers of one differential equation: with many steps they agree better than with few."""
     model = wrap(tiny_3(), ())

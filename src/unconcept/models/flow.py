@@ -25,13 +25,15 @@ class FlowModel(PipelineModel):
 
     def steps(self, sampler: str, steps: int) -> Any:
         """Some models shift the noise schedule with the number of tokens of a picture (Esser et al. 2024, §5.3.2)."""
-        if sampler != "euler" or not self.scheduler.config["use_dynamic_shifting"]:
+        if sampler != "euler":
             return super().steps(sampler, steps)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
-        config = scheduler.config
-        few, many = config["base_image_seq_len"], config["max_image_seq_len"]
-        slope = (config["max_shift"] - config["base_shift"]) / (many - few)
-        scheduler.set_timesteps(steps, mu=config["base_shift"] + slope * (self.tokens - few), **self.spacing(steps))
+        config, given = scheduler.config, self.spacing(steps)
+        if config["use_dynamic_shifting"]:
+            few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+            slope = (config["max_shift"] - config["base_shift"]) / (many - few)
+            given["mu"] = config["base_shift"] + slope * (self.tokens - few)
+        scheduler.set_timesteps(steps, **given)
         return scheduler
 
     @property
