@@ -46,7 +46,7 @@ def export(
     if form == "pipeline":
         return to_pipeline(edit, base_folder(model), out, force)
     if form == "checkpoint":
-        if (family := edit.card.get("family")) != "stable-diffusion":
+        if (family := edit.card.get("family")) not in (None, "stable-diffusion"):
             raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
         return to_checkpoint(edit, Path(model), out, force)
     if form == "kohya" and edit.card.get("family") in ("stable-diffusion-3", "flux"):
