@@ -55,10 +55,10 @@ def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[
     seen, scene = load_judge().look(pictures), torch.from_numpy(labels["b"] >= 0)
     b, colour = (torch.from_numpy(labels[key].astype(np.int64)) for key in ("b", "colour"))
     index = lambda word: OBJECTS.index(find(word))  # pyright: ignore
-    shows = lambda i: torch.where(scene, (seen.left == i) | (seen.right == i), seen.whole == i).float()
+    shows = lambda i, by: torch.where(scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i).float()
     rows = {
-        "concept": shows(index(concept.erase)),
-        "alternative": shows(index(concept.alternative)),
+        "concept": shows(index(concept.erase), seen.guess),  # only suspected is there, too
+        "alternative": shows(index(concept.alternative), vars(seen)),
         "background": (seen.colour == colour).float(),
         "other": ((seen.left == b) | (seen.right == b)).float()[scene],
     }

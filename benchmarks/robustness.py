@@ -77,10 +77,9 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     return first, adversary.P
 
 
-def attacked(case: str, make: Callable[..., Edit], n: int) -> dict:
+def attacked(case: str, edit: Edit, n: int) -> dict:
     """How much of the concept is left as it is asked, with random states, and with learnt ones."""
     model, concept = emoji.load(), complete(Concept.parse(case))
-    edit = make(model, concept)
     exam = Exam([concept], {"target": n}, seed=3000)
     prompts, seeds = [q.prompt for q in exam.questions], [7_000_000 + i for i in range(n)]
     random, learnt = attack(model, edit, concept)
@@ -89,6 +88,12 @@ def attacked(case: str, make: Callable[..., Edit], n: int) -> dict:
         with edit.on(model), contextlib.nullcontext() if states is None else told(model, states):
             found[name] = proportion(exam.marks(pictures(model, prompts, seeds))["concept"])
     return found
+
+
+def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
+    """What the attack brings back, and what the erasure does to everything else."""
+    edit = make(emoji.load(), complete(Concept.parse(case)))
+    return {"attack": attacked(case, edit, n), **measure([case], n, lambda model, *concepts: edit)}
 
 
 def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
@@ -102,9 +107,8 @@ def main() -> None:
     given, attacks = arguments(__doc__, "robustness", 100), ("as asked", "random states", "learnt states")
     lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT)])
     for name, make in METHODS.items():
-        run = lambda case, make=make: {"attack": attacked(case, make, given.n), **measure([case], given.n, make)}
-        files = {case: given.out / f"{name} {case} {given.n}.json" for case in CASES}
-        done = [once(file, None if given.write else functools.partial(run, case)) for case, file in files.items()]
+        run = lambda case, make=make: None if given.write else functools.partial(whole, case, make, given.n)
+        done = [once(given.out / f"{name} {case} {given.n}.json", run(case)) for case in CASES]
         if done := [found for found in done if found]:
             cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
             cells += [cell(pooled([find(d["scores"], *column) for d in done], "after")) for column in KEPT]

@@ -41,6 +41,8 @@ def test_a_sum_of_edits_is_one_edit(model, edits):
     a.apply(model)
     b.apply(model)
     torch.testing.assert_close(once, weight(model))
+    said = Edit({}, {"method": "m", "training": 1, "concepts": [1]}) + Edit({}, {"method": "m", "training": 2, "concepts": [2]})
+    assert said.card == {"method": "m", "concepts": [1, 2]}
     with pytest.raises(InputError, match="two models"):
         a + Edit(b.deltas, {"model_sha256": "another"})
     with pytest.raises(InputError, match="attn2"):

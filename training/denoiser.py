@@ -95,9 +95,8 @@ def run(
     dist.init_process_group("gloo", init_method=f"file://{meeting}/store", rank=rank, world_size=workers)
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**CONFIG).to(memory_format=torch.channels_last)
-    unet.set_attn_processor(
-        AttnProcessor()
-    )  # attention over 64 cells: plain products are faster than the fused kernel, most of all in bf16
+    # Attention over 64 cells: plain products are faster than the fused kernel, most of all in bf16.
+    unet.set_attn_processor(AttnProcessor())
     ema = copy.deepcopy(unet).requires_grad_(False)
     for part in unet.modules():
         if isinstance(part, nn.GroupNorm):

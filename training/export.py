@@ -107,10 +107,8 @@ def write(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: 
 
 def unpack(work: Path) -> None:
     """The package's copy as the stages' checkpoints, where `work` has none: all weights and steps, none of the optimisers' memory."""
-    pipe, steps = (
-        StableDiffusionPipeline.from_pretrained(emoji.PIPELINE, safety_checker=None, dtype=torch.float32),
-        emoji.quality()["steps"],
-    )
+    pipe = StableDiffusionPipeline.from_pretrained(emoji.PIPELINE, safety_checker=None, dtype=torch.float32)
+    steps = emoji.quality()["steps"]
     decoder = nn.ModuleList([copy.deepcopy(pipe.vae.post_quant_conv), pipe.vae.decoder])
     parts = {
         "autoencoder": {"vae": balance(pipe.vae, -1)}, "text": {"text": pipe.text_encoder}, "decoder": {"decoder": decoder},

@@ -109,14 +109,18 @@ class Edit:
         return replace(self, deltas={name: delta * s for name, delta in self.deltas.items()}, adapters=adapters)
 
     def __add__(self, other: "Edit") -> "Edit":
-        """Both erasures as one: the changes added up. Edits of two models, or with adapters behind the same module, are refused."""
+        """Both erasures as one: the changes added up. Edits of two models, or with adapters behind the same module, are refused.
+
+        The card says what both say, and all concepts.
+        """
         if self.card.get("model_sha256") != other.card.get("model_sha256"):
             raise InputError("these edits were made for two models: they cannot be one")
         if both := self.adapters.keys() & other.adapters.keys():
             raise InputError(f"both edits have an adapter behind {min(both)}: apply them one after the other instead")
         deltas = {**self.deltas, **{name: self.deltas.get(name, 0) + delta for name, delta in other.deltas.items()}}
         concepts = [*self.card.get("concepts", ()), *other.card.get("concepts", ())]
-        return Edit(deltas, {**other.card, **self.card, "concepts": concepts}, {**self.adapters, **other.adapters})
+        shared = {key: value for key, value in self.card.items() if other.card.get(key) == value}
+        return Edit(deltas, {**shared, "concepts": concepts}, {**self.adapters, **other.adapters})
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the edit is made of, by name: what is saved, counted and hashed."""

@@ -20,6 +20,7 @@ from .folder import check_out, whole_folder
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
 INDEX = "model_index.json"
+KOHYA = {"unet": "lora_unet", "text_encoder": "lora_te"}  # a component's name in kohya's files
 ARCHITECTURES = {
     "stable-diffusion": "stable-diffusion-v1",
     "stable-diffusion-xl": "stable-diffusion-xl-v1-base",
@@ -49,8 +50,6 @@ def export(
         if (family := edit.card.get("family")) not in (None, "stable-diffusion"):
             raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
         return to_checkpoint(edit, Path(model), out, force)
-    if form == "kohya" and edit.card.get("family") in ("stable-diffusion-3", "flux"):
-        raise InputError("kohya's names are those of U-Nets; for a transformer ComfyUI reads diffusers' own: export a lora")
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
     tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
@@ -161,7 +160,9 @@ def to_kohya(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
     tensors = {}
     for name, delta in (edit.deltas if rank is None else matrices(edit)).items():
         component, _, path = name.removesuffix(".weight").partition(".")
-        key = f"{'lora_unet' if component == 'unet' else 'lora_te'}_{path.replace('.', '_')}"
+        if component not in KOHYA:
+            raise InputError(f"kohya's files have no name for a {component}; ComfyUI reads diffusers' own names of it: export a lora")
+        key = f"{KOHYA[component]}_{path.replace('.', '_')}"
         if rank is None:
             tensors[f"{key}.diff" if name.endswith(".weight") else f"{key}.diff_b"] = delta.float().contiguous()
         else:

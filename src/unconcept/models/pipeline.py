@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
@@ -16,11 +17,11 @@ log = logging.getLogger(__name__)
 STATES = "encoder_hidden_states"  # [N, tokens, width]: the entry of a condition that holds token states, named as diffusers names it
 
 
-class PipelineModel:
+class PipelineModel(ABC):
     """The `Model` around a diffusers pipeline, but for what a family says of itself. The pipeline is used as it is and never changed, but
     for `eval()`.
 
-    A family gives: `fits`, `encode`, `noised`, `predict`, `weight`, `invert`, and these:
+    A family gives what is abstract here, `fits`, and these:
     """
 
     family: str
@@ -55,11 +56,20 @@ class PipelineModel:
     def site(self, module: nn.Module) -> str:
         return next(name for name, component in self.components.items() if component is module)
 
-    def encode(self, prompts: Sequence[str]) -> Condition:
-        raise NotImplementedError
+    @abstractmethod
+    def encode(self, prompts: Sequence[str]) -> Condition: ...
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        raise NotImplementedError
+    @abstractmethod
+    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor: ...
+
+    @abstractmethod
+    def weight(self, t: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor: ...
 
     def warn_of_cuts(self, prompts: Sequence[str]) -> None:
         if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
