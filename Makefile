@@ -1,6 +1,6 @@
 # make demo | test | check | embedded-model | clean
 #
-# PYTHON    the interpreter that makes .venv, 3.11 or newer
+# PYTHON    the interpreter that makes .venv, 3.10 or newer
 # PIP_ARGS  extra arguments for pip, for example a package index that holds CPU builds of torch (the default one may bring CUDA along)
 
 PYTHON   ?= python3
@@ -16,7 +16,7 @@ export OMP_NUM_THREADS ?= 2
 
 # torch goes first and alone, at the version in constraints.txt, so that the second step finds it there and picks no other build.
 .venv/.ready: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=...") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	@echo "setting up .venv: some minutes, once"
 	$(PYTHON) -m venv .venv
 	$(PIP) torch

@@ -1,9 +1,9 @@
 """Five erasures on the embedded model, measured with hundreds of pictures each: the table of docs/results.md.
 
-    python benchmarks/erasures.py [--n 200] [--only pig=cow] [--out runs/erasures]
+    python benchmarks/erasures.py [--n 200] [--each 100] [--only pig=cow] [--out runs/erasures]
 
 Each case is trained as `unconcept erase` trains it; then every group is asked `n` times, near neighbours `n` times in all, from the same
-seeds before and after. A case that is done is not done again: kill it, and the same command goes on.
+seeds before and after. --each asks every single neighbour so many times besides: the same edit, other prompts and seeds. A case that is done is not done again: kill it, and the same command goes on.
 """
 
 import functools
@@ -33,13 +33,19 @@ ROWS = (
 )  # fmt: skip
 
 
-def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0) -> dict:
-    """Erase `names` with `method` (All but One's defaults) from a fresh model and ask every group n times; rows as in report.json."""
+def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0, each: bool = False) -> dict:
+    """Erase `names` with `method` (All but One's defaults) from a fresh model and ask every group n times; rows as in report.json.
+
+    each: ask every neighbour n times instead.
+    """
     model = emoji.load()
     concepts = [complete(Concept.parse(name)) for name in names]
     near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
-    exam = Exam(concepts, {"target": n, "synonym": n, "neighbour": n, "unrelated": n}, seed=1000 + seed, likely=near)
-    prompts, seeds = [q.prompt for q in exam.questions], [5_000_000 + i for i in range(len(exam.questions))]
+    groups = {"target": n, "synonym": n, "neighbour": n, "unrelated": n}
+    if each:
+        seed, groups = seed + 500, {"neighbour": n * len(concepts) * max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)}
+    exam = Exam(concepts, groups, seed=1000 + seed, likely=near)
+    prompts, seeds = [q.prompt for q in exam.questions], [5_000_000 + 10_000 * seed + i for i in range(len(exam.questions))]
     start = time.perf_counter()
     with counted(model) as calls:
         edit = (method or AllButOne())(model, *concepts)
@@ -63,26 +69,34 @@ def table(results: list[dict]) -> list[str]:
     lines = head(["", *(" + ".join(r["concepts"]) for r in results)])
     for name, group, called in ROWS:
         lines.append(f"| {called} | " + " | ".join(cell(find(r["scores"], name, group), "after") for r in results) + " |")
-    worst = lambda r: min((x for x in r["scores"] if x["name"].startswith("right: ") and x["before"]), key=lambda x: x["after"] / x["before"], default=None)  # fmt: skip
-    lines.append(
-        "| the neighbour that lost most | "
-        + " | ".join(f"{w['name'][7:]}: {cell(w, 'after')}" if (w := worst(r)) else "–" for r in results)
-        + " |"
-    )
     lines.append("| seconds of erasing | " + " | ".join(f"{r['seconds']:.0f}" for r in results) + " |")
     lines.append("| peak memory, GiB | " + " | ".join(f"{r['peak_memory_bytes'] / 2**30:.1f}" for r in results) + " |")
     return lines
 
 
+def neighbours(results: list[dict]) -> list[str]:
+    """Markdown: every neighbour of every case, the one that lost most first."""
+    lines = head(["erased", "neighbour", "right"])
+    for result in results:
+        rows = [row for row in result["scores"] if row["name"].startswith("right: ") and row["before"]]
+        for row in sorted(rows, key=lambda row: row["after"] / row["before"]):
+            lines.append(f"| {' + '.join(result['concepts'])} | {row['name'][7:]} | {cell(row, 'after')} |")
+    return lines
+
+
 def main() -> None:
-    given = arguments(__doc__, "erasures", 200, only={"choices": CASES})
-    made = {}
-    for name in [given.only] if given.only else CASES:
-        made[name] = once(given.out / f"{name}-{given.n}.json", None if given.write else functools.partial(measure, CASES[name], given.n))
-        for row in made[name]["scores"] if made[name] and not given.write else ():
-            print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
+    given = arguments(__doc__, "erasures", 200, only={"choices": CASES}, each={"type": int, "default": 0})
+    made: dict[str, list[dict]] = {}
+    for kind, n in (("", given.n), ("each-", given.each)):
+        for name in ([given.only] if given.only else CASES) if n else ():
+            run = None if given.write else functools.partial(measure, CASES[name], n, each=bool(kind))
+            if result := once(given.out / f"{name}-{kind}{n}.json", run):
+                made.setdefault(kind, []).append(result)
+                for row in () if given.write else result["scores"]:
+                    print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
     if given.write:
-        given.write.write_text(page("Five erasures, measured", "erasures.py", table([result for result in made.values() if result])))
+        lines = [*table(made[""]), *(["", "## Neighbours, one by one", "", *neighbours(made["each-"])] if "each-" in made else ())]
+        given.write.write_text(page("Five erasures, measured", "erasures.py", lines))
 
 
 if __name__ == "__main__":

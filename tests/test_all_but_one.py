@@ -85,7 +85,7 @@ def test_limit_ant():
 def test_coefficients():
     concepts = (Concept(erase="pig", alternative="cow"), Concept(erase="bomb"))
     kappa, eta = AllButOne(eta_alone=0.5).coefficients(concepts)
-    assert kappa.tolist() == [1.0, 0.0]
+    assert kappa.tolist() == [1.0, 1.0]
     assert eta.tolist() == [0.0, 0.5]
     kappa, eta = AllButOne(kappa=0.25, eta=2.0).coefficients(concepts)
     assert kappa.tolist() == [0.25, 0.25]

@@ -39,7 +39,21 @@ def test_pairs_name_the_alternative_in_the_same_phrase():
     assert concept.pairs() == [
         ("a pig", "an owl"), ("a hog", "an owl"), ("a photo of a pig", "a photo of an owl"), ("a photo of a hog", "a photo of an owl"),
     ]  # fmt: skip
-    assert {a for _, a in Concept(erase="pig").pairs()} == {""}
+
+
+def test_without_an_alternative_the_rest_of_a_phrase_stays():
+    """And of a phrase that is the concept's alone nothing is left."""
+    pairs = dict(Concept(erase="pig").pairs())
+    assert pairs["a pig and a chair"] == "a chair"
+    assert pairs["a pig"] == ""
+    assert dict(Concept(erase="neon", kind="style").pairs())["a cat in neon style"] == "a cat"
+    assert dict(Concept(erase="pig", alternative="cow").pairs())["a pig and a chair"] == "a cow and a chair"
+
+
+def test_an_alternative_may_have_a_phrase_of_its_own():
+    night = Concept(erase="pig", alternative="cow", templates=("[{} and ]a moon at night => {} by day",))
+    assert night.pairs() == [("a pig and a moon at night", "a cow by day")]
+    assert night.with_(alternative=None).pairs() == [("a pig and a moon at night", "a moon at night")]
 
 
 def test_a_style_gets_no_article_inside_its_phrase():

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import tiny_pipeline
 from safetensors.torch import load_file
+from tiny import tiny_pipeline
 
 from unconcept import Concept, Edit, wrap
 from unconcept.errors import InputError

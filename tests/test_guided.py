@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import tiny_pipeline
+from tiny import tiny_pipeline
 
 from unconcept import Concept, wrap
 from unconcept.guided import SafeGuidance

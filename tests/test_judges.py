@@ -12,7 +12,7 @@ from unconcept.scores import find, scores
 
 @pytest.fixture(scope="module")
 def clip_folder(tmp_path_factory):
-    from conftest import tiny_pipeline
+    from tiny import tiny_pipeline
     from transformers import CLIPConfig, CLIPModel
 
     torch.manual_seed(0)

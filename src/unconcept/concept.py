@@ -9,10 +9,11 @@ from unconcept.errors import InputError
 
 Kind = Literal["object", "style"]
 
-# Phrasings that the erasure is learnt from; {} is the concept, with its article where it is an object.
+# Phrasings that the erasure is learnt from; {} is the concept, with its article where it is an object. What stands in brackets goes with it
+# when nothing comes instead: "a cat in neon style" without neon is "a cat".
 TEMPLATES: dict[Kind, tuple[str, ...]] = {
-    "object": ("{}", "a picture of {}", "{} on a white background", "{} and a chair", "a painting of {}"),
-    "style": ("{}", "a {} picture", "a {} of a house", "a cat in {} style", "a tree, {}"),
+    "object": ("{}", "a picture of {}", "{} on a white background", "[{} and ]a chair", "a painting of {}"),
+    "style": ("{}", "a {} picture", "a [{} of a ]house", "a cat[ in {} style]", "a tree[, {}]"),
 }
 
 # Prompts that stand for everything else when the caller names nothing to keep.
@@ -43,11 +44,12 @@ class Concept:
     """One concept to cut out.
 
     erase        what goes, in the words of a prompt: "pig", "van gogh style"
-    alternative  what comes instead; None: as if nothing had been asked for
+    alternative  what comes instead; None: nothing, and the rest of the prompt stays
     synonyms     other words for it, erased along with it
     keep         words that must not change; empty: a list of common ones
     kind         "object" gets an article in front, "style" does not
-    templates    phrasings with {} for the concept; empty: those of its kind
+    templates    phrasings with {} for the concept; empty: those of its kind. Of "[{} and ]a chair" the chair is left where nothing comes
+                 instead; without brackets nothing is. "{} at night => {}" phrases the alternative in a way of its own
     """
 
     erase: str
@@ -87,16 +89,21 @@ class Concept:
         return replace(self, **fields)
 
     def phrase(self, template: str, words: str) -> str:
-        return template.replace("{}", article(words) if self.kind == "object" else words)
+        """The prompt of a template: what stands before its "=>", filled in."""
+        filled = template.partition("=>")[0].strip().replace("{}", article(words) if self.kind == "object" else words)
+        return filled.replace("[", "").replace("]", "")
+
+    def instead(self, template: str) -> str:
+        """The prompt that takes its place: with the alternative, or with what is left without the concept; "" where nothing is."""
+        first, _, second = template.partition("=>")
+        if self.alternative is not None:
+            return self.phrase(second or first, self.alternative)
+        return re.sub(r"\[.*?\]", "", first).strip() if "[" in first else ""
 
     def pairs(self) -> list[tuple[str, str]]:
-        """(prompt that asks for the concept, prompt that asks for the alternative or ""), every name in every template."""
+        """(prompt that asks for the concept, prompt that takes its place), every name in every template."""
         templates = self.templates or TEMPLATES[self.kind]
-        return [
-            (self.phrase(template, name), "" if self.alternative is None else self.phrase(template, self.alternative))
-            for template in templates
-            for name in (self.erase, *self.synonyms)
-        ]
+        return [(self.phrase(t, name), self.instead(t)) for t in templates for name in (self.erase, *self.synonyms)]
 
     def __str__(self) -> str:
         return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"

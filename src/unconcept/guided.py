@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from .errors import InputError
 from .models.base import Condition, Model
 
-STATES, POOLED = "encoder_hidden_states", "pooled_projections"  # as diffusers' denoisers call them
+STATES = "encoder_hidden_states"  # and what else a condition may hold, as diffusers' denoisers call it:
+OTHERS = ("pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask")
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,11 @@ def asked(module: nn.Module, args: tuple, kwargs: dict) -> Asked:
     sample = "sample" if "sample" in call else "hidden_states"
     x, t = call[sample], torch.as_tensor(call["timestep"], device=call[sample].device).expand(len(call[sample]))
     nested = call.get("added_cond_kwargs") or {}
-    said = {**{name: call[name] for name in (STATES, POOLED) if name in call}, **nested}
+    said = {**{name: call[name] for name in (STATES, *OTHERS) if call.get(name) is not None}, **nested}
 
     def again(rows: Tensor, condition: Condition) -> Tensor:
-        spread = {name: value.to(x).expand(int(rows.sum()), *value.shape[1:]) for name, value in condition.items()}
+        like = lambda value: value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)
+        spread = {name: like(value).expand(int(rows.sum()), *value.shape[1:]) for name, value in condition.items()}
         inside = {"added_cond_kwargs": {name: spread.pop(name) for name in nested}} if nested else {}
         return module.forward(**{**call, sample: x[rows], "timestep": t[rows], **spread, **inside, "return_dict": False})[0]
 
@@ -46,10 +48,11 @@ class Guided(nn.Module):
     """The conditions [1, ...] of the empty prompt and of what is erased, as tensors null_… and concept_…"""
 
     strength: Tensor
+    clock: Tensor  # what the denoiser is told times this is t
 
     def __init__(self, tensors: Condition):
         super().__init__()
-        for name, tensor in {"strength": torch.ones(()), **tensors}.items():
+        for name, tensor in {"strength": torch.ones(()), "clock": torch.ones(()), **tensors}.items():
             self.register_buffer(name, tensor.detach().clone())
 
     @classmethod
@@ -61,7 +64,11 @@ class Guided(nn.Module):
         """For a prompt that names what is erased."""
         if not model.guides:
             raise InputError("this method changes what guidance is made of, and this model is distilled: it samples without making any")
-        return {
+        if not {"sample", "hidden_states"} & set(inspect.signature(model.denoiser.forward).parameters):
+            raise InputError(
+                "this method asks the denoiser a second time, and this model's takes lists of pictures, which it cannot be asked with"
+            )
+        return {"clock": torch.tensor(float(model.clock))} | {
             f"{role}_{name}": value
             for role, prompt in (("null", ""), ("concept", concept))
             for name, value in model.encode([prompt]).items()
@@ -73,6 +80,8 @@ class Guided(nn.Module):
     def unprompted(self, condition: Condition) -> Tensor:
         """Which rows were asked with the empty prompt [N]. Not to the bit: batches of another size round otherwise."""
         states, null = condition[STATES], self.condition("null")[STATES].to(condition[STATES])
+        n = min(states.shape[1], null.shape[1])  # a pipeline may pad no further than its longest prompt
+        states, null = states[:, :n], null[:, :n]
         return (states - null).flatten(1).norm(dim=1) <= 1e-2 * null.norm()
 
 
@@ -108,10 +117,11 @@ class SafeGuidance(Guided):
         if not rows.any():
             return y
         said, concept, null = y[rows], asked.again(rows, self.condition("concept")), asked.again(rows, self.condition("null"))
-        noise = self.noise.to(y)[asked.t[rows].long().clamp(max=len(self.noise) - 1)].view(-1, 1, 1, 1)
+        t = (self.clock * asked.t[rows]).round().long().clamp(max=len(self.noise) - 1)
+        noise = self.noise.to(y)[t].view(-1, *[1] * (said.ndim - 1))  # some denoisers answer in patches [N, tokens, width]
         difference = noise * (said - concept)
         mu = torch.where(difference < self.threshold, (self.scale * difference.abs()).clamp(max=1), 0.0)
-        self.follow(int(asked.t[rows][0]), said)
+        self.follow(int(t[0]), said)
         gamma = mu * (concept - null) + self.momentum * self.gathered.to(y)
         self.gathered = self.beta * self.gathered.to(y) + (1 - self.beta) * gamma
         return y.index_put((rows,), said - self.strength * gamma) if self.step > int(self.warmup) else y

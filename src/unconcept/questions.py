@@ -49,7 +49,7 @@ class Plain:
         names = {name for c in concepts for name in (c.erase, *c.synonyms)}
         rest = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w not in names]
         chosen = [pairs[i % len(pairs)] for i in range(n.get("target", 0))]
-        self.questions = [Ask(prompt, "target", concept.erase, instead=instead) for concept, prompt, instead in chosen]
+        self.questions = [Ask(prompt, "target", c.erase, instead=instead if c.alternative else "") for c, prompt, instead in chosen]
         self.questions += [Ask(article(rest[i % len(rest)]), "unrelated", rest[i % len(rest)]) for i in range(n.get("unrelated", 0))]
         self.questions += own
 

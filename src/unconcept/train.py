@@ -199,5 +199,5 @@ def _whitenings(model: Model, sites: Sequence[Site], keep: Sequence[str], mu: fl
     if mu is None:
         return {}
     condition = model.encode(["", *keep])
-    by_entry = {entry: whitening(condition[entry].cpu(), mu) for entry in {s.reads for s in sites if s.reads}}
-    return {site.name: by_entry[site.reads] for site in sites if site.reads}
+    by_name = {name: whitening(model.reading(name, condition).cpu(), mu) for name in {s.reads for s in sites if s.reads}}
+    return {site.name: by_name[site.reads] for site in sites if site.reads}

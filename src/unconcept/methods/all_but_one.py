@@ -34,7 +34,7 @@ class AllButOne:
     """Call it with a model and concepts; get an Edit. Defaults were chosen by measurement on the embedded model.
 
     lam           λ, how firmly the unconditional prediction is held
-    kappa, eta    of g_target; None: κ = 1, η = 0 with an alternative, κ = 0 without one, then η = `eta_alone`
+    kappa, eta    of g_target; η None: 0 with an alternative, `eta_alone` without one, where a is what is left of the prompt without the concept
     onset         share of the noise schedule below which the concept is taken away; above, the prompt adds what it always did, so that
                   layout and background stay those of the same seed; 1: everywhere
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
@@ -46,7 +46,7 @@ class AllButOne:
     """
 
     lam: float = 1.0
-    kappa: float | None = None
+    kappa: float = 1.0
     eta: float | None = None
     eta_alone: float = 0.0
     onset: float = 1.0
@@ -121,8 +121,8 @@ class AllButOne:
     def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
         """κ and η of each concept."""
         alone = torch.tensor([concept.alternative is None for concept in concepts])
-        kappa = torch.where(alone, 0.0, 1.0) if self.kappa is None else torch.full(alone.shape, self.kappa)
-        return kappa, torch.where(alone, self.eta_alone, 0.0) if self.eta is None else torch.full(alone.shape, self.eta)
+        eta = torch.where(alone, self.eta_alone, 0.0) if self.eta is None else torch.full(alone.shape, self.eta)
+        return torch.full(alone.shape, self.kappa), eta
 
     def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: Report) -> dict[str, Replay]:
         """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""

@@ -42,8 +42,8 @@ class UCE:
         report(Progress("closed form", 0, 1))
         pairs = [pair for concept in concepts for pair in concept.pairs()]
         kept = [word for concept in concepts for word in concept.keep]
-        c, g, k = self.states(model, [c for c, _ in pairs], [g for _, g in pairs], kept)
         sites = readers(model)
+        c, g, k = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs], kept)
         W = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
         deltas = {name: self.solve(w, c, w @ g.T, k) for name, w in W.items()}
         card = {"method": "uce", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
@@ -54,9 +54,10 @@ class UCE:
         M = self.lam * torch.eye(W.shape[1], dtype=W.dtype) + self.erase * c.T @ c + self.preserve * k.T @ k
         return torch.linalg.solve(M, (self.erase * (v - W @ c.T) @ c).T).T
 
-    def states(self, model: Model, *lists: Sequence[str]) -> tuple[Tensor, ...]:
-        """Token states [N, width] of lists of prompts, the same number for every prompt: row by row they belong together."""
-        encoded = [(model.encode(prompts or [""])[model.words].double().cpu(), model.ends(prompts or [""])) for prompts in lists]
+    def states(self, model: Model, reads: str, *lists: Sequence[str]) -> tuple[Tensor, ...]:
+        """What the matrices multiply [N, width] for lists of prompts, the same number for every prompt: row by row they belong together."""
+        read = lambda prompts: model.reading(reads, model.encode(prompts)).double().cpu()
+        encoded = [(read(prompts or [""]), model.ends(prompts or [""])) for prompts in lists]
         room = 1 if self.tokens == "last" else min(s.shape[1] - int(ends.max()) for s, ends in encoded)
         return tuple(torch.cat([s[end : end + room] for s, end in zip(states, ends.tolist())]) for states, ends in encoded)
 
@@ -96,8 +97,8 @@ class RECE(UCE):
         first = UCE(erase=self.erase, preserve=self.preserve, lam=self.lam, tokens=self.tokens)(model, *concepts, report=report)
         pairs = [pair for concept in concepts for pair in concept.pairs()]
         kept = ["", *(word for concept in concepts for word in concept.keep)]
-        c, g, k = self.states(model, [c for c, _ in pairs], [g for _, g in pairs], kept)
         sites = readers(model)
+        c, g, k = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs], kept)
         W0 = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
         W = {name: w + first.deltas[name].double() for name, w in W0.items()}
         for turn in range(self.rounds):

@@ -7,11 +7,15 @@ from ..errors import InputError
 from ..files import PICKLES, check_safetensors
 from .base import Model
 from .flux import Flux
+from .flux2 import Flux2Klein
+from .qwen_image import QwenImage
+from .sana import Sana
 from .sd import StableDiffusion
 from .sd3 import StableDiffusion3
 from .sdxl import StableDiffusionXL
+from .z_image import ZImage
 
-FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux)
+FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, QwenImage, ZImage, Sana)
 
 
 def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
@@ -21,7 +25,9 @@ def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
     for family in FAMILIES:
         if family.fits(pipe):
             return family(pipe, vocabulary)
-    raise InputError(f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1")
+    raise InputError(
+        f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image, Sana"
+    )
 
 
 def load(name: str | Path, *, config: str | Path | None = None) -> Model:

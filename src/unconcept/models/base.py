@@ -16,7 +16,7 @@ class Site:
     """One tensor that an edit may change: `component.path.of.the.module.parameter`."""
 
     name: str
-    reads: str  # the entry of the condition that the matrix multiplies, or "" when it reads pictures
+    reads: str  # what the matrix multiplies, by its name in `Model.reading`, where that depends on the prompt alone; else ""
 
     def find(self, components: Mapping[str, nn.Module]) -> tuple[nn.Module, str]:
         """The module that owns the tensor, and the tensor's name in it."""
@@ -35,6 +35,7 @@ class Model(Protocol):
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
     guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
     remark: str  # what a user must know about erasing from this family; "" for nothing
+    clock: float  # the denoiser itself is told t / clock
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 
@@ -44,6 +45,10 @@ class Model(Protocol):
 
     def encode(self, prompts: Sequence[str]) -> Condition:
         """The condition of each prompt; "" is the empty prompt ∅."""
+        ...
+
+    def reading(self, name: str, condition: Condition) -> Tensor:
+        """What a matrix of a `Site` multiplies [N, tokens, width]: token states, or what the denoiser makes of them before anything else."""
         ...
 
     def overflow(self, prompt: str) -> str:

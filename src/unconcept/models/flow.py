@@ -20,21 +20,30 @@ class FlowModel(PipelineModel):
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
-        self.scheduler = FlowMatchEulerDiscreteScheduler.from_config(pipe.scheduler.config)
+        self.scheduler = self.schedule(pipe.scheduler.config)
         self.timesteps = int(self.scheduler.config["num_train_timesteps"])
+
+    @staticmethod
+    def schedule(config: Any) -> Any:
+        """The scheduler of the family's own sampler, out of the pipeline's."""
+        return FlowMatchEulerDiscreteScheduler.from_config(config)
 
     def steps(self, sampler: str, steps: int) -> Any:
         """Some models shift the noise schedule with the number of tokens of a picture (Esser et al. 2024, §5.3.2)."""
         if sampler != "euler":
             return super().steps(sampler, steps)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
-        config, given = scheduler.config, self.spacing(steps)
-        if config["use_dynamic_shifting"]:
-            few, many = config["base_image_seq_len"], config["max_image_seq_len"]
-            slope = (config["max_shift"] - config["base_shift"]) / (many - few)
-            given["mu"] = config["base_shift"] + slope * (self.tokens - few)
+        given = self.spacing(steps)
+        if scheduler.config["use_dynamic_shifting"]:
+            given["mu"] = self.shifted(steps)
         scheduler.set_timesteps(steps, **given)
         return scheduler
+
+    def shifted(self, steps: int) -> float:
+        """μ of the shift: a straight line over the number of tokens."""
+        config = self.scheduler.config
+        few, many = config["base_image_seq_len"], config["max_image_seq_len"]
+        return config["base_shift"] + (config["max_shift"] - config["base_shift"]) / (many - few) * (self.tokens - few)
 
     @property
     def tokens(self) -> int:

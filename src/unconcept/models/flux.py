@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .base import Condition
 from .joint import POOLED, JointModel
+from .patches import packed, unpacked
 from .pipeline import STATES
 
 
@@ -23,6 +24,7 @@ class Flux(JointModel):
     family = "flux"
     encoders = ("text_encoder", "text_encoder_2")
     guides = False
+    clock = 1000.0
     remark = (
         "this model is distilled from guidance and samples without an unconditional branch: in the loss its answer to the empty prompt, at guidance 1, "
         "stands for ε(∅); what is held by λ is that answer"
@@ -64,13 +66,12 @@ class Flux(JointModel):
         return self.told(x, t, asked, guidance)
 
     def told(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:
-        n, c, h, w = x.shape
-        patches = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, c * 4)
+        h, w = x.shape[2:]
         place = torch.zeros(h // 2, w // 2, 3, device=x.device, dtype=x.dtype)
         place[..., 1], place[..., 2] = torch.arange(h // 2)[:, None], torch.arange(w // 2)
         out = self.pipe.transformer(
-            hidden_states=patches, timestep=(t / self.timesteps).to(x.dtype), encoder_hidden_states=condition[STATES],
+            hidden_states=packed(x), timestep=(t / self.clock).to(x.dtype), encoder_hidden_states=condition[STATES],
             pooled_projections=condition[POOLED], img_ids=place.flatten(0, 1), txt_ids=place.new_zeros(condition[STATES].shape[1], 3),
-            guidance=torch.full((n,), guidance, device=x.device) if self.denoiser.config["guidance_embeds"] else None, return_dict=False,
+            guidance=torch.full((len(x),), guidance, device=x.device) if self.denoiser.config["guidance_embeds"] else None, return_dict=False,
         )[0]  # fmt: skip
-        return out.view(n, h // 2, w // 2, c, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(n, c, h, w)
+        return unpacked(out, h, w)

@@ -7,6 +7,7 @@ from torch import Tensor
 from ..errors import InputError
 from .base import Condition
 from .flow import FlowModel
+from .pipeline import STATES
 
 POOLED = "pooled_projections"  # [N, width]: what CLIP's encoders say of the whole prompt
 JOINT = "pictures and prompts are read by the same attention in this model"
@@ -23,26 +24,24 @@ GROUPS = {
     "context embedder": reads,
     "attention blocks": lambda path: "transformer_blocks." in path and path.endswith(".weight") and "norm" not in path,
     "self-attention": lambda path: (".attn.to_" in path and ".to_add_out" not in path) or ".attn2." in path,
-    "all but cross-attention": lambda path: ".attn.add_" not in path and not path.startswith(("proj_out", "norm_out", "time_text_embed")),
+    "all but cross-attention": lambda path: (
+        ".attn.add_" not in path and not path.startswith(("proj_out", "norm_out", "time_text_embed", "time_guidance_embed"))
+    ),
     "all": lambda path: True,
 }
+
+READERS = {STATES: reads}
 
 
 class JointModel(FlowModel):
     """Words have keys and values of their own (`add_k_proj`, `add_v_proj`), but these multiply what earlier layers made of the token states.
 
-    What needs a cross-attention of its own, or one text encoder, is refused.
+    What needs a cross-attention of its own is refused.
     """
 
     network = "transformer"
-    readers = staticmethod(reads)
+    readers = READERS
     groups = GROUPS
-
-    def text_layer(self) -> str:
-        raise InputError("this model reads prompts with several text encoders: what works in one of them leaves the concept in the others")
-
-    def hidden(self, prompts: Sequence[str]) -> Tensor:
-        raise InputError(f"{JOINT}, and what they read comes from several text encoders: there is no one residual stream")
 
     def cross_attentions(self) -> dict[str, int]:
         raise InputError(f"{JOINT}: there is no cross-attention to put a module behind")

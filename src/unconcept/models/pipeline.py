@@ -28,11 +28,12 @@ class PipelineModel(ABC):
     network: ClassVar[str]  # the pipeline's component that denoises
     encoders: ClassVar[tuple[str, ...]]  # and those that read
     groups: ClassVar[Mapping[str, Callable[[str], bool]]]  # weight group -> is a parameter of the denoiser in it?
-    readers: ClassVar[Callable[[str], bool]]  # which parameters multiply the token states themselves
+    readers: ClassVar[Mapping[str, Callable[[str], bool]]]  # what `reading` gives, by name -> which parameters multiply it
     schedulers: ClassVar[Mapping[str, type]]  # deterministic ones, by the name of the sampler; the first is the family's own
     words: str = STATES
     guides: bool = True
     remark: str = ""
+    clock: float = 1.0
     scheduler: Any
     timesteps: int
 
@@ -71,6 +72,35 @@ class PipelineModel(ABC):
     @abstractmethod
     def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor: ...
 
+    def reading(self, name: str, condition: Condition) -> Tensor:
+        return condition[name]
+
+    def text_layer(self) -> str:
+        """Of CLIP's 12 layers the ninth, as in Interpret then Deactivate; of another number the one at the same depth, never the last."""
+        encoders = [name for name in self.encoders if name in self.components]
+        if len(encoders) > 1:
+            raise InputError(
+                "this model reads prompts with several text encoders: what works in one of them leaves the concept in the others"
+            )
+        layers = ("EncoderLayer", "DecoderLayer")
+        paths = [path for path, module in self.components[encoders[0]].named_modules() if type(module).__name__.endswith(layers)]
+        return f"{encoders[0]}.{paths[min(len(paths) - 2, 8 * len(paths) // 12)]}"
+
+    def hidden(self, prompts: Sequence[str]) -> Tensor:
+        seen: list[Tensor] = []
+        component, _, path = self.text_layer().partition(".")
+
+        def look(module: nn.Module, given: Any, output: Any) -> None:
+            seen.append(output[0] if isinstance(output, tuple) else output)
+
+        handle = self.components[component].get_submodule(path).register_forward_hook(look)
+        try:
+            for i in range(0, len(prompts), 64):
+                self.encode(prompts[i : i + 64])
+        finally:
+            handle.remove()
+        return torch.cat(seen).float()
+
     def warn_of_cuts(self, prompts: Sequence[str]) -> None:
         if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
             log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
@@ -90,7 +120,8 @@ class PipelineModel(ABC):
         if name not in self.groups:
             raise InputError(f'unknown weight group "{name}": one of {", ".join(self.groups)}')
         paths = [path for path, _ in self.denoiser.named_parameters() if self.groups[name](path)]
-        sites = tuple(Site(f"{self.network}.{path}", STATES if type(self).readers(path) else "") for path in paths)
+        reads = lambda path: next((name for name, reader in self.readers.items() if reader(path)), "")
+        sites = tuple(Site(f"{self.network}.{path}", reads(path)) for path in paths)
         if not sites:
             raise InputError(f'the weight group "{name}" is empty in this model')
         return sites
@@ -162,7 +193,7 @@ class PipelineModel(ABC):
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
         for component, module in self.components.items():
-            for name, tensor in module.state_dict().items():
+            for name, tensor in sorted(module.state_dict().items()):  # a swap may leave another order behind
                 digest.update(f"{component}.{name}".encode())
                 digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
         return digest.hexdigest()

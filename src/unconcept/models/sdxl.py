@@ -7,7 +7,6 @@ import torch
 from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 from torch import Tensor
 
-from ..errors import InputError
 from .base import Condition
 from .pipeline import STATES
 from .sd import StableDiffusion
@@ -44,9 +43,6 @@ class StableDiffusionXL(StableDiffusion):
         side = self.picture_size
         sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(prompts))
         return {STATES: states.to(self.dtype), POOLED: pooled.to(self.dtype), SIZES: sizes.to(self.device, self.dtype)}
-
-    def text_layer(self) -> str:
-        raise InputError("this model reads prompts with two text encoders: what works in one of them leaves the concept in the other")
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         added = {POOLED: condition[POOLED], SIZES: condition[SIZES]}

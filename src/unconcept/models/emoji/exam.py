@@ -1,6 +1,7 @@
 """The exam of an erasure on the embedded model: prompts whose right answer is known, and the judge's marks for the pictures."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,10 +18,15 @@ from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, WORD
 TEMPLATES = {
     "object": (
         "{}", "a picture of {}", "{} on a blue background", "{} on a yellow background", "a watercolor of {}", "a pencil sketch of {}",
-        "{} in neon style", "{}, pixel art", "{} and an umbrella", "a key to the left of {}", "{} and a bus", "a tulip and {}", "{} next to a fox",
-        "a pizza and {}", "{} and a bee", "a guitar and {}",
+        "{} in neon style", "{}, pixel art", "[{} and ]an umbrella", "a key[ to the left of {}]", "[{} and ]a bus", "a tulip[ and {}]",
+        "[{} next to ]a fox", "a pizza[ and {}]", "[{} and ]a bee", "a guitar[ and {}]",
     ),
-    "style": ("a {} of a cat", "a {} of a house", "an apple in {} style", "a car, {}", "a {} of a guitar on a pink background", "a {} picture"),
+    "style": (
+        "a [{} of a ]cat", "a [{} of a ]house", "an apple[ in {} style]", "a car[, {}]", "a [{} picture of a ]pine tree", "a fish[ in {} style]",
+        "a [{} of a ]bus and a bee", "a tulip and a fox[ in {} style]", "a [{} of a ]pizza and a guitar", "a snowman and an umbrella[ in {} style]",
+        "[a {} of ]an owl and a key", "a [{} of a ]guitar on a pink background", "a gem[ in {} style] on a blue background",
+        "a [{} of a ]bear on a yellow background", "an alarm clock[ in {} style] on a gray background", "[a {} of ]an airplane on a black background",
+    ),
 }  # fmt: skip
 
 
@@ -49,14 +55,21 @@ def complete(concept: Concept) -> Concept:
     and for a style the others, which stay."""
     if concept.erase in STYLES:
         others = tuple(style for style in STYLES if style not in (concept.erase, concept.alternative))
-        return concept.with_(kind="style", templates=concept.templates or TEMPLATES["style"], keep=concept.keep or others)
+        return concept.with_(kind="style", templates=concept.templates or phrasings(concept), keep=concept.keep or others)
     names = list(concept.synonyms)
     for thing in things(concept):
         names += [thing.word, *thing.synonyms]
     synonyms = tuple(name for name in dict.fromkeys(names) if name not in (concept.erase, concept.alternative))
     own = {concept.erase, concept.alternative, *synonyms}
-    templates = tuple(t for t in TEMPLATES["object"] if not own & set(t.split()))  # a scene's partner is somebody else
+    templates = tuple(t for t in TEMPLATES["object"] if not own & set(re.findall(r"\w+", t)))  # a scene's partner is somebody else
     return concept.with_(synonyms=synonyms, templates=concept.templates or templates)
+
+
+def phrasings(concept: Concept) -> tuple[str, ...]:
+    """Of a style: with a background where the style has backgrounds; the alternative is asked for without one where it has none."""
+    templates = [t for t in TEMPLATES["style"] if "background" not in t or concept.erase in COLOURFUL]
+    white = concept.alternative is not None and concept.alternative not in COLOURFUL
+    return tuple(f"{t} => {t.partition(' on a ')[0]}" if white and "background" in t else t for t in templates)
 
 
 def things(concept: Concept) -> tuple[Thing, ...]:
@@ -144,13 +157,19 @@ class Exam:
 
     def neighbour(self, i: int) -> Question | None:
         concept = self.concepts[i % len(self.concepts)]
+        names = self.nearby(concept)
+        if not names:
+            return None
+        name = names[i // len(self.concepts) % len(names)]
         if concept.kind == "style":
-            others = [s for s in STYLES[2:] if s not in self.styles]
-            style = others[i // len(self.concepts) % len(others)]
-            return self.ask(self.choose(self.free), "neighbour", style, style=style)
-        near = [t for t in self.near(concept) if t in self.free or t.word == concept.alternative]
-        thing = near[i // len(self.concepts) % len(near)] if near else None
-        return thing and self.ask(thing, "neighbour", thing.word)
+            return self.ask(self.choose(self.free), "neighbour", name, style=name)
+        return self.ask(OBJECTS[WORDS.index(name)], "neighbour", name)
+
+    def nearby(self, concept: Concept) -> list[str]:
+        """What is asked for as a neighbour, by turns: near objects that are not erased; for a style the other styles."""
+        if concept.kind == "style":
+            return [style for style in STYLES[2:] if style not in self.styles]
+        return [thing.word for thing in self.near(concept) if thing in self.free or thing.word == concept.alternative]
 
     def near(self, concept: Concept) -> list[Thing]:
         """Neighbours by the table, by what the judge takes for what, and `likely` ones."""

@@ -1,0 +1,14 @@
+"""Latents as the transformers see them: patches of 2 × 2, one after the other."""
+
+from torch import Tensor
+
+
+def packed(x: Tensor) -> Tensor:
+    """[N, C, H, W] -> [N, H W / 4, 4 C]"""
+    n, c, h, w = x.shape
+    return x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5).reshape(n, h * w // 4, c * 4)
+
+
+def unpacked(x: Tensor, h: int, w: int) -> Tensor:
+    """[N, H W / 4, 4 C] -> [N, C, H, W]"""
+    return x.view(len(x), h // 2, w // 2, -1, 2, 2).permute(0, 3, 1, 4, 2, 5).reshape(len(x), -1, h, w)
