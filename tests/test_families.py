@@ -85,6 +85,7 @@ def test_negative_prompt_is_the_pipelines_own(pipe, start):
         named = {"prompt_embeds": model.words, "prompt_attention_mask": "encoder_attention_mask"}
         negative = {
             "prompt": None,
+            "negative_prompt": None,
             **{f"negative_{n}": said[key] for n, key in named.items()},
             **{n: asked[key] for n, key in named.items()},
         }
