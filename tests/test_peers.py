@@ -130,9 +130,9 @@ def test_uce_reads_the_last_token(model):
     """ "cat" is spelt in three tokens here; the last of them stands at 3, behind the start token; the empty prompt has the start token."""
     assert model.ends(["cat", ""]).tolist() == [3, 0]
     states = model.encode(["cat"])[model.words][0]
-    [last] = UCE().states(model, ["cat"])
+    [last] = UCE().states(model, model.words, ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])
-    c, g = UCE(tokens="all").states(model, ["cat"], ["elephant"])
+    c, g = UCE(tokens="all").states(model, model.words, ["cat"], ["elephant"])
     assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
 
 
