@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
@@ -17,6 +18,7 @@ class FlowModel(PipelineModel):
     """What flow-matching families share. Their own sampler is Euler's; timesteps are real numbers."""
 
     schedulers = SCHEDULERS
+    evenly: bool = False  # noise levels from 1 down to 1 / steps, before the shift; else the scheduler's own
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
@@ -33,7 +35,7 @@ class FlowModel(PipelineModel):
         if sampler != "euler":
             return super().steps(sampler, steps)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
-        given = self.spacing(steps)
+        given: dict[str, Any] = {"sigmas": np.linspace(1.0, 1 / steps, steps)} if self.evenly else {}
         if scheduler.config["use_dynamic_shifting"]:
             given["mu"] = self.shifted(steps)
         scheduler.set_timesteps(steps, **given)
@@ -49,10 +51,6 @@ class FlowModel(PipelineModel):
     def tokens(self) -> int:
         """Of a picture, as the transformer sees it: latents in patches of 2 × 2."""
         return self.latent_shape[1] * self.latent_shape[2] // 4
-
-    def spacing(self, steps: int) -> dict[str, Any]:
-        """Noise levels before the shift; none: the scheduler's own."""
-        return {}
 
     def sigma(self, t: Tensor) -> Tensor:
         """How much of x_t is noise [N] in [0, 1]."""

@@ -1,20 +1,18 @@
 """Flux.1: two kinds of transformer blocks and T5's token states; it is distilled, and told its guidance instead of making it."""
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 import torch
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from torch import Tensor
 
 from .base import Condition
 from .joint import POOLED, JointModel
-from .patches import packed, unpacked
+from .patches import Patched, packed, unpacked
 from .pipeline import STATES
 
 
-class Flux(JointModel):
+class Flux(Patched, JointModel):
     """The `Model` around a FluxPipeline. Latents are [N, C, H, W] here; the transformer sees them in patches of 2 × 2.
 
     Such a model samples without an unconditional branch: `guidance` is a number that it is told (dev) or nothing at all (schnell). In a loss it is told
@@ -25,6 +23,7 @@ class Flux(JointModel):
     encoders = ("text_encoder", "text_encoder_2")
     guides = False
     clock = 1000.0
+    evenly = True
     remark = (
         "this model is distilled from guidance and samples without an unconditional branch: in the loss its answer to the empty prompt, at guidance 1, "
         "stands for ε(∅); what is held by λ is that answer"
@@ -33,13 +32,6 @@ class Flux(JointModel):
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, FluxPipeline)
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        return self.denoiser.config["in_channels"] // 4, self.pipe.default_sample_size, self.pipe.default_sample_size
-
-    def spacing(self, steps: int) -> dict[str, Any]:
-        return {"sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:

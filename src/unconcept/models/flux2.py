@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline, compute_empirical_mu
 from torch import Tensor
@@ -29,6 +28,7 @@ class Flux2Klein(Chat, JointModel):
     encoders = ("text_encoder",)
     thinks = False
     clock = 1000.0
+    evenly = True
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
@@ -54,9 +54,6 @@ class Flux2Klein(Chat, JointModel):
 
     def shifted(self, steps: int) -> float:
         return compute_empirical_mu(self.tokens, steps)
-
-    def spacing(self, steps: int) -> dict[str, Any]:
-        return {"sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:

@@ -1,6 +1,19 @@
 """Latents as the transformers see them: patches of 2 × 2, one after the other."""
 
+from typing import Any
+
 from torch import Tensor
+
+
+class Patched:
+    """For families whose pipeline keeps latents packed: here they are [N, C, H, W]."""
+
+    pipe: Any
+    denoiser: Any
+
+    @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        return self.denoiser.config["in_channels"] // 4, self.pipe.default_sample_size, self.pipe.default_sample_size
 
 
 def packed(x: Tensor) -> Tensor:

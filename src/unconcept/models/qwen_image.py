@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from .base import Condition
 from .chat import Chat
 from .joint import GROUPS, JointModel
-from .patches import packed, unpacked
+from .patches import Patched, packed, unpacked
 from .pipeline import STATES
 
 MASK, NORMED = (
@@ -22,7 +21,7 @@ TRANSFORMER = {**GROUPS, "context embedder": lambda path: path == "txt_in.weight
 READERS = {NORMED: TRANSFORMER["context embedder"]}
 
 
-class QwenImage(Chat, JointModel):
+class QwenImage(Chat, Patched, JointModel):
     """The `Model` around a QwenImagePipeline. Latents are [N, C, H, W] here; the transformer sees them in patches of 2 × 2.
 
     Guidance is the pipeline's `true_cfg_scale`: ε(∅) + s·(ε(c) − ε(∅)), patch by patch brought to the length of ε(c).
@@ -33,6 +32,7 @@ class QwenImage(Chat, JointModel):
     groups = TRANSFORMER
     readers = READERS
     clock = 1000.0
+    evenly = True
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
@@ -44,13 +44,6 @@ class QwenImage(Chat, JointModel):
 
     def written(self, prompt: str) -> str:
         return self.pipe.prompt_template_encode.format(prompt)
-
-    @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        return self.denoiser.config["in_channels"] // 4, self.pipe.default_sample_size, self.pipe.default_sample_size
-
-    def spacing(self, steps: int) -> dict[str, Any]:
-        return {"sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from diffusers.pipelines.z_image.pipeline_z_image import ZImagePipeline
 from torch import Tensor
@@ -36,6 +35,7 @@ class ZImage(Chat, JointModel):
 
     family = "z-image"
     encoders = ("text_encoder",)
+    evenly = True
     groups = GROUPS
     readers = READERS
 
@@ -48,9 +48,6 @@ class ZImage(Chat, JointModel):
         """Of pictures of 1,024 pixels, as the pipeline has it where nothing else is said."""
         side = getattr(self.pipe, "default_sample_size", 1024 // self.pipe.vae_scale_factor)
         return self.denoiser.in_channels, side, side
-
-    def spacing(self, steps: int) -> dict[str, object]:
-        return {"sigmas": np.linspace(1.0, 1 / steps, steps)}
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
