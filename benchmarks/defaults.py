@@ -31,8 +31,8 @@ SETTINGS = {
     **{f"points {v}": replace(BASE, points=v) for v in (6, 25)},
     **{f"whiten {v}": tuned(whiten=v) for v in (None, 1e-1, 1e-2, 1e-4)},
     **{f"lr {v}": tuned(lr=v) for v in (3e-4, 3e-3)},
-    **{f"steps {v}": tuned(steps=v) for v in (25, 100)},
-    **{f"batch {v}": tuned(batch=v) for v in (8, 32)},
+    **{f"steps {v}": tuned(steps=v) for v in (35, 150)},
+    **{f"batch {v}": tuned(batch=v) for v in (4, 16)},
     **{f"group {v}": tuned(group=v) for v in ("cross-attention", "self-attention", "all")},
 }
 COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip

@@ -2,8 +2,8 @@
 
     python benchmarks/erasures.py [--n 200] [--each 100] [--only pig=cow] [--out runs/erasures]
 
-Each case is trained as `unconcept erase` trains it; then every group is asked `n` times, near neighbours `n` times in all, from the same
-seeds before and after. --each asks every single neighbour so many times besides: the same edit, other prompts and seeds. A case that is done is not done again: kill it, and the same command goes on.
+Each case is trained as `unconcept erase` trains it; then every group is asked `n` times and every near neighbour `each` times, from the
+same seeds before and after. A case that is done is not done again: kill it, and the same command goes on.
 """
 
 import functools
@@ -33,23 +33,22 @@ ROWS = (
 )  # fmt: skip
 
 
-def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0, each: bool = False) -> dict:
+def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0, each: int = 0) -> dict:
     """Erase `names` with `method` (All but One's defaults) from a fresh model and ask every group n times; rows as in report.json.
 
-    each: ask every neighbour n times instead.
+    each: how often every single neighbour is asked, at least; 0: n times all of them together.
     """
     model = emoji.load()
     concepts = [complete(Concept.parse(name)) for name in names]
     near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
-    groups = {"target": n, "synonym": n, "neighbour": n, "unrelated": n}
-    if each:
-        seed, groups = seed + 500, {"neighbour": n * len(concepts) * max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)}
+    nearby = max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)
+    groups = {"target": n, "synonym": n, "neighbour": each * len(concepts) * nearby or n, "unrelated": n}
     exam = Exam(concepts, groups, seed=1000 + seed, likely=near)
     prompts, seeds = [q.prompt for q in exam.questions], [5_000_000 + 10_000 * seed + i for i in range(len(exam.questions))]
     start = time.perf_counter()
     with counted(model) as calls:
         edit = (method or AllButOne())(model, *concepts)
-    seconds = time.perf_counter() - start
+    seconds, memory = time.perf_counter() - start, peak_memory()
     before = pictures(model, prompts, seeds)
     with edit.on(model):
         after = pictures(model, prompts, seeds)
@@ -57,7 +56,7 @@ def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None,
     return {
         "concepts": names,
         "seconds": round(seconds, 1),
-        "peak_memory_bytes": peak_memory(),
+        "peak_memory_bytes": memory,
         "network_calls": calls["n"],
         "training": edit.card.get("training", {}),
         "scores": rows,
@@ -85,17 +84,16 @@ def neighbours(results: list[dict]) -> list[str]:
 
 
 def main() -> None:
-    given = arguments(__doc__, "erasures", 200, only={"choices": CASES}, each={"type": int, "default": 0})
-    made: dict[str, list[dict]] = {}
-    for kind, n in (("", given.n), ("each-", given.each)):
-        for name in ([given.only] if given.only else CASES) if n else ():
-            run = None if given.write else functools.partial(measure, CASES[name], n, each=bool(kind))
-            if result := once(given.out / f"{name}-{kind}{n}.json", run):
-                made.setdefault(kind, []).append(result)
-                for row in () if given.write else result["scores"]:
-                    print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
+    given = arguments(__doc__, "erasures", 200, only={"choices": CASES}, each={"type": int, "default": 100})
+    made = []
+    for name in [given.only] if given.only else CASES:
+        run = None if given.write else functools.partial(measure, CASES[name], given.n, each=given.each)
+        if result := once(given.out / f"{name}-{given.n}.json", run):
+            made.append(result)
+            for row in () if given.write else result["scores"]:
+                print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
     if given.write:
-        lines = [*table(made[""]), *(["", "## Neighbours, one by one", "", *neighbours(made["each-"])] if "each-" in made else ())]
+        lines = [*table(made), "", "## Neighbours, one by one", "", *neighbours(made)]
         given.write.write_text(page("Five erasures, measured", "erasures.py", lines))
 
 

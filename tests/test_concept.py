@@ -37,8 +37,16 @@ def test_article(words, is_):
 def test_pairs_name_the_alternative_in_the_same_phrase():
     concept = Concept(erase="pig", alternative="owl", synonyms=("hog",), templates=("{}", "a photo of {}"))
     assert concept.pairs() == [
-        ("a pig", "an owl"), ("a hog", "an owl"), ("a photo of a pig", "a photo of an owl"), ("a photo of a hog", "a photo of an owl"),
+        ("a pig", "an owl"), ("a hog", "an owl"), ("a photo of a hog", "a photo of an owl"), ("a photo of a pig", "a photo of an owl"),
     ]  # fmt: skip
+
+
+def test_no_name_has_a_place_of_its_own_in_the_order_of_the_pairs():
+    """A trajectory asks the pairs in turn while its noise falls: were the order the same in each template, a name would be learnt at its noise levels alone."""
+    concept = Concept(erase="pig", synonyms=("hog", "swine"), templates=("{}", "a photo of {}", "a painting of {}"))
+    prompts = [c for c, _ in concept.pairs()]
+    for name in ("pig", "hog", "swine"):
+        assert {i % 3 for i, prompt in enumerate(prompts) if name in prompt} == {0, 1, 2}
 
 
 def test_without_an_alternative_the_rest_of_a_phrase_stays():

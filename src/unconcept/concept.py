@@ -3,10 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from unconcept.errors import InputError
 
+T = TypeVar("T")
 Kind = Literal["object", "style"]
 
 # Phrasings that the erasure is learnt from; {} is the concept, with its article where it is an object. What stands in brackets goes with it
@@ -101,12 +102,19 @@ class Concept:
         return re.sub(r"\[.*?\]", "", first).strip() if "[" in first else ""
 
     def pairs(self) -> list[tuple[str, str]]:
-        """(prompt that asks for the concept, prompt that takes its place), every name in every template."""
-        templates = self.templates or TEMPLATES[self.kind]
-        return [(self.phrase(t, name), self.instead(t)) for t in templates for name in (self.erase, *self.synonyms)]
+        """(prompt that asks for the concept, prompt that takes its place), every name in every template; each template begins with another
+        name, so that no name has a place of its own in the order."""
+        templates, names = self.templates or TEMPLATES[self.kind], (self.erase, *self.synonyms)
+        return [(self.phrase(t, name), self.instead(t)) for i, t in enumerate(templates) for name in turned(names, i)]
 
     def __str__(self) -> str:
         return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"
+
+
+def turned(items: Sequence[T], n: int) -> list[T]:
+    """The items from the n-th on, then those before it."""
+    n %= len(items)
+    return [*items[n:], *items[:n]]
 
 
 def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ from .trajectories import Replay
 
 Student = Callable[[Tensor, Tensor, Condition], Tensor]
 Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tuple]
+LOOK = 32  # points of each role that the held-out loss is taken over
 Loss = Callable[[Student, Mapping[str, Replay]], Tensor]
 
 
@@ -50,10 +51,10 @@ class Tune:
     group: str = "cross-attention keys and values"
     whiten: float | None = 1e-3
     lr: float = 1e-3
-    steps: int = 50
-    batch: int = 12
+    steps: int = 75
+    batch: int = 8
     held_out: float = 0.2
-    check: int = 10
+    check: int = 15
     patience: int = 3
     seed: int = 0
 
@@ -107,7 +108,7 @@ def fit(
         return {name: weights[name] + d.to(weights[name]) for name, d in deltas().items()}
 
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
-    held = {role: thin(part, 2 * tune.batch) for role, (_, part) in parts.items()}
+    held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
 
     def look() -> tuple[float, dict[str, Tensor]]:
         with torch.no_grad(), swapped(model.components, student()):

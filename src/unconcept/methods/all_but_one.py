@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..adversary import Adversary
-from ..concept import Concept, kept
+from ..concept import Concept, kept, turned
 from ..edit import Edit
 from ..errors import InputError
 from ..models.base import Model, join
@@ -145,12 +145,6 @@ class AllButOne:
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
     return (x - y).square().mean()
-
-
-def turned(items: list[T], n: int) -> list[T]:
-    """The items from the n-th on, then those before it."""
-    n %= len(items)
-    return items[n:] + items[:n]
 
 
 def shuffled(items: list[T], seed: int) -> list[T]:
