@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit codes, one clear line, nothing half-written."""
 
 import json
+import os
 import signal
 import struct
 import subprocess
@@ -180,8 +181,30 @@ def test_a_real_signal_in_the_middle_of_the_training(tmp_path, folder, quick):
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130, rest
+    assert rest.strip().endswith("interrupted; no output was left behind")
+    assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
+
+
+def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick):
+    from unconcept import Edit
+
+    quick.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
+    words = ("erase", "pig", "--model", folder, "--config", quick, "--evaluate", "none", "--out")
+    start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, (*words, "gone"))]
+    with subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"}) as process:
+        assert process.stderr
+        assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
+        process.send_signal(signal.SIGTERM)
+        rest = process.stderr.read()
+    assert process.returncode == 143, rest
     assert "Traceback" not in rest
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
+    told = json.loads(run(*words, "one", "--json", "--resume")[1])["warnings"]
+    assert any("went on from step" in line for line in told)
+    told = json.loads(run(*words, "two", "--json", "--resume")[1])["warnings"]
+    assert not any("went on from step" in line for line in told), "a training that is done leaves no state"
+    one, two = (Edit.load(tmp_path / name).deltas for name in ("one", "two"))
+    assert all(torch.equal(one[name], two[name]) for name in two)
 
 
 def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch):

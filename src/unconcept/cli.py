@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,11 +11,12 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
-from .errors import UnconceptError
+from .errors import Terminated, UnconceptError
 
 app = App(
     name="unconcept",
     help="Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and prove both.",
+    suppress_keyboard_interrupt=False,  # main() has its own line for it
 )
 Flag = Parameter(negative="")
 Extent = Literal["short", "full", "none"]
@@ -38,6 +40,8 @@ def erase(
     steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25,
     guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0,
     base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None,
+    resume: Annotated[bool, Parameter(help="Go on with the training of the same words that was cut off.", negative="")] = False,
+    save_every: Annotated[int, Parameter(help="Steps of the training after which its state is kept; 0: never.")] = 25,
     dry_run: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Parameter(help="Refuse a concept that the model cannot draw.", negative="")] = False,
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
@@ -71,6 +75,8 @@ def erase(
             force=force,
             config=base_config,
             cache=cache_folder(),
+            save_every=save_every,
+            resume=resume,
             report=bar,
         )
     return _tell(result, job.out, bar, json)
@@ -282,8 +288,12 @@ def _dumps(value: dict) -> str:
     return json.dumps(value, indent=1)
 
 
+def _terminated(*signal) -> None:
+    raise Terminated
+
+
 def main() -> None:
-    """Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work, 130 interrupted."""
+    """Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work, 130 interrupted, 143 terminated."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     for name, value in {
         "TRANSFORMERS_VERBOSITY": "error",
@@ -292,10 +302,14 @@ def main() -> None:
     }.items():
         os.environ.setdefault(name, value)
     debug = "--debug" in sys.argv
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         sys.exit(app(sys.argv[1:], exit_on_error=False, print_error=False))
+    except Terminated:
+        print("terminated; no output was left behind, a training goes on with --resume", file=sys.stderr)
+        sys.exit(143)
     except KeyboardInterrupt:
-        print("interrupted; nothing was left behind", file=sys.stderr)
+        print("interrupted; no output was left behind", file=sys.stderr)
         sys.exit(130)
     except (UnconceptError, CycloptsError, ValueError, OSError, RuntimeError, MemoryError) as error:
         if debug:

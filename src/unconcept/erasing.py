@@ -1,12 +1,18 @@
 """The main job: erase concepts, or take an edit that is there; look at the same seeds before and after; leave one folder that says it all."""
 
+import hashlib
+import json
+import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from . import report as reports
+from .checkpoint import kept_in
 from .concept import Concept
 from .cost import counted, peak_memory
 from .detect import verdict
@@ -25,13 +31,14 @@ from .train import Progress
 def erase(
     concepts: Sequence[Concept], *, model: str = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
     prompts: Path | None = None, judge: str | None = None, steps: int = 25, guidance: float = 5.0, strict: bool = False, force: bool = False, config: str | None = None, cache: Path | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    save_every: int = 0, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, report.json, report.html, README.md.
 
     Returns the content of report.json; its `failure` is null, or one line about what the detectors found.
     extent: how many pictures the evaluation makes; "none": none, the edit and its card are all.
     prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
+    save_every: steps after which the training's state is kept beside that folder, until this folder is written; 0: never. resume: go on from it.
     judge: "imagenet" or a CLIP folder, for a model that is not the embedded one.
     steps, guidance: of the pictures that are looked at.
     strict: refuse a concept that the model cannot draw in the first place, instead of a warning.
@@ -48,13 +55,27 @@ def erase(
             raise InputError(f"{warning} (--strict refuses that)")
         warnings.append(warning)
 
-    training = time.perf_counter()
-    with counted(net) as calls:
+    training, state = time.perf_counter(), training_folder(cache, net, method, concepts) if cache and save_every else None
+    if state and state.exists() and not resume:
+        warnings.append("a training of the same words had been cut off; it was begun anew (--resume goes on instead)")
+    with counted(net) as calls, kept_in(state, every=save_every, resume=resume) if state else nullcontext() as place:
         edit = method(net, *concepts, report=report)
+    if place and place.went_on_from:
+        warnings.append(f"the training went on from step {place.went_on_from}: seconds and network calls count from there")
     cost = {"training_seconds": round(time.perf_counter() - training, 1), "network_calls": calls["n"]}
     found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
     result = summary(edit, net, model, concepts, judged, found, extent, cost, start, warnings, look)
-    return leave(out, force, edit, result, exam, found)
+    leave(out, force, edit, result, exam, found)
+    if state:
+        shutil.rmtree(state, ignore_errors=True)
+    return result
+
+
+def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[Concept]) -> Path:
+    """Where the state of this very training is kept: the same method with the same settings, concepts, weights and software."""
+    software = [version(name) for name in ("unconcept", "torch", "diffusers", "transformers")]
+    job = [type(method).__name__, repr(method), [asdict(concept) for concept in concepts], net.fingerprint(), software]
+    return cache.parent / "trainings" / hashlib.sha256(json.dumps(job).encode()).hexdigest()[:32]
 
 
 def examine(

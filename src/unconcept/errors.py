@@ -5,6 +5,10 @@ class UnconceptError(Exception):
     exit_code = 1
 
 
+class Terminated(BaseException):
+    """Somebody asked the process to end (SIGTERM): no error, and nothing that a program would handle."""
+
+
 class InputError(UnconceptError, ValueError):
     """The input is wrong; nothing was written."""
 

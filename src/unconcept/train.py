@@ -1,7 +1,6 @@
 """fit(): the one loop. It trains an Edit on a replay and gives back the one whose held-out loss was lowest."""
 
 import math
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checkpoint import surviving
 from .edit import Edit, swapped
 from .errors import InputError, RunError
 from .models.base import Condition, Model, Site
@@ -87,15 +87,17 @@ def fit(
     tune: Tune,
     *,
     keep: Sequence[str] = (),
+    besides: Mapping[str, Tensor] | None = None,
     card: Mapping | None = None,
     report: Report = lambda progress: None,
 ) -> Edit:
     """Train an edit of `tune.group` so that `loss(student, batches)` falls, and return the best one by held-out loss.
 
-    `loss` gets the student (the model with the edit on) and one batch by role out of `replays`. `keep` are the prompts that C is made of.
+    `loss` gets the student (the model with the edit on) and one batch by role out of `replays`. `keep` are the prompts that C is made of,
+    `besides` tensors that the loss remembers from step to step.
     The model's own tensors are never written. A loss that is not finite raises RunError.
     """
-    sites, generator, start = model.group(tune.group), torch.Generator().manual_seed(tune.seed), time.perf_counter()
+    sites, generator = model.group(tune.group), torch.Generator().manual_seed(tune.seed)
     weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
     A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
     P = _whitenings(model, sites, keep, tune.whiten)
@@ -114,9 +116,9 @@ def fit(
         with torch.no_grad(), swapped(model.components, student()):
             return float(loss(model.predict, held)), {name: d.detach().clone() for name, d in deltas().items()}
 
-    best, kept, since, step = *look(), 0, 0
-    trace = [(0, best)]
-    for step in range(1, tune.steps + 1):
+    best, kept = look()
+    facts, step = {"best": best, "since": 0, "trace": [[0, best]]}, 0
+    for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
         optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
         batches = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
         with swapped(model.components, student()):
@@ -128,14 +130,18 @@ def fit(
         optimizer.zero_grad(set_to_none=True)
         if step % tune.check == 0 or step == tune.steps:
             now, candidate = look()
-            trace.append((step, now))
+            facts["trace"].append([step, now])
             if not math.isfinite(now):
                 raise RunError(f"the held-out loss became {now} at step {step}; nothing was kept. Try a lower learning rate.")
-            best, kept, since = (now, candidate, 0) if now < best else (best, kept, since + 1)
-        report(Progress("training", step, tune.steps, value.item(), best))
-        if since >= tune.patience:
+            facts["since"] += 1
+            if now < facts["best"]:
+                facts.update(best=now, since=0)
+                for name, delta in candidate.items():
+                    kept[name].copy_(delta)
+        report(Progress("training", step, tune.steps, value.item(), facts["best"]))
+        if facts["since"] >= tune.patience:
             break
-    training = {"steps": step, "held_out_loss": trace, "seconds": round(time.perf_counter() - start, 2)}
+    training = {"steps": step, "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
 
 
@@ -150,7 +156,7 @@ def descend(
     average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
     rank: Δ = U D of this rank (U begins at 0), instead of Δ as a whole.
     """
-    sites, generator, start = model.group(group), torch.Generator().manual_seed(seed), time.perf_counter()
+    sites, generator = model.group(group), torch.Generator().manual_seed(seed)
     weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
     if rank is None:
         A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
@@ -165,13 +171,14 @@ def descend(
     mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in weights.items()} if average is not None else None
     optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
     put = lambda deltas: swapped(model.components, {name: weights[name] + d.to(weights[name]) for name, d in deltas.items()})
-    for step in range(steps):
-        batch = draw(step, lambda: put(mean or now()), generator)
+    facts: dict = {}
+    for step in surviving(steps, optimizer, generator, mean, facts):
+        batch = draw(step - 1, lambda: put(mean or now()), generator)
         with put(now()):
             value = loss(model.predict, *batch)
             value.backward()
         if not torch.isfinite(value):
-            raise RunError(f"the loss became {value.item()} at step {step + 1}; nothing was kept. Try a lower learning rate.")
+            raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(trained, clip)
         if weight_decay and rank is None:
@@ -184,8 +191,8 @@ def descend(
             with torch.no_grad():
                 for name, delta in now().items():
                     mean[name].lerp_(delta, 1 - average)
-        report(Progress("training", step + 1, steps, value.item(), None))
-    training = {"steps": steps, "seconds": round(time.perf_counter() - start, 2)}
+        report(Progress("training", step, steps, value.item(), None))
+    training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
     kept = {name: d.detach().clone() for name, d in (mean or now()).items()}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
 

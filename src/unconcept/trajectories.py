@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .checkpoint import remembered
 from .models.base import Condition, Model, pick
 
 
@@ -27,6 +28,21 @@ class Replay:
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All of it by name, as a file holds it."""
+        asked = {f"asked.{role}.{name}": t for role, condition in self.asked.items() for name, t in condition.items()}
+        said = {f"said.{role}": t for role, t in self.said.items()}
+        return {"x": self.x, "t": self.t, "trajectory": self.trajectory, **asked, **said}
+
+    @classmethod
+    def of(cls, tensors: Mapping[str, Tensor]) -> "Replay":
+        asked: dict[str, dict[str, Tensor]] = {}
+        for name in (n for n in tensors if n.startswith("asked.")):
+            _, role, entry = name.split(".", 2)
+            asked.setdefault(role, {})[entry] = tensors[name]
+        said = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("said.")}
+        return cls(tensors["x"], tensors["t"], tensors["trajectory"], asked, said)
 
     def __getitem__(self, index: Tensor) -> "Replay":
         asked = {role: pick(condition, index) for role, condition in self.asked.items()}
@@ -56,8 +72,17 @@ def record(
 
     A trajectory has one or more prompts in a role and asks them in turn, from point to point: so a few trajectories hear many phrasings.
     Of the `steps` points of a trajectory `points` are kept, evenly spread behind a random offset.
-    Cost in network calls on one picture: 2 · steps + roles · points for each trajectory.
+    Cost in network calls on one picture: 2 · steps + roles · points for each trajectory. A run that survives does it once.
     """
+    return Replay.of(
+        remembered(lambda: sampled(model, drive, asked, seed=seed, steps=steps, guidance=guidance, points=points, batch=batch).tensors())
+    )
+
+
+def sampled(
+    model: Model, drive: Sequence[str], asked: Mapping[str, Sequence[Sequence[str]]], *, seed: int, steps: int, guidance: float, points: int,
+    batch: int,
+) -> Replay:  # fmt: skip
     stride = max(1, steps // points)
     offset = torch.randint(stride, (len(drive),), generator=torch.Generator().manual_seed(seed))
     kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []

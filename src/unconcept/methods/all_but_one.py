@@ -106,7 +106,8 @@ class AllButOne:
             "concepts": [asdict(concept) for concept in concepts],
             "family": model.family,
         }
-        return fit(model, replays, loss, self.tune, keep=others[:MOST], card=card, report=report)
+        besides = {"adversary": adversary.P} if adversary else {}
+        return fit(model, replays, loss, self.tune, keep=others[:MOST], besides=besides, card=card, report=report)
 
     def opponent(self, model: Model, concepts: tuple[Concept, ...]) -> Adversary | None:
         if not self.adversary:

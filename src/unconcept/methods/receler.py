@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 
 from ..adapters import Eraser, frozen, hooked
 from ..adversary import Adversary
+from ..checkpoint import surviving
 from ..concept import Concept
 from ..edit import Edit
 from ..errors import InputError, RunError
@@ -79,7 +80,7 @@ class Receler:
         width = model.encode([""])[model.words].shape[2]
         adversary = Adversary(len(names), self.tokens, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
         on = lambda: hooked(model.components, erasers)
-        for step in range(self.steps):
+        for step in surviving(self.steps, optimizer, generator, {"adversary": adversary.P}):
             of = torch.randint(len(names), (1,), generator=generator)
             name = names[int(of)]
             x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
@@ -95,9 +96,9 @@ class Receler:
                 value = value + self.local * self.locality(erasers, mask)
                 value.backward()
             if not torch.isfinite(value):
-                raise RunError(f"the loss became {value.item()} at step {step + 1}; nothing was kept. Try a lower learning rate.")
+                raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
-            report(Progress("training", step + 1, self.steps, value.item(), None))
+            report(Progress("training", step, self.steps, value.item(), None))
         card = {"method": "receler", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
         kept = {site: frozen(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
         return Edit({}, {**card, "model_sha256": model.fingerprint(), "training": {"steps": self.steps}}, kept)

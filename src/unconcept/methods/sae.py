@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ..adapters import SparseAutoencoder, frozen
+from ..checkpoint import surviving
 from ..concept import Concept, kept
 from ..edit import Edit
 from ..errors import InputError
@@ -87,7 +88,7 @@ class SAE:
             w.requires_grad_(True)
         optimizer = torch.optim.Adam(weights, lr=self.lr, eps=1e-8)
         spread, silent = h.var(0).sum(), torch.zeros(self.features, dtype=torch.long)
-        for step in range(self.steps):
+        for step in surviving(self.steps, optimizer, generator, {"silent": silent}):
             x = h[torch.randint(len(h), (self.batch * 8,), generator=generator)]
             before = sae.before(x)
             z = sae.sparse(before)
@@ -102,8 +103,8 @@ class SAE:
             optimizer.step()
             with torch.no_grad():
                 sae.decoder /= sae.decoder.norm(dim=0, keepdim=True)
-                silent = torch.where((z > 0).any(0), 0, silent + 1)
-            report(Progress("the sparse autoencoder, once for this model", step + 1, self.steps, loss.item(), None))
+                silent.add_(1).masked_fill_((z > 0).any(0), 0)
+            report(Progress("the sparse autoencoder, once for this model", step, self.steps, loss.item(), None))
         for w in weights:
             w.requires_grad_(False)
         return sae
