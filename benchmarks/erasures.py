@@ -14,7 +14,8 @@ from common import arguments, cell, head, once, page
 
 from unconcept import AllButOne, Concept, Edit
 from unconcept.cost import counted, peak_memory
-from unconcept.gallery import pictures
+from unconcept.evaluate import fingerprint
+from unconcept.gallery import cache_folder, pictures
 from unconcept.models import emoji
 from unconcept.models.emoji.exam import Exam, complete, near_in_words
 from unconcept.scores import PIXELS, find, scores
@@ -49,9 +50,10 @@ def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None,
     with counted(model) as calls:
         edit = (method or AllButOne())(model, *concepts)
     seconds, memory = time.perf_counter() - start, peak_memory()
-    before = pictures(model, prompts, seeds)
+    base = model.fingerprint()
+    before = pictures(model, prompts, seeds, made_by=base, cache=cache_folder())
     with edit.on(model):
-        after = pictures(model, prompts, seeds)
+        after = pictures(model, prompts, seeds, made_by=base + fingerprint(edit), cache=cache_folder())
     rows = scores(exam, before, after)
     return {
         "concepts": names,
