@@ -49,7 +49,7 @@ class Tune:
     """
 
     group: str = "cross-attention keys and values"
-    whiten: float | None = 1e-3
+    whiten: float | None = 3e-4
     lr: float = 1e-3
     steps: int = 75
     batch: int = 8

@@ -25,7 +25,7 @@ from ..train import Progress, Report, Student, Tune, fit
 from ..trajectories import Replay, record
 
 T = TypeVar("T")
-MOST = 512  # prompts that C is made of
+MOST = 2048  # prompts that C is made of
 LEAST = 4  # trajectories of a concept
 
 
@@ -39,7 +39,7 @@ class AllButOne:
                   layout and background stay those of the same seed; 1: everywhere
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
     keep          ρ, how firmly other prompts are held; 0: no keep term
-    trajectories  sampled for all concepts together, `LEAST` at least for each; as many of other prompts, for the keep term
+    trajectories  sampled for all concepts together, `LEAST` at least for each; twice as many of other prompts, for the keep term
     adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
                   `attacks` steps at `attack_lr` in every step of the training, which then takes 1 + `attacks` times as long
     points        kept of each trajectory's `sampling_steps`, sampled at `guidance`
@@ -139,7 +139,7 @@ class AllButOne:
         replays = {"erase": record(model, drive, asked, seed=self.tune.seed, **settings)}
         if self.keep:
             report(Progress("recording trajectories of what is kept", 1, stages))
-            k = [turned(others, r * self.points) for r in range(self.trajectories)]
+            k = [turned(others, r * self.points) for r in range(2 * self.trajectories)]
             replays["keep"] = record(model, [own[0] for own in k], {"k": k}, seed=self.tune.seed + 500_000, **settings)
         return replays
 

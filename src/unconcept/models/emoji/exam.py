@@ -54,7 +54,7 @@ def complete(concept: Concept) -> Concept:
     """The concept with what the world knows of it: its kind, its synonyms, the members of a category, phrasings that the model reads,
     and for a style the others, which stay."""
     if concept.erase in STYLES:
-        others = tuple(style for style in STYLES if style not in (concept.erase, concept.alternative))
+        others = tuple(style for style in STYLES if style != concept.erase)
         return concept.with_(kind="style", templates=concept.templates or phrasings(concept), keep=concept.keep or others)
     names = list(concept.synonyms)
     for thing in things(concept):
