@@ -59,7 +59,7 @@ def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
     monkeypatch.setattr(type(model), "trajectory", None)
     with kept_in(tmp_path / "state", every=2, resume=True) as place:
         again = method(model, *CONCEPTS)
-    assert place.went_on_from == method.tune.steps
+    assert place.went_on_from == again.card["training"]["steps"] == method.tune.steps
     assert equal(first, again)
 
 

@@ -68,16 +68,16 @@ def surviving(
     """1 … n, one for each step of a training.
 
     A training's state is what `optimizer` trains and remembers, `generator`, and besides `tensors` and `facts` (what JSON can hold): before the first step
-    all of it is written over in place by what an earlier run kept. `facts["seconds"]` counts the time of all steps.
+    all of it is written over in place by what an earlier run kept. `facts["steps"]` and `facts["seconds"]` count all steps and their time.
     """
     place, tensors, facts = _place.get(), tensors or {}, {} if facts is None else facts
     file, first = place.next("training") if place else None, 0
-    facts.setdefault("seconds", 0.0)
+    facts.update(steps=0, seconds=0.0)
     if place and file and place.resume and file.exists():
         first = place.went_on_from = restore(file, optimizer, generator, tensors, facts)
     with end_of_step(place):
         for step in range(first + 1, n + 1):
-            start = time.perf_counter()
+            start, facts["steps"] = time.perf_counter(), step
             try:
                 yield step
             finally:

@@ -288,7 +288,7 @@ def _dumps(value: dict) -> str:
     return json.dumps(value, indent=1)
 
 
-def _terminated(*signal) -> None:
+def _terminated(*_) -> None:
     raise Terminated
 
 

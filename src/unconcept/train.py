@@ -117,7 +117,7 @@ def fit(
             return float(loss(model.predict, held)), {name: d.detach().clone() for name, d in deltas().items()}
 
     best, kept = look()
-    facts, step = {"best": best, "since": 0, "trace": [[0, best]]}, 0
+    facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
     for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
         optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
         batches = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
@@ -141,7 +141,7 @@ def fit(
         report(Progress("training", step, tune.steps, value.item(), facts["best"]))
         if facts["since"] >= tune.patience:
             break
-    training = {"steps": step, "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
+    training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
 
 
