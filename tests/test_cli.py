@@ -52,6 +52,7 @@ def bad_header(path):
         (["pig", "--method", "esdx"], 'did you mean "esd"'),
         (["pig", "--no-such-option"], "no-such-option"),
         (["pig", "--config", "missing.yaml"], "does not exist"),
+        (["pig", "--resume", "--save-every", "0"], "above 0"),
     ],
 )
 def test_wrong_words(run, tmp_path, words, says):

@@ -45,6 +45,8 @@ def erase(
     """
     method, start = method or AllButOne(), time.perf_counter()
     check_out(out, force)
+    if save_every < 0 or (resume and not save_every):
+        raise InputError("save-every counts steps, 0 or more; with --resume it must be above 0")
     net = load(model, config=config)
     concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, prompts, judge)
     warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
