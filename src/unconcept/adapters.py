@@ -115,8 +115,8 @@ KINDS: dict[str, type] = {adapter.kind: adapter for adapter in (Eraser, SparseAu
 
 
 def frozen(kind: str, tensors: Mapping[str, Tensor]) -> Any:
-    """An adapter of a kind, with copies of these tensors, not to be trained any more."""
-    return KINDS[kind].of(tensors).eval().requires_grad_(False)
+    """An adapter of a kind, with copies of these tensors in the host's memory, not to be trained any more."""
+    return KINDS[kind].of({name: tensor.cpu() for name, tensor in tensors.items()}).eval().requires_grad_(False)
 
 
 @contextmanager
@@ -133,9 +133,11 @@ def hooked(components: Mapping[str, nn.Module], adapters: Mapping[str, nn.Module
 def hook(components: Mapping[str, nn.Module], site: str, adapter: nn.Module):
     """Put an adapter behind the module at `site`; the handle takes it off. A tuple's first entry is what is changed."""
     component, _, path = site.partition(".")
+    where = components[component].get_submodule(path)
+    adapter.to(next(components[component].parameters()).device)
 
     def behind(module: nn.Module, args: tuple, kwargs: dict, output):
         change = (lambda y: adapter(y, asked(module, args, kwargs))) if isinstance(adapter, Guided) else adapter
         return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
 
-    return components[component].get_submodule(path).register_forward_hook(behind, with_kwargs=True)
+    return where.register_forward_hook(behind, with_kwargs=True)

@@ -27,7 +27,7 @@ class Adversary:
         self, student: Callable[[Tensor, Tensor, Condition], Tensor], x: Tensor, t: Tensor, c: Condition, ends: Tensor, of: Tensor, said: Tensor
     ) -> None:  # fmt: skip
         """`steps` steps against the student as it is. c: what is asked [N], ends: where its last tokens stand [N], of: whose P [N]."""
-        own, rows = of.unique(return_inverse=True)
+        own, rows = of.cpu().unique(return_inverse=True)
         P = self.P[own].requires_grad_()
         optimizer = torch.optim.Adam([P], lr=self.lr, weight_decay=0.1)
         for _ in range(self.steps):
@@ -38,7 +38,7 @@ class Adversary:
 
     def disguised(self, c: Condition, ends: Tensor, of: Tensor) -> Condition:
         """c̃ [N]"""
-        return extended(c, self.words, self.P[of], ends)
+        return extended(c, self.words, self.P[of.cpu()], ends)
 
     def within(self, z: Replay, student: Callable[[Tensor, Tensor, Condition], Tensor], of: Tensor) -> Replay:
         """Every other point of a replay asks for the concept with P at the end of the prompt, found against the student as it is.

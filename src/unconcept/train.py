@@ -110,19 +110,21 @@ def fit(
         return {name: weights[name] + d.to(weights[name]) for name, d in deltas().items()}
 
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
-    held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
+    held = {role: thin(part, LOOK).to(model.device) for role, (_, part) in parts.items()}
+    predict = precisely(model)
 
     def look() -> tuple[float, dict[str, Tensor]]:
         with torch.no_grad(), swapped(model.components, student()):
-            return float(loss(model.predict, held)), {name: d.detach().clone() for name, d in deltas().items()}
+            return float(loss(predict, held)), {name: d.cpu().clone() for name, d in deltas().items()}
 
     best, kept = look()
     facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
     for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
         optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
-        batches = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
+        drawn = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
+        batches = {role: part.to(model.device) for role, part in drawn.items()}
         with swapped(model.components, student()):
-            value = loss(model.predict, batches)
+            value = loss(predict, batches)
             value.backward()
         if not torch.isfinite(value):
             raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
@@ -175,7 +177,7 @@ def descend(
     for step in surviving(steps, optimizer, generator, mean, facts):
         batch = draw(step - 1, lambda: put(mean or now()), generator)
         with put(now()):
-            value = loss(model.predict, *batch)
+            value = loss(precisely(model), *batch)
             value.backward()
         if not torch.isfinite(value):
             raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
@@ -193,8 +195,13 @@ def descend(
                     mean[name].lerp_(delta, 1 - average)
         report(Progress("training", step, steps, value.item(), None))
     training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
-    kept = {name: d.detach().clone() for name, d in (mean or now()).items()}
+    kept = {name: d.detach().cpu().clone() for name, d in (mean or now()).items()}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+
+
+def precisely(model: Model) -> Student:
+    """The model's predictions in single precision, whatever it computes in: losses are differences of what is nearly the same."""
+    return lambda x, t, condition: model.predict(x, t, condition).float()
 
 
 def thin(replay: Replay, n: int) -> Replay:
@@ -207,5 +214,8 @@ def _whitenings(model: Model, sites: Sequence[Site], keep: Sequence[str], mu: fl
     if mu is None:
         return {}
     condition = model.encode(["", *keep])
-    by_name = {name: whitening(model.reading(name, condition).cpu(), mu) for name in {s.reads for s in sites if s.reads}}
+    by_name = {
+        name: whitening(model.reading(name, condition).cpu(), mu).to(model.device, torch.float32)
+        for name in {s.reads for s in sites if s.reads}
+    }
     return {site.name: by_name[site.reads] for site in sites if site.reads}

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 
 from .checkpoint import remembered
-from .models.base import Condition, Model, pick
+from .models.base import Condition, Model, on, pick
 
 
 @dataclass(frozen=True)
 class Replay:
     """N points of trajectories: x [N, C, H, W], t [N], which trajectory each is of [N], and by role ("c", "a", "null", "k")
-    the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]."""
+    the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]. In the host's memory, whatever the model is on."""
 
     x: Tensor
     t: Tensor
@@ -48,6 +48,11 @@ class Replay:
         asked = {role: pick(condition, index) for role, condition in self.asked.items()}
         said = {role: output[index] for role, output in self.said.items()}
         return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said)
+
+    def to(self, device: torch.device) -> "Replay":
+        asked = {role: on(device, condition) for role, condition in self.asked.items()}
+        said = {role: output.to(device) for role, output in self.said.items()}
+        return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said)
 
     def split(self, share: float) -> tuple["Replay", "Replay"]:
         """(the rest, about `share` of the trajectories held out): no trajectory is in both."""
@@ -92,21 +97,21 @@ def sampled(
             if step == steps:
                 break
             now = (step - offset[rows]) % stride == 0
-            kept.append((x[now].clone(), t[now].clone(), rows[now], (step - offset[rows[now]]) // stride))
+            kept.append((x[now].cpu(), t[now].cpu(), rows[now], (step - offset[rows[now]]) // stride))
     x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*kept))
     conditions = {}
     for role, prompts in asked.items():
         own = [prompts[int(r)][int(k) % len(prompts[int(r)])] for r, k in zip(trajectory.tolist(), turn.tolist())]
         names = list(dict.fromkeys(own))
-        conditions[role] = pick(model.encode(names), torch.tensor([names.index(prompt) for prompt in own]))
+        conditions[role] = pick(on(x.device, model.encode(names)), torch.tensor([names.index(prompt) for prompt in own]))
     return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})
 
 
 @torch.no_grad()
 def answer(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int = 64) -> Tensor:
-    """The model's output at many points, `batch` at a time."""
-    parts = (slice(i, i + batch) for i in range(0, len(t), batch))
-    return torch.cat([model.predict(x[s], t[s], pick(condition, s)) for s in parts])
+    """The model's output at many points of the host's memory, `batch` at a time, in single precision."""
+    there, parts = model.device, (slice(i, i + batch) for i in range(0, len(t), batch))
+    return torch.cat([model.predict(x[s].to(there), t[s].to(there), on(there, pick(condition, s))).float().cpu() for s in parts])
 
 
 @torch.no_grad()

@@ -88,7 +88,7 @@ class AllButOne:
         others = shuffled(kept(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, report)
 
-        kappa, eta = self.coefficients(concepts)
+        kappa, eta = (coefficient.to(model.device) for coefficient in self.coefficients(concepts))
         adversary = self.opponent(model, concepts)
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:

@@ -70,7 +70,7 @@ class SAE:
         name = f"sae-{model.fingerprint()[:16]}-{self.features}-{self.active}-{self.steps}-{self.seed}.safetensors"
         file = Path(self.cache) / name if self.cache else None
         if file and file.exists():
-            return SparseAutoencoder.of(open_safetensors(file)[0])
+            return SparseAutoencoder.of(open_safetensors(file)[0]).to(model.device)
         sae = self.train(model.hidden(prompts)[:, 1:].flatten(0, 1), report)
         if file:
             write_safetensors(sae.state_dict(), file, {})
@@ -82,12 +82,12 @@ class SAE:
         h [N, width]
         """
         generator = torch.Generator().manual_seed(self.seed)
-        sae = SparseAutoencoder.begin(h, self.features, self.active, generator)
+        sae = SparseAutoencoder.begin(h.cpu(), self.features, self.active, generator).to(h.device)
         weights = [sae.encoder, sae.latent, sae.decoder, sae.centre]
         for w in weights:
             w.requires_grad_(True)
         optimizer = torch.optim.Adam(weights, lr=self.lr, eps=1e-8)
-        spread, silent = h.var(0).sum(), torch.zeros(self.features, dtype=torch.long)
+        spread, silent = h.var(0).sum(), torch.zeros(self.features, dtype=torch.long, device=h.device)
         for step in surviving(self.steps, optimizer, generator, {"silent": silent}):
             x = h[torch.randint(len(h), (self.batch * 8,), generator=generator)]
             before = sae.before(x)

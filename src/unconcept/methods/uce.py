@@ -44,7 +44,7 @@ class UCE:
         kept = [word for concept in concepts for word in concept.keep]
         sites = readers(model)
         c, g, k = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs], kept)
-        W = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
+        W = {site.name: getattr(*site.find(model.components)).detach().cpu().double() for site in sites}
         deltas = {name: self.solve(w, c, w @ g.T, k) for name, w in W.items()}
         card = {"method": "uce", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
         return self.edit(model, deltas, card)
@@ -99,7 +99,7 @@ class RECE(UCE):
         kept = ["", *(word for concept in concepts for word in concept.keep)]
         sites = readers(model)
         c, g, k = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs], kept)
-        W0 = {site.name: getattr(*site.find(model.components)).detach().double() for site in sites}
+        W0 = {site.name: getattr(*site.find(model.components)).detach().cpu().double() for site in sites}
         W = {name: w + first.deltas[name].double() for name, w in W0.items()}
         for turn in range(self.rounds):
             report(Progress("closed form, what is left of it", turn, self.rounds))

@@ -31,6 +31,7 @@ class Model(Protocol):
     family: str
     components: Mapping[str, nn.Module]
     denoiser: nn.Module
+    device: torch.device  # of the denoiser
     timesteps: int  # of the noise schedule
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
     guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
@@ -127,6 +128,11 @@ class Model(Protocol):
     def fingerprint(self) -> str:
         """sha256 over the components' weights: an edit belongs to one fingerprint."""
         ...
+
+
+def on(device: torch.device, condition: Condition) -> Condition:
+    """A condition, moved."""
+    return {name: value.to(device) for name, value in condition.items()}
 
 
 def pick(condition: Condition, index: Tensor | slice) -> Condition:

@@ -1,0 +1,89 @@
+"""A graphics card that is not there: tensors that say they are on it, are computed on the processor, and are refused where a real one refuses.
+
+    with card() as device:
+        pipe.to(device)
+
+Inside, an operation on tensors of both places raises, as it does on a real card (numbers without a dimension, copies, and indices that lie
+on the processor may cross). What runs here touches the card alone, and gives the processor's numbers, up to how it groups its operations.
+"""
+
+from contextlib import contextmanager
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
+from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+
+aten = torch.ops.aten
+NAME = "pretend"
+INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
+CROSSING = (aten._to_copy.default, aten.copy_.default, aten._local_scalar_dense.default)
+
+_setup_privateuseone_for_python_backend(NAME)
+
+
+class OnCard(torch.Tensor):
+    """`inner`, a tensor of the processor, that says it is on the card."""
+
+    @staticmethod
+    def __new__(cls, inner):
+        like = dict(strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, requires_grad=inner.requires_grad)
+        return torch.Tensor._make_wrapper_subclass(cls, inner.size(), device=torch.device(NAME, 0), **like)
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def __repr__(self):
+        return f"OnCard({self.inner})"
+
+    def tolist(self):
+        return self.inner.tolist()
+
+    @classmethod
+    def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
+        return run(func, args, kwargs or {})
+
+
+class Dispatch(TorchDispatchMode):
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if asks_for_card(kwargs) or any(issubclass(t, OnCard) for t in types):
+            return run(func, args, kwargs)
+        return func(*args, **kwargs)
+
+
+def asks_for_card(kwargs) -> bool:
+    return kwargs.get("device") is not None and torch.device(kwargs["device"]).type == NAME
+
+
+def run(func, args, kwargs):
+    tensors = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
+    there = [a for a in tensors if isinstance(a, OnCard)]
+    here = [a for a in tensors if not isinstance(a, OnCard) and a.dim() > 0]
+    if there and here and func not in CROSSING and not (func in INDEXED and isinstance(args[0], OnCard)):
+        raise RuntimeError(f"{func} on tensors of {NAME}:0 and of the processor ({[tuple(a.shape) for a in here]})")
+    if kwargs.get("generator") is not None and (there or asks_for_card(kwargs)):
+        raise RuntimeError(f"{func} on {NAME}:0 with a generator of the processor")
+    unwrap = lambda a: a.inner if isinstance(a, OnCard) else a
+    given = {name: "cpu" if name == "device" and value is not None else unwrap(value) for name, value in tree_map(unwrap, kwargs).items()}
+    out = func(*tree_map(unwrap, args), **given)
+    if func is aten.copy_.default:
+        return args[0]
+    stays = asks_for_card(kwargs) or (there and kwargs.get("device") is None)
+    if func is aten._local_scalar_dense.default or not stays:
+        return out
+    wrap = lambda a: OnCard(a) if isinstance(a, torch.Tensor) else a
+    return return_and_correct_aliasing(func, args, kwargs, tree_map(wrap, out))
+
+
+@contextmanager
+def card():
+    before = torch.__future__.get_swap_module_params_on_conversion()
+    torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter that moves becomes another tensor
+    torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) is made here and moved
+    try:
+        with Dispatch():
+            yield torch.device(NAME, 0)
+    finally:
+        torch._C._set_only_lift_cpu_tensors(False)
+        torch.__future__.set_swap_module_params_on_conversion(before)

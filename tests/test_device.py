@@ -1,0 +1,73 @@
+"""What runs on a graphics card: tried on one that is not there (tests/pretend.py), which computes on the processor."""
+
+import pytest
+import torch
+from pretend import card
+from test_every_method import ROWS
+from tiny import TINY, tiny_pipeline
+
+from unconcept import AllButOne, Concept, Edit, Tune, wrap
+from unconcept.models.base import Model
+
+QUICK = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
+PIG = Concept(erase="pig", alternative="cow", keep=("cat",))
+WORDS = ("cat", "dog", "house", "tree")
+
+
+def test_the_card_refuses_what_a_card_refuses():
+    here = torch.ones(2)
+    with card() as there:
+        moved = here.to(there)
+        assert (moved.device.type, (moved + 1).device, moved[torch.tensor([0])].device) == (there.type, there, there)
+        assert (moved + 1).tolist() == [2, 2]
+        for refused in (
+            lambda: moved + here,
+            lambda: here[moved.long()],
+            lambda: torch.randn(2, device=there, generator=torch.Generator()),
+        ):
+            with pytest.raises(RuntimeError, match="processor"):
+                refused()
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_every_family_erases_there(family):
+    pipe = TINY[family]()
+    here = QUICK(wrap(pipe, WORDS), PIG)
+    with card() as there:
+        model = wrap(pipe.to(there), WORDS)
+        edit = QUICK(model, PIG)
+        assert held_out(edit) == pytest.approx(held_out(here), rel=1e-2)
+        goes_on_and_off(Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model)
+
+
+@pytest.mark.parametrize("method", [pytest.param(m, id=n) for n, m in ROWS.items() if not isinstance(m, AllButOne) or m.adversary])
+def test_every_method_erases_there(method):
+    pipe = tiny_pipeline()
+    here = method(wrap(pipe, WORDS), PIG)
+    with card() as there:
+        model = wrap(pipe.to(there), WORDS)
+        edit = method(model, PIG)
+        assert torch.cosine_similarity(flat(edit), flat(here), dim=0) > 0.98
+        goes_on_and_off(edit.scale(20), model)
+
+
+def held_out(edit: Edit) -> float:
+    """Before the first step."""
+    return edit.card["training"]["held_out_loss"][0][1]
+
+
+def flat(edit: Edit) -> torch.Tensor:
+    assert {t.device.type for t in edit.tensors().values()} == {"cpu"}, "an edit is a value of the host's"
+    return torch.cat([t.flatten().float() for t in edit.tensors().values()])
+
+
+def goes_on_and_off(edit: Edit, model: Model) -> None:
+    draw = lambda: model.decode(model.sample(["a pig"], [0], steps=2, guidance=5.0)).cpu()
+    before = draw()
+    with edit.on(model):
+        after = draw()
+    assert (after - before).abs().max() > 0
+    edit.apply(model)
+    assert torch.equal(draw(), after)
+    edit.remove(model)
+    assert torch.equal(draw(), before)
