@@ -73,7 +73,7 @@ def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None,
 
 def both(model: Model, edit: Edit, questions: Sequence[Question], first: int) -> tuple[Tensor, Tensor]:
     """Pictures of the questions before and after, from the seeds `first`, `first` + 1, ..."""
-    prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.fingerprint()
+    prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.brush()
     before = pictures(model, prompts, seeds, made_by=base, cache=cache_folder())
     with edit.on(model):
         return before, pictures(model, prompts, seeds, made_by=base + fingerprint(edit), cache=cache_folder())

@@ -12,14 +12,22 @@ from contextlib import contextmanager
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
 aten = torch.ops.aten
 NAME = "pretend"
 INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
 CROSSING = (aten._to_copy.default, aten.copy_.default, aten._local_scalar_dense.default)
 
-_setup_privateuseone_for_python_backend(NAME)
+
+class Backend(_DummyBackendModule):
+    """What torch asks of a backend wherever it asks for the machine's accelerator, in tests that never touch the card, too."""
+
+    def get_amp_supported_dtype(self):
+        return [torch.bfloat16, torch.float16]
+
+
+_setup_privateuseone_for_python_backend(NAME, Backend())
 
 
 class OnCard(torch.Tensor):

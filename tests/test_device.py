@@ -6,7 +6,7 @@ from pretend import card
 from test_every_method import ROWS
 from tiny import TINY, tiny_pipeline
 
-from unconcept import AllButOne, Concept, Edit, Tune, wrap
+from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
 from unconcept.models.base import Model
 
 QUICK = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
@@ -71,3 +71,41 @@ def goes_on_and_off(edit: Edit, model: Model) -> None:
     assert torch.equal(draw(), after)
     edit.remove(model)
     assert torch.equal(draw(), before)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_every_family_erases_in_half_precision(family):
+    pipe = TINY[family]()
+    model = wrap(pipe, WORDS)
+    single, known = held_out(QUICK(model, PIG)), model.fingerprint()
+    model = wrap(pipe.to(torch.bfloat16), WORDS)
+    assert model.dtype == torch.bfloat16
+    assert model.fingerprint() == known, "an edit fits its model in any precision"
+    edit = QUICK(model, PIG)
+    assert {t.dtype for t in edit.tensors().values()} == {torch.float32}
+    assert held_out(edit) == pytest.approx(single, rel=0.5)
+    goes_on_and_off(Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model)
+
+
+def test_a_device_that_is_not_there_is_said(folder):
+    with pytest.raises(InputError, match="cuda.*is not there" if not torch.cuda.is_available() else "nonsense.*is not there"):
+        load(folder, device="nonsense" if torch.cuda.is_available() else "cuda")
+
+
+def test_a_model_comes_in_the_precision_that_was_asked_for(folder):
+    assert load(folder).dtype == torch.float32, "on a processor"
+    half = load(folder, dtype="bf16")
+    assert (half.dtype, half.brush() == load(folder).brush()) == (torch.bfloat16, False), "pictures of another precision are other pictures"
+
+
+def test_the_command_line_works_there(run, quick, folder):
+    """Erase, generate and purify, from a folder on disk."""
+    with card():
+        for words in (
+            ("erase", "pig=cow", "--config", quick, "--out", "gone"),
+            ("generate", "a pig", "--edit", "gone", "--images", "1", "--out", "made"),
+            ("purify", "made/000-seed0.png", "--edit", "gone", "--out", "pure"),
+            ("evaluate", "--edit", "gone", "--extent", "short", "--out", "seen"),
+        ):
+            code, _, err = run(*words, "--steps", "2", "--model", folder, "--device", "pretend")
+            assert code in (0, 3), err

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from .errors import RunError, Terminated
 from .files import open_safetensors, write_safetensors
+from .processes import is_first
 
 
 @dataclass
@@ -48,9 +49,9 @@ def kept_in(folder: Path, *, every: int, resume: bool) -> Iterator[Place]:
     """Trainings inside keep their state in `folder`, each `every` steps; with `resume` they go on from what is there, else it is cleared.
 
     What goes on must be the same job on the same software: the folder's name should say so. SIGTERM waits for the end of a step, the step
-    is kept, and `Terminated` is raised. A training that fails (RunError) leaves nothing. When everything was kept that should be, the caller removes the folder.
+    is kept, and `Terminated` is raised. Of several processes the first writes. A training that fails (RunError) leaves nothing. When everything was kept that should be, the caller removes the folder.
     """
-    if not resume:
+    if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
     token = _place.set(place := Place(folder, every, resume))
     try:
@@ -82,7 +83,7 @@ def surviving(
                 yield step
             finally:
                 facts["seconds"] += time.perf_counter() - start
-            if place and file and (place.terminated or step % place.every == 0 or step == n):
+            if place and file and is_first() and (place.terminated or step % place.every == 0 or step == n):
                 keep(file, step, optimizer, generator, tensors, facts)
             if place and place.terminated:
                 raise Terminated
@@ -98,7 +99,8 @@ def remembered(make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]
         found, metadata = open_safetensors(file)
         return {name: found[name].to(device) for name, device in json.loads(metadata["devices"]).items()}
     made = make()
-    write_safetensors(made, file, {"devices": json.dumps({name: str(t.device) for name, t in made.items()})})
+    if is_first():
+        write_safetensors(made, file, {"devices": json.dumps({name: str(t.device) for name, t in made.items()})})
     return made
 
 

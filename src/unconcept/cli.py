@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,6 +13,7 @@ from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
 
 from .errors import Terminated, UnconceptError
+from .options import Look, Source, Training
 
 app = App(
     name="unconcept",
@@ -20,6 +22,7 @@ app = App(
 )
 Flag = Parameter(negative="")
 Extent = Literal["short", "full", "none"]
+FLAT = Parameter(name="*")  # a dataclass whose fields are options of the command
 
 
 @app.command
@@ -27,7 +30,7 @@ def erase(
     concepts: Annotated[list[str], Parameter(help='What to erase: "pig", or several with their alternatives: "pig=cow" "fox=wolf".')] = [],  # noqa: B006
     *,
     to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
-    model: Annotated[str, Parameter(help="emoji (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji",
+    source: Annotated[Source, FLAT] = Source(),
     method: Annotated[str | None, Parameter(help="all-but-one, or another: unconcept show methods.")] = None,
     out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/CONCEPT.")] = None,
     seed: int = 0,
@@ -36,12 +39,8 @@ def erase(
     config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
     evaluate: Annotated[Extent, Parameter(help="How many pictures are looked at: a minute's worth, a thousand, or none.")] = "short",
     prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
-    judge: Annotated[str | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, or imagenet.")] = None,
-    steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25,
-    guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0,
-    base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None,
-    resume: Annotated[bool, Parameter(help="Go on with the training of the same words that was cut off.", negative="")] = False,
-    save_every: Annotated[int, Parameter(help="Steps of the training after which its state is kept; 0: never.")] = 25,
+    look: Annotated[Look, FLAT] = Look(),
+    training: Annotated[Training, FLAT] = Training(),
     dry_run: Annotated[bool, Flag] = False,
     strict: Annotated[bool, Parameter(help="Refuse a concept that the model cannot draw.", negative="")] = False,
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
@@ -51,7 +50,7 @@ def erase(
     """Erase concepts, and show the same seeds before and after."""
     from .plan import plan
 
-    job = plan(concepts, to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, model=model, out=out)
+    job = plan(concepts, to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, model=source.model, out=out)
     if dry_run:
         print(job.describe())
         return 0
@@ -62,39 +61,32 @@ def erase(
     with Bar(quiet=json) as bar:
         result = run(
             job.concepts,
-            model=job.model,
+            model=replace(source, model=job.model),
             method=job.method,
             out=job.out,
             seed=job.seed,
             extent=evaluate,
             prompts=prompts,
-            judge=judge,
-            steps=steps,
-            guidance=guidance,
+            **asdict(look),
             strict=strict,
             force=force,
-            config=base_config,
             cache=cache_folder(),
-            save_every=save_every,
-            resume=resume,
+            training=training,
             report=bar,
         )
-    return _tell(result, job.out, bar, json)
+    return _tell(result, job.out, bar, json) if result else 0
 
 
 @app.command
 def evaluate(
     *,
     edit: Annotated[Path, Parameter(help="An edit, or the folder of one.")],
-    model: str = "emoji",
+    source: Annotated[Source, FLAT] = Source(),
     out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/evaluation"),
     seed: int = 0,
     extent: Annotated[Extent, Parameter(help="How many pictures are looked at: a thousand, or a minute's worth.")] = "full",
     prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
-    judge: Annotated[str | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, or imagenet.")] = None,
-    steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25,
-    guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0,
-    base_config: str | None = None,
+    look: Annotated[Look, FLAT] = Look(),
     force: Annotated[bool, Parameter(help="An edit of another base model, and an output folder that exists.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print report.json on stdout, and nothing else there.", negative="")] = False,
     debug: Annotated[bool, Flag] = False,
@@ -107,16 +99,13 @@ def evaluate(
     with Bar(quiet=json) as bar:
         result = examine(
             edit,
-            model=model,
+            model=source,
             out=out,
             seed=seed,
             extent=extent,
             prompts=prompts,
-            judge=judge,
-            steps=steps,
-            guidance=guidance,
+            **asdict(look),
             force=force,
-            config=base_config,
             cache=cache_folder(),
             report=bar,
         )
@@ -129,14 +118,11 @@ def compare(
     *,
     to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
     methods: Annotated[str, Parameter(help="Names and YAML files of settings, with commas; all: every method.")] = "all",
-    model: str = "emoji",
+    source: Annotated[Source, FLAT] = Source(),
     out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/compare-CONCEPT.")] = None,
     seed: int = 0,
     extent: Annotated[Extent, Parameter(help="How many pictures each method makes.")] = "short",
-    judge: Annotated[str | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, or imagenet.")] = None,
-    steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25,
-    guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0,
-    base_config: str | None = None,
+    look: Annotated[Look, FLAT] = Look(),
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print compare.json on stdout, and nothing else there.", negative="")] = False,
     debug: Annotated[bool, Flag] = False,
@@ -144,7 +130,7 @@ def compare(
     """Several methods, or several settings of one, on the same concept, questions and seeds: a table, a page, a plot."""
     from .plan import plan_methods
 
-    jobs = plan_methods(concepts, methods.split(","), to=to, seed=seed, model=model, out=out)
+    jobs = plan_methods(concepts, methods.split(","), to=to, seed=seed, model=source.model, out=out)
     from .compare import compare as run
     from .compare import markdown, table
     from .gallery import cache_folder
@@ -156,15 +142,12 @@ def compare(
         result = run(
             first.concepts,
             chosen,
-            model=first.model,
+            model=replace(source, model=first.model),
             out=first.out,
             seed=seed,
             extent=extent,
-            judge=judge,
-            steps=steps,
-            guidance=guidance,
+            **asdict(look),
             force=force,
-            config=base_config,
             cache=cache_folder(),
             report=bar,
         )
@@ -185,14 +168,13 @@ def _tell(result: dict, out: Path, bar, json: bool) -> int:
 def generate(
     prompts: list[str],
     *,
-    model: str = "emoji",
+    source: Annotated[Source, FLAT] = Source(),
     edit: Annotated[list[Path], Parameter(help="An edit, or the folder of one; several add up.", negative="")] = [],  # noqa: B006
     out: Annotated[Path, Parameter(help="The folder for the pictures.")] = Path("unconcept-out/pictures"),
     seed: int = 0,
     images: Annotated[int, Parameter(help="Pictures for each prompt.")] = 4,
     steps: int = 25,
     guidance: float = 5.0,
-    base_config: str | None = None,
     force: Annotated[bool, Parameter(help="Edits of another base model, and an output folder that exists.", negative="")] = False,
     debug: Annotated[bool, Flag] = False,
 ) -> int:
@@ -203,7 +185,7 @@ def generate(
     with Bar() as bar:
         path = make(
             prompts,
-            model=model,
+            model=source,
             edits=edit,
             out=out,
             seed=seed,
@@ -211,7 +193,6 @@ def generate(
             steps=steps,
             guidance=guidance,
             force=force,
-            config=base_config,
             report=bar,
         )
     print(path)
@@ -223,13 +204,12 @@ def purify(
     images: list[Path],
     *,
     edit: Annotated[Path, Parameter(help="An edit, or the folder of one.")],
-    model: str = "emoji",
+    source: Annotated[Source, FLAT] = Source(),
     caption: Annotated[str | None, Parameter(help="What the pictures show, in a prompt's words; default: the concept.")] = None,
     strength: Annotated[float, Parameter(help="How far back towards noise, in (0, 1].")] = 1.0,
     steps: int = 25,
     guidance: Annotated[float, Parameter(help="Of the way back: 1 reconstructs best, more steers more.")] = 3.0,
     out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/purified"),
-    base_config: str | None = None,
     force: Annotated[bool, Parameter(help="An edit of another base model, and an output folder that exists.", negative="")] = False,
     debug: Annotated[bool, Flag] = False,
 ) -> int:
@@ -241,14 +221,13 @@ def purify(
         path = run(
             images,
             edit=edit,
-            model=model,
+            model=source,
             out=out,
             caption=caption,
             strength=strength,
             steps=steps,
             guidance=guidance,
             force=force,
-            config=base_config,
             report=bar,
         )
     print(path / "sheet.png")

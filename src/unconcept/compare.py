@@ -22,6 +22,7 @@ from .gallery import pictures
 from .methods import Method
 from .models import load
 from .models.base import Model
+from .options import Source
 from .page import embed, embed_file, render
 from .questions import prepare
 from .report import say, title
@@ -54,8 +55,8 @@ class Entry:
 
 
 def compare(
-    concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
-    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, config: str | None = None, cache: Path | None = None,
+    concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
+    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Run every method from the same untouched model, ask the same questions, and write the folder `out`.
@@ -63,8 +64,8 @@ def compare(
     It holds compare.json, compare.md, compare.html, frontier.png, and the edit of each method. Returns the content of compare.json.
     """
     check_out(out, force)
-    net = load(model, config=config)
-    concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, judge=judge)
+    net = load(source := Source.of(model))
+    concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, judge=judge)
     look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     before = before_edit(net, exam, **look)
     entries = []
@@ -81,7 +82,7 @@ def compare(
     result = {
         "schema": 1,
         "concept": [{k: getattr(c, k) for k in ("erase", "alternative", "synonyms", "keep")} for c in concepts],
-        "model": {"name": model, "family": net.family, "sha256": entries[0].edit.card.get("model_sha256")},
+        "model": {"name": source.model, "family": net.family, "sha256": entries[0].edit.card.get("model_sha256")},
         "methods": [
             {"name": e.name, "settings": e.edit.card.get("settings", {}), "cost": e.cost, "failure": e.failure, "area": e.area,
              "frontier": [vars(p) for p in e.points], "scores": e.found.rows}

@@ -4,73 +4,110 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from . import report as reports
+from . import watch
 from .checkpoint import kept_in
 from .concept import Concept
 from .cost import counted, peak_memory
 from .detect import verdict
 from .edit import Edit
 from .errors import InputError
-from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate
+from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, seeds
 from .features import features_or_none
 from .folder import check_out, whole_folder
 from .methods import AllButOne, Method
 from .models import load
 from .models.base import Model
+from .options import Source, Training
+from .processes import is_first
 from .questions import prepare, too_long, undrawn
-from .train import Progress
+from .train import Progress, Report
 
 
 def erase(
-    concepts: Sequence[Concept], *, model: str = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
-    prompts: Path | None = None, judge: str | None = None, steps: int = 25, guidance: float = 5.0, strict: bool = False, force: bool = False, config: str | None = None, cache: Path | None = None,
-    save_every: int = 0, resume: bool = False, report: Callable[[Progress], None] = lambda progress: None,
+    concepts: Sequence[Concept], *, model: str | Source = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
+    prompts: Path | None = None, judge: str | None = None, steps: int = 25, guidance: float = 5.0, strict: bool = False, force: bool = False, cache: Path | None = None,
+    training: Training | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, report.json, report.html, README.md.
 
-    Returns the content of report.json; its `failure` is null, or one line about what the detectors found.
+    Returns the content of report.json; its `failure` is null, or one line about what the detectors found. Of several processes (torchrun)
+    the first looks at pictures and writes; the others return nothing.
     extent: how many pictures the evaluation makes; "none": none, the edit and its card are all.
     prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
-    save_every: steps after which the training's state is kept beside that folder, until this folder is written; 0: never. resume: go on from it.
+    training: what is kept of the training beside the cache, until this folder is written, and what can be watched beside the folder; None: nothing.
     judge: "imagenet" or a CLIP folder, for a model that is not the embedded one.
     steps, guidance: of the pictures that are looked at.
     strict: refuse a concept that the model cannot draw in the first place, instead of a warning.
     """
     method, start = method or AllButOne(), time.perf_counter()
     check_out(out, force)
-    if save_every < 0 or (resume and not save_every):
-        raise InputError("save-every counts steps, 0 or more; with --resume it must be above 0")
-    net = load(model, config=config)
-    concepts, exam, judged = prepare(net, model, concepts, QUESTIONS[extent], seed, prompts, judge)
+    shown = training or Training(save_every=0)
+    if min(shown.save_every, shown.sample_every) < 0 or (shown.resume and not shown.save_every):
+        raise InputError("save-every and sample-every count steps, 0 or more; with --resume save-every must be above 0")
+    net, name = load(source := Source.of(model)), source.model
+    concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, judge)
     warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
     look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
-    before = before_edit(net, exam, **look)
-    for warning in undrawn(exam, concepts, before):
+    before = before_edit(net, exam, **look) if is_first() else torch.zeros(0)
+    for warning in undrawn(exam, concepts, before) if is_first() else ():
         if strict:
             raise InputError(f"{warning} (--strict refuses that)")
         warnings.append(warning)
 
-    training, state = time.perf_counter(), training_folder(cache, net, method, concepts) if cache and save_every else None
-    if state and state.exists() and not resume:
+    began, state = time.perf_counter(), training_folder(cache, net, method, concepts) if cache and shown.save_every else None
+    if state and state.exists() and not shown.resume:
         warnings.append("a training of the same words had been cut off; it was begun anew (--resume goes on instead)")
-    with counted(net) as calls, kept_in(state, every=save_every, resume=resume) if state else nullcontext() as place:
-        edit = method(net, *concepts, report=report)
+    with ExitStack() as inside:
+        calls = inside.enter_context(counted(net))
+        place = inside.enter_context(kept_in(state, every=shown.save_every, resume=shown.resume)) if state else None
+        edit = method(net, *concepts, report=inside.enter_context(watched(shown, net, method, exam, before, out, look)))
+    if not is_first():
+        return {}
     if place and place.went_on_from:
         warnings.append(f"the training went on from step {place.went_on_from}: seconds and network calls count from there")
-    cost = {"training_seconds": round(time.perf_counter() - training, 1), "network_calls": calls["n"]}
+    if shown.sample_every:
+        warnings.append("seconds and network calls of the training count its samples, too")
+    cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
     found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
-    result = summary(edit, net, model, concepts, judged, found, extent, cost, start, warnings, look)
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, look)
     leave(out, force, edit, result, exam, found)
+    if (samples := beside(out, "samples.png")).exists() and shown.sample_every:
+        samples.replace(out / "samples.png")
     if state:
         shutil.rmtree(state, ignore_errors=True)
     return result
+
+
+@contextmanager
+def watched(shown: Training, net: Model, method: Method, exam, before: Tensor, out: Path, look: dict) -> Iterator[Report]:
+    """The run's own report, with what else shall be shown of the training, beside the folder that is written at the end."""
+    report: Report = look["report"]
+    if shown.sample_every and is_first() and exam.questions:
+        given: dict[str, Any] = dict(
+            every=shown.sample_every, file=beside(out, "samples.png"), steps=look["steps"], guidance=look["guidance"]
+        )
+        report = watch.sampled(report, net, exam.questions, seeds(exam, look["seed"]), before, **given)
+    with (
+        watch.tracked(report, shown.track, beside(out, "logs"), out.name, vars(method))
+        if shown.track and is_first()
+        else nullcontext(report) as told
+    ):
+        yield told
+
+
+def beside(out: Path, what: str) -> Path:
+    return out.with_name(f"{out.name}.{what}")
 
 
 def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[Concept]) -> Path:
@@ -81,23 +118,23 @@ def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[
 
 
 def examine(
-    path: Path, *, model: str = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None,
-    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, config: str | None = None, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    path: Path, *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None,
+    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Evaluate an edit from its file or folder, and write the folder `out`, as `erase` does. force: an edit of another model, too."""
     start = time.perf_counter()
     check_out(out, force)
-    edit, net = Edit.load(path), load(model, config=config)
+    edit, net, name = Edit.load(path), load(source := Source.of(model)), source.model
     if not force:
         edit.check(net)
     named = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases")
-    concepts, exam, judged = prepare(net, model, named, QUESTIONS[extent], seed, prompts, judge)
+    concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, judge)
     look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
     cost = {"training_seconds": None, "network_calls": None}
-    result = summary(edit, net, model, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), look)
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), look)
     return leave(out, force, edit, result, exam, found)
 
 
@@ -126,6 +163,8 @@ def summary(
             "steps": look["steps"],
             "guidance": look["guidance"],
             "judge": judged,
+            "device": net.device.type,
+            "dtype": str(net.dtype).removeprefix("torch."),
         },
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
         "warnings": list(warnings),

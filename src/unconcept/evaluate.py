@@ -112,8 +112,8 @@ def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) 
 
 
 def as_it_is(model: Model) -> str:
-    """What makes a model's pictures, for the cache: the hash of its weights as they are; nothing where modules were put behind others."""
-    return "" if adapted(model) else model.fingerprint()
+    """What makes a model's pictures, for the cache, with its weights as they are; nothing where modules were put behind others."""
+    return "" if adapted(model) else model.brush()
 
 
 def fingerprint(edit: Edit) -> str:

@@ -7,17 +7,18 @@ from .edit import Edit
 from .folder import check_out, whole_folder
 from .gallery import pictures
 from .models import load
+from .options import Source
 from .sheets import grid, to_image
 from .train import Progress
 
 
 def generate(
-    prompts: Sequence[str], *, model: str, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int, guidance: float,
-    force: bool = False, config: str | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    prompts: Sequence[str], *, model: str | Source, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int, guidance: float,
+    force: bool = False, report: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:  # fmt: skip
     """`images` pictures for each prompt, seeds counting up from `seed`. Returns the folder."""
     check_out(out, force)
-    net = load(model, config=config)
+    net = load(model)
     for edit in [Edit.load(path) for path in edits]:
         edit.apply(net, force=force)
     asked = [(prompt, seed + i) for prompt in prompts for i in range(images)]

@@ -23,6 +23,7 @@ from .folder import check_out, whole_folder
 from .metrics import psnr
 from .models import load
 from .models.base import Model
+from .options import Source
 from .sheets import columns, to_image
 from .train import Progress
 
@@ -55,19 +56,19 @@ def purify(
             with on.on(model):
                 for x, _ in model.trajectory(said, (), steps=steps, guidance=guidance, latents=noise, skip=steps - upto):  # noqa: B007
                     pass
-            made.append(model.decode(x))
+            made.append(model.decode(x).cpu())
     return torch.cat(control), torch.cat(done)
 
 
 def run(
-    images: Sequence[Path], *, edit: Path, model: str, out: Path, caption: str | None, strength: float, steps: int, guidance: float,
-    force: bool = False, config: str | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    images: Sequence[Path], *, edit: Path, model: str | Source, out: Path, caption: str | None, strength: float, steps: int, guidance: float,
+    force: bool = False, report: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:  # fmt: skip
     """Purify image files; the folder gets one file for each, a sheet (as it was, control, purified), and purify.json."""
     check_out(out, force)
     if not 0 < strength <= 1:
         raise InputError(f"strength is {strength}: it must be above 0 and at most 1")
-    erased, net = Edit.load(edit), load(model, config=config)
+    erased, net = Edit.load(edit), load(source := Source.of(model))
     if not force:
         erased.check(net)
     names = [c["erase"] for c in erased.card.get("concepts", [])]
@@ -85,7 +86,7 @@ def run(
             {"picture": path.name, "control_psnr": round(a.item(), 2), "changed_psnr": round(b.item(), 2)}
             for path, a, b in zip(images, loop, change)
         ]
-        settings = {"caption": said, "strength": strength, "steps": steps, "guidance": guidance, "edit": str(edit), "model": model}
+        settings = {"caption": said, "strength": strength, "steps": steps, "guidance": guidance, "edit": str(edit), "model": source.model}
         (folder / "purify.json").write_text(json.dumps({"settings": settings, "pictures": found}, indent=1) + "\n")
     return out
 

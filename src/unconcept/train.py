@@ -1,9 +1,10 @@
 """fit(): the one loop. It trains an Edit on a replay and gives back the one whose held-out loss was lowest."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,23 +13,25 @@ from .checkpoint import surviving
 from .edit import Edit, swapped
 from .errors import InputError, RunError
 from .models.base import Condition, Model, Site
+from .processes import agreed, count, mean, shares
 from .trajectories import Replay
 
 Student = Callable[[Tensor, Tensor, Condition], Tensor]
-Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tuple]
 LOOK = 32  # points of each role that the held-out loss is taken over
 Loss = Callable[[Student, Mapping[str, Replay]], Tensor]
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run is doing: the stage in words, done of total, and the losses where there are any."""
+    """What a run is doing: the stage in words, done of total, and in a training the losses and the student: inside `with progress.on():` it
+    stands in the model's place."""
 
     stage: str
     done: int
     total: int
     loss: float | None = None
     held_out: float | None = None
+    on: Callable[[], AbstractContextManager] | None = None
 
 
 Report = Callable[[Progress], None]
@@ -44,7 +47,9 @@ class Tune:
     lr        AdamW's, on A; it falls linearly to 0 over `steps`
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
               and the run ends when `patience` looks in a row brought nothing better
-    batch     points of the replay in a step, of each role
+    batch     points of the replay in a step, of each role; several processes share them
+    parts     of a process's share, one after the other: the same step in less memory
+    checkpointing  what lies between layers is computed again on the way back instead of kept: less memory, a third more time
     held_out  share of the trajectories that is never trained on
     """
 
@@ -53,14 +58,16 @@ class Tune:
     lr: float = 1e-3
     steps: int = 75
     batch: int = 8
+    parts: int = 1
+    checkpointing: bool = False
     held_out: float = 0.2
     check: int = 15
     patience: int = 3
     seed: int = 0
 
     def __post_init__(self):
-        if self.steps < 1 or self.batch < 1 or self.check < 1 or self.patience < 1:
-            raise InputError("steps, batch, check and patience are at least 1")
+        if min(self.steps, self.batch, self.parts, self.check, self.patience) < 1:
+            raise InputError("steps, batch, parts, check and patience are at least 1")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError(f"the learning rate is {self.lr}: it must be above 0")
         if not 0 < self.held_out <= 0.5:
@@ -111,92 +118,70 @@ def fit(
 
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
     held = {role: thin(part, LOOK).to(model.device) for role, (_, part) in parts.items()}
-    predict = precisely(model)
+    predict, mine = precisely(model), shares(tune.batch, tune.parts)
 
     def look() -> tuple[float, dict[str, Tensor]]:
         with torch.no_grad(), swapped(model.components, student()):
             return float(loss(predict, held)), {name: d.cpu().clone() for name, d in deltas().items()}
 
-    best, kept = look()
-    facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
-    for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
-        optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
-        drawn = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
-        batches = {role: part.to(model.device) for role, part in drawn.items()}
-        with swapped(model.components, student()):
-            value = loss(predict, batches)
-            value.backward()
-        if not torch.isfinite(value):
-            raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if step % tune.check == 0 or step == tune.steps:
-            now, candidate = look()
-            facts["trace"].append([step, now])
-            if not math.isfinite(now):
-                raise RunError(f"the held-out loss became {now} at step {step}; nothing was kept. Try a lower learning rate.")
-            facts["since"] += 1
-            if now < facts["best"]:
-                facts.update(best=now, since=0)
-                for name, delta in candidate.items():
-                    kept[name].copy_(delta)
-        report(Progress("training", step, tune.steps, value.item(), facts["best"]))
-        if facts["since"] >= tune.patience:
-            break
+    with model.readers_on(torch.device("cpu")), recomputing(model, tune.checkpointing):
+        best, kept = look()
+        facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
+        for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
+            optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
+            drawn = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
+            value = torch.zeros((), device=model.device)
+            for share in mine:
+                with swapped(model.components, student()):
+                    some = loss(predict, {role: points[share].to(model.device) for role, points in drawn.items()}) / len(mine)
+                    some.backward()
+                value += some.detach()
+            value = together(value, A.values())
+            if not torch.isfinite(value):
+                raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if step % tune.check == 0 or step == tune.steps:
+                now, candidate = look()
+                now = agreed(now, model.device)
+                facts["trace"].append([step, now])
+                if not math.isfinite(now):
+                    raise RunError(f"the held-out loss became {now} at step {step}; nothing was kept. Try a lower learning rate.")
+                facts["since"] += 1
+                if now < facts["best"]:
+                    facts.update(best=now, since=0)
+                    for name, delta in candidate.items():
+                        kept[name].copy_(delta)
+            report(Progress("training", step, tune.steps, value.item(), facts["best"], lambda: swapped(model.components, student())))
+            if facts["since"] >= tune.patience:
+                break
     training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
 
 
-def descend(
-    model: Model, group: str, draw: Draw, loss: Callable[..., Tensor], *, steps: int, lr: float, seed: int, weight_decay: float = 0.0,
-    clip: float | None = None, average: float | None = None, rank: int | None = None, card: Mapping | None = None,
-    report: Report = lambda progress: None,
-) -> Edit:  # fmt: skip
-    """The loop of the methods that sample anew for every step: no replay, nothing held out, the last step is kept.
+@contextmanager
+def recomputing(model: Model, on: bool) -> Iterator[None]:
+    """Gradient checkpointing inside, as diffusers does it."""
+    denoiser: Any = model.denoiser
+    if on:
+        denoiser.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        if on:
+            denoiser.disable_gradient_checkpointing()
 
-    draw(step, on, generator) -> what `loss(student, *...)` is given; inside `with on():` the student stands in the model's place.
-    average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
-    rank: Δ = U D of this rank (U begins at 0), instead of Δ as a whole.
-    """
-    sites, generator = model.group(group), torch.Generator().manual_seed(seed)
-    weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
-    if rank is None:
-        A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
-        trained, now = list(A.values()), lambda: A
-    else:
-        U = {name: torch.zeros(len(w), rank, requires_grad=True) for name, w in weights.items()}
-        D = {
-            name: torch.randn(rank, w[0].numel(), generator=generator).div(w[0].numel() ** 0.5).requires_grad_()
-            for name, w in weights.items()
-        }
-        trained, now = [*U.values(), *D.values()], lambda: {name: (U[name] @ D[name]).view_as(weights[name]) for name in weights}
-    mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in weights.items()} if average is not None else None
-    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
-    put = lambda deltas: swapped(model.components, {name: weights[name] + d.to(weights[name]) for name, d in deltas.items()})
-    facts: dict = {}
-    for step in surviving(steps, optimizer, generator, mean, facts):
-        batch = draw(step - 1, lambda: put(mean or now()), generator)
-        with put(now()):
-            value = loss(precisely(model), *batch)
-            value.backward()
-        if not torch.isfinite(value):
-            raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
-        if clip is not None:
-            torch.nn.utils.clip_grad_norm_(trained, clip)
-        if weight_decay and rank is None:
-            with torch.no_grad():
-                for name, a in A.items():  # weight decay pulls at the weights, not at what was added to them
-                    a.sub_(lr * weight_decay * (weights[name].float() + a))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        if mean is not None and average is not None:
-            with torch.no_grad():
-                for name, delta in now().items():
-                    mean[name].lerp_(delta, 1 - average)
-        report(Progress("training", step, steps, value.item(), None))
-    training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
-    kept = {name: d.detach().cpu().clone() for name, d in (mean or now()).items()}
-    return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+
+def together(value: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+    """The loss over all processes; the parameters' gradients become those of all processes."""
+    parameters = list(parameters)
+    if count() > 1:
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        shared = mean(torch.cat([value.flatten(), *(g.flatten() for g in gradients)]))
+        value, *parts = shared.split([1, *(g.numel() for g in gradients)])
+        for gradient, part in zip(gradients, parts):
+            gradient.copy_(part.view_as(gradient))
+    return value.squeeze()
 
 
 def precisely(model: Model) -> Student:

@@ -44,7 +44,7 @@ class Replay:
         said = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("said.")}
         return cls(tensors["x"], tensors["t"], tensors["trajectory"], asked, said)
 
-    def __getitem__(self, index: Tensor) -> "Replay":
+    def __getitem__(self, index: Tensor | slice) -> "Replay":
         asked = {role: pick(condition, index) for role, condition in self.asked.items()}
         said = {role: output[index] for role, output in self.said.items()}
         return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from ..concept import Concept
+from ..descend import descend
 from ..edit import Edit
 from ..errors import InputError
 from ..models.base import Condition, Model
-from ..train import Progress, Report, Student, descend
+from ..train import Progress, Report, Student
 
 
 @dataclass(frozen=True, kw_only=True)

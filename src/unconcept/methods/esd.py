@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from ..concept import Concept
+from ..descend import descend
 from ..edit import Edit
 from ..errors import InputError
 from ..models.base import Condition, Model
-from ..train import Report, Student, descend
+from ..train import Report, Student
 from ..trajectories import point
 
 

@@ -98,7 +98,7 @@ class Receler:
             if not torch.isfinite(value):
                 raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
-            report(Progress("training", step, self.steps, value.item(), None))
+            report(Progress("training", step, self.steps, value.item(), on=on))
         card = {"method": "receler", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
         kept = {site: frozen(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
         return Edit({}, {**card, "model_sha256": model.fingerprint(), "training": {"steps": self.steps}}, kept)

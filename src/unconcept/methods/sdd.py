@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ..concept import Concept
+from ..descend import descend
 from ..edit import Edit
 from ..models.base import Condition, Model, join
-from ..train import Report, Student, descend
+from ..train import Report, Student
 from ..trajectories import point
 
 

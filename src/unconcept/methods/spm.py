@@ -17,9 +17,10 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from ..concept import Concept
+from ..descend import descend
 from ..edit import Edit
 from ..models.base import Condition, Model, join
-from ..train import Report, Student, descend
+from ..train import Report, Student
 from ..trajectories import point
 
 

@@ -1,10 +1,15 @@
 """The one place that knows model families, and the only importer of diffusers' pipelines."""
 
+import os
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from ..concept import COMMON
 from ..errors import InputError
 from ..files import PICKLES, check_safetensors
+from ..options import Precision, Source
 from .base import Model
 from .flux import Flux
 from .flux2 import Flux2Klein
@@ -30,26 +35,54 @@ def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
     )
 
 
-def load(name: str | Path, *, config: str | Path | None = None) -> Model:
+PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def load(
+    name: str | Path | Source, *, config: str | Path | None = None, device: str | None = None, dtype: Precision | None = None
+) -> Model:
     """A model by what `--model` takes: "emoji", a diffusers folder, a .safetensors single file, or a hub id.
 
     config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
+    device, dtype: where and how precisely it computes; None: as `Source` says.
     """
+    if isinstance(name, Source):
+        return load(name.model, config=name.base_config, device=name.device, dtype=name.dtype)
+    where = place(device)
+    precision = PRECISIONS[dtype or ("fp32" if where.type == "cpu" or str(name) == "emoji" else "bf16")]
     if str(name) == "emoji":
         from . import emoji
 
-        return emoji.load()
+        return emoji.load(where, precision)
+    return wrap(opened(name, config, precision).to(where))
+
+
+def place(device: str | None) -> torch.device:
+    """The device of that name, or the best that is there."""
+    if device in (None, "cuda") and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a card for each process
+    if device is None:
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        torch.empty(0, device=device)
+        return torch.device(device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f'the device "{device}" is not there: {str(error).splitlines()[0]}') from None
+
+
+def opened(name: str | Path, config: str | Path | None, dtype: torch.dtype) -> Any:
+    """The pipeline behind a name."""
     path = Path(name)
     if path.suffix in (*PICKLES, ".safetensors"):
         check_safetensors(path)
-        return wrap(_single_file(path, config))
+        return _single_file(path, config, dtype)
     if path.is_dir():
         check_folder(path)
     elif path.exists():
         raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
     elif str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
         raise InputError(f'there is no model "{name}": give "emoji", a diffusers folder, a .safetensors file, or a hub id like owner/name')
-    return wrap(_pretrained(str(name)))
+    return _pretrained(str(name), dtype)
 
 
 def check_folder(path: Path) -> None:
@@ -64,21 +97,21 @@ def check_folder(path: Path) -> None:
         check_safetensors(file)
 
 
-def _pretrained(name: str):
+def _pretrained(name: str, dtype: torch.dtype):
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
-        return DiffusionPipeline.from_pretrained(name, use_safetensors=True, safety_checker=None, feature_extractor=None)
+        return DiffusionPipeline.from_pretrained(name, dtype=dtype, use_safetensors=True, safety_checker=None, feature_extractor=None)
     except (OSError, ValueError) as error:
         raise InputError(f'"{name}" cannot be opened: {str(error).splitlines()[0]}') from error
 
 
-def _single_file(path: Path, config: str | Path | None):
+def _single_file(path: Path, config: str | Path | None, dtype: torch.dtype):
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     options = {} if config is None else {"config": str(config)}
     try:
-        return StableDiffusionPipeline.from_single_file(str(path), safety_checker=None, **options)
+        return StableDiffusionPipeline.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
     except Exception as error:  # diffusers raises whatever its converter stumbles over
         raise InputError(f"{path} cannot be opened as a Stable Diffusion checkpoint: {str(error).splitlines()[0]}") from error
 

@@ -1,6 +1,7 @@
 """What every model family looks like from outside: a few words about text-to-image diffusion, and none about a family."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -31,7 +32,6 @@ class Model(Protocol):
     family: str
     components: Mapping[str, nn.Module]
     denoiser: nn.Module
-    device: torch.device  # of the denoiser
     timesteps: int  # of the noise schedule
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
     guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
@@ -39,6 +39,16 @@ class Model(Protocol):
     clock: float  # the denoiser itself is told t / clock
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
+
+    @property
+    def device(self) -> torch.device:
+        """Where the denoiser is."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the denoiser's weights."""
+        ...
 
     def site(self, module: nn.Module) -> str:
         """The name of a component, as edits say it ("unet")."""
@@ -50,6 +60,10 @@ class Model(Protocol):
 
     def reading(self, name: str, condition: Condition) -> Tensor:
         """What a matrix of a `Site` multiplies [N, tokens, width]: token states, or what the denoiser makes of them before anything else."""
+        ...
+
+    def readers_on(self, device: torch.device) -> AbstractContextManager:
+        """Inside, what reads prompts is on that device, and the denoiser stays where it is: a card has more room then."""
         ...
 
     def overflow(self, prompt: str) -> str:
@@ -126,7 +140,11 @@ class Model(Protocol):
         ...
 
     def fingerprint(self) -> str:
-        """sha256 over the components' weights: an edit belongs to one fingerprint."""
+        """sha256 over the components' weights, rounded to bfloat16: the same for one model in several precisions. An edit belongs to one."""
+        ...
+
+    def brush(self) -> str:
+        """What its pictures depend on: the fingerprint, the autoencoder, the device and the precision."""
         ...
 
 

@@ -4,6 +4,7 @@ import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -101,6 +102,18 @@ class PipelineModel(ABC):
             handle.remove()
         return torch.cat(seen).float()
 
+    @contextmanager
+    def readers_on(self, device: torch.device) -> Iterator[None]:
+        readers = [self.components[name] for name in self.encoders if name in self.components]
+        before = [next(reader.parameters()).device for reader in readers]
+        try:
+            for reader in readers:
+                reader.to(device)
+            yield
+        finally:
+            for reader, place in zip(readers, before):
+                reader.to(place)
+
     def warn_of_cuts(self, prompts: Sequence[str]) -> None:
         if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
             log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
@@ -191,9 +204,18 @@ class PipelineModel(ABC):
         return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
 
     def fingerprint(self) -> str:
-        digest = hashlib.sha256()
-        for component, module in self.components.items():
-            for name, tensor in sorted(module.state_dict().items()):  # a swap may leave another order behind
-                digest.update(f"{component}.{name}".encode())
-                digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return hashed(self.components)
+
+    def brush(self) -> str:
+        return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{self.device.type}-{self.dtype}"
+
+
+def hashed(modules: Mapping[str, nn.Module]) -> str:
+    """sha256 of weights and buffers, rounded to bfloat16."""
+    digest = hashlib.sha256()
+    for component, module in modules.items():
+        for name, tensor in sorted(module.state_dict().items()):  # a swap may leave another order behind
+            rounded = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
+            digest.update(f"{component}.{name}".encode())
+            digest.update(rounded.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -4,6 +4,8 @@ import json
 from functools import cache
 from pathlib import Path
 
+import torch
+
 from ...errors import InputError
 from ..base import Model
 from .world import WORDS
@@ -12,9 +14,8 @@ FOLDER = Path(__file__).parent
 PIPELINE = FOLDER / "pipeline"
 
 
-def load() -> Model:
-    """The embedded model. Its weights lie here as fp16 and are computed with as fp32."""
-    import torch
+def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
+    """The embedded model. Its weights lie here as fp16."""
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
 
     from .. import wrap
@@ -23,7 +24,7 @@ def load() -> Model:
         raise InputError("the weights of the embedded model are not in this copy: make them with `make embedded-model`, or give --model")
     pipe = StableDiffusionPipeline.from_pretrained(
         PIPELINE,
-        dtype=torch.float32,
+        dtype=dtype,
         use_safetensors=True,
         local_files_only=True,
         safety_checker=None,
@@ -31,7 +32,7 @@ def load() -> Model:
     )
     pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
     pipe.set_progress_bar_config(disable=True)
-    return wrap(pipe, WORDS)
+    return wrap(pipe.to(device), WORDS)
 
 
 @cache

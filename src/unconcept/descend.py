@@ -1,0 +1,70 @@
+"""descend(): the loop of the methods that sample anew for every step."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor
+
+from .checkpoint import surviving
+from .edit import Edit, swapped
+from .errors import InputError, RunError
+from .models.base import Model
+from .processes import count
+from .train import Progress, Report, precisely
+
+Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tuple]
+
+
+def descend(
+    model: Model, group: str, draw: Draw, loss: Callable[..., Tensor], *, steps: int, lr: float, seed: int, weight_decay: float = 0.0,
+    clip: float | None = None, average: float | None = None, rank: int | None = None, card: Mapping | None = None,
+    report: Report = lambda progress: None,
+) -> Edit:  # fmt: skip
+    """Train an edit on what `draw` brings for each step: no replay, nothing held out, the last step is kept.
+
+    draw(step, on, generator) -> what `loss(student, *...)` is given; inside `with on():` the student stands in the model's place.
+    average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
+    rank: Δ = U D of this rank (U begins at 0), instead of Δ as a whole.
+    """
+    if count() > 1:
+        raise InputError("this method draws one point a step: there is nothing for several processes to share (all-but-one does)")
+    sites, generator = model.group(group), torch.Generator().manual_seed(seed)
+    weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
+    if rank is None:
+        A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
+        trained, now = list(A.values()), lambda: A
+    else:
+        U = {name: torch.zeros(len(w), rank, requires_grad=True) for name, w in weights.items()}
+        D = {
+            name: torch.randn(rank, w[0].numel(), generator=generator).div(w[0].numel() ** 0.5).requires_grad_()
+            for name, w in weights.items()
+        }
+        trained, now = [*U.values(), *D.values()], lambda: {name: (U[name] @ D[name]).view_as(weights[name]) for name in weights}
+    mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in weights.items()} if average is not None else None
+    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
+    put = lambda deltas: swapped(model.components, {name: weights[name] + d.to(weights[name]) for name, d in deltas.items()})
+    facts: dict = {}
+    for step in surviving(steps, optimizer, generator, mean, facts):
+        batch = draw(step - 1, lambda: put(mean or now()), generator)
+        with put(now()):
+            value = loss(precisely(model), *batch)
+            value.backward()
+        if not torch.isfinite(value):
+            raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(trained, clip)
+        if weight_decay and rank is None:
+            with torch.no_grad():
+                for name, a in A.items():  # weight decay pulls at the weights, not at what was added to them
+                    a.sub_(lr * weight_decay * (weights[name].float() + a))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        if mean is not None and average is not None:
+            with torch.no_grad():
+                for name, delta in now().items():
+                    mean[name].lerp_(delta, 1 - average)
+        report(Progress("training", step, steps, value.item(), on=lambda: put(now())))
+    training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
+    kept = {name: d.detach().cpu().clone() for name, d in (mean or now()).items()}
+    return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})

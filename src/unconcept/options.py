@@ -1,0 +1,44 @@
+"""What a run is told, in groups that several commands share. Without torch: the command line reads this before it knows what to do."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a model comes from, and where and how precisely it computes.
+
+    device None: the graphics card where there is one. dtype None: bf16 there, fp32 on a processor, and for the embedded model.
+    """
+
+    model: Annotated[str, Parameter(help="emoji (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji"
+    base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None
+    device: Annotated[str | None, Parameter(help="cuda, mps, cpu, ...; default: the graphics card where there is one.")] = None
+    dtype: Annotated[Precision | None, Parameter(help="Of the model's weights; default: bf16 on a graphics card.")] = None
+
+    @classmethod
+    def of(cls, model: "str | Source") -> "Source":
+        return model if isinstance(model, Source) else cls(str(model))
+
+
+@dataclass(frozen=True)
+class Look:
+    """How pictures are made, and looked at."""
+
+    judge: Annotated[str | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, or imagenet.")] = None
+    steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25
+    guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0
+
+
+@dataclass(frozen=True)
+class Training:
+    """What is kept and shown of a training while it runs."""
+
+    resume: Annotated[bool, Parameter(help="Go on with the training of the same words that was cut off.", negative="")] = False
+    save_every: Annotated[int, Parameter(help="Steps of the training after which its state is kept; 0: never.")] = 25
+    sample_every: Annotated[int, Parameter(help="Steps after which OUT.samples.png shows the same seeds once more; 0: never.")] = 0
+    track: Annotated[str | None, Parameter(help="Losses go to tensorboard (in OUT.logs), wandb, trackio, ...")] = None
