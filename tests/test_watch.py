@@ -38,6 +38,15 @@ def test_a_batch_in_parts_takes_the_same_steps(model):
         tuned(parts=3)(model, PIG)
 
 
+def test_few_rows_at_once_take_the_same_steps(model, monkeypatch):
+    """Where nothing is trained: trajectories, the teacher's answers, looks at the held-out part."""
+    whole, rows = METHOD(model, PIG), []
+    monkeypatch.setattr(type(model), "rows", 2)
+    model.denoiser.register_forward_pre_hook(lambda _, args: None if torch.is_grad_enabled() else rows.append(len(args[0])))
+    assert alike(whole, METHOD(model, PIG)) > 0.999
+    assert max(rows) == 2
+
+
 def test_each_process_has_rows_of_its_own(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     rows = []

@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 def pictures(
     model: Model, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
-    batch: int = 32, made_by: str = "", cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    batch: int | None = None, made_by: str = "", cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
     stage: str = "sampling",
 ) -> Tensor:  # fmt: skip
     """Pictures [N, 3, H, W] in [0, 1], one per (prompt, seed).
@@ -38,6 +38,7 @@ def pictures(
     made_by: the hash of the weights that are on, edit included; without it, or without a cache, every picture is sampled.
     A batch is sampled whole or not at all, so that its pictures do not depend on where an earlier run was cut off.
     """
+    batch = batch or model.rows // 2  # guidance doubles them
     if not prompts:
         return torch.zeros(0, 3, 1, 1)
     sampler, done = sampler or model.samplers[0], []

@@ -38,7 +38,7 @@ class Row:
 
 def purify(
     pictures: Tensor, model: Model, edit: Edit, captions: Sequence[str], *, strength: float = 1.0, steps: int = 25, guidance: float = 3.0,
-    batch: int = 32, report: Callable[[Progress], None] = lambda progress: None,
+    batch: int | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(the same loop through the untouched model, through the erased one) [N, 3, H, W] in [0, 1] of pictures that the captions describe.
 
@@ -46,7 +46,7 @@ def purify(
     guidance: of the way back; 1 reconstructs best, more steers more. The way there has none.
     """
     upto = max(1, round(strength * steps))
-    control, done = [], []
+    control, done, batch = [], [], batch or model.rows // 2
     for i in range(0, len(pictures), batch):
         report(Progress("there and back", i, len(pictures)))
         said = list(captions[i : i + batch])

@@ -117,12 +117,15 @@ def fit(
         return {name: weights[name] + d.to(weights[name]) for name, d in deltas().items()}
 
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
-    held = {role: thin(part, LOOK).to(model.device) for role, (_, part) in parts.items()}
+    held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
     predict, mine = precisely(model), shares(tune.batch, tune.parts)
+
+    looks = min(-(-2 * LOOK // model.rows), *map(len, held.values()))  # as many points at once as the model takes
 
     def look() -> tuple[float, dict[str, Tensor]]:
         with torch.no_grad(), swapped(model.components, student()):
-            return float(loss(predict, held)), {name: d.cpu().clone() for name, d in deltas().items()}
+            seen = [loss(predict, {role: part[i::looks].to(model.device) for role, part in held.items()}) for i in range(looks)]
+            return float(sum(seen)) / looks, {name: d.cpu().clone() for name, d in deltas().items()}
 
     with model.readers_on(torch.device("cpu")), recomputing(model, tune.checkpointing):
         best, kept = look()
@@ -198,9 +201,8 @@ def thin(replay: Replay, n: int) -> Replay:
 def _whitenings(model: Model, sites: Sequence[Site], keep: Sequence[str], mu: float | None) -> dict[str, Tensor]:
     if mu is None:
         return {}
-    condition = model.encode(["", *keep])
-    by_name = {
-        name: whitening(model.reading(name, condition).cpu(), mu).to(model.device, torch.float32)
-        for name in {s.reads for s in sites if s.reads}
-    }
+    prompts, n, by_name = ["", *keep], 64 * model.rows, {}
+    for name in {site.reads for site in sites if site.reads}:
+        states = [model.reading(name, model.encode(prompts[i : i + n])).cpu() for i in range(0, len(prompts), n)]
+        by_name[name] = whitening(torch.cat(states), mu).to(model.device, torch.float32)
     return {site.name: by_name[site.reads] for site in sites if site.reads}

@@ -46,6 +46,11 @@ class Model(Protocol):
         ...
 
     @property
+    def rows(self) -> int:
+        """How many go through the denoiser at once where nothing is trained: the fewer, the larger its pictures are."""
+        ...
+
+    @property
     def dtype(self) -> torch.dtype:
         """Of the denoiser's weights."""
         ...

@@ -195,6 +195,12 @@ class PipelineModel(ABC):
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
     @property
+    def rows(self) -> int:
+        """64 of 32 x 32 latents or smaller, 16 of 64 x 64, 4 of 128 x 128."""
+        _, h, w = self.latent_shape
+        return min(64, max(2, 2**16 // (h * w)))
+
+    @property
     def picture_size(self) -> int:
         return self.latent_shape[1] * self.pipe.vae_scale_factor
 
