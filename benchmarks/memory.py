@@ -80,8 +80,6 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
 
 
 def esd(folder: Path, given: argparse.Namespace) -> list[float]:
-    import tqdm.auto
-
     ticks: list[float] = []
 
     def counted(steps, **_):
@@ -108,7 +106,6 @@ def esd(folder: Path, given: argparse.Namespace) -> list[float]:
     sys.path.insert(0, str(given.esd))
     sys.argv = ["esd_sd.py", "--erase_concept", "pig", "--train_method", "esd-x", "--iterations", str(STEPS), "--num_inference_steps", "10",
                 "--device", "cpu", "--save_path", str(saved)]  # fmt: skip
-    assert tqdm.auto
     exec(compile(program, "esd_sd.py", "exec"), {"__name__": "__main__", "Bar": Bar})
     return [b - a for a, b in zip(ticks, ticks[1:])]
 

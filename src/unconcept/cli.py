@@ -41,7 +41,7 @@ def erase(
     prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
     look: Annotated[Look, FLAT] = Look(),
     training: Annotated[Training, FLAT] = Training(),
-    dry_run: Annotated[bool, Flag] = False,
+    dry_run: Annotated[bool, Parameter(help="Say what would be done, and what memory and time it takes here.", negative="")] = False,
     strict: Annotated[bool, Parameter(help="Refuse a concept that the model cannot draw.", negative="")] = False,
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print report.json on stdout, and nothing else there.", negative="")] = False,
@@ -52,7 +52,9 @@ def erase(
 
     job = plan(concepts, to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, model=source.model, out=out)
     if dry_run:
-        print(job.describe())
+        from .budget import tell
+
+        print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, len(job.concepts))]))
         return 0
     from .erasing import erase as run
     from .gallery import cache_folder

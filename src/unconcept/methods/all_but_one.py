@@ -93,7 +93,7 @@ class AllButOne:
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
             erase = z["erase"]
-            of, early = erase.trajectory // self.each(concepts), erase.t >= self.onset * model.timesteps
+            of, early = erase.trajectory // self.each(len(concepts)), erase.t >= self.onset * model.timesteps
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
             if adversary:
                 erase = adversary.within(erase, student, of)
@@ -115,9 +115,9 @@ class AllButOne:
         width, generator = model.encode([""])[model.words].shape[2], torch.Generator().manual_seed(self.tune.seed)
         return Adversary(len(concepts), self.adversary, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
 
-    def each(self, concepts: tuple[Concept, ...]) -> int:
-        """Trajectories of each concept."""
-        return max(LEAST, self.trajectories // len(concepts))
+    def each(self, concepts: int) -> int:
+        """Trajectories of each of so many concepts."""
+        return max(LEAST, self.trajectories // concepts)
 
     def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
         """κ and η of each concept."""
@@ -131,7 +131,7 @@ class AllButOne:
         stages = 1 + bool(self.keep)
         report(Progress("recording trajectories of the concept", 0, stages))
         # Each trajectory begins at a phrasing of its own and goes on through the others.
-        n = self.each(concepts)
+        n = self.each(len(concepts))
         pairs = [turned(all_pairs, r * len(all_pairs) // n) for all_pairs in (c.pairs() for c in concepts) for r in range(n)]
         # Half of the trajectories are steered by the concept, half by what shall come instead: the edited model walks there.
         drive = [own[0][r % 2] for r, own in enumerate(pairs)]

@@ -44,17 +44,25 @@ def load(
     """A model by what `--model` takes: "emoji", a diffusers folder, a .safetensors single file, or a hub id.
 
     config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
-    device, dtype: where and how precisely it computes; None: as `Source` says.
+    device, dtype: where and how precisely it computes; None: as `Source` says. "meta": shapes alone, nothing is loaded.
     """
     if isinstance(name, Source):
         return load(name.model, config=name.base_config, device=name.device, dtype=name.dtype)
     where = place(device)
-    precision = PRECISIONS[dtype or ("fp32" if where.type == "cpu" or str(name) == "emoji" else "bf16")]
+    if where.type == "meta":
+        from .ghost import ghost
+
+        return wrap(ghost(name, PRECISIONS[dtype or "fp32"]))
+    precision = PRECISIONS[dtype or usual(name, where)]
     if str(name) == "emoji":
         from . import emoji
 
         return emoji.load(where, precision)
     return wrap(opened(name, config, precision).to(where))
+
+
+def usual(name: str | Path, where: torch.device) -> Precision:
+    return "fp32" if where.type == "cpu" or str(name) == "emoji" else "bf16"
 
 
 def place(device: str | None) -> torch.device:

@@ -140,6 +140,16 @@ class Model(Protocol):
         ...
 
     @property
+    def latent_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of the latents that it is made for."""
+        ...
+
+    @property
+    def drawn_with(self) -> int:
+        """Bytes of the autoencoder's weights."""
+        ...
+
+    @property
     def picture_size(self) -> int:
         """Height and width of the pictures that it is made for."""
         ...

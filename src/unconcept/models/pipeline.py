@@ -195,6 +195,10 @@ class PipelineModel(ABC):
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
     @property
+    def drawn_with(self) -> int:
+        return sum(t.nbytes for t in self.pipe.vae.state_dict().values())
+
+    @property
     def rows(self) -> int:
         """64 of 32 x 32 latents or smaller, 16 of 64 x 64, 4 of 128 x 128."""
         _, h, w = self.latent_shape

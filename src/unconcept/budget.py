@@ -1,0 +1,206 @@
+"""What a training will need, from shapes alone: the model is built on torch's meta device, and nothing is loaded or computed.
+
+memory while training  = weights + what is tuned · (A, its gradient, two moments, Δ, the student's weights) + what the way back keeps
+memory while sampling  = weights + text encoders
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from .errors import InputError
+from .methods import AllButOne
+from .models import load, place, usual
+from .models.base import Model, pick
+from .options import Source
+from .processes import count
+from .train import LOOK
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes, but for `tuned` (parameters), `calls` (pictures forward through the denoiser) and `flops` (of all of them, and back)."""
+
+    tuned: int
+    weights: int
+    readers: int
+    training: int
+    activations: int
+    calls: int
+    flops: float
+
+    @property
+    def peak(self) -> int:
+        return max(self.weights + self.readers, self.weights + self.training + self.activations)
+
+
+def budget(model: Model, method: AllButOne, concepts: int = 1) -> Budget:
+    """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
+    tune, size = method.tune, lambda module: sum(t.nbytes for t in module.state_dict().values())
+    sites = model.group(tune.group)
+    weights = {site.name: getattr(*site.find(model.components)) for site in sites}
+    tuned, width = sum(w.numel() for w in weights.values()), torch.finfo(model.dtype).bits // 8
+    whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, weights.values()) if site.reads}.values())
+
+    rows = 2 + bool(method.keep)  # of each point: c and ∅, and k
+    at_once = rows * tune.batch // (tune.parts * count())
+    kept, forward, back = on_the_way_back(model, weights, tune.checkpointing)
+
+    n, m = method.each(concepts) * concepts, 2 * method.trajectories * bool(method.keep)
+    recorded = 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
+    held = lambda trajectories: min(LOOK, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
+    looked = (1 + -(-tune.steps // tune.check)) * (2 * held(n) + held(m))
+    steps = tune.steps * (1 + method.attacks * bool(method.adversary)) * rows * tune.batch // count()
+    return Budget(
+        tuned=tuned,
+        weights=size(model.denoiser) + model.drawn_with,
+        readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
+        training=tuned * (16 + 8 + 2 * width) + whitening,
+        activations=at_once * kept,
+        calls=recorded + looked + steps,
+        flops=(recorded + looked) * forward + steps * (forward + back),
+    )
+
+
+def on_the_way_back(model: Model, weights: dict[str, Tensor], checkpointing: bool) -> tuple[int, float, float]:
+    """(bytes that one row's forward pass keeps for the backward pass, FLOPs of both)."""
+    weighed = {p.untyped_storage()._cdata for p in model.denoiser.parameters()}
+    kept: dict[int, Tensor] = {}
+    largest = 0
+
+    def into(store: dict[int, Tensor]) -> Callable[[Tensor], Tensor]:
+        def keep(t: Tensor) -> Tensor:
+            if (place := t.untyped_storage()._cdata) not in weighed:
+                store[place] = t
+            return t
+
+        return keep
+
+    def block(module: Any, *args: Any) -> Any:
+        """In the place of checkpointing: what goes in is kept, of what is inside only the largest block's, one at a time."""
+        nonlocal largest
+        inside: dict[int, Tensor] = {}
+        for arg in args:
+            if isinstance(arg, Tensor):
+                into(kept)(arg)
+        with torch.autograd.graph.saved_tensors_hooks(into(inside), lambda t: t):
+            out = module(*args)
+        largest = max(largest, sum(t.untyped_storage().nbytes() for place, t in inside.items() if place not in kept))
+        return out
+
+    denoiser: Any = model.denoiser
+    c = pick(model.encode([""]), slice(0, 1))
+    x, t = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype), torch.full((1,), 500, device=model.device)
+    before = {name: w.requires_grad for name, w in weights.items()}
+    if checkpointing:
+        denoiser.enable_gradient_checkpointing(block)
+    try:
+        for w in weights.values():
+            w.requires_grad_(True)
+        with flash(), torch.autograd.graph.saved_tensors_hooks(into(kept), lambda t: t), FlopCounterMode(display=False) as there:
+            y = model.predict(x, t, c)
+        with FlopCounterMode(display=False) as back:
+            y.sum().backward()
+    finally:
+        for name, w in weights.items():
+            w.grad = None
+            w.requires_grad_(before[name])
+        if checkpointing:
+            denoiser.disable_gradient_checkpointing()
+    bytes_kept = sum(t.untyped_storage().nbytes() for t in kept.values()) + largest
+    again = there.get_total_flops() if checkpointing else 0
+    return bytes_kept, float(there.get_total_flops()), float(back.get_total_flops() + again)
+
+
+class Flash(torch.autograd.Function):
+    """Attention by shapes: what flash attention keeps is q, k, v and what comes out, and never the attention itself."""
+
+    @staticmethod
+    def forward(ctx, q, k, v):
+        out = q.new_empty(*q.shape[:-1], v.shape[-1])
+        ctx.save_for_backward(q, k, v, out)
+        return out
+
+    @staticmethod
+    def backward(ctx, *gradients):
+        q, k, v, _ = ctx.saved_tensors
+        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
+
+
+@contextmanager
+def flash() -> Iterator[None]:
+    functional: Any = torch.nn.functional
+    own = functional.scaled_dot_product_attention
+    functional.scaled_dot_product_attention = lambda query, key, value, *_, **__: Flash.apply(query, key, value)
+    try:
+        yield
+    finally:
+        functional.scaled_dot_product_attention = own
+
+
+def room(device: torch.device) -> int | None:
+    """Bytes that are free there; None where nobody tells."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if device.type == "cpu" else None
+    except (ValueError, OSError):
+        return None
+
+
+def pace(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
+    """FLOPs a second on one large product: more than any network reaches."""
+    a, b = (torch.ones(n, n, device=device, dtype=dtype) for _ in range(2))
+    float((a @ b)[0, 0])
+    start = time.perf_counter()
+    for _ in range(4):
+        a = (a @ b) / n
+    float(a[0, 0])
+    return 4 * 2 * n**3 / (time.perf_counter() - start)
+
+
+def thrift(model: Model, method: AllButOne, concepts: int, bytes_free: int) -> AllButOne | None:
+    """The method with as few savings as make it fit: a batch in parts first, then activations computed again; None where nothing helps."""
+    halves = [parts for parts in (1, 2, 4, 8, 16, 32) if method.tune.batch % (parts * count()) == 0]
+    for checkpointing in (False, True):
+        for parts in halves:
+            saving = replace(method, tune=replace(method.tune, parts=parts, checkpointing=checkpointing))
+            if budget(model, saving, concepts).peak <= bytes_free:
+                return saving
+    return None
+
+
+def tell(source: Source, method: object, concepts: int) -> list[str]:
+    """Lines for people about a run from `source`; the last warns where it does not fit."""
+    if not isinstance(method, AllButOne):
+        return ["memory   only told of all-but-one"]
+    device = place(source.device)
+    dtype = source.dtype or usual(source.model, device)
+    try:
+        model = load(replace(source, device="meta", dtype=dtype))
+        need = budget(model, method, concepts)
+    except NotImplementedError:  # its pipeline looks at values of what the text encoder says
+        return ["memory   cannot be told from shapes alone for this family"]
+    except InputError as error:
+        return [f"memory   cannot be told: {error}"]
+    free, gib, sampling = room(device), lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers
+    training = need.weights + need.training + need.activations
+    parts = f"weights {gib(need.weights)}, tuned {gib(need.training)}, activations {gib(need.activations)}"
+    lines = [
+        f"device   {device}, {dtype}",
+        f"tuned    {need.tuned:,} parameters: {method.tune.group}",
+        f"memory   {gib(training)} while training ({parts}), {gib(sampling)} and more while sampling; {gib(free) if free else 'nobody tells how much'} free",
+        f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
+    ]  # fmt: skip
+    if free and max(training, sampling) > free:
+        saving = thrift(model, method, concepts, free)
+        tune = saving and f"{{parts: {saving.tune.parts}, checkpointing: {str(saving.tune.checkpointing).lower()}}}"
+        lines.append(f"warning  this will not fit: {f'settings: tune: {tune} would' if tune else 'and no batch in parts makes it fit'}")
+    return lines
