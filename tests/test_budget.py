@@ -49,6 +49,9 @@ def test_activations_are_those_of_a_real_pass(both):
     assert told == pytest.approx(kept(real, rows=3 * 4), rel=0.08)
     assert budget.budget(ghost, tuned(parts=2)).activations == told // 2
     assert budget.budget(ghost, tuned(checkpointing=True)).activations < 0.8 * told
+    small = budget.budget(ghost, tuned(rank=1))
+    assert small.training < budget.budget(ghost, METHOD).training
+    assert small.activations < 1.5 * told
 
 
 def test_nothing_of_the_ghost_is_left_changed(both):

@@ -1,5 +1,8 @@
 import torch
 
+from unconcept import AllButOne, Concept, Tune
+from unconcept.change import Change
+from unconcept.export import to_lora
 from unconcept.models.sd import STATES
 from unconcept.train import whitening
 from unconcept.trajectories import record
@@ -41,3 +44,31 @@ def test_a_picture_depends_on_its_own_seed_alone(model):
     y = model.sample(["a dog"], [8], steps=3, guidance=2.0)
     torch.testing.assert_close(x[1:], y, rtol=1e-4, atol=1e-5)
     assert torch.equal(x, model.sample(["a cat", "a dog"], [7, 8], steps=3, guidance=2.0))
+
+
+def test_a_change_of_low_rank_stands_beside_its_layers(model):
+    """y + U (D P x) is (W + U D P) x, and nothing is left of it."""
+    P = {site.name: torch.rand(16, 16) for site in model.group("cross-attention keys and values")}
+    change = Change(model, "cross-attention keys and values", rank=2, P=P, generator=torch.Generator().manual_seed(0))
+    x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
+    before = model.predict(x, t, c)
+    with change.on():
+        assert torch.equal(model.predict(x, t, c), before), "U begins at 0"
+    for u in change.U.values():
+        torch.nn.init.normal_(u)
+    with change.on():
+        beside = model.predict(x, t, c)
+    with change.on(change.deltas()):
+        torch.testing.assert_close(beside, model.predict(x, t, c))
+    assert (beside - before).abs().max() > 1e-3
+    assert torch.equal(model.predict(x, t, c), before)
+    assert all(int(torch.linalg.matrix_rank(delta)) == 2 for delta in change.deltas().values())
+
+
+def test_an_edit_of_low_rank_is_an_exact_lora(model):
+    method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=6, batch=4, check=2, lr=1e-2, rank=2))
+    edit = method(model, Concept(erase="pig", alternative="cow"))
+    (_, first), *_, (_, last) = edit.card["training"]["held_out_loss"]
+    assert last < first
+    ranks = {tensor.shape[0] for name, tensor in to_lora(edit, None, 1e-5).items() if "lora_A" in name}
+    assert ranks <= {1, 2}

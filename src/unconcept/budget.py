@@ -7,7 +7,7 @@ memory while sampling  = weights + text encoders
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from .change import Change
 from .errors import InputError
 from .methods import AllButOne
 from .models import load, place, usual
@@ -44,14 +45,14 @@ class Budget:
 def budget(model: Model, method: AllButOne, concepts: int = 1) -> Budget:
     """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
     tune, size = method.tune, lambda module: sum(t.nbytes for t in module.state_dict().values())
-    sites = model.group(tune.group)
-    weights = {site.name: getattr(*site.find(model.components)) for site in sites}
-    tuned, width = sum(w.numel() for w in weights.values()), torch.finfo(model.dtype).bits // 8
-    whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, weights.values()) if site.reads}.values())
+    sites, change, width = model.group(tune.group), Change(model, tune.group, rank=tune.rank), torch.finfo(model.dtype).bits // 8
+    tuned = sum(t.numel() for t in change.trained)
+    made = 8 + 2 * width if tune.rank is None else 0  # Δ and the student's weights, and the gradients of both
+    whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, change.weights.values()) if site.reads}.values())
 
     rows = 2 + bool(method.keep)  # of each point: c and ∅, and k
     at_once = rows * tune.batch // (tune.parts * count())
-    kept, forward, back = on_the_way_back(model, weights, tune.checkpointing)
+    kept, forward, back = on_the_way_back(model, change, tune.checkpointing)
 
     n, m = method.each(concepts) * concepts, 2 * method.trajectories * bool(method.keep)
     recorded = 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
@@ -62,16 +63,16 @@ def budget(model: Model, method: AllButOne, concepts: int = 1) -> Budget:
         tuned=tuned,
         weights=size(model.denoiser) + model.drawn_with,
         readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
-        training=tuned * (16 + 8 + 2 * width) + whitening,
+        training=tuned * (16 + made) + whitening,
         activations=at_once * kept,
         calls=recorded + looked + steps,
         flops=(recorded + looked) * forward + steps * (forward + back),
     )
 
 
-def on_the_way_back(model: Model, weights: dict[str, Tensor], checkpointing: bool) -> tuple[int, float, float]:
+def on_the_way_back(model: Model, change: Change, checkpointing: bool) -> tuple[int, float, float]:
     """(bytes that one row's forward pass keeps for the backward pass, FLOPs of both)."""
-    weighed = {p.untyped_storage()._cdata for p in model.denoiser.parameters()}
+    weighed = {t.untyped_storage()._cdata for t in (*model.denoiser.parameters(), *change.trained)}
     kept: dict[int, Tensor] = {}
     largest = 0
 
@@ -98,20 +99,22 @@ def on_the_way_back(model: Model, weights: dict[str, Tensor], checkpointing: boo
     denoiser: Any = model.denoiser
     c = pick(model.encode([""]), slice(0, 1))
     x, t = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype), torch.full((1,), 500, device=model.device)
-    before = {name: w.requires_grad for name, w in weights.items()}
+    # As a whole, the student's weights are new tensors of the old shapes: the old ones stand for them here.
+    whole = [getattr(owner, name.rpartition(".")[2]) for name, owner in change.owners.items()] if change.rank is None else []
     if checkpointing:
         denoiser.enable_gradient_checkpointing(block)
     try:
-        for w in weights.values():
+        for w in whole:
             w.requires_grad_(True)
-        with flash(), torch.autograd.graph.saved_tensors_hooks(into(kept), lambda t: t), FlopCounterMode(display=False) as there:
-            y = model.predict(x, t, c)
-        with FlopCounterMode(display=False) as back:
-            y.sum().backward()
+        with flash(), nullcontext() if whole else change.on():
+            with torch.autograd.graph.saved_tensors_hooks(into(kept), lambda t: t), FlopCounterMode(display=False) as there:
+                y = model.predict(x, t, c)
+            with FlopCounterMode(display=False) as back:
+                y.sum().backward()
     finally:
-        for name, w in weights.items():
+        for w in whole:
             w.grad = None
-            w.requires_grad_(before[name])
+            w.requires_grad_(False)
         if checkpointing:
             denoiser.disable_gradient_checkpointing()
     bytes_kept = sum(t.untyped_storage().nbytes() for t in kept.values()) + largest

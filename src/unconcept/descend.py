@@ -6,8 +6,9 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
+from .change import Change
 from .checkpoint import surviving
-from .edit import Edit, swapped
+from .edit import Edit
 from .errors import InputError, RunError
 from .models.base import Model
 from .processes import count
@@ -29,42 +30,31 @@ def descend(
     """
     if count() > 1:
         raise InputError("this method draws one point a step: there is nothing for several processes to share (all-but-one does)")
-    sites, generator = model.group(group), torch.Generator().manual_seed(seed)
-    weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
-    if rank is None:
-        A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
-        trained, now = list(A.values()), lambda: A
-    else:
-        U = {name: torch.zeros(len(w), rank, requires_grad=True) for name, w in weights.items()}
-        D = {
-            name: torch.randn(rank, w[0].numel(), generator=generator).div(w[0].numel() ** 0.5).requires_grad_()
-            for name, w in weights.items()
-        }
-        trained, now = [*U.values(), *D.values()], lambda: {name: (U[name] @ D[name]).view_as(weights[name]) for name in weights}
-    mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in weights.items()} if average is not None else None
-    optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=0.0)
-    put = lambda deltas: swapped(model.components, {name: weights[name] + d.to(weights[name]) for name, d in deltas.items()})
+    generator = torch.Generator().manual_seed(seed)
+    change = Change(model, group, rank=rank, generator=generator)
+    mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in change.weights.items()} if average is not None else None
+    optimizer = torch.optim.AdamW(change.trained, lr=lr, weight_decay=0.0)
     facts: dict = {}
     for step in surviving(steps, optimizer, generator, mean, facts):
-        batch = draw(step - 1, lambda: put(mean or now()), generator)
-        with put(now()):
+        batch = draw(step - 1, lambda: change.on(mean), generator)
+        with change.on():
             value = loss(precisely(model), *batch)
             value.backward()
         if not torch.isfinite(value):
             raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
         if clip is not None:
-            torch.nn.utils.clip_grad_norm_(trained, clip)
+            torch.nn.utils.clip_grad_norm_(change.trained, clip)
         if weight_decay and rank is None:
             with torch.no_grad():
-                for name, a in A.items():  # weight decay pulls at the weights, not at what was added to them
-                    a.sub_(lr * weight_decay * (weights[name].float() + a))
+                for name, a in change.A.items():  # weight decay pulls at the weights, not at what was added to them
+                    a.sub_(lr * weight_decay * (change.weights[name].float() + a))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if mean is not None and average is not None:
             with torch.no_grad():
-                for name, delta in now().items():
+                for name, delta in change.deltas().items():
                     mean[name].lerp_(delta, 1 - average)
-        report(Progress("training", step, steps, value.item(), on=lambda: put(now())))
+        report(Progress("training", step, steps, value.item(), on=change.on))
     training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
-    kept = {name: d.detach().cpu().clone() for name, d in (mean or now()).items()}
+    kept = {name: d.detach().cpu().clone() for name, d in (mean or change.deltas()).items()}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .change import Change
 from .checkpoint import surviving
-from .edit import Edit, swapped
+from .edit import Edit
 from .errors import InputError, RunError
-from .models.base import Condition, Model, Site
+from .models.base import Condition, Model
 from .processes import agreed, count, mean, shares
 from .trajectories import Replay
 
@@ -43,6 +44,7 @@ class Tune:
 
     group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "attention blocks",
               "all but cross-attention", "all"
+    rank      of Δ = U D P; None: Δ = A P as a whole. Much less memory where the group is large
     whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
     lr        AdamW's, on A; it falls linearly to 0 over `steps`
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
@@ -54,6 +56,7 @@ class Tune:
     """
 
     group: str = "cross-attention keys and values"
+    rank: int | None = None
     whiten: float | None = 3e-4
     lr: float = 1e-3
     steps: int = 75
@@ -68,6 +71,8 @@ class Tune:
     def __post_init__(self):
         if min(self.steps, self.batch, self.parts, self.check, self.patience) < 1:
             raise InputError("steps, batch, parts, check and patience are at least 1")
+        if self.rank is not None and self.rank < 1:
+            raise InputError(f"rank is {self.rank}: it is at least 1, or null for a change as a whole")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError(f"the learning rate is {self.lr}: it must be above 0")
         if not 0 < self.held_out <= 0.5:
@@ -104,18 +109,9 @@ def fit(
     `besides` tensors that the loss remembers from step to step.
     The model's own tensors are never written. A loss that is not finite raises RunError.
     """
-    sites, generator = model.group(tune.group), torch.Generator().manual_seed(tune.seed)
-    weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
-    A = {name: torch.zeros_like(w, dtype=torch.float32, requires_grad=True) for name, w in weights.items()}
-    P = _whitenings(model, sites, keep, tune.whiten)
-    optimizer = torch.optim.AdamW(A.values(), lr=tune.lr, weight_decay=0.0)
-
-    def deltas() -> dict[str, Tensor]:
-        return {name: a @ P[name].to(a) if name in P else a for name, a in A.items()}
-
-    def student() -> Mapping[str, Tensor]:
-        return {name: weights[name] + d.to(weights[name]) for name, d in deltas().items()}
-
+    generator = torch.Generator().manual_seed(tune.seed)
+    change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), generator=generator)
+    optimizer = torch.optim.AdamW(change.trained, lr=tune.lr, weight_decay=0.0)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
     held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
     predict, mine = precisely(model), shares(tune.batch, tune.parts)
@@ -123,9 +119,9 @@ def fit(
     looks = min(-(-2 * LOOK // model.rows), *map(len, held.values()))  # as many points at once as the model takes
 
     def look() -> tuple[float, dict[str, Tensor]]:
-        with torch.no_grad(), swapped(model.components, student()):
+        with torch.no_grad(), change.on():
             seen = [loss(predict, {role: part[i::looks].to(model.device) for role, part in held.items()}) for i in range(looks)]
-            return float(sum(seen)) / looks, {name: d.cpu().clone() for name, d in deltas().items()}
+            return float(sum(seen)) / looks, {name: d.cpu().clone() for name, d in change.deltas().items()}
 
     with model.readers_on(torch.device("cpu")), recomputing(model, tune.checkpointing):
         best, kept = look()
@@ -135,11 +131,11 @@ def fit(
             drawn = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
             value = torch.zeros((), device=model.device)
             for share in mine:
-                with swapped(model.components, student()):
+                with change.on():
                     some = loss(predict, {role: points[share].to(model.device) for role, points in drawn.items()}) / len(mine)
                     some.backward()
                 value += some.detach()
-            value = together(value, A.values())
+            value = together(value, change.trained)
             if not torch.isfinite(value):
                 raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
@@ -155,7 +151,7 @@ def fit(
                     facts.update(best=now, since=0)
                     for name, delta in candidate.items():
                         kept[name].copy_(delta)
-            report(Progress("training", step, tune.steps, value.item(), facts["best"], lambda: swapped(model.components, student())))
+            report(Progress("training", step, tune.steps, value.item(), facts["best"], change.on))
             if facts["since"] >= tune.patience:
                 break
     training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
@@ -198,11 +194,12 @@ def thin(replay: Replay, n: int) -> Replay:
 
 
 @torch.no_grad()
-def _whitenings(model: Model, sites: Sequence[Site], keep: Sequence[str], mu: float | None) -> dict[str, Tensor]:
-    if mu is None:
+def _whitenings(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tensor]:
+    """P by the name of every tensor of the group that reads the prompt."""
+    if tune.whiten is None:
         return {}
-    prompts, n, by_name = ["", *keep], 64 * model.rows, {}
+    sites, prompts, n, by_name = model.group(tune.group), ["", *keep], 64 * model.rows, {}
     for name in {site.reads for site in sites if site.reads}:
         states = [model.reading(name, model.encode(prompts[i : i + n])).cpu() for i in range(0, len(prompts), n)]
-        by_name[name] = whitening(torch.cat(states), mu).to(model.device, torch.float32)
+        by_name[name] = whitening(torch.cat(states), tune.whiten).to(model.device, torch.float32)
     return {site.name: by_name[site.reads] for site in sites if site.reads}

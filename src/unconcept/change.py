@@ -1,0 +1,71 @@
+"""What a training changes: Δ of the tensors of a weight group, and the student that has it on.
+
+whole        Δ = A P           A [out, in] begins at 0;  P: the identity, or the whitening of what the matrix reads
+of a rank    Δ = U D P         U [out, rank] begins at 0, D [rank, in] at random;  a linear layer gives y + U (D P x), and Δ is never made
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from .edit import swapped
+from .models.base import Model
+
+
+class Change:
+    """`trained` is what an optimizer gets. P by the name of a tensor; where there is none it is the identity."""
+
+    def __init__(self, model: Model, group: str, *, rank: int | None = None, P: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None):  # fmt: skip
+        sites = model.group(group)
+        self.components, self.rank, self.P = model.components, rank, P or {}
+        self.owners: dict[str, Any] = {site.name: site.find(model.components)[0] for site in sites}
+        self.weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
+        self.A, self.U, self.D = {}, {}, {}
+        for name, w in self.weights.items():
+            if rank is None:
+                self.A[name] = torch.zeros_like(w, dtype=torch.float32, requires_grad=True)
+            else:
+                begin = torch.randn(rank, w[0].numel(), generator=generator) / w[0].numel() ** 0.5
+                self.U[name] = torch.zeros(len(w), rank, device=w.device, requires_grad=True)
+                self.D[name] = begin.to(w.device).requires_grad_()
+        self.trained = [*self.A.values(), *self.U.values(), *self.D.values()]
+
+    def behind(self, name: str, A: Tensor) -> Tensor:
+        """A P, or D P."""
+        return A @ self.P[name].to(A) if name in self.P else A
+
+    def deltas(self, but: Collection[str] = ()) -> dict[str, Tensor]:
+        """Δ of every tensor, with gradients where they are on."""
+        if self.rank is None:
+            return {name: self.behind(name, a) for name, a in self.A.items()}
+        return {name: (u @ self.behind(name, self.D[name])).view_as(self.weights[name]) for name, u in self.U.items() if name not in but}
+
+    @contextmanager
+    def on(self, deltas: Mapping[str, Tensor] | None = None) -> Iterator[None]:
+        """Inside, the student stands in the model's place: with Δ as it is now, or with these."""
+        beside = self.linears() if deltas is None else {}
+        made = self.deltas(but=beside) if deltas is None else deltas
+        with ExitStack() as inside:
+            inside.enter_context(
+                swapped(self.components, {name: self.weights[name] + d.to(self.weights[name]) for name, d in made.items()})
+            )
+            for name, layer in beside.items():
+                inside.enter_context(self.hooked(layer, self.U[name], self.behind(name, self.D[name])))
+            yield
+
+    def linears(self) -> dict[str, nn.Linear]:
+        """The layers that a change of low rank can stand beside."""
+        return {n: o for n, o in self.owners.items() if n in self.U and isinstance(o, nn.Linear) and n.endswith(".weight")}
+
+    @staticmethod
+    @contextmanager
+    def hooked(layer: nn.Linear, up: Tensor, down: Tensor) -> Iterator[None]:
+        handle = layer.register_forward_hook(lambda _, args, y: y + linear(linear(args[0].to(down), down), up).to(y))
+        try:
+            yield
+        finally:
+            handle.remove()
