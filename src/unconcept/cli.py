@@ -7,7 +7,7 @@ import signal
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 from cyclopts.exceptions import CycloptsError
@@ -37,6 +37,7 @@ def erase(
     keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
     synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
     config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
+    preset: Annotated[str | None, Parameter(help="Settings for a model and a card: sd-8gb, sdxl-12gb, sdxl-24gb.")] = None,
     evaluate: Annotated[Extent, Parameter(help="How many pictures are looked at: a minute's worth, a thousand, or none.")] = "short",
     prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
     look: Annotated[Look, FLAT] = Look(),
@@ -50,7 +51,8 @@ def erase(
     """Erase concepts, and show the same seeds before and after."""
     from .plan import plan
 
-    job = plan(concepts, to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, model=source.model, out=out)
+    given: dict[str, Any] = dict(to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, out=out, preset=preset)
+    job = plan(concepts, model=source.model, **given)
     if dry_run:
         from .budget import tell
 

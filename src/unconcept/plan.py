@@ -42,9 +42,9 @@ class Plan:
 
 def plan(
     names: Sequence[str], *, to: str | None, method: str | None, config: Path | None, keep: Sequence[str], synonyms: Sequence[str],
-    seed: int, model: str, out: Path | None,
+    seed: int, model: str, out: Path | None, preset: str | None = None,
 ) -> Plan:  # fmt: skip
-    """The command line's words win over the file's."""
+    """The command line's words win over the file's, and the file's over the preset's."""
     file = read_yaml(config) if config else {}
     check_keys(file, KEYS, str(config))
     name = method or file.get("method", "all-but-one")
@@ -59,7 +59,8 @@ def plan(
         raise InputError("nothing to erase was named, for example: unconcept erase pig --to cow")
     seed = seed or int(file.get("seed", 0))
     model = model if model != "emoji" else str(file.get("model", model))
-    settings = seeded(override(fitting(name, model), file.get("settings", {}), f"{config} / settings"), seed)
+    chosen = preset_settings(fitting(name, model), preset) if preset else fitting(name, model)
+    settings = seeded(override(chosen, file.get("settings", {}), f"{config} / settings"), seed)
     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
     target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
     return Plan(tuple(concepts), name, model, settings, target, seed)
@@ -71,6 +72,14 @@ def fitting(name: str, model: str) -> Any:
 
     method = METHODS[name]()
     return override(method, read_yaml(FOLDER / "methods.yaml").get(name, {}), "methods.yaml") if model == "emoji" else method
+
+
+def preset_settings(method: Any, preset: str) -> Any:
+    """The method with the settings of a file in presets/, by its name."""
+    known = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
+    if preset not in known:
+        raise InputError(f'unknown preset "{preset}": one of {", ".join(known)}')
+    return override(method, read_yaml(known[preset])["settings"], f"preset {preset}")
 
 
 def seeded(method: Any, seed: int) -> Any:
