@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from original import original_name
 from safetensors.torch import load_file
-from tiny import tiny_pipeline
+from tiny import TINY, tiny_pipeline
 
 from unconcept import Concept, Edit, wrap
 from unconcept.errors import InputError
@@ -100,40 +101,19 @@ def test_kohya_loads_in_diffusers(edit, tmp_path):
     torch.testing.assert_close(*said, rtol=1e-4, atol=1e-5)
 
 
-RESNET = {
-    "norm1": "in_layers.0", "conv1": "in_layers.2", "time_emb_proj": "emb_layers.1", "norm2": "out_layers.0", "conv2": "out_layers.3",
-    "conv_shortcut": "skip_connection",
-}  # fmt: skip
-# Where the tiny U-Net's blocks stand in the original layout: one layer a block, two on the way up, an upsampling behind the first two.
-PLACES = {
-    "conv_in": "input_blocks.0.0", "down_blocks.0.resnets.0": "input_blocks.1.0", "down_blocks.0.attentions.0": "input_blocks.1.1",
-    "down_blocks.0.downsamplers.0.conv": "input_blocks.2.0.op", "down_blocks.1.resnets.0": "input_blocks.3.0",
-    "mid_block.resnets.0": "middle_block.0", "mid_block.attentions.0": "middle_block.1", "mid_block.resnets.1": "middle_block.2",
-    "up_blocks.0.resnets.0": "output_blocks.0.0", "up_blocks.0.resnets.1": "output_blocks.1.0",
-    "up_blocks.0.upsamplers.0.conv": "output_blocks.1.1.conv", "up_blocks.1.resnets.0": "output_blocks.2.0",
-    "up_blocks.1.attentions.0": "output_blocks.2.1", "up_blocks.1.resnets.1": "output_blocks.3.0", "up_blocks.1.attentions.1": "output_blocks.3.1",
-    "time_embedding.linear_1": "time_embed.0", "time_embedding.linear_2": "time_embed.2", "conv_norm_out": "out.0", "conv_out": "out.2",
-}  # fmt: skip
-
-
-def original_name(name: str) -> str:
-    place = next(p for p in sorted(PLACES, key=len, reverse=True) if name.startswith(p))
-    rest = name.removeprefix(place)
-    for ours, theirs in RESNET.items():
-        rest = rest.replace(f".{ours}.", f".{theirs}.") if "resnets" in place else rest
-    return f"model.diffusion_model.{PLACES[place]}{rest}"
-
-
-def test_a_single_file(edit, tmp_path):
+@pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl"])
+def test_a_single_file(family, tmp_path):
     """The user's own file: the right tensors change, in its precision, and every other one stays."""
     from safetensors.torch import save_file
 
-    unet = tiny_pipeline().unet.state_dict()
+    unet = TINY[family]().unet.state_dict()
     tensors = {original_name(name): t.half() for name, t in unet.items()} | {
         "first_stage_model.x": torch.ones(3),
         "cond_stage_model.y": torch.ones(2),
     }
     save_file(tensors, tmp_path / "mine.safetensors")
+    chosen = [name for name in unet if name.startswith("add_embedding") or "attn2.to_k" in name]
+    edit = Edit({f"unet.{name}": torch.randn_like(unet[name]) for name in chosen}, {"method": "by hand"})
     out = load_file(export(edit, "checkpoint", tmp_path / "out.safetensors", model=str(tmp_path / "mine.safetensors")))
     assert out.keys() == tensors.keys()
     changed = {original_name(name.removeprefix("unet.")): name for name in edit.deltas}

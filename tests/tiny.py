@@ -28,11 +28,11 @@ def tiny_parts(prediction: str = "epsilon", width: int = 16, **unet_more) -> dic
     return dict(vae=vae, text_encoder=CLIPTextModel(tiny_text(tokenizer)), tokenizer=tokenizer, unet=unet, scheduler=scheduler)
 
 
-def tiny_text(tokenizer):
+def tiny_text(tokenizer, width: int = 16):
     from transformers.models.clip.configuration_clip import CLIPTextConfig
 
     return CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, projection_dim=16, num_hidden_layers=2, num_attention_heads=2,
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=32, projection_dim=16, num_hidden_layers=2, num_attention_heads=2,
         max_position_embeddings=24, bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
     )  # fmt: skip
 
@@ -43,18 +43,19 @@ def tiny_pipeline(prediction: str = "epsilon"):
     return StableDiffusionPipeline(**tiny_parts(prediction), safety_checker=None, feature_extractor=None, requires_safety_checker=False)
 
 
-def tiny_xl():
+def tiny_xl(second: int = 16):
+    """second: width of the second text encoder."""
     from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
     from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
     from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
     added = dict(addition_embed_type="text_time", addition_time_embed_dim=4, projection_class_embeddings_input_dim=16 + 6 * 4)
-    parts = tiny_parts(width=32, **added)
+    parts = tiny_parts(width=16 + second, **added)
     euler = EulerDiscreteScheduler(
         beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, timestep_spacing="leading", steps_offset=1
     )
-    second = CLIPTextModelWithProjection(tiny_text(parts["tokenizer"]))
-    return StableDiffusionXLPipeline(**{**parts, "scheduler": euler}, text_encoder_2=second, tokenizer_2=parts["tokenizer"])
+    other = CLIPTextModelWithProjection(tiny_text(parts["tokenizer"], second))
+    return StableDiffusionXLPipeline(**{**parts, "scheduler": euler}, text_encoder_2=other, tokenizer_2=parts["tokenizer"])
 
 
 def tiny_3():

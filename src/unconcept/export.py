@@ -97,10 +97,13 @@ def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:
     layers = max((int(key.split(".")[3]) for key in tensors if key.startswith("model.diffusion_model.input_blocks.")), default=0)
     if not layers:
         raise InputError(f"{base} is no Stable Diffusion checkpoint in the original layout")
-    per_block = unet_layers_per_block(tensors)
-    converted = convert_ldm_unet_checkpoint(
-        dict(tensors), {"layers_per_block": per_block, "addition_embed_type": None, "class_embed_type": None}
-    )
+    xl = any(key.startswith("model.diffusion_model.label_emb.") for key in tensors)
+    shape = {
+        "layers_per_block": unet_layers_per_block(tensors),
+        "addition_embed_type": "text_time" if xl else None,
+        "class_embed_type": None,
+    }
+    converted = convert_ldm_unet_checkpoint(dict(tensors), shape)
     by_storage = {t.data_ptr(): key for key, t in tensors.items()}
     for name, delta in edit.deltas.items():
         component, _, key = name.partition(".")

@@ -22,6 +22,14 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118  (no mapping)
 
 
+def names_in(path: Path) -> list[str]:
+    """Of the tensors in a file; nothing else is read."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as f:
+        return list(f.keys())
+
+
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
     """Whole or not at all, and readable by whoever may read other new files (safetensors alone would keep it to the owner)."""
     from safetensors.torch import save_file

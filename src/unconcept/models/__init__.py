@@ -8,7 +8,7 @@ import torch
 
 from ..concept import COMMON
 from ..errors import InputError
-from ..files import PICKLES, check_safetensors
+from ..files import PICKLES, check_safetensors, names_in
 from ..options import Precision, Source
 from .base import Model
 from .flux import Flux
@@ -116,10 +116,14 @@ def _pretrained(name: str, dtype: torch.dtype):
 
 def _single_file(path: Path, config: str | Path | None, dtype: torch.dtype):
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
 
     options = {} if config is None else {"config": str(config)}
+    kind = (
+        StableDiffusionXLPipeline if any(name.startswith("conditioner.embedders.") for name in names_in(path)) else StableDiffusionPipeline
+    )
     try:
-        return StableDiffusionPipeline.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
+        return kind.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
     except Exception as error:  # diffusers raises whatever its converter stumbles over
         raise InputError(f"{path} cannot be opened as a Stable Diffusion checkpoint: {str(error).splitlines()[0]}") from error
 
