@@ -1,5 +1,6 @@
 """Exported files do in their own tools' loaders what the edit does here."""
 
+import huggingface_hub
 import pytest
 import torch
 from original import original_name
@@ -137,3 +138,29 @@ def test_what_cannot_be_exported_is_refused(edit, tmp_path, folder):
     with pytest.raises(InputError, match="another architecture"):
         export(Edit({"unet.nowhere.weight": torch.zeros(2, 2)}), "pipeline", tmp_path / "out", model=str(folder))
     assert not list(tmp_path.iterdir())
+
+
+def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch):
+    """A file as a file, a folder as a folder; offline it says so in one line, and what was written stays."""
+    calls = []
+    for name in ("create_repo", "upload_file", "upload_folder"):
+        monkeypatch.setattr(
+            huggingface_hub.HfApi,
+            name,
+            lambda self, repo_id, _name=name, **given: calls.append((_name, repo_id, given)) or f"https://hub/{repo_id}",
+        )
+    saved = edit.save(tmp_path / "edit.safetensors")
+    code, out, err = run("export", saved, "--as", "lora", "--out", "lora.safetensors", "--push", "me/no-pig")
+    assert (code, out.split()) == (0, ["lora.safetensors", "https://hub/me/no-pig"]), err
+    assert run("export", saved, "--as", "pipeline", "--model", folder, "--out", "pipe", "--push", "me/no-pig")[0] == 0
+    assert [(name, repo) for name, repo, _ in calls] == [
+        (n, "me/no-pig") for n in ("create_repo", "upload_file", "create_repo", "upload_folder")
+    ]
+    assert calls[1][2]["path_in_repo"] == "lora.safetensors"
+
+    def refuse(self, repo_id, **given):
+        raise OSError("no network\nat all")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
+    code, _, err = run("export", saved, "--as", "lora", "--out", "again.safetensors", "--push", "me/no-pig")
+    assert (code, "was written, but not pushed: no network" in err, (tmp_path / "again.safetensors").exists()) == (1, True, True)

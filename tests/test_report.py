@@ -5,7 +5,10 @@ import numbers
 import re
 from pathlib import Path
 
+from huggingface_hub import ModelCard
+
 from unconcept import report as reports
+from unconcept.card import card
 from unconcept.questions import GROUPS
 from unconcept.scores import PIXELS, unmeasured
 
@@ -63,3 +66,20 @@ def test_what_is_not_measured_is_no_zero():
     [line] = reports.table([unmeasured("KID", "target", "too few pictures")])
     assert (line["a"], line["low"], line["n"]) == ("–", "–", 0)
     assert "too few pictures" in line["name"]
+
+
+def test_the_card_carries_the_licence_of_the_base(tmp_path):
+    """And says which model it is an adapter of, where that is one of a hub."""
+    report = {
+        "concept": [{"erase": "pig", "alternative": "cow"}], "method": {"name": "esd"}, "model": {"name": "emoji", "sha256": "ab"},
+        "cost": {"tuned_parameters": 1, "edit_bytes": 2}, "versions": {"unconcept": "1"},
+    }  # fmt: skip
+    data = lambda model: ModelCard(card({**report, "model": {"name": model, "sha256": "ab"}}, "pig", "It worked.")).data.to_dict()
+    assert data("emoji")["license"] == "apache-2.0"
+    hub = data("owner/name")
+    assert (hub["base_model"], hub["base_model_relation"], "license" in hub) == ("owner/name", "adapter", False)
+    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: openrail\nlicense_link: LICENSE.md\n---\n# A model\n")
+    own = data(str(tmp_path))
+    assert (own["license"], own["license_name"], own["license_link"], "base_model" in own) == ("other", "openrail", "LICENSE.md", False)
+    (tmp_path / "README.md").write_text("# A model\n")
+    assert "license" not in data(str(tmp_path))

@@ -246,15 +246,20 @@ def export(
     model: Annotated[str, Parameter(help="For a pipeline its base folder, for a checkpoint your own single file.")] = "emoji",
     rank: Annotated[int | None, Parameter(help="Of a LoRA; without it as much as it needs, and for kohya the exact change.")] = None,
     out: Annotated[Path | None, Parameter(help="The folder or file to write.")] = None,
+    push: Annotated[str | None, Parameter(help="Upload it to this repository of the hub (owner/name), too.")] = None,
     force: Annotated[bool, Parameter(help="Replace what is there.", negative="")] = False,
     debug: Annotated[bool, Flag] = False,
 ) -> int:
     """Write an edit as a file that other tools open."""
     from .edit import Edit
     from .export import export as write
+    from .export import push as upload
 
     default = Path("unconcept-out") / {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}.get(form, f"{form}.safetensors")
-    print(write(Edit.load(edit), form, out or default, model=model, rank=rank, force=force))
+    made = write(Edit.load(edit), form, out or default, model=model, rank=rank, force=force)
+    print(made)
+    if push:
+        print(upload(made, push))
     return 0
 
 

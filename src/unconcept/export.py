@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .edit import Edit
-from .errors import InputError
+from .errors import InputError, RunError
 from .files import check_safetensors, open_safetensors, write_safetensors
 from .folder import check_out, whole_folder
 
@@ -47,13 +47,30 @@ def export(
     if form == "pipeline":
         return to_pipeline(edit, base_folder(model), out, force)
     if form == "checkpoint":
-        if (family := edit.card.get("family")) not in (None, "stable-diffusion"):
+        if (family := edit.card.get("family")) not in (None, "stable-diffusion", "stable-diffusion-xl"):
             raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
         return to_checkpoint(edit, Path(model), out, force)
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
     tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
     return write_safetensors(tensors, out, metadata(edit, tensors))
+
+
+def push(made: Path, repository: str) -> str:
+    """Upload a folder, or a file, to a repository of the hub, which is made when it is not there; the address."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    try:
+        hub = HfApi()
+        address = str(hub.create_repo(repository, exist_ok=True))
+        if made.is_dir():
+            hub.upload_folder(repo_id=repository, folder_path=made)
+        else:
+            hub.upload_file(repo_id=repository, path_or_fileobj=made, path_in_repo=made.name)
+    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
+        raise RunError(f"{made} was written, but not pushed: {str(error).splitlines()[0]}") from error
+    return address
 
 
 def base_folder(model: str) -> Path:

@@ -7,25 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
+from .card import card
 from .page import page
 from .scores import BETTER, PIXELS, find
 from .sheets import GROUP_TITLES, sheet
-
-CARD = """# {title}
-
-An edit made by [unconcept](https://github.com/unconcept/unconcept) {version}: it takes *{erase}* out of `{model}`{instead}.
-
-    unconcept generate "a prompt" --model {model} --edit edit.safetensors
-
-- method: {method}
-- base model sha256: `{sha}`
-- the file holds {parameters:,} changed numbers in {bytes:,} bytes, and nothing else of the model; whatever licence the model has goes for it too.
-
-Pictures from the same seeds before and after are in `before-after.png`, scores with intervals in `report.html` and `report.json`.
-
-What it does not promise: that the concept can never be brought back. Whoever has the weights can train it in again, and prompts
-made for the purpose may reach it.
-"""
 
 
 def share(value: float) -> str:
@@ -108,14 +93,6 @@ def write(folder: Path, report: dict, questions: Sequence, before: Tensor, after
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     words: dict[str, Any] = dict(title=title(report), verdict=sentence(report), rows=table(report["scores"]), facts=facts(report))
     (folder / "report.html").write_text(page(report, questions, before, after, **words))
-    cost, concepts = report["cost"], report["concept"]
-    instead = "".join(f", with *{c['alternative']}* in place of *{c['erase']}*" for c in concepts if c["alternative"])
-    (folder / "README.md").write_text(
-        CARD.format(
-            title=title(report), version=report["versions"]["unconcept"], erase=", ".join(c["erase"] for c in concepts),
-            model=report["model"]["name"], instead=instead, method=report["method"]["name"], sha=report["model"]["sha256"],
-            parameters=cost["tuned_parameters"], bytes=cost["edit_bytes"],
-        )
-    )  # fmt: skip
+    (folder / "README.md").write_text(card(report, words["title"], words["verdict"]))
     if questions:
         sheet(questions, before, after).save(folder / "before-after.png")
