@@ -6,26 +6,27 @@
 (1) Do objects fall apart?  (2) Does the picture of the same seed drift?  (3) Does the rest suffer?  (4) What does it cost?
 """
 
-import argparse
+import functools
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from common import arguments, machine, once, page
 
-from unconcept import AllButOne, Concept
+from unconcept import AllButOne, Concept, load
 from unconcept.cost import counted
 from unconcept.detect import verdict
 from unconcept.evaluate import before_edit, evaluate
 from unconcept.features import lite0
 from unconcept.gallery import cache_folder
 from unconcept.methods.all_but_one import mse
-from unconcept.models import emoji
 from unconcept.models.emoji.exam import Exam, complete
 from unconcept.scores import PIXELS, find, resample
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch", "neon=sepia", "weapon")
+NOTE = "Mean over concepts and seeds, with 95 % bootstrap intervals over both.\n"
 ASKED = {"target": 32, "synonym": 12, "neighbour": 24, "unrelated": 24}
 
 
@@ -68,7 +69,7 @@ TABLES = {
 
 
 def measure(case: str, name: str, seed: int) -> dict[str, Any]:
-    model, method = emoji.load(), METHODS[name]
+    model, method = load("emoji"), METHODS[name]
     concept = complete(Concept.parse(case))
     exam = Exam([concept], ASKED, seed=2000 + seed)
     look: dict[str, Any] = dict(seed=60 + seed, cache=cache_folder())
@@ -83,6 +84,7 @@ def measure(case: str, name: str, seed: int) -> dict[str, Any]:
         "case": case,
         "method": name,
         "seed": seed,
+        "machine": machine(),
         "cost": cost,
         "scores": found.rows,
         "failure": verdict(found.rows, before, found.after),
@@ -137,23 +139,14 @@ def write(out: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/claims"))
-    parser.add_argument("--write", type=Path, help="write the tables there, and run nothing")
-    given = parser.parse_args()
+    given = arguments(__doc__, "claims", ASKED["target"], seeds={"type": int, "default": 3})
     if given.write:
-        head = "# The claims, measured\n\nMade by `python benchmarks/claims.py --write docs/claims.md`; mean over concepts and seeds, with 95 % bootstrap intervals over both.\n\n"
-        given.write.write_text(head + write(given.out))
+        given.write.write_text(page("The claims, measured", "claims.py", [NOTE, write(given.out)]))
         return
-    given.out.mkdir(parents=True, exist_ok=True)
     for seed in range(given.seeds):
         for case in CASES:
             for name in METHODS:
-                file = given.out / f"{case}-{name}-{seed}.json".replace(" ", "-").replace("'", "")
-                if not file.exists():
-                    file.write_text(json.dumps(measure(case, name, seed), indent=1))
-                    print(file.stem, flush=True)
+                once(given.out / f"{case}-{name}-{seed}.json", functools.partial(measure, case, name, seed))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,18 @@
-"""What the benchmarks share: arguments, results that are made once, and cells of a table."""
+"""What the benchmarks share: arguments, results that are made once, and cells of a table.
+
+A benchmark runs on the graphics card where there is one (CUDA_VISIBLE_DEVICES= : on the processor). Start its command several times, and
+the processes share the work: what one is making the others leave alone.
+"""
 
 import argparse
+import contextlib
+import fcntl
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from unconcept.report import say
 
@@ -23,15 +31,43 @@ def arguments(doc: str | None, name: str, n: int, **more: dict[str, Any]) -> arg
 
 
 def once(file: Path, make: Callable[[], Any] | None) -> Any:
-    """The result in `file`; made now when it is not there; None without a `make`."""
-    file = file.with_name(file.name.replace(" ", "-").replace(",", "").replace("'", ""))
-    if not file.exists():
-        if make is None:
-            return None
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(make(), indent=1))
-        print(file.stem, flush=True)
+    """The result in `file`; made now when it is not there; None without a `make`, and where another process is making it."""
+    file = plain(file)
+    with alone(file) as first:
+        if not file.exists():
+            if make is None or not first:
+                return None
+            made = json.dumps(make(), indent=1)
+            part = file.with_suffix(".part")
+            part.write_text(made)
+            part.replace(file)
+            print(file.stem, flush=True)
     return json.loads(file.read_text())
+
+
+def plain(file: Path) -> Path:
+    """The file's name without what a shell would trip over; its folder is there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return file.with_name(file.name.replace(" ", "-").replace(",", "").replace("'", ""))
+
+
+@contextlib.contextmanager
+def alone(file: Path) -> Iterator[bool]:
+    """Is this the only process inside, for this file? The system takes the lock back from a process that dies."""
+    lock = file.with_name(f".{file.name}.lock")
+    with lock.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+            lock.unlink(missing_ok=True)
+
+
+def machine() -> str:
+    """What computes here."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} processor cores"
 
 
 def cell(row: dict | None, value: str = "value") -> str:

@@ -1,26 +1,27 @@
 """Five erasures on the embedded model, measured with hundreds of pictures each: the table of docs/results.md.
 
-    python benchmarks/erasures.py [--n 200] [--each 100] [--only pig=cow] [--out runs/erasures]
+    python benchmarks/erasures.py --erase                             # the five edits, as `unconcept erase` makes them
+    python benchmarks/erasures.py [--n 200] [--only pig=cow]          # asked; what is done is not done again
+    python benchmarks/erasures.py --write docs/results.md
 
-Each case is trained as `unconcept erase` trains it; then every group is asked `n` times and every near neighbour `each` times, from the
-same seeds before and after. A neighbour that is right less than 98 % as often as before is asked twice as often again, from other seeds,
-and all its pictures count: among fifty neighbours some lose three of a hundred by chance. A case that is done is not done again: kill it,
-and the same command goes on.
+Every single near neighbour is asked `n` times, and every other group 4n times (plainly, on a colour, in a style, in a scene, by turns of
+chance), from the same seeds before and after. The edits lie beside the results, and may be made on one machine and asked on another.
 """
 
 import functools
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-import torch
-from common import arguments, cell, head, once, page
+from common import arguments, cell, head, machine, once, page, plain
 from torch import Tensor
 
-from unconcept import AllButOne, Concept, Edit
+from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted, peak_memory
 from unconcept.evaluate import fingerprint
 from unconcept.gallery import cache_folder, pictures
-from unconcept.models import Model, emoji
+from unconcept.models import Model
 from unconcept.models.emoji.exam import Exam, Question, complete, near_in_words
 from unconcept.scores import PIXELS, find, scores
 
@@ -38,55 +39,59 @@ ROWS = (
 )  # fmt: skip
 
 
-INTRODUCTION = """`unconcept erase` with its defaults on the embedded model, on two processor cores; the same prompts and seeds before (left of the arrow) and after. A quarter
-of the prompts asks plainly, a quarter on a colour, in a style, in a scene. The judge takes even pictures without any prompt for a weapon in 2 % (6 of 300), which is where *weapon*,
-with nothing in its place, can get at best. A neighbour that is right less than 98 % as often as before is asked twice as often again, from other seeds, and all its pictures
-count: among fifty neighbours some lose three of a hundred by chance.
+INTRODUCTION = """The edits of `unconcept erase` with its defaults on the embedded model, made on two processor cores; the same prompts and seeds before (left of the arrow) and after.
+A quarter of the prompts asks plainly, a quarter on a colour, in a style, in a scene. The judge takes even pictures
+without any prompt for a weapon in 2 % (6 of 300), which is where *weapon*, with nothing in its place, can get at best.
 """
 
 
-def measure(names: list[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0, each: int = 0) -> dict:
-    """Erase `names` with `method` (All but One's defaults) from a fresh model and ask every group n times; rows as in report.json.
+def measure(
+    names: Sequence[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0, *, file: Path | None = None, single: bool = False,
+    name: str = "emoji",
+) -> dict:  # fmt: skip
+    """Erase `names` with `method` (All but One's defaults), or take the edit in `file`, and ask every group n times; rows as in report.json.
 
-    each: how often every single neighbour is asked, at least; 0: n times all of them together.
+    single: every neighbour n times, not all of them together, and the other groups 4n times, so that n of their pictures are scenes.
     """
-    model = emoji.load()
+    model = load(name)
     concepts = [complete(Concept.parse(name)) for name in names]
+    edit = erased(model, concepts, method or AllButOne(), file)
     near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
-    nearby = max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)
-    groups = {"target": n, "synonym": n, "neighbour": each * len(concepts) * nearby or n, "unrelated": n}
+    groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
+    if single:
+        nearby = max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)
+        groups = {**dict.fromkeys(groups, 4 * n), "neighbour": n * len(concepts) * nearby}
     exam = Exam(concepts, groups, seed=1000 + seed, likely=near)
+    rows = scores(exam, *both(model, edit, exam.questions, 5_000_000 + 10_000 * seed))
+    return {
+        "concepts": list(names), **edit.card.get("cost", {}), "training": edit.card.get("training", {}), "asked_on": machine(), "scores": rows
+    }  # fmt: skip
+
+
+def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit], file: Path | None) -> Edit:
+    """The edit in `file`; made now when it is not there. Its card says what it cost."""
+    if file and plain(file).exists():
+        return Edit.load(plain(file))
     start = time.perf_counter()
     with counted(model) as calls:
-        edit = (method or AllButOne())(model, *concepts)
-    seconds, memory = time.perf_counter() - start, peak_memory()
-    before, after = both(model, edit, exam.questions, 5_000_000 + 10_000 * seed)
-    rows = scores(exam, before, after)
-    if each and (doubtful := [row["name"][7:] for row in single(rows) if row["after"] < 0.98 * row["before"]]):
-        again = Exam(concepts, {"neighbour": 2 * groups["neighbour"]}, seed=2000 + seed, likely=near)
-        more = [q for q in again.questions if q.name in doubtful]
-        exam.questions += more
-        before, after = (torch.cat(pair) for pair in zip((before, after), both(model, edit, more, 6_000_000 + 10_000 * seed)))
-        rows = scores(exam, before, after)
-    return {
-        "concepts": names,
-        "seconds": round(seconds, 1),
-        "peak_memory_bytes": memory,
-        "network_calls": calls["n"],
-        "training": edit.card.get("training", {}),
-        "scores": rows,
-    }
+        edit = method(model, *concepts)
+    cost = {"seconds": round(time.perf_counter() - start, 1), "peak_memory_bytes": peak_memory(), "network_calls": calls["n"]}
+    edit = replace(edit, card={**edit.card, "cost": cost, "made_on": machine()})
+    if file:
+        edit.save(plain(file))
+    return edit
 
 
 def both(model: Model, edit: Edit, questions: Sequence[Question], first: int) -> tuple[Tensor, Tensor]:
     """Pictures of the questions before and after, from the seeds `first`, `first` + 1, ..."""
     prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.brush()
-    before = pictures(model, prompts, seeds, made_by=base, cache=cache_folder())
+    draw = functools.partial(pictures, model, prompts, seeds, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
+    before = draw(made_by=base)
     with edit.on(model):
-        return before, pictures(model, prompts, seeds, made_by=base + fingerprint(edit), cache=cache_folder())
+        return before, draw(made_by=base + fingerprint(edit))
 
 
-def single(rows: list[dict]) -> list[dict]:
+def alone(rows: list[dict]) -> list[dict]:
     """The rows of single neighbours that could be drawn before."""
     return [row for row in rows if row["name"].startswith("right: ") and row["before"]]
 
@@ -106,16 +111,21 @@ def neighbours(results: list[dict]) -> list[str]:
     """Markdown: every neighbour of every case, the one that lost most first."""
     lines = head(["erased", "neighbour", "right"])
     for result in results:
-        for row in sorted(single(result["scores"]), key=lambda row: row["after"] / row["before"]):
+        for row in sorted(alone(result["scores"]), key=lambda row: row["after"] / row["before"]):
             lines.append(f"| {' + '.join(result['concepts'])} | {row['name'][7:]} | {cell(row, 'after')} |")
     return lines
 
 
 def main() -> None:
-    given = arguments(__doc__, "erasures", 200, only={"choices": CASES}, each={"type": int, "default": 100})
+    own = {"only": {"choices": CASES}, "model": {"default": "emoji"}, "erase": {"action": "store_true", "help": "make the edits alone"}}
+    given = arguments(__doc__, "erasures", 200, **own)
     made = []
     for name in [given.only] if given.only else CASES:
-        run = None if given.write else functools.partial(measure, CASES[name], given.n, each=given.each)
+        file = given.out / f"{name}.safetensors"
+        if given.erase:
+            erased(load(given.model), [complete(Concept.parse(c)) for c in CASES[name]], AllButOne(), file)
+            continue
+        run = None if given.write else functools.partial(measure, CASES[name], given.n, file=file, single=True, name=given.model)
         if result := once(given.out / f"{name}-{given.n}.json", run):
             made.append(result)
             for row in () if given.write else result["scores"]:

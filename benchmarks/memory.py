@@ -2,7 +2,8 @@
 
     python benchmarks/memory.py --esd path/to/a/clone/of/rohitgandikota/erasing [--latents 16] [--out runs/memory] [--write docs/memory.md]
 
-Weights are random, in bf16, and latents are small, so that a processor can do it; each variant runs in a process of its own.
+Weights are random, in bf16; latents are small, so that a processor can do it (on a card: --latents 64, the true ones). Each variant runs in
+a process of its own. Memory is the process's on a processor, and what torch has given out on a card.
 
 bare   the U-Net forward and backward, for as many rows as a step of ours has; no prompts, no optimizer, nothing else in memory
 ours   `AllButOne` with its defaults but for a batch of one point and few trajectories: everything from the pipeline to the edit
@@ -17,15 +18,16 @@ import sys
 import time
 from pathlib import Path
 
-from common import head, once, page
+import torch
+from common import head, machine, once, page
 
 VARIANTS = ("bare", "ours", "esd")
 STEPS = 4
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build(folder: Path, latents: int) -> None:
     """A diffusers folder in Stable Diffusion 1.4's shapes; its tokenizer knows letters alone."""
-    import torch
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
@@ -52,10 +54,9 @@ def build(folder: Path, latents: int) -> None:
 
 
 def bare(folder: Path, given: argparse.Namespace) -> list[float]:
-    import torch
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.bfloat16).requires_grad_(False)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.bfloat16).to(DEVICE).requires_grad_(False)
     for name, weight in unet.named_parameters():
         weight.requires_grad_(name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")))
     size = given.latents
@@ -63,8 +64,13 @@ def bare(folder: Path, given: argparse.Namespace) -> list[float]:
     for _ in range(STEPS):
         start = time.perf_counter()
         for rows in (2, 1):  # of a point that is erased and of one that is kept
-            x, c = torch.randn(rows, 4, size, size, dtype=torch.bfloat16), torch.randn(rows, 77, 768, dtype=torch.bfloat16)
-            unet(x, torch.full((rows,), 500), c).sample.float().square().mean().backward()
+            like: dict = dict(dtype=torch.bfloat16, device=DEVICE)
+            loss = unet(
+                torch.randn(rows, 4, size, size, **like), torch.full((rows,), 500, device=DEVICE), torch.randn(rows, 77, 768, **like)
+            )
+            loss.sample.float().square().mean().backward()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
         seconds.append(time.perf_counter() - start)
     return seconds
 
@@ -74,7 +80,7 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
 
     ticks = []
     method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=STEPS, batch=1, check=STEPS))
-    method(load(folder, dtype="bf16", device="cpu"), Concept(erase="pig"), report=lambda p: ticks.append((p.stage, time.perf_counter())))
+    method(load(folder, dtype="bf16", device=DEVICE), Concept(erase="pig"), report=lambda p: ticks.append((p.stage, time.perf_counter())))
     times = [at for stage, at in ticks if stage == "training"]
     return [b - a for a, b in zip(times, times[1:-1])]  # the last looks at the held-out part, too
 
@@ -105,7 +111,7 @@ def esd(folder: Path, given: argparse.Namespace) -> list[float]:
     saved = given.out / "theirs"
     sys.path.insert(0, str(given.esd))
     sys.argv = ["esd_sd.py", "--erase_concept", "pig", "--train_method", "esd-x", "--iterations", str(STEPS), "--num_inference_steps", "10",
-                "--device", "cpu", "--save_path", str(saved)]  # fmt: skip
+                "--device", DEVICE, "--save_path", str(saved)]  # fmt: skip
     exec(compile(program, "esd_sd.py", "exec"), {"__name__": "__main__", "Bar": Bar})
     return [b - a for a, b in zip(ticks, ticks[1:])]
 
@@ -134,7 +140,8 @@ def main() -> None:
         from unconcept.cost import peak_memory
 
         seconds = sorted(globals()[given.variant](folder, given)[1:])  # the first warms up
-        print(json.dumps({"seconds": seconds[len(seconds) // 2], "peak": peak_memory()}))
+        peak = torch.cuda.max_memory_allocated() if DEVICE == "cuda" else peak_memory()
+        print(json.dumps({"seconds": seconds[len(seconds) // 2], "peak": peak, "machine": machine()}))
         return
     if not folder.exists():
         subprocess.run([sys.executable, "-c", f"import memory, pathlib; memory.build(pathlib.Path({str(folder)!r}), {given.latents})"], check=True, cwd=Path(__file__).parent)  # fmt: skip

@@ -17,11 +17,10 @@ from common import arguments, cell, head, once, page
 
 from training.captions import COLOUR_NAMES
 from training.pictures import LABELS, ONE_HAND, picture
-from unconcept import AllButOne, Concept, Edit
+from unconcept import AllButOne, Concept, Edit, load
 from unconcept.concept import article
 from unconcept.methods import ESD, SDD
 from unconcept.metrics import proportion, psnr
-from unconcept.models import emoji
 from unconcept.models.emoji.exam import complete
 from unconcept.models.emoji.judge import load_judge
 from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES, find
@@ -66,7 +65,7 @@ def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[
 
 
 def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dict]:
-    model, concept = emoji.load(), complete(Concept.parse(case))
+    model, concept = load("emoji"), complete(Concept.parse(case))
     edit = make(model, concept)
     real, labels, captions = drawn(concept.erase, n)
     rows, _ = [], out.mkdir(parents=True, exist_ok=True)

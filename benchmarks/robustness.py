@@ -18,13 +18,12 @@ from common import arguments, cell, head, once, page
 from erasures import measure
 from torch import Tensor
 
-from unconcept import AllButOne, Concept, Edit
+from unconcept import AllButOne, Concept, Edit, load
 from unconcept.adversary import Adversary, extended
 from unconcept.gallery import pictures
 from unconcept.methods import ESD, UCE, Receler
 from unconcept.metrics import proportion
-from unconcept.models import emoji
-from unconcept.models.base import Model
+from unconcept.models.base import Model, on
 from unconcept.models.emoji.exam import Exam, complete
 from unconcept.scores import find
 from unconcept.trajectories import record
@@ -67,19 +66,18 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     width = model.encode(names[:1])[model.words].shape[2]
     adversary = Adversary(1, TOKENS, width, model.words, steps=5, lr=LR, generator=generator)
     ends, first = model.ends(prompts[:16])[z.trajectory], adversary.P.clone()
+    erased = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), on(model.device, c)).cpu()
     with edit.on(model):
         for _ in range(STEPS // 5):
             i = torch.randint(len(z), (BATCH,), generator=generator)
             batch = z[i]
-            adversary.attack(
-                model.predict, batch.x, batch.t, batch.asked["c"], ends[i], torch.zeros(BATCH, dtype=torch.long), batch.said["c"]
-            )
+            adversary.attack(erased, batch.x, batch.t, batch.asked["c"], ends[i], torch.zeros(BATCH, dtype=torch.long), batch.said["c"])
     return first, adversary.P
 
 
 def attacked(case: str, edit: Edit, n: int) -> dict:
     """How much of the concept is left as it is asked, with random states, and with learnt ones."""
-    model, concept = emoji.load(), complete(Concept.parse(case))
+    model, concept = load("emoji"), complete(Concept.parse(case))
     exam = Exam([concept], {"target": n}, seed=3000)
     prompts, seeds = [q.prompt for q in exam.questions], [7_000_000 + i for i in range(n)]
     random, learnt = attack(model, edit, concept)
@@ -92,7 +90,7 @@ def attacked(case: str, edit: Edit, n: int) -> dict:
 
 def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
     """What the attack brings back, and what the erasure does to everything else."""
-    edit = make(emoji.load(), complete(Concept.parse(case)))
+    edit = make(load("emoji"), complete(Concept.parse(case)))
     return {"attack": attacked(case, edit, n), **measure([case], n, lambda model, *concepts: edit)}
 
 

@@ -1,6 +1,7 @@
 """Erased and kept against network calls: All but One with less and less work, and ESD in its authors' loop with more and more.
 
     python benchmarks/speed.py [--n 60] [--out runs/speed]               # hours; what is done is not done again
+    python benchmarks/speed.py --erase                                   # the edits alone
     python benchmarks/speed.py --write docs/speed.md                     # the table, and docs/speed.png
 
 A network call is one picture through the denoiser, forward, in the erasing alone. Each setting erases the same concepts; shares are means over
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from common import arguments, head, once, page
-from erasures import measure
+from common import alone, arguments, head, once, page, plain
+from erasures import erased, measure
 
-from unconcept import AllButOne
+from unconcept import AllButOne, Concept, load
 from unconcept.methods import ESD
+from unconcept.models.emoji.exam import complete
 from unconcept.scores import find, resample
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")
@@ -68,13 +70,21 @@ def plot(rows: dict[tuple[str, str], dict], file: Path) -> None:
 
 
 def main() -> None:
-    given, rows = arguments(__doc__, "speed", 60), {}
+    given, rows = arguments(__doc__, "speed", 60, erase={"action": "store_true"}), {}
     for method, settings in METHODS.items():
         for setting, make in settings.items():
-            run = lambda case, make=make: None if given.write else functools.partial(measure, [case], given.n, make)
-            done = [once(given.out / f"{method} {setting} {case} {given.n}.json", run(case)) for case in CASES]
+            edit = lambda case, name=f"{method} {setting}": given.out / f"{name} {case}.safetensors"
+            for case in CASES if given.erase else ():
+                with alone(plain(edit(case))) as first:
+                    if first:
+                        erased(load("emoji"), [complete(Concept.parse(case))], make, edit(case))
+            run = lambda case, make=make, edit=edit: functools.partial(measure, [case], given.n, make, file=edit(case))
+            make_none = given.write or given.erase
+            done = [once(given.out / f"{method} {setting} {case} {given.n}.json", None if make_none else run(case)) for case in CASES]
             if done := [found for found in done if found]:
                 rows[method, setting] = summary(done)
+    if not rows:
+        return
     names = list(next(iter(rows.values())))
     lines = head(["method", "setting", *names])
     for (method, setting), found in rows.items():

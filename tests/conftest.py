@@ -8,7 +8,7 @@ from tiny import TINY, tiny_pipeline
 
 from unconcept import cli
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

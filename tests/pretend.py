@@ -3,10 +3,13 @@
     with card() as device:
         pipe.to(device)
 
+Where there is a real one, UNCONCEPT_CARD=cuda asks for it, and the same tests run there.
+
 Inside, an operation on tensors of both places raises, as it does on a real card (numbers without a dimension, copies, and indices that lie
 on the processor may cross). What runs here touches the card alone, and gives the processor's numbers, up to how it groups its operations.
 """
 
+import os
 from contextlib import contextmanager
 
 import torch
@@ -27,7 +30,8 @@ class Backend(_DummyBackendModule):
         return [torch.bfloat16, torch.float16]
 
 
-_setup_privateuseone_for_python_backend(NAME, Backend())
+if not os.environ.get("UNCONCEPT_CARD"):  # a machine has one accelerator
+    _setup_privateuseone_for_python_backend(NAME, Backend())
 
 
 class OnCard(torch.Tensor):
@@ -86,6 +90,9 @@ def run(func, args, kwargs):
 
 @contextmanager
 def card():
+    if real := os.environ.get("UNCONCEPT_CARD"):
+        yield torch.device(real, 0)
+        return
     before = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter that moves becomes another tensor
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) is made here and moved

@@ -192,7 +192,7 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
     quick.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
     words = ("erase", "pig", "--model", folder, "--config", quick, "--evaluate", "none", "--out")
     start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, (*words, "gone"))]
-    with subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "2"}) as process:
+    with subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
         assert process.stderr
         assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
         process.send_signal(signal.SIGTERM)

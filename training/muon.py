@@ -17,15 +17,16 @@ QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values go near
 
 
 def orthogonal(m: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest matrix to m [rows, columns] with all singular values near 1 (between about .7 and 1.2)."""
+    """The nearest matrices to m [..., rows, columns] with all singular values near 1 (between about .7 and 1.2)."""
     a, b, c = QUINTIC
-    x = (m / (m.norm() + 1e-7)).to(torch.bfloat16 if BF16 else m.dtype)  # exact enough, say Jordan et al.
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.T
+    half = BF16 or m.is_cuda
+    x = (m / (m.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(torch.bfloat16 if half else m.dtype)  # exact enough, say Jordan et al.
+    wide = x.shape[-2] <= x.shape[-1]
+    x = x if wide else x.mT
     for _ in range(rounds):
-        s = x @ x.T
+        s = x @ x.mT
         x = a * x + (b * s + c * s @ s) @ x
-    return x if wide else x.T
+    return x if wide else x.mT
 
 
 class Muon(torch.optim.Optimizer):
@@ -51,6 +52,27 @@ class Muon(torch.optim.Optimizer):
                 dist.all_reduce(found)
             for p, update in zip(params, found.split([p.numel() for p in params])):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=-group["lr"])
+
+
+class Stacks(torch.optim.Optimizer):
+    """The same in one process on a card, where every single product is dear: the matrices of one shape are one stack."""
+
+    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+        super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
+
+    @torch.no_grad()
+    def step(self, closure=None) -> None:
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = {}
+            for p in group["params"]:
+                alike.setdefault(p.shape, []).append(p)
+            for shape, params in alike.items():
+                grads = torch.stack([p.grad for p in params])
+                mean = self.state[params[0]].setdefault("momentum", torch.zeros_like(grads))
+                mean.lerp_(grads, 1 - group["momentum"])
+                update = 0.2 * max(shape) ** 0.5 * orthogonal(grads.lerp(mean, group["momentum"])).float()
+                torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"])
 
 
 def cost(p: nn.Parameter) -> int:

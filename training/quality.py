@@ -34,7 +34,7 @@ def measure(model: Model, judge: Judge, n: int, steps: int = 25, guidance: float
     pictures = []
     for i in range(0, len(prompts), 32):
         part = prompts[i : i + 32]
-        pictures.append(model.decode(model.sample(part, range(seed + i, seed + i + len(part)), steps=steps, guidance=guidance)))
+        pictures.append(model.decode(model.sample(part, range(seed + i, seed + i + len(part)), steps=steps, guidance=guidance)).cpu())
     seen, known = judge.look(torch.cat(pictures)), np.array(labels, LABELS)
     a, b, style, colour = (torch.from_numpy(known[k].astype(np.int64)) for k in LABELS.names)
     single, fresh = b < 0, torch.arange(len(labels)) >= n

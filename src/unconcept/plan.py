@@ -67,11 +67,11 @@ def plan(
 
 
 def fitting(name: str, model: str) -> Any:
-    """The method with its defaults; on the embedded model, with those that were chosen for its size."""
-    from .models.emoji import FOLDER
+    """The method with its defaults; on an embedded model, with those that were chosen for it."""
+    from .models.emoji import FLOW, FOLDER
 
-    method = METHODS[name]()
-    return override(method, read_yaml(FOLDER / "methods.yaml").get(name, {}), "methods.yaml") if model == "emoji" else method
+    method, file = METHODS[name](), {"emoji": FOLDER / "methods.yaml", "emoji-flow": FLOW / "methods.yaml"}.get(model)
+    return override(method, read_yaml(file).get(name, {}), "methods.yaml") if file else method
 
 
 def preset_settings(method: Any, preset: str) -> Any:

@@ -12,6 +12,7 @@ from torch import Tensor
 from .concept import Concept, article
 from .errors import InputError
 from .judges import Judge, load_judge
+from .models import EMBEDDED
 from .models.base import Model
 
 GROUPS = ("target", "synonym", "implied", "neighbour", "unrelated")
@@ -113,7 +114,7 @@ def prepare(
     prompts: the user's own, asked besides. judge: for a model that is not the embedded one (unconcept.judges).
     """
     own = read_prompts(prompts) if prompts else []
-    if model == "emoji":
+    if model in EMBEDDED:
         from .models.emoji import exam, quality
 
         concepts = tuple(exam.complete(concept) for concept in concepts)

@@ -20,6 +20,7 @@ from .sd3 import StableDiffusion3
 from .sdxl import StableDiffusionXL
 from .z_image import ZImage
 
+EMBEDDED = ("emoji", "emoji-flow")
 FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, QwenImage, ZImage, Sana)
 
 
@@ -41,7 +42,7 @@ PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch
 def load(
     name: str | Path | Source, *, config: str | Path | None = None, device: str | None = None, dtype: Precision | None = None
 ) -> Model:
-    """A model by what `--model` takes: "emoji", a diffusers folder, a .safetensors single file, or a hub id.
+    """A model by what `--model` takes: "emoji" or "emoji-flow", a diffusers folder, a .safetensors single file, or a hub id.
 
     config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
     device, dtype: where and how precisely it computes; None: as `Source` says. "meta": shapes alone, nothing is loaded.
@@ -49,20 +50,20 @@ def load(
     if isinstance(name, Source):
         return load(name.model, config=name.base_config, device=name.device, dtype=name.dtype)
     where = place(device)
-    if where.type == "meta":
+    if where.type == "meta" and str(name) != "emoji-flow":
         from .ghost import ghost
 
         return wrap(ghost(name, PRECISIONS[dtype or "fp32"]))
     precision = PRECISIONS[dtype or usual(name, where)]
-    if str(name) == "emoji":
+    if str(name) in EMBEDDED:
         from . import emoji
 
-        return emoji.load(where, precision)
+        return (emoji.load if name == "emoji" else emoji.load_flow)(where, precision)
     return wrap(opened(name, config, precision).to(where))
 
 
 def usual(name: str | Path, where: torch.device) -> Precision:
-    return "fp32" if where.type == "cpu" or str(name) == "emoji" else "bf16"
+    return "fp32" if where.type == "cpu" or str(name) in EMBEDDED else "bf16"
 
 
 def place(device: str | None) -> torch.device:
@@ -89,7 +90,9 @@ def opened(name: str | Path, config: str | Path | None, dtype: torch.dtype) -> A
     elif path.exists():
         raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
     elif str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
-        raise InputError(f'there is no model "{name}": give "emoji", a diffusers folder, a .safetensors file, or a hub id like owner/name')
+        raise InputError(
+            f'there is no model "{name}": give "emoji" or "emoji-flow", a diffusers folder, a .safetensors file, or a hub id like owner/name'
+        )
     return _pretrained(str(name), dtype)
 
 

@@ -163,6 +163,11 @@ class Model(Protocol):
         ...
 
 
+def spare() -> torch.device:
+    """Where small networks that look at pictures run: the card, where there is one, whatever the model runs on."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def on(device: torch.device, condition: Condition) -> Condition:
     """A condition, moved."""
     return {name: value.to(device) for name, value in condition.items()}

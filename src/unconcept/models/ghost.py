@@ -1,4 +1,4 @@
-"""A pipeline of shapes: every network is built on torch's meta device from its configuration, and no weight is read."""
+"""A pipeline of shapes: every network is built from its configuration, on torch's meta device, and no weight is read."""
 
 import importlib
 from pathlib import Path
@@ -9,8 +9,11 @@ import torch
 from ..errors import InputError
 
 
-def ghost(name: str | Path, dtype: torch.dtype) -> Any:
-    """The pipeline of a diffusers folder, of a hub id (whose configurations are fetched), or the embedded one."""
+def ghost(name: str | Path, dtype: torch.dtype, device: str = "meta") -> Any:
+    """The pipeline of a diffusers folder, of a hub id (whose configurations are fetched), or the embedded one.
+
+    On another device than "meta" its weights are random ones.
+    """
     from diffusers.models.modeling_utils import ModelMixin
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from transformers.modeling_utils import PreTrainedModel
@@ -27,7 +30,7 @@ def ghost(name: str | Path, dtype: torch.dtype) -> Any:
         for part, entry in index.items():
             library, called = entry if isinstance(entry, list | tuple) else (None, "")
             kind: Any = getattr(importlib.import_module(library), called, None) if library in ("diffusers", "transformers") else None
-            with torch.device("meta"):
+            with torch.device(device):
                 if is_a(kind, ModelMixin):
                     networks[part] = kind.from_config(kind.load_config(place, subfolder=part))
                 elif is_a(kind, PreTrainedModel):

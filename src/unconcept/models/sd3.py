@@ -16,6 +16,7 @@ class StableDiffusion3(JointModel):
 
     family = "stable-diffusion-3"
     encoders = ("text_encoder", "text_encoder_2", "text_encoder_3")
+    t5_tokens: int = 256  # as in diffusers; where there is no T5, as many zeros
 
     @staticmethod
     def fits(pipe: object) -> bool:
@@ -26,7 +27,8 @@ class StableDiffusion3(JointModel):
         """The two CLIP encoders' states side by side, T5's behind them; and both pooled states."""
         self.warn_of_cuts(prompts)
         asked = list(prompts)
-        states, _, pooled, _ = self.pipe.encode_prompt(asked, asked, asked, device=self.device, do_classifier_free_guidance=False)
+        how = dict(device=self.device, do_classifier_free_guidance=False, max_sequence_length=self.t5_tokens)
+        states, _, pooled, _ = self.pipe.encode_prompt(asked, asked, asked, **how)
         return {STATES: states.to(self.dtype), POOLED: pooled.to(self.dtype)}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:

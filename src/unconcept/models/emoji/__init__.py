@@ -3,6 +3,7 @@
 import json
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,6 +13,7 @@ from .world import WORDS
 
 FOLDER = Path(__file__).parent
 PIPELINE = FOLDER / "pipeline"
+FLOW = FOLDER / "flow"
 
 
 def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
@@ -33,6 +35,37 @@ def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32)
     pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
     pipe.set_progress_bar_config(disable=True)
     return wrap(pipe.to(device), WORDS)
+
+
+def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
+    """The same pictures and words behind Stable Diffusion 3's transformer, a flow-matching one. Its two text encoders are one and the same;
+    it has no T5, and no tokens of zeros in T5's place."""
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
+    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    from ..sd3 import StableDiffusion3
+
+    if not (FLOW / "transformer").exists():
+        raise InputError("the weights of the embedded transformer are not in this copy: make them with `python -m training.flow`")
+    plain, tokenizer = CLIPTextModel.from_pretrained(PIPELINE / "text_encoder"), CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer")
+    reader = CLIPTextModelWithProjection(plain.config)
+    reader.text_model.load_state_dict(plain.state_dict())
+    torch.nn.init.eye_(reader.text_projection.weight)
+    vae = AutoencoderKL.from_pretrained(PIPELINE / "vae")
+    vae.register_to_config(shift_factor=0.0)
+    parts: dict[str, Any] = {
+        "transformer": SD3Transformer2DModel.from_pretrained(FLOW / "transformer"), "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0), "vae": vae,
+        "text_encoder": reader, "tokenizer": tokenizer, "text_encoder_2": reader, "tokenizer_2": tokenizer, "text_encoder_3": None, "tokenizer_3": None,
+    }  # fmt: skip
+    pipe = StableDiffusion3Pipeline(**parts)
+    pipe.set_progress_bar_config(disable=True)
+    model = StableDiffusion3(pipe.to(device, dtype), WORDS)
+    model.t5_tokens = 0
+    return model
 
 
 @cache

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ..base import spare
 from .world import COLOURS, OBJECTS, STYLES
 
 NONE = len(OBJECTS)
@@ -100,10 +101,11 @@ class Judge(nn.Module):
         """The mean logits of every part and its mirror image, whose left is the picture's right."""
         means: dict[str, list[Tensor]] = defaultdict(list)
         for part in parts:
+            part = part.to(self.manner.weight.device)
             seen, mirrored = self(part), self(part.flip(3))
             mirrored["left"], mirrored["right"] = mirrored["right"], mirrored["left"]
             for name, value in seen.items():
-                means[name].append((value + mirrored[name]) / 2)
+                means[name].append(((value + mirrored[name]) / 2).cpu())
         return means
 
 
@@ -114,4 +116,4 @@ def load_judge() -> Judge:
 
     judge = Judge()
     judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(WEIGHTS).items()})
-    return judge.eval().requires_grad_(False)
+    return judge.eval().requires_grad_(False).to(spare())

@@ -1,0 +1,5 @@
+"""`python -m unconcept`: the command line."""
+
+from .cli import main
+
+main()
