@@ -64,7 +64,7 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     z = record(model, prompts[:16], {"c": [[p] for p in prompts[:16]]}, seed=900_000 + seed, steps=25, guidance=5.0, points=12)
     generator = torch.Generator().manual_seed(seed)
     width = model.encode(names[:1])[model.words].shape[2]
-    adversary = Adversary(1, TOKENS, width, model.words, steps=5, lr=LR, generator=generator)
+    adversary = Adversary(1, TOKENS, width, model.words, steps=5, lr=LR, generator=generator, decay=0.0)
     ends, first = model.ends(prompts[:16])[z.trajectory], adversary.P.clone()
     erased = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), on(model.device, c)).cpu()
     with edit.on(model):

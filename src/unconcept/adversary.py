@@ -17,10 +17,13 @@ class Adversary:
     """Learnt states P [prompts, n, width], which stay from one training step to the next.
 
     words  the entry of a condition that holds token states;  lr, steps: of the attack, in every training step
+    decay  Adam's weight decay on P: Receler's. Errors of a prediction are small, and so it pulls P towards 0 more than they pull anywhere
     """
 
-    def __init__(self, prompts: int, n: int, width: int, words: str, *, steps: int, lr: float, generator: torch.Generator):
-        self.words, self.steps, self.lr = words, steps, lr
+    def __init__(
+        self, prompts: int, n: int, width: int, words: str, *, steps: int, lr: float, generator: torch.Generator, decay: float = 0.1
+    ):  # fmt: skip
+        self.words, self.steps, self.lr, self.decay = words, steps, lr, decay
         self.P = torch.cat([torch.rand(1, n, width, generator=generator) for _ in range(prompts)])
 
     def attack(
@@ -29,7 +32,7 @@ class Adversary:
         """`steps` steps against the student as it is. c: what is asked [N], ends: where its last tokens stand [N], of: whose P [N]."""
         own, rows = of.cpu().unique(return_inverse=True)
         P = self.P[own].requires_grad_()
-        optimizer = torch.optim.Adam([P], lr=self.lr, weight_decay=0.1)
+        optimizer = torch.optim.Adam([P], lr=self.lr, weight_decay=self.decay)
         for _ in range(self.steps):
             found = (student(x, t, extended(c, self.words, P[rows], ends)) - said).square().mean()
             (P.grad,) = torch.autograd.grad(found, [P])
