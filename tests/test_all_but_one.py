@@ -102,3 +102,19 @@ def test_wrong_settings(fields):
 def test_wrong_tuning(fields):
     with pytest.raises(InputError):
         Tune(**fields)
+
+
+def test_many_concepts_are_erased_in_groups(model):
+    """Four by threes are two and two: the edits of both groups, added up."""
+    concepts = [Concept(erase=word, alternative="tree") for word in ("pig", "cat", "dog", "house")]
+    method = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2, check=1))
+    assert (method.groups(3), method.groups(4), method.groups(10)) == ([3], [2, 2], [2, 3, 2, 3])
+    stages = []
+    whole, first, second = (
+        method(model, *concepts, report=lambda p: stages.append(p.stage)), method(model, *concepts[:2]), method(model, *concepts[2:])
+    )  # fmt: skip
+    assert all(torch.equal(delta, first.deltas[name] + second.deltas[name]) for name, delta in whole.deltas.items())
+    assert [c["erase"] for c in whole.card["concepts"]] == ["pig", "cat", "dog", "house"]
+    assert whole.card["training"]["steps"] == 4
+    assert "group 2 of 2: training" in stages
+    assert (whole.card["method"], whole.card["model_sha256"]) == ("all-but-one", first.card["model_sha256"])

@@ -63,10 +63,11 @@ def test_nothing_of_the_ghost_is_left_changed(both):
     assert {p.device.type for c in ghost.components.values() for p in c.parameters()} == {"meta"}
 
 
-def test_network_calls_are_counted_beforehand(model, folder):
+@pytest.mark.parametrize("n", [1, 4])
+def test_network_calls_are_counted_beforehand(model, folder, n):
     with counted(model) as calls:
-        METHOD(model, Concept(erase="pig", alternative="cow"))
-    assert budget.budget(load(folder, device="meta"), METHOD).calls == pytest.approx(calls["n"], rel=0.15)
+        METHOD(model, *(Concept(erase=word, alternative="cow") for word in ("pig", "cat", "dog", "house")[:n]))
+    assert budget.budget(load(folder, device="meta"), METHOD, n).calls == pytest.approx(calls["n"], rel=0.15)
 
 
 def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypatch):

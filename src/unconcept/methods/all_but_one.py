@@ -9,8 +9,11 @@ Problems    It steers prompts. Without a prompt the model still holds the concep
             guidance (inpainting, inversion of pictures that show it) can bring it back.
 """
 
+import functools
+import itertools
+import operator
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -39,7 +42,8 @@ class AllButOne:
                   layout and background stay those of the same seed; 1: everywhere
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
     keep          ρ, how firmly other prompts are held; 0: no keep term
-    trajectories  sampled for all concepts together, `LEAST` at least for each; twice as many of other prompts, for the keep term
+    together      concepts that are trained in one run, at most; more are trained in groups of even size, and the groups' edits added up
+    trajectories  sampled for a group's concepts, `LEAST` at least for each; twice as many of other prompts, for the keep term
     adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
                   `attacks` steps at `attack_lr` in every step of the training, which then takes 1 + `attacks` times as long
     points        kept of each trajectory's `sampling_steps`, sampled at `guidance`
@@ -52,6 +56,7 @@ class AllButOne:
     onset: float = 1.0
     surgical: bool = True
     keep: float = 1.0
+    together: int = 3
     trajectories: int = 16
     points: int = 12
     sampling_steps: int = 25
@@ -66,6 +71,8 @@ class AllButOne:
             raise InputError("lam and keep are weights of a loss: 0 or more")
         if self.adversary < 0 or self.attacks < 1:
             raise InputError("adversary is 0 or more, attacks 1 or more")
+        if self.together < 1:
+            raise InputError("together is 1 or more")
         if self.trajectories < LEAST or not 1 <= self.points <= self.sampling_steps:
             raise InputError(f"trajectories must be {LEAST} or more, and points between 1 and sampling_steps")
 
@@ -85,6 +92,8 @@ class AllButOne:
         """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
         if not concepts:
             raise InputError("no concept to erase was given")
+        if len(concepts) > self.together:
+            return self.in_groups(model, concepts, report)
         others = shuffled(kept(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, report)
 
@@ -108,6 +117,23 @@ class AllButOne:
         }
         besides = {"adversary": adversary.P} if adversary else {}
         return fit(model, replays, loss, self.tune, keep=others[:MOST], besides=besides, card=card, report=report)
+
+    def in_groups(self, model: Model, concepts: tuple[Concept, ...], report: Report) -> Edit:
+        """Each group is erased from the untouched model; its edit leaves the others' concepts as they are, and so the edits add up."""
+        ends = list(itertools.accumulate(self.groups(len(concepts))))
+        edits = []
+        for i, (start, end) in enumerate(zip([0, *ends], ends)):
+            told = lambda p, i=i: report(replace(p, stage=f"group {i + 1} of {len(ends)}: {p.stage}"))
+            edits.append(self(model, *concepts[start:end], report=told))
+        runs = [edit.card["training"] for edit in edits]
+        training = {"steps": sum(r["steps"] for r in runs), "seconds": round(sum(r["seconds"] for r in runs), 2), "groups": runs}
+        total = functools.reduce(operator.add, edits)
+        return replace(total, card={**total.card, "training": training})
+
+    def groups(self, concepts: int) -> list[int]:
+        """How many concepts are trained together, run by run."""
+        n = -(-concepts // self.together)
+        return [(i + 1) * concepts // n - i * concepts // n for i in range(n)]
 
     def opponent(self, model: Model, concepts: tuple[Concept, ...]) -> Adversary | None:
         if not self.adversary:
