@@ -1,4 +1,4 @@
-"""Several concepts: 1, 5, 10 and 20 erased at once, and one by one with the edits added up. The curve of docs/several.md.
+"""Several concepts: 1, 5, 10 and 20 erased in groups of three, in one run, and one by one, with the edits added up. The curve of docs/several.md.
 
     python benchmarks/several.py [--n 200] [--out runs/several]          # what is done is not done again
     python benchmarks/several.py --write docs/several.md
@@ -7,12 +7,11 @@ Of every group `n` pictures are asked, spread over the concepts.
 """
 
 import functools
-import operator
 
 from common import arguments, cell, head, once, page
 from erasures import measure
 
-from unconcept import AllButOne, Edit
+from unconcept import AllButOne
 from unconcept.scores import PIXELS, find
 
 PAIRS = (
@@ -23,12 +22,9 @@ PAIRS = (
 COUNTS = (1, 5, 10, 20)
 
 
-def one_by_one(model, *concepts) -> Edit:
-    """Every concept erased from the untouched model, and the edits added up."""
-    return functools.reduce(operator.add, (AllButOne()(model, concept) for concept in concepts))
-
-
-WAYS = {"at once": AllButOne(), "one by one": one_by_one}
+WAYS = {
+    way: AllButOne(together=together) for way, together in {"in groups of three": 3, "in one run": max(COUNTS), "one by one": 1}.items()
+}
 COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip
 
 
