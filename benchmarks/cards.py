@@ -78,7 +78,6 @@ ROWS: dict[str, tuple[str, str | dict]] = {
     "Stable Diffusion 1.4, defaults": ("stable-diffusion", {}),
     "Stable Diffusion XL, --preset sdxl-12gb": ("stable-diffusion-xl", "sdxl-12gb"),
     "Stable Diffusion XL, --preset sdxl-24gb": ("stable-diffusion-xl", "sdxl-24gb"),
-    "Stable Diffusion XL, defaults": ("stable-diffusion-xl", {}),
     "Stable Diffusion 3.5 medium, rank 8, parts 8, checkpointing": ("stable-diffusion-3", LOW),
     "Flux.1-dev, rank 8, parts 8, checkpointing": ("flux", LOW),
 }
