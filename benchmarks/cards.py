@@ -150,7 +150,7 @@ def main() -> None:
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
             print(lines[-1], found["peaks"], flush=True)
     if given.write:
-        given.write.write_text(page("On a graphics card", "cards.py", lines))
+        given.write.write_text(page("On a graphics card", "cards.py", lines, "memory and time"))
 
 
 if __name__ == "__main__":

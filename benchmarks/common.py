@@ -79,12 +79,8 @@ def cell(row: dict | None, value: str = "value") -> str:
     return said if row.get("before") is None else f"{say(row['before'], name)} → {said}"
 
 
-def page(title: str, made_by: str, lines: list[str]) -> str:
-    return (
-        f"# {title}\n\nMade by `python benchmarks/{made_by}` and `--write`; shares of pictures, with 95 % intervals.\n\n"
-        + "\n".join(lines)
-        + "\n"
-    )
+def page(title: str, made_by: str, lines: list[str], what: str = "shares of pictures, with 95 % intervals") -> str:
+    return f"# {title}\n\nMade by `python benchmarks/{made_by}` and `--write`; {what}.\n\n" + "\n".join(lines) + "\n"
 
 
 def head(columns: list[str]) -> list[str]:
