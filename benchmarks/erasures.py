@@ -92,7 +92,7 @@ def both(model: Model, edit: Edit, questions: Sequence[Question], first: int) ->
         return before, draw(made_by=base + fingerprint(edit))
 
 
-def alone(rows: list[dict]) -> list[dict]:
+def singles(rows: list[dict]) -> list[dict]:
     """The rows of single neighbours that could be drawn before."""
     return [row for row in rows if row["name"].startswith("right: ") and row["before"]]
 
@@ -112,7 +112,7 @@ def neighbours(results: list[dict]) -> list[str]:
     """Markdown: every neighbour of every case, the one that lost most first."""
     lines = head(["erased", "neighbour", "right"])
     for result in results:
-        for row in sorted(alone(result["scores"]), key=lambda row: row["after"] / row["before"]):
+        for row in sorted(singles(result["scores"]), key=lambda row: row["after"] / row["before"]):
             lines.append(f"| {' + '.join(result['concepts'])} | {row['name'][7:]} | {cell(row, 'after')} |")
     return lines
 

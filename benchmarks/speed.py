@@ -79,8 +79,8 @@ def main() -> None:
                     if first:
                         erased(load("emoji"), [complete(Concept.parse(case))], make, edit(case))
             run = lambda case, make=make, edit=edit: functools.partial(measure, [case], given.n, make, file=edit(case))
-            make_none = given.write or given.erase
-            done = [once(given.out / f"{method} {setting} {case} {given.n}.json", None if make_none else run(case)) for case in CASES]
+            asks = not (given.write or given.erase)
+            done = [once(given.out / f"{method} {setting} {case} {given.n}.json", run(case) if asks else None) for case in CASES]
             if done := [found for found in done if found]:
                 rows[method, setting] = summary(done)
     if not rows:

@@ -75,7 +75,7 @@ def captions(job: tuple[int, np.ndarray]) -> list[str]:
 
 @torch.no_grad()
 def dataset(work: Path, shards: int, workers: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-    """Latents [N, 8, 16, 16], states [N · CAPTIONS, tokens, 2 · WIDTH / 2], pooled states [N · CAPTIONS, WIDTH], labels [N].
+    """Latents [N, 8, 16, 16], states [N · CAPTIONS, tokens, WIDTH], pooled states [N · CAPTIONS, WIDTH], labels [N].
 
     The two text encoders are one and the same: its states are kept once.
     """
@@ -147,9 +147,8 @@ def train(
     return ema.eval()
 
 
-def write(network: SD3Transformer2DModel, measured: dict, prompts: int, steps: int, batch: int, drawn: int) -> None:
-    """The package's copy: fp16, what was measured, a model card, and the sha256 of the weights."""
-    network.half().save_pretrained(TRANSFORMER)
+def describe(network: SD3Transformer2DModel, measured: dict, prompts: int, steps: int, batch: int, drawn: int) -> None:
+    """What stands beside the package's copy of the weights: what was measured, their sha256, and a model card."""
     weights = TRANSFORMER / "diffusion_pytorch_model.safetensors"
     known = {"model": measured, "prompts": prompts, "steps": {"flow": steps}, "sha256": digest(weights)}
     (emoji.FLOW / "quality.json").write_text(json.dumps(known, indent=1) + "\n")
@@ -179,7 +178,7 @@ def main() -> None:
     network = train(WORK, data, given.steps, given.batch)
     network.half().save_pretrained(TRANSFORMER)
     measured = quality.measure(load("emoji-flow", device=str(spare())), load_judge(), given.prompts)
-    write(network, measured, given.prompts, given.steps, given.batch, len(data[0]))
+    describe(network, measured, given.prompts, given.steps, given.batch, len(data[0]))
     print(json.dumps(measured, indent=1))
 
 
