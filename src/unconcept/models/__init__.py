@@ -58,7 +58,7 @@ def load(
     if str(name) in EMBEDDED:
         from . import emoji
 
-        return (emoji.load if name == "emoji" else emoji.load_flow)(where, precision)
+        return (emoji.load if str(name) == "emoji" else emoji.load_flow)(where, precision)
     return wrap(opened(name, config, precision).to(where))
 
 
