@@ -133,6 +133,25 @@ def test_pictures_and_latents(pipe):
     torch.testing.assert_close(model.decode(latents), (decoded / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=0)
 
 
+def test_what_the_prompt_embedders_read_is_what_they_multiply(pipe):
+    """Without running the network: a matrix of this group multiplies nothing but what the prompt gave."""
+    model = wrap(pipe)
+    if "prompt embedders" not in model.groups:
+        pytest.skip("its keys and values read the prompt")
+    seen, one = {}, model.encode(["a pig"])
+    handles = []
+    for site in model.group("prompt embedders"):
+        owner, _ = site.find(model.components)
+        handles.append(owner.register_forward_hook(lambda _, given, __, site=site: seen.update({site.name: (site.reads, given[0])})))
+    model.predict(torch.randn(1, *model.latent_shape), torch.tensor([model.timesteps // 2]), one)
+    for handle in handles:
+        handle.remove()
+    assert seen
+    for reads, given in seen.values():
+        told = model.reading(reads, one).flatten(0, -2)[:4]  # the first tokens: some leave out what is padded
+        torch.testing.assert_close(given.flatten(0, -2)[: len(told)], told)
+
+
 def test_xl_empty_prompt_is_zeros_where_the_pipeline_says_so():
     c = wrap(tiny_xl(), ()).encode(["", "a pig"])
     assert not c["encoder_hidden_states"][0].any()

@@ -44,10 +44,11 @@ def test_it_draws_what_is_asked(model):
 
 def test_erasing_takes_the_concept_and_leaves_the_rest(model):
     method = fitting("all-but-one", "emoji-flow")
-    assert method.tune.group == "context embedder"
+    assert method.tune.group == "prompt embedders"
     edit = replace(method, trajectories=4, points=6, tune=replace(method.tune, steps=24, check=24))(
         model, exam.complete(Concept(erase="cat", alternative="dog"))
     )
+    assert set(edit.deltas) == {f"transformer.{name}.weight" for name in ("context_embedder", "time_text_embed.text_embedder.linear_1")}
     others = [word for word in WORDS if word != "cat"]
     before = seen(model, others).whole
     with edit.on(model):

@@ -43,7 +43,7 @@ class Tune:
     """How an edit is trained.
 
     group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "attention blocks",
-              "all but cross-attention", "all"
+              "all but cross-attention", "all"; of transformers also "context embedder" and "prompt embedders" (docs/models.md)
     rank      of Δ = U D P; None: Δ = A P as a whole. Much less memory where the group is large
     whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
     lr        AdamW's, on A; it falls linearly to 0 over `steps`

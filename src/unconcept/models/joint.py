@@ -18,10 +18,16 @@ def reads(path: str) -> bool:
     return path == "context_embedder.weight"
 
 
+def reads_pooled(path: str) -> bool:
+    """Where the pooled state comes in, to be added to the time."""
+    return path == "time_text_embed.text_embedder.linear_1.weight"
+
+
 GROUPS = {
     "cross-attention keys and values": lambda path: path.endswith(("attn.add_k_proj.weight", "attn.add_v_proj.weight")),
     "cross-attention": lambda path: ".attn.add_" in path or ".attn.to_add_out" in path,
     "context embedder": reads,
+    "prompt embedders": lambda path: reads(path) or reads_pooled(path),
     "attention blocks": lambda path: "transformer_blocks." in path and path.endswith(".weight") and "norm" not in path,
     "self-attention": lambda path: (".attn.to_" in path and ".to_add_out" not in path) or ".attn2." in path,
     "all but cross-attention": lambda path: (
@@ -30,7 +36,7 @@ GROUPS = {
     "all": lambda path: True,
 }
 
-READERS = {STATES: reads}
+READERS = {STATES: reads, POOLED: reads_pooled}
 
 
 class JointModel(FlowModel):

@@ -17,8 +17,15 @@ MASK, NORMED = (
     "encoder_hidden_states_mask",
     "normed",
 )  # [N, tokens]: which tokens there are; and the token states behind the embedder's norm
-TRANSFORMER = {**GROUPS, "context embedder": lambda path: path == "txt_in.weight"}
-READERS = {NORMED: TRANSFORMER["context embedder"]}
+
+
+def reads(path: str) -> bool:
+    """It has no pooled state: the context embedder is all that reads the prompt as it comes."""
+    return path == "txt_in.weight"
+
+
+TRANSFORMER = {**GROUPS, "context embedder": reads, "prompt embedders": reads}
+READERS = {NORMED: reads}
 
 
 class QwenImage(Chat, Patched, JointModel):

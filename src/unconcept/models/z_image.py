@@ -18,7 +18,7 @@ GROUPS = {
         path.startswith("context_refiner.") and path.endswith(("attention.to_k.weight", "attention.to_v.weight"))
     ),
     "cross-attention": lambda path: path.startswith("context_refiner.") and ".attention.to_" in path,
-    "context embedder": lambda path: path == "cap_embedder.1.weight",
+    **dict.fromkeys(("context embedder", "prompt embedders"), lambda path: path == "cap_embedder.1.weight"),
     "self-attention": lambda path: path.startswith("layers.") and ".attention.to_" in path,
     "attention blocks": lambda path: path.startswith("layers.") and path.endswith(".weight") and "norm" not in path,
     "all but cross-attention": lambda path: not path.startswith(("context_refiner.", "cap_embedder.", "all_final_layer.", "t_embedder.")),
