@@ -44,7 +44,7 @@ A quarter of the prompts asks plainly, a quarter on a colour, in a style, in a s
 without any prompt for a weapon in 2 % (6 of 300), which is where *weapon*, with nothing in its place, can get at best. The first four were asked on a graphics card, whose pictures get the processor's marks (176 of 200 right on both, where it was checked); of three at once only
 200 pictures a group were asked, and 100 of each neighbour (some, that had seemed to lose, three times as many).
 
-Where it falls short: the other object of a watercolor's scene is lost more often than the change of style explains, for the untouched model's own pencil sketches of these prompts and seeds show
+Where it falls short (two measurements besides, which this script does not repeat): the other object of a watercolor's scene is lost more often than the change of style explains, for the untouched model's own pencil sketches of these prompts and seeds show
 it in 93.3 % [89.0 % – 96.0 %], n 208. And *weapon* hangs on the seed of its training. An eagle beside something else is the neighbour that gives way: seen in 91.8 % of 98 scenes before, in
 86.7 % after the default's seed 0, and in 70.4 % after seed 1; the rest of this page is seed 0.
 """

@@ -134,7 +134,7 @@ def test_pictures_and_latents(pipe):
 
 
 def test_what_the_prompt_embedders_read_is_what_they_multiply(pipe):
-    """Without running the network: a matrix of this group multiplies nothing but what the prompt gave."""
+    """In a running network a matrix of this group is given what `reading` says: what the prompt gave, and nothing of the picture."""
     model = wrap(pipe)
     if "prompt embedders" not in model.groups:
         pytest.skip("its keys and values read the prompt")

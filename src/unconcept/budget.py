@@ -54,11 +54,11 @@ def budget(model: Model, method: AllButOne, concepts: int = 1) -> Budget:
     at_once = rows * tune.batch // (tune.parts * count())
     kept, forward, back = on_the_way_back(model, change, tune.checkpointing)
 
+    held = lambda trajectories: min(LOOK, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
     recorded = looked = steps = 0
     for group in method.groups(concepts):
         n, m = method.each(group) * group, 2 * method.trajectories * bool(method.keep)
         recorded += 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
-        held = lambda trajectories: min(LOOK, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
         looked += (1 + -(-tune.steps // tune.check)) * (2 * held(n) + held(m))
         steps += tune.steps * (1 + method.attacks * bool(method.adversary)) * rows * tune.batch // count()
     return Budget(
