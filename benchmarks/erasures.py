@@ -4,7 +4,7 @@
     python benchmarks/erasures.py [--n 200] [--only pig=cow]          # asked; what is done is not done again
     python benchmarks/erasures.py --write docs/results.md
 
-Every single near neighbour is asked `n` times, and every other group 4n times (plainly, on a colour, in a style, in a scene, by turns of
+Every single near neighbour is asked `n` times, and every other group 2n times (plainly, on a colour, in a style, in a scene, by turns of
 chance), from the same seeds before and after. The edits lie beside the results, and may be made on one machine and asked on another.
 """
 
@@ -56,7 +56,7 @@ def measure(
 ) -> dict:  # fmt: skip
     """Erase `names` with `method` (All but One's defaults), or take the edit in `file`, and ask every group n times; rows as in report.json.
 
-    single: every neighbour n times, not all of them together, and the other groups 4n times, so that n of their pictures are scenes.
+    single: every neighbour n times, not all of them together, and the other groups 2n times.
     """
     model = load(name)
     concepts = [complete(Concept.parse(name)) for name in names]
@@ -65,7 +65,7 @@ def measure(
     groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
     if single:
         nearby = max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)
-        groups = {**dict.fromkeys(groups, 4 * n), "neighbour": n * len(concepts) * nearby}
+        groups = {**dict.fromkeys(groups, 2 * n), "neighbour": n * len(concepts) * nearby}
     exam = Exam(concepts, groups, seed=1000 + seed, likely=near)
     rows = scores(exam, *both(model, edit, exam.questions, 5_000_000 + 10_000 * seed))
     return {

@@ -1,7 +1,7 @@
 import pytest
 
 from unconcept import Concept, InputError
-from unconcept.concept import article, kept
+from unconcept.concept import BESIDE, article, beside, kept
 
 
 def test_parse():
@@ -80,3 +80,25 @@ def test_what_is_kept_is_phrased_like_the_concept_and_never_asks_for_it():
 def test_what_is_kept_of_a_style_is_other_styles_in_its_phrases_and_plain_objects():
     neon = Concept(erase="neon", kind="style", keep=("sepia",), templates=("a cat in {} style",))
     assert kept([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]
+
+
+def test_what_is_kept_stands_beside_others_too_by_chance_and_never_beside_itself():
+    words = [f"w{i}" for i in range(40)]
+    pairs = beside(words)
+    assert len(pairs) == len(set(pairs))
+    assert len(pairs) <= 40 * BESIDE
+    assert pairs == beside(words)
+    firsts, seconds = zip(*(pair.removeprefix("a ").split(" and a ") for pair in pairs))
+    assert set(firsts) == set(seconds) == set(words)
+    assert all(BESIDE - 1 <= firsts.count(word) <= BESIDE for word in words)
+    assert not any(a == b for a, b in zip(firsts, seconds))
+    prompts = kept([Concept(erase="w3", templates=("{}",))], words)
+    assert set(prompts) - {f"a {word}" for word in words} == {pair for pair in pairs if "w3" not in pair.split()}
+
+
+def test_where_a_style_goes_others_are_kept_in_scenes_by_turns():
+    words, styles = [f"w{i}" for i in range(20)], ("sepia", "halftone", "neon")
+    neon = Concept(erase="neon", kind="style", keep=styles, templates=("a cat in {} style",))
+    scenes = [prompt for prompt in kept([neon], words) if " and " in prompt]
+    assert {prompt.split(" of ")[0] for prompt in scenes} == {"a sepia", "a halftone"}
+    assert {prompt.split(" of ")[1] for prompt in scenes} < set(beside(words))

@@ -55,7 +55,7 @@ class AllButOne:
     eta_alone: float = 0.0
     onset: float = 1.0
     surgical: bool = True
-    keep: float = 1.0
+    keep: float = 3.0
     together: int = 3
     trajectories: int = 16
     points: int = 12

@@ -26,6 +26,8 @@ TEMPLATES = {
         "a [{} of a ]bus and a bee", "a tulip and a fox[ in {} style]", "a [{} of a ]pizza and a guitar", "a snowman and an umbrella[ in {} style]",
         "[a {} of ]an owl and a key", "a [{} of a ]guitar on a pink background", "a gem[ in {} style] on a blue background",
         "a [{} of a ]bear on a yellow background", "an alarm clock[ in {} style] on a gray background", "[a {} of ]an airplane on a black background",
+        "a [{} of a ]car and a penguin", "a lemon and a drum[ in {} style]", "[a {} of ]an eagle and a camera", "a castle and a pig[, {}]",
+        "a [{} of a ]rocket and a rose", "a butterfly and a cake[ in {} style]", "a [{} of a ]crown and a truck", "a panda and a trumpet[, {}]",
     ),
 }  # fmt: skip
 
