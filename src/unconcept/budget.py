@@ -20,7 +20,8 @@ from .errors import InputError
 from .methods import AllButOne
 from .models import load, place, usual
 from .models.base import Model, pick
-from .options import Source
+from .models.quantized import saved
+from .options import Quantized, Source
 from .processes import count
 from .train import LOOK
 
@@ -42,12 +43,13 @@ class Budget:
         return max(self.weights + self.readers, self.weights + self.training + self.activations)
 
 
-def budget(model: Model, method: AllButOne, concepts: int = 1) -> Budget:
+def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> Budget:
     """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
     tune, size = method.tune, lambda module: sum(t.nbytes for t in module.state_dict().values())
     sites, change, width = model.group(tune.group), Change(model, tune.group, rank=tune.rank), torch.finfo(model.dtype).bits // 8
     tuned = sum(t.numel() for t in change.trained)
     made = 8 + 2 * width if tune.rank is None else 0  # Δ and the student's weights, and the gradients of both
+    own = 10 if tune.eight_bit else 16  # A, its gradient, two moments
     whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, change.weights.values()) if site.reads}.values())
 
     rows = 2 + bool(method.keep)  # of each point: c and ∅, and k
@@ -63,9 +65,9 @@ def budget(model: Model, method: AllButOne, concepts: int = 1) -> Budget:
         steps += tune.steps * (1 + method.attacks * bool(method.adversary)) * rows * tune.batch // count()
     return Budget(
         tuned=tuned,
-        weights=size(model.denoiser) + model.drawn_with,
+        weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.drawn_with,
         readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
-        training=tuned * (16 + made) + whitening,
+        training=tuned * (own + made) + whitening,
         activations=at_once * kept,
         calls=recorded + looked + steps,
         flops=(recorded + looked) * forward + steps * (forward + back),
@@ -171,18 +173,18 @@ def pace(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
     return 4 * 2 * n**3 / (time.perf_counter() - start)
 
 
-def thrift(model: Model, method: AllButOne, concepts: int, bytes_free: int) -> AllButOne | None:
+def thrift(model: Model, method: AllButOne, concepts: int, bytes_free: int, quantize: Quantized | None = None) -> AllButOne | None:
     """The method with as few savings as make it fit: a batch in parts first, then activations computed again; None where nothing helps."""
     halves = [parts for parts in (1, 2, 4, 8, 16, 32) if method.tune.batch % (parts * count()) == 0]
     for checkpointing in (False, True):
         for parts in halves:
             saving = replace(method, tune=replace(method.tune, parts=parts, checkpointing=checkpointing))
-            if budget(model, saving, concepts).peak <= bytes_free:
+            if budget(model, saving, concepts, quantize).peak <= bytes_free:
                 return saving
     return None
 
 
-def tell(source: Source, method: object, concepts: int) -> list[str]:
+def tell(source: Source, method: object, concepts: int, quantize: Quantized | None = None) -> list[str]:
     """Lines for people about a run from `source`; the last warns where it does not fit."""
     if not isinstance(method, AllButOne):
         return ["memory   only told of all-but-one"]
@@ -190,7 +192,7 @@ def tell(source: Source, method: object, concepts: int) -> list[str]:
     dtype = source.dtype or usual(source.model, device)
     try:
         model = load(replace(source, device="meta", dtype=dtype))
-        need = budget(model, method, concepts)
+        need = budget(model, method, concepts, quantize)
     except NotImplementedError:  # its pipeline looks at values of what the text encoder says
         return ["memory   cannot be told from shapes alone for this family"]
     except InputError as error:
@@ -205,7 +207,7 @@ def tell(source: Source, method: object, concepts: int) -> list[str]:
         f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
     ]  # fmt: skip
     if free and max(training, sampling) > free:
-        saving = thrift(model, method, concepts, free)
+        saving = thrift(model, method, concepts, free, quantize)
         tune = saving and f"{{parts: {saving.tune.parts}, checkpointing: {str(saving.tune.checkpointing).lower()}}}"
         lines.append(f"warning  this will not fit: {f'settings: tune: {tune} would' if tune else 'and no batch in parts makes it fit'}")
     return lines

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -113,7 +114,7 @@ def keep(
 ) -> None:
     state = {
         **{f"trained.{i}": p for i, p in enumerate(trained(optimizer))},
-        **{f"optimizer.{i}.{name}": t for i, known in optimizer.state_dict()["state"].items() for name, t in known.items()},
+        **{f"optimizer.{i}.{name}": torch.as_tensor(t) for i, p in enumerate(trained(optimizer)) for name, t in optimizer.state[p].items()},
         **{f"besides.{name}": t for name, t in tensors.items()},
         "generator": generator.get_state(),
     }
@@ -124,17 +125,17 @@ def keep(
 def restore(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor], facts: dict) -> int:
     """The step that was kept last."""
     found, metadata = open_safetensors(file)
-    known: dict[int, dict[str, Tensor]] = {}
+    known: dict[int, dict[str, Any]] = {}
     for name, tensor in found.items():
         kind, _, rest = name.partition(".")
         if kind == "optimizer":
             i, _, entry = rest.partition(".")
-            known.setdefault(int(i), {})[entry] = tensor
+            known.setdefault(int(i), {})[entry] = tensor if tensor.ndim or tensor.is_floating_point() else tensor.item()
         elif kind == "besides":
             tensors[rest].copy_(tensor)
     for i, p in enumerate(trained(optimizer)):
         p.copy_(found[f"trained.{i}"])
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": known})
+        optimizer.state[p] = {name: t.to(p.device) if isinstance(t, Tensor) and t.ndim else t for name, t in known[i].items()}
     generator.set_state(found["generator"])
     facts.update(json.loads(metadata["facts"]))
     return int(metadata["step"])

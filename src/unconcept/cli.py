@@ -56,7 +56,7 @@ def erase(
     if dry_run:
         from .budget import tell
 
-        print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, len(job.concepts))]))
+        print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, len(job.concepts), training.quantize)]))
         return 0
     from .erasing import erase as run
     from .gallery import cache_folder

@@ -31,7 +31,7 @@ from .models.base import Model
 from .options import Source, Training
 from .processes import is_first
 from .questions import prepare, too_long, undrawn
-from .train import Progress, Report
+from .train import Progress, Report, Tune
 
 
 def erase(
@@ -55,9 +55,12 @@ def erase(
     shown = training or Training(save_every=0)
     if min(shown.save_every, shown.sample_every) < 0 or (shown.resume and not shown.save_every):
         raise InputError("save-every and sample-every count steps, 0 or more; with --resume save-every must be above 0")
-    net, name = load(source := Source.of(model)), source.model
+    source = Source.of(model)
+    net, name = load(source, quantize=shown.quantize, whole=tuned_group(method) if shown.quantize else ""), source.model
     concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, judge)
     warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
+    if shown.quantize:
+        warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
     look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
     before = before_edit(net, exam, **look) if is_first() else torch.zeros(0)
     for warning in undrawn(exam, concepts, before) if is_first() else ():
@@ -87,6 +90,14 @@ def erase(
     if state:
         shutil.rmtree(state, ignore_errors=True)
     return result
+
+
+def tuned_group(method: Method) -> str:
+    """The weight group that the method trains, which stays as precise as it is."""
+    tune: Tune | None = getattr(method, "tune", None)
+    if tune is None:
+        raise InputError(f"--quantize is for methods that train a weight group: {type(method).__name__} does not")
+    return tune.group
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Quantized = Literal["nf4", "int8"]
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Training:
-    """What is kept and shown of a training while it runs."""
+    """How a training is run, and what is kept and shown of it meanwhile: nothing here is a method's own."""
 
     resume: Annotated[bool, Parameter(help="Go on with the training of the same words that was cut off.", negative="")] = False
     save_every: Annotated[int, Parameter(help="Steps of the training after which its state is kept; 0: never.")] = 25
     sample_every: Annotated[int, Parameter(help="Steps after which OUT.samples.png shows the same seeds once more; 0: never.")] = 0
+    quantize: Annotated[Quantized | None, Parameter(help="What is not tuned, in 4 or 8 bits (needs unconcept[quant]).")] = None
     track: Annotated[str | None, Parameter(help="Losses go to tensorboard (in OUT.logs), wandb, trackio, ...")] = None

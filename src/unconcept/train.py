@@ -50,6 +50,7 @@ class Tune:
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
               and the run ends when `patience` looks in a row brought nothing better
     batch     points of the replay in a step, of each role; several processes share them
+    eight_bit  AdamW's moments in 8 bits (Dettmers et al. 2022; bitsandbytes): a quarter of their memory
     parts     of a process's share, one after the other: the same step in less memory
     checkpointing  what lies between layers is computed again on the way back instead of kept: less memory, a third more time
     held_out  share of the trajectories that is never trained on
@@ -66,6 +67,7 @@ class Tune:
     held_out: float = 0.2
     check: int = 15
     patience: int = 3
+    eight_bit: bool = False
     seed: int = 0
 
     def __post_init__(self):
@@ -111,7 +113,7 @@ def fit(
     """
     generator = torch.Generator().manual_seed(tune.seed)
     change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), generator=generator)
-    optimizer = torch.optim.AdamW(change.trained, lr=tune.lr, weight_decay=0.0)
+    optimizer = adamw(change.trained, tune)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
     held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
     predict, mine = precisely(model), shares(tune.batch, tune.parts)
@@ -156,6 +158,16 @@ def fit(
                 break
     training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+
+
+def adamw(parameters: list[Tensor], tune: Tune) -> torch.optim.Optimizer:
+    if not tune.eight_bit:
+        return torch.optim.AdamW(parameters, lr=tune.lr, weight_decay=0.0)
+    try:
+        from bitsandbytes.optim.adamw import AdamW8bit
+    except ImportError:
+        raise InputError("tune.eight_bit needs bitsandbytes: pip install 'unconcept[quant]'") from None
+    return AdamW8bit(parameters, lr=tune.lr, weight_decay=0.0)
 
 
 @contextmanager

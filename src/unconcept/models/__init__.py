@@ -9,7 +9,8 @@ import torch
 from ..concept import COMMON
 from ..errors import InputError
 from ..files import PICKLES, check_safetensors, names_in
-from ..options import Precision, Source
+from ..options import Precision, Quantized, Source
+from . import quantized
 from .base import Model
 from .flux import Flux
 from .flux2 import Flux2Klein
@@ -40,15 +41,17 @@ PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch
 
 
 def load(
-    name: str | Path | Source, *, config: str | Path | None = None, device: str | None = None, dtype: Precision | None = None
-) -> Model:
+    name: str | Path | Source, *, config: str | Path | None = None, device: str | None = None, dtype: Precision | None = None,
+    quantize: Quantized | None = None, whole: str = "",
+) -> Model:  # fmt: skip
     """A model by what `--model` takes: "emoji" or "emoji-flow", a diffusers folder, a .safetensors single file, or a hub id.
 
     config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
     device, dtype: where and how precisely it computes; None: as `Source` says. "meta": shapes alone, nothing is loaded.
+    quantize: hold the linear layers of the denoiser's blocks in 4 or 8 bits, but those of the weight group `whole`, which an edit is trained of.
     """
     if isinstance(name, Source):
-        return load(name.model, config=name.base_config, device=name.device, dtype=name.dtype)
+        return load(name.model, config=name.base_config, device=name.device, dtype=name.dtype, quantize=quantize, whole=whole)
     where = place(device)
     if where.type == "meta" and str(name) != "emoji-flow":
         from .ghost import ghost
@@ -58,8 +61,13 @@ def load(
     if str(name) in EMBEDDED:
         from . import emoji
 
-        return (emoji.load if str(name) == "emoji" else emoji.load_flow)(where, precision)
-    return wrap(opened(name, config, precision).to(where))
+        model: Any = (emoji.load if str(name) == "emoji" else emoji.load_flow)(dtype=precision)
+    else:
+        model = wrap(opened(name, config, precision))
+    if quantize:
+        quantized.quantize(model, quantize, whole, where)
+    model.pipe.to(where)
+    return model
 
 
 def usual(name: str | Path, where: torch.device) -> Precision:

@@ -37,6 +37,8 @@ class PipelineModel(ABC):
     clock: float = 1.0
     scheduler: Any
     timesteps: int
+    quantized: str = ""  # how the layers that are not tuned are held, where not as they are
+    known_as: str | None = None  # the fingerprint before that
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         self.pipe, self.vocabulary = pipe, vocabulary
@@ -214,10 +216,10 @@ class PipelineModel(ABC):
         return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
 
     def fingerprint(self) -> str:
-        return hashed(self.components)
+        return self.known_as or hashed(self.components)
 
     def brush(self) -> str:
-        return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{self.device.type}-{self.dtype}"
+        return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{self.device.type}-{self.dtype}{self.quantized and f'-{self.quantized}'}"
 
 
 def hashed(modules: Mapping[str, nn.Module]) -> str:
