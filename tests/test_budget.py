@@ -1,10 +1,10 @@
 """What a run will need, from shapes alone, against what a real one does."""
 
-import json
 from dataclasses import replace
 
 import pytest
 import torch
+from shapes import folder
 from tiny import TINY
 
 from unconcept import AllButOne, Concept, InputError, Tune, budget, load, wrap
@@ -87,48 +87,31 @@ def test_a_single_file_does_not_say_its_shapes(tmp_path):
         load(tmp_path / "model.safetensors", device="meta")
 
 
-CLIP = dict(hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408)
-BIG = dict(hidden_size=1280, intermediate_size=5120, num_hidden_layers=32, num_attention_heads=20, vocab_size=49408, projection_dim=1280)
-VAE = dict(block_out_channels=[128, 256, 512, 512], layers_per_block=2, norm_num_groups=32, down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4)  # fmt: skip
-DOWN, UP = ("DownBlock2D", "CrossAttnDownBlock2D"), ("UpBlock2D", "CrossAttnUpBlock2D")
-SHAPES = {  # what the published models' configurations say
-    "stable-diffusion": {
-        "unet": dict(
-            sample_size=64, block_out_channels=[320, 640, 1280, 1280], layers_per_block=2, norm_num_groups=32, attention_head_dim=8, cross_attention_dim=768,
-            down_block_types=[DOWN[1]] * 3 + [DOWN[0]], up_block_types=[UP[0]] + [UP[1]] * 3,
-        ),
-        "vae": VAE, "text_encoder": CLIP,
-    },
-    "stable-diffusion-xl": {
-        "unet": dict(
-            sample_size=128, block_out_channels=[320, 640, 1280], layers_per_block=2, norm_num_groups=32, attention_head_dim=[5, 10, 20], cross_attention_dim=2048,
-            transformer_layers_per_block=[1, 2, 10], down_block_types=[DOWN[0], DOWN[1], DOWN[1]], up_block_types=[UP[1], UP[1], UP[0]],
-            addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816, use_linear_projection=True,
-        ),
-        "vae": VAE, "text_encoder": CLIP, "text_encoder_2": BIG,
-    },
-}  # fmt: skip
-
-
-def true_shapes(family: str, folder):
-    """The ghost of a published model: a tiny one's folder with the published configuration."""
-    TINY[family]().save_pretrained(folder)
-    for part, entries in SHAPES[family].items():
-        file = folder / part / "config.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **entries}))
-    return load(folder, device="meta", dtype="bf16")
-
-
 @pytest.mark.parametrize(("family", "parameters", "presets"), [("stable-diffusion", 859.5e6, ["sd-8gb"]), ("stable-diffusion-xl", 2567.5e6, ["sdxl-12gb", "sdxl-24gb"])])  # fmt: skip
 def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parameters, presets):
     """A fifth and more is left for what is not counted: the allocator, sampling, the driver."""
-    ghost = true_shapes(family, tmp_path)
+    ghost = load(folder(family, tmp_path), device="meta", dtype="bf16")
     assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(parameters, rel=1e-3)
     assert budget.budget(ghost, AllButOne()).peak > 12 * 2**30, "without one it does not fit"
     for preset in presets:
         job = plan(["pig"], to=None, method=None, config=None, keep=(), synonyms=(), seed=0, model=str(tmp_path), out=None, preset=preset)
         room = int(preset.split("-")[1].removesuffix("gb")) * 1e9
         assert budget.budget(ghost, job.method).peak < 0.8 * room
+
+
+def test_flux_fits_a_card_of_24_gb_by_its_preset(tmp_path):
+    ghost = load(folder("flux", tmp_path), device="meta", dtype="bf16")
+    ghost.pipe.default_sample_size = 128
+    assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(11.9e9, rel=5e-3)
+    job = plan(["pig"], to=None, method=None, config=None, keep=(), synonyms=(), seed=0, model=str(tmp_path), out=None, preset="flux-24gb")
+    assert budget.budget(ghost, job.method).peak > 24e9, "its weights as they are do not"
+    assert budget.budget(ghost, job.method, quantize=job.quantize).peak < 0.8 * 24e9
+
+
+def test_a_wrong_precision_in_a_file_names_the_right_ones(run, tmp_path):
+    (tmp_path / "job.yaml").write_text("quantize: nf5\n")
+    code, _, err = run("erase", "pig", "--config", str(tmp_path / "job.yaml"), "--dry-run")
+    assert (code, "nf4, int8" in err) == (2, True)
 
 
 def test_an_unknown_preset_names_the_known_ones(run):

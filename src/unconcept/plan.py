@@ -6,14 +6,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from .concept import Concept
 from .errors import InputError
 from .methods import METHODS
+from .options import Quantized
 from .settings import check_keys, override, read_yaml
 
-KEYS = ["concepts", "model", "method", "out", "seed", "settings"]
+KEYS = ["concepts", "model", "method", "out", "quantize", "seed", "settings"]
 CONCEPT_KEYS = [f.name for f in dataclasses.fields(Concept)]
 
 
@@ -25,6 +26,7 @@ class Plan:
     method: Any  # a dataclass of methods.METHODS
     out: Path
     seed: int
+    quantize: Quantized | None = None  # what is not tuned
 
     def describe(self) -> str:
         lines = [f"erase    {concept}" for concept in self.concepts]
@@ -60,10 +62,13 @@ def plan(
     seed = seed or int(file.get("seed", 0))
     model = model if model != "emoji" else str(file.get("model", model))
     chosen = preset_settings(fitting(name, model), preset) if preset else fitting(name, model)
+    quantize = file.get("quantize") or (preset and read_preset(preset).get("quantize")) or None
+    if quantize not in (None, *get_args(Quantized)):
+        raise InputError(f"quantize is {quantize}: one of {', '.join(get_args(Quantized))}")
     settings = seeded(override(chosen, file.get("settings", {}), f"{config} / settings"), seed)
     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
     target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
-    return Plan(tuple(concepts), name, model, settings, target, seed)
+    return Plan(tuple(concepts), name, model, settings, target, seed, quantize)
 
 
 def fitting(name: str, model: str) -> Any:
@@ -76,10 +81,14 @@ def fitting(name: str, model: str) -> Any:
 
 def preset_settings(method: Any, preset: str) -> Any:
     """The method with the settings of a file in presets/, by its name."""
+    return override(method, read_preset(preset)["settings"], f"preset {preset}")
+
+
+def read_preset(preset: str) -> dict:
     known = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
     if preset not in known:
         raise InputError(f'unknown preset "{preset}": one of {", ".join(known)}')
-    return override(method, read_yaml(known[preset])["settings"], f"preset {preset}")
+    return read_yaml(known[preset])
 
 
 def seeded(method: Any, seed: int) -> Any:

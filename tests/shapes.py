@@ -1,0 +1,64 @@
+"""The true shapes of published models, for ghosts of them: configurations without weights."""
+
+import json
+from pathlib import Path
+
+from tiny import TINY
+
+SD_VAE = dict(
+    block_out_channels=[128, 256, 512, 512], layers_per_block=2, norm_num_groups=32,
+    down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
+)  # fmt: skip
+CLIP_L = dict(
+    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408, max_position_embeddings=77
+)
+CLIP_G = {
+    **CLIP_L,
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 20,
+    "projection_dim": 1280,
+}
+T5_XXL = dict(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu", vocab_size=32128)
+SHAPES = {  # of the published configurations
+    "stable-diffusion": {
+        "unet": dict(
+            sample_size=64, block_out_channels=[320, 640, 1280, 1280], layers_per_block=2, norm_num_groups=32, attention_head_dim=8, cross_attention_dim=768,
+            down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"], up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+        ),
+        "vae": {**SD_VAE, "sample_size": 512}, "text_encoder": CLIP_L,
+    },
+    "stable-diffusion-xl": {
+        "unet": dict(
+            sample_size=128, block_out_channels=[320, 640, 1280], layers_per_block=2, norm_num_groups=32, attention_head_dim=[5, 10, 20], cross_attention_dim=2048,
+            transformer_layers_per_block=[1, 2, 10], down_block_types=["DownBlock2D"] + ["CrossAttnDownBlock2D"] * 2,
+            up_block_types=["CrossAttnUpBlock2D"] * 2 + ["UpBlock2D"], addition_time_embed_dim=256, projection_class_embeddings_input_dim=2816, use_linear_projection=True,
+        ),
+        "vae": {**SD_VAE, "sample_size": 1024}, "text_encoder": CLIP_L, "text_encoder_2": CLIP_G,
+    },
+    "stable-diffusion-3": {  # 3.5 medium
+        "transformer": dict(
+            sample_size=128, in_channels=16, out_channels=16, num_layers=24, num_attention_heads=24, attention_head_dim=64, joint_attention_dim=4096,
+            caption_projection_dim=1536, pooled_projection_dim=2048, pos_embed_max_size=384, dual_attention_layers=list(range(13)), qk_norm="rms_norm",
+        ),
+        "vae": {**SD_VAE, "sample_size": 1024, "latent_channels": 16},
+        "text_encoder": {**CLIP_L, "projection_dim": 768}, "text_encoder_2": CLIP_G, "text_encoder_3": T5_XXL,
+    },
+    "flux": {
+        "transformer": dict(
+            in_channels=64, num_layers=19, num_single_layers=38, attention_head_dim=128, num_attention_heads=24, joint_attention_dim=4096,
+            pooled_projection_dim=768, guidance_embeds=True, axes_dims_rope=[16, 56, 56],
+        ),
+        "vae": {**SD_VAE, "sample_size": 1024, "latent_channels": 16}, "text_encoder": CLIP_L, "text_encoder_2": T5_XXL,
+    },
+}  # fmt: skip
+
+
+def folder(kind: str, place: Path) -> Path:
+    """A diffusers folder of the family, its configurations in the true shapes; its weights are the tiny ones, and are not read."""
+    TINY[kind]().save_pretrained(place)
+    for part, more in SHAPES[kind].items():
+        file = place / part / "config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+    return place
