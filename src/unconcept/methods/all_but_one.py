@@ -28,7 +28,7 @@ from ..train import Progress, Report, Student, Tune, fit
 from ..trajectories import Replay, record
 
 T = TypeVar("T")
-MOST = 2048  # prompts that C is made of
+MOST, TOKENS = 2048, 2**18  # prompts that C is made of, and tokens of them: of T5's 512 each, 512 prompts
 LEAST = 4  # trajectories of a concept
 
 
@@ -116,7 +116,8 @@ class AllButOne:
             "family": model.family,
         }
         besides = {"adversary": adversary.P} if adversary else {}
-        return fit(model, replays, loss, self.tune, keep=others[:MOST], besides=besides, card=card, report=report)
+        read = others[: min(MOST, TOKENS // model.encode([""])[model.words].shape[1])]
+        return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, report=report)
 
     def in_groups(self, model: Model, concepts: tuple[Concept, ...], report: Report) -> Edit:
         """Each group is erased from the untouched model; its edit leaves the others' concepts as they are, and so the edits add up."""
