@@ -4,6 +4,8 @@ import pytest
 import torch
 
 from unconcept import AllButOne, Concept, InputError, Tune
+from unconcept.concept import kept
+from unconcept.methods import all_but_one
 from unconcept.trajectories import Replay
 
 ONE = torch.ones(1, 1, 1, 1)
@@ -118,3 +120,15 @@ def test_many_concepts_are_erased_in_groups(model):
     assert whole.card["training"]["steps"] == 4
     assert "group 2 of 2: training" in stages
     assert (whole.card["method"], whole.card["model_sha256"]) == ("all-but-one", first.card["model_sha256"])
+
+
+def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
+    method, read = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2, check=1)), []
+    monkeypatch.setattr(all_but_one, "fit", lambda *args, keep, **more: read.append(keep))
+    pig, tokens = Concept(erase="pig", alternative="cow"), model.encode([""])[model.words].shape[1]
+    for allowed in (all_but_one.TOKENS, 5 * tokens):
+        monkeypatch.setattr(all_but_one, "TOKENS", allowed)
+        method(model, pig)
+    everything, few = read
+    assert len(few) == 5
+    assert sorted(everything) == sorted(kept([pig], model.vocabulary))
