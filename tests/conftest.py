@@ -47,10 +47,11 @@ def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> boo
 
 QUICK = """
 settings:
+  keep: 0.1
   trajectories: 4
   points: 2
   sampling_steps: 3
-  tune: {steps: 2, batch: 2, check: 1}
+  tune: {steps: 2, batch: 2, check: 1, lr: 1.0e-4}
 """
 
 

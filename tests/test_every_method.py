@@ -15,9 +15,9 @@ TUNE = Tune(steps=6, batch=4, check=2, lr=1e-3, seed=1)
 QUICK = dict(trajectories=12, points=2, sampling_steps=4, tune=TUNE)
 WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
 ROWS = {
-    "all-but-one": AllButOne(**QUICK),
+    "all-but-one": AllButOne(**QUICK, keep=0.1),
     "all-but-one, joint, no keep term": AllButOne(**QUICK, surgical=False, keep=0.0),
-    "all-but-one, against an adversary": AllButOne(**QUICK, adversary=2, attacks=2),
+    "all-but-one, against an adversary": AllButOne(**QUICK, keep=0.1, adversary=2, attacks=2),
     "concept-ablation": ConceptAblation(**WALK, pictures=3),
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),

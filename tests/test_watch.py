@@ -18,7 +18,7 @@ from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
 from unconcept.processes import shares
 
 PIG = Concept(erase="pig", alternative="cow", templates=("{}",))
-METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch=4, check=2, lr=1e-3))
+METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, keep=1.0, tune=Tune(steps=4, batch=4, check=2, lr=1e-3))
 
 
 def tuned(**settings) -> AllButOne:
