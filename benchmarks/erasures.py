@@ -39,7 +39,7 @@ ROWS = (
 )  # fmt: skip
 
 
-INTRODUCTION = """The edits of `unconcept erase` with its defaults on the embedded model, made on two processor cores; the same prompts and seeds before (left of the arrow) and after.
+INTRODUCTION = """The edits of `unconcept erase` on the embedded model, made on two processor cores with the defaults before pairs of words were kept (ρ = 1; CHANGELOG); the same prompts and seeds before (left of the arrow) and after.
 A quarter of the prompts asks plainly, a quarter on a colour, in a style, in a scene. The judge takes even pictures
 without any prompt for a weapon in 2 % (6 of 300), which is where *weapon*, with nothing in its place, can get at best. The first four were asked on a graphics card, whose pictures get the processor's marks (176 of 200 right on both, where it was checked); of three at once only
 200 pictures a group were asked, and 100 of each neighbour (some, that had seemed to lose, three times as many).
