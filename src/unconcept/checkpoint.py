@@ -135,7 +135,7 @@ def restore(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Gener
             tensors[rest].copy_(tensor)
     for i, p in enumerate(trained(optimizer)):
         p.copy_(found[f"trained.{i}"])
-        optimizer.state[p] = {name: t.to(p.device) if isinstance(t, Tensor) and t.ndim else t for name, t in known[i].items()}
+        optimizer.state[p] = {name: t.to(p.device) if isinstance(t, Tensor) and t.ndim else t for name, t in known.get(i, {}).items()}
     generator.set_state(found["generator"])
     facts.update(json.loads(metadata["facts"]))
     return int(metadata["step"])

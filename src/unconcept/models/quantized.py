@@ -56,4 +56,5 @@ def linears(model: Any, whole: str) -> Iterator[tuple[str, nn.Linear]]:
 
 def saved(model: Any, kind: Quantized, whole: str) -> int:
     """Bytes that quantising saves, from shapes."""
-    return sum(int(w.numel() * (w.element_size() - BYTES[kind])) for _, layer in linears(model, whole) for w in [layer.weight])
+    weights = [layer.weight for _, layer in linears(model, whole)]
+    return int(sum(w.numel() * (w.element_size() - BYTES[kind]) for w in weights))
