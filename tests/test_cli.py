@@ -228,7 +228,7 @@ def test_a_prompt_that_is_too_long_is_cut_aloud(run, folder, quick, tmp_path):
 
 
 def test_a_loss_that_blows_up_is_a_failed_run(run, folder, quick, tmp_path):
-    quick.write_text(QUICK.replace("check: 1", "check: 1, lr: 1.0e+30"))
+    quick.write_text(QUICK.replace("lr: 1.0e-4", "lr: 1.0e+30"))
     code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
     assert code == 1
     assert "nothing was kept" in err
