@@ -100,7 +100,7 @@ def test_wrong_settings(fields):
         AllButOne(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"steps": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"held_out": 0.9}, {"whiten": 0.0}])
+@pytest.mark.parametrize("fields", [{"steps": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"held_out": 0.9}, {"whiten": 0.0}, {"decay": -1.0}])
 def test_wrong_tuning(fields):
     with pytest.raises(InputError):
         Tune(**fields)

@@ -77,9 +77,12 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     ghost = load(folder, device="meta")
     method = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
     monkeypatch.setattr(budget, "room", lambda device: budget.budget(ghost, replace(method, tune=replace(method.tune, parts=2))).peak)
-    assert "warning  this will not fit: settings: tune: {parts: 2, checkpointing: false} would" in run(*words)[1]
+    assert "warning  this will not fit: settings: tune: {parts: 2} would" in run(*words)[1]
+    thrifty = replace(method, tune=replace(method.tune, parts=2, rank=8, checkpointing=True))
+    monkeypatch.setattr(budget, "room", lambda device: budget.budget(ghost, thrifty, quantize="nf4").peak)
+    assert "settings: tune: {rank: 8, parts: 2, checkpointing: true} and --quantize nf4 would" in run(*words)[1]
     monkeypatch.setattr(budget, "room", lambda device: 1)
-    assert "no batch in parts makes it fit" in run(*words)[1]
+    assert "no saving makes it fit" in run(*words)[1]
 
 
 def test_a_single_file_does_not_say_its_shapes(tmp_path):

@@ -4,7 +4,7 @@ from unconcept import AllButOne, Concept, Tune
 from unconcept.change import Change
 from unconcept.export import to_lora
 from unconcept.models.sd import STATES
-from unconcept.train import whitening
+from unconcept.train import adamw, whitening
 from unconcept.trajectories import record
 
 
@@ -13,6 +13,27 @@ def test_whitening_by_hand():
     states = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
     P = whitening(states, mu=0.25)
     torch.testing.assert_close(P, torch.diag(torch.tensor([2.25, 0.25], dtype=torch.float64).rsqrt()))
+
+
+def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
+    """‖A‖² = E ‖Δ e‖² / c̄ + μ ‖Δ‖² with Δ = A P: the weight decay of A is a term of preservation."""
+    states, A, mu = torch.randn(50, 6, dtype=torch.float64) * torch.arange(1, 7), torch.randn(4, 6, dtype=torch.float64), 0.01
+    delta, c = A @ whitening(states, mu), states.square().mean()
+    moved = (states @ delta.T).square().sum(1).mean()
+    torch.testing.assert_close(A.square().sum(), moved / c + mu * delta.square().sum())
+
+
+def test_decay_draws_to_0_what_began_there(model):
+    change = Change(model, "cross-attention keys and values", rank=2, generator=torch.Generator().manual_seed(0))
+    began = [d.detach().clone() for d in change.D.values()]
+    for u in change.U.values():
+        torch.nn.init.ones_(u)
+    optimizer = adamw(change, Tune(lr=1e-2, decay=10.0))
+    for p in change.trained:
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    assert all(torch.allclose(u, torch.tensor(0.9)) for u in change.U.values())
+    assert all(torch.equal(now, d) for now, d in zip(change.D.values(), began))
 
 
 def test_the_replay_holds_what_the_model_says(model):

@@ -4,11 +4,12 @@ memory while training  = weights + what is tuned · (A, its gradient, two moment
 memory while sampling  = weights + text encoders
 """
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ from .models.quantized import saved
 from .options import Quantized, Source
 from .processes import count
 from .train import LOOK
+
+PARTS, RANK = (1, 2, 4, 8, 16, 32), 8  # savings that `thrift` tries
 
 
 @dataclass(frozen=True)
@@ -173,14 +176,18 @@ def pace(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
     return 4 * 2 * n**3 / (time.perf_counter() - start)
 
 
-def thrift(model: Model, method: AllButOne, concepts: int, bytes_free: int, quantize: Quantized | None = None) -> AllButOne | None:
-    """The method with as few savings as make it fit: a batch in parts first, then activations computed again; None where nothing helps."""
-    halves = [parts for parts in (1, 2, 4, 8, 16, 32) if method.tune.batch % (parts * count()) == 0]
-    for checkpointing in (False, True):
-        for parts in halves:
-            saving = replace(method, tune=replace(method.tune, parts=parts, checkpointing=checkpointing))
-            if budget(model, saving, concepts, quantize).peak <= bytes_free:
-                return saving
+def thrift(
+    model: Model, method: AllButOne, concepts: int, bytes_free: int, quantize: Quantized | None = None
+) -> tuple[AllButOne, Quantized | None] | None:
+    """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
+    4 bits; None where all of them do not help."""
+    own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch % (parts * count()) == 0)
+    choices = ((quantize, quantize or "nf4"), (own.rank, own.rank or RANK), (own.checkpointing, True))
+    for bits, rank, checkpointing in itertools.product(*map(dict.fromkeys, choices)):
+        savings = [replace(method, tune=replace(own, parts=p, rank=rank, checkpointing=checkpointing)) for p in PARTS if at_most % p == 0]
+        fits = lambda saving, bits=bits: budget(model, saving, concepts, bits).peak <= bytes_free
+        if fits(savings[-1]):
+            return next(filter(fits, savings)), bits
     return None
 
 
@@ -207,7 +214,13 @@ def tell(source: Source, method: object, concepts: int, quantize: Quantized | No
         f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
     ]  # fmt: skip
     if free and max(training, sampling) > free:
-        saving = thrift(model, method, concepts, free, quantize)
-        tune = saving and f"{{parts: {saving.tune.parts}, checkpointing: {str(saving.tune.checkpointing).lower()}}}"
-        lines.append(f"warning  this will not fit: {f'settings: tune: {tune} would' if tune else 'and no batch in parts makes it fit'}")
+        found = thrift(model, method, concepts, free, quantize)
+        lines.append(f"warning  this will not fit: {f'{instead(method, *found)} would' if found else 'and no saving makes it fit'}")
     return lines
+
+
+def instead(method: AllButOne, saving: AllButOne, quantize: Quantized | None) -> str:
+    """The settings that `saving` has and `method` has not, as a YAML file and the command line name them."""
+    tune = {key: value for key, value in asdict(saving.tune).items() if value != getattr(method.tune, key)}
+    words = ", ".join(f"{key}: {str(value).lower()}" for key, value in tune.items())
+    return " and ".join([*([f"settings: tune: {{{words}}}"] if tune else []), *([f"--quantize {quantize}"] if quantize else [])])

@@ -32,7 +32,8 @@ class Change:
                 begin = torch.randn(rank, w[0].numel(), generator=generator) / w[0].numel() ** 0.5
                 self.U[name] = torch.zeros(len(w), rank, device=w.device, requires_grad=True)
                 self.D[name] = begin.to(w.device).requires_grad_()
-        self.trained = [*self.A.values(), *self.U.values(), *self.D.values()]
+        self.from_zero, self.from_chance = [*self.A.values(), *self.U.values()], [*self.D.values()]
+        self.trained = self.from_zero + self.from_chance
 
     def behind(self, name: str, A: Tensor) -> Tensor:
         """A P, or D P."""

@@ -47,6 +47,8 @@ class Tune:
     rank      of Δ = U D P; None: Δ = A P as a whole. Much less memory where the group is large
     whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
     lr        AdamW's, on A; it falls linearly to 0 over `steps`
+    decay     AdamW's weight decay, on what begins at 0 (A, or U). Where A is whitened, ‖A‖² is what the keys and values of the prompts to keep
+              have changed by, all of them at once: UCE's term of preservation (Gandikota et al. 2024)
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
               and the run ends when `patience` looks in a row brought nothing better
     batch     points of the replay in a step, of each role; several processes share them
@@ -60,6 +62,7 @@ class Tune:
     rank: int | None = None
     whiten: float | None = 3e-4
     lr: float = 1e-3
+    decay: float = 8.0
     steps: int = 75
     batch: int = 8
     parts: int = 1
@@ -77,6 +80,8 @@ class Tune:
             raise InputError(f"rank is {self.rank}: it is at least 1, or null for a change as a whole")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError(f"the learning rate is {self.lr}: it must be above 0")
+        if not self.decay >= 0:
+            raise InputError(f"the weight decay is {self.decay}: it must be 0 or more")
         if not 0 < self.held_out <= 0.5:
             raise InputError(f"held_out is {self.held_out}: it must be above 0 and at most 0.5")
         if self.whiten is not None and self.whiten <= 0:
@@ -113,7 +118,7 @@ def fit(
     """
     generator = torch.Generator().manual_seed(tune.seed)
     change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), generator=generator)
-    optimizer = adamw(change.trained, tune)
+    optimizer = adamw(change, tune)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
     held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
     predict, mine = precisely(model), shares(tune.batch, tune.parts)
@@ -129,7 +134,8 @@ def fit(
         best, kept = look()
         facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
         for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
-            optimizer.param_groups[0]["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
+            for group in optimizer.param_groups:
+                group["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
             drawn = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
             value = torch.zeros((), device=model.device)
             for share in mine:
@@ -160,14 +166,17 @@ def fit(
     return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
 
 
-def adamw(parameters: list[Tensor], tune: Tune) -> torch.optim.Optimizer:
+def adamw(change: Change, tune: Tune) -> torch.optim.Optimizer:
+    """Over `change.trained`, in its order. What does not begin at 0 is not drawn to 0."""
+    groups: Any = [{"params": change.from_zero, "weight_decay": tune.decay}, {"params": change.from_chance, "weight_decay": 0.0}]
+    groups = [group for group in groups if group["params"]]
     if not tune.eight_bit:
-        return torch.optim.AdamW(parameters, lr=tune.lr, weight_decay=0.0)
+        return torch.optim.AdamW(groups, lr=tune.lr)
     try:
         from bitsandbytes.optim.adamw import AdamW8bit
     except ImportError:
         raise InputError("tune.eight_bit needs bitsandbytes: pip install 'unconcept[quant]'") from None
-    return AdamW8bit(parameters, lr=tune.lr, weight_decay=0.0)
+    return AdamW8bit(groups, lr=tune.lr)
 
 
 @contextmanager
