@@ -51,3 +51,6 @@ def test_compare(run, tmp_path, folder, quick):
     }  # fmt: skip
     assert "http" not in (tmp_path / "both" / "compare.html").read_text()
     assert run(*words, "--methods", "quick.yaml,nobody")[0] == 2
+    (tmp_path / "small.yaml").write_text("quantize: nf4\n")
+    code, _, err = run(*words, "--methods", "quick.yaml,small.yaml")
+    assert (code, "small.yaml is for erase" in err) == (2, True)

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from .errors import InputError
 from .models.base import Condition, Model
+from .models.pipeline import STATES
 
-STATES = "encoder_hidden_states"  # and what else a condition may hold, as diffusers' denoisers call it:
+# What else a condition may hold, as diffusers' denoisers call it.
 OTHERS = ("pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask")
 
 

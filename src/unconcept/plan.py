@@ -108,6 +108,8 @@ def plan_methods(
         file = Path(entry) if entry.endswith((".yaml", ".yml")) else None
         given: dict[str, Any] = dict(to=to, keep=(), synonyms=(), seed=seed, model=model, out=out)
         made = plan(names, method=None if file else entry, config=file, **given)
+        if made.quantize:
+            raise InputError(f"quantize in {file} is for erase: methods are compared on the model as it is")
         plans[file.stem if file else entry] = replace(made, out=out or made.out.with_name(f"compare-{made.out.name}"))
     return plans
 
