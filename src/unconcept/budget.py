@@ -4,7 +4,6 @@ memory while training  = weights + what is tuned · (A, its gradient, two moment
 memory while sampling  = weights + text encoders
 """
 
-import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -182,8 +181,9 @@ def thrift(
     """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
     4 bits; None where all of them do not help."""
     own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch % (parts * count()) == 0)
-    choices = ((quantize, quantize or "nf4"), (own.rank, own.rank or RANK), (own.checkpointing, True))
-    for bits, rank, checkpointing in itertools.product(*map(dict.fromkeys, choices)):
+    precisions: list[Quantized | None] = [quantize] if quantize else [None, "nf4"]
+    ranks = [own.rank] if own.rank else [None, RANK]
+    for bits, rank, checkpointing in ((b, r, c) for b in precisions for r in ranks for c in dict.fromkeys((own.checkpointing, True))):
         savings = [replace(method, tune=replace(own, parts=p, rank=rank, checkpointing=checkpointing)) for p in PARTS if at_most % p == 0]
         fits = lambda saving, bits=bits: budget(model, saving, concepts, bits).peak <= bytes_free
         if fits(savings[-1]):
