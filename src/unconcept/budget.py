@@ -4,6 +4,7 @@ memory while training  = weights + what is tuned · (A, its gradient, two moment
 memory while sampling  = weights + text encoders
 """
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -181,13 +182,18 @@ def thrift(
     """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
     4 bits; None where all of them do not help."""
     own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch % (parts * count()) == 0)
+
+    def fits(saving: AllButOne, bits: Quantized | None) -> bool:
+        return budget(model, saving, concepts, bits).peak <= bytes_free
+
     precisions: list[Quantized | None] = [quantize] if quantize else [None, "nf4"]
     ranks = [own.rank] if own.rank else [None, RANK]
-    for bits, rank, checkpointing in ((b, r, c) for b in precisions for r in ranks for c in dict.fromkeys((own.checkpointing, True))):
-        savings = [replace(method, tune=replace(own, parts=p, rank=rank, checkpointing=checkpointing)) for p in PARTS if at_most % p == 0]
-        fits = lambda saving, bits=bits: budget(model, saving, concepts, bits).peak <= bytes_free
-        if fits(savings[-1]):
-            return next(filter(fits, savings)), bits
+    for bits in precisions:
+        for rank, checkpointing in itertools.product(ranks, dict.fromkeys((own.checkpointing, True))):
+            tunes = [replace(own, parts=parts, rank=rank, checkpointing=checkpointing) for parts in PARTS if at_most % parts == 0]
+            savings = [replace(method, tune=tune) for tune in tunes]
+            if fits(savings[-1], bits):
+                return next(saving for saving in savings if fits(saving, bits)), bits
     return None
 
 
