@@ -12,21 +12,21 @@ from unconcept.cost import counted
 from unconcept.plan import plan
 
 METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=4, check=2))
-TOLD = [family for family in TINY if family not in ("qwen-image", "z-image")]  # whose pipelines look at values
 
 
 def tuned(**settings) -> AllButOne:
     return replace(METHOD, tune=replace(METHOD.tune, **settings))
 
 
-@pytest.fixture(params=TOLD)
+@pytest.fixture(params=TINY)
 def both(request, tmp_path):
     """(the model, its ghost)"""
     pipe = TINY[request.param]()
     pipe.save_pretrained(tmp_path)
-    if request.param.startswith("flux"):
-        pipe.default_sample_size = 128  # what the folder does not say, the pipeline's class does
-    return wrap(pipe, ()), load(tmp_path, device="meta")
+    ghost = load(tmp_path, device="meta")
+    if hasattr(pipe, "default_sample_size"):
+        ghost.pipe.default_sample_size = pipe.default_sample_size  # what the folder does not say, the pipeline's class does
+    return wrap(pipe, ()), ghost
 
 
 def kept(model, rows: int) -> int:
@@ -40,15 +40,16 @@ def kept(model, rows: int) -> int:
         return t
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
-        model.predict(torch.zeros(rows, *model.latent_shape), torch.full((rows,), 500), model.encode(["a pig"] * rows))
+        model.predict(torch.zeros(rows, *model.latent_shape), torch.full((rows,), 500), model.encode(["a pig " * 200] * rows))
     return sum(t.untyped_storage().nbytes() for place, t in seen.items() if place not in weights)
 
 
 def test_activations_are_those_of_a_real_pass(both):
-    """Flash attention on the processor keeps one number a row and head besides: a few per cent."""
+    """Flash attention on the processor keeps one number a row and head besides: a few per cent. Tables of rotations are counted for every
+    row: in a small Qwen-Image an eighth of all."""
     real, ghost = both
     told = budget.budget(ghost, METHOD).activations
-    assert told == pytest.approx(kept(real, rows=3 * 4), rel=0.08)
+    assert told == pytest.approx(kept(real, rows=3 * 4), rel=0.13 if real.family == "qwen-image" else 0.08)
     assert budget.budget(ghost, tuned(parts=2)).activations == told // 2
     assert budget.budget(ghost, tuned(checkpointing=True)).activations < 0.8 * told
     small = budget.budget(ghost, tuned(rank=1))

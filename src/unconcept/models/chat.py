@@ -20,6 +20,11 @@ class Chat:
     thinks: bool = True  # does the template leave room for a thought?
     dropped: int = 0  # tokens of the template's beginning that are read, and not given to the denoiser
 
+    def longest(self, n: int, width: int) -> tuple[Tensor, Tensor]:
+        """Of a model of shapes, on the device "meta": the states of `n` prompts as long as can be, and that all their tokens are there.
+        How long a prompt is hangs on values, which there are none of."""
+        return torch.empty(n, self.limit, width, device="meta", dtype=self.pipe.dtype), torch.ones(n, self.limit, dtype=torch.bool, device="meta")
+
     def text_layer(self) -> str:
         raise InputError(WITHIN)
 

@@ -52,6 +52,8 @@ class ZImage(Chat, JointModel):
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
         """The language model's last but one hidden states, padded with zeros, and which of them there are."""
+        if self.device.type == "meta":
+            return dict(zip((STATES, MASK), self.longest(len(prompts), self.denoiser.cap_embedder[1].in_features)))
         self.warn_of_cuts(prompts)
         states, _ = self.pipe.encode_prompt(list(prompts), device=self.device, do_classifier_free_guidance=False)
         padded = torch.stack([torch.cat([s, s.new_zeros(self.limit - len(s), s.shape[1])]) for s in states])
@@ -62,5 +64,6 @@ class ZImage(Chat, JointModel):
         return self.denoiser.cap_embedder[0](condition[STATES]) if name == NORMED else condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        words = [states[mask] for states, mask in zip(condition[STATES], condition[MASK])]
+        states, mask = condition[STATES], condition[MASK]
+        words = list(states) if mask.is_meta else [own[there] for own, there in zip(states, mask)]
         return -torch.stack(self.pipe.transformer(list(x.unsqueeze(2)), 1 - t / self.timesteps, words, return_dict=False)[0]).squeeze(2)
