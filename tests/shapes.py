@@ -52,6 +52,15 @@ SHAPES = {  # of the published configurations
         ),
         "vae": {**SD_VAE, "sample_size": 1024, "latent_channels": 16}, "text_encoder": CLIP_L, "text_encoder_2": T5_XXL,
     },
+    "z-image": {
+        "transformer": dict(
+            dim=3840, n_layers=30, n_refiner_layers=2, n_heads=30, n_kv_heads=30, in_channels=16, cap_feat_dim=2560, axes_dims=[32, 48, 48], axes_lens=[1536, 512, 512],
+        ),
+        "vae": {**SD_VAE, "sample_size": 1024, "latent_channels": 16},
+        "text_encoder": dict(
+            hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128, vocab_size=151936, layer_types=["full_attention"] * 36, max_window_layers=36,
+        ),
+    },
 }  # fmt: skip
 
 

@@ -103,13 +103,15 @@ def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parame
         assert budget.budget(ghost, job.method).peak < 0.8 * room
 
 
-def test_flux_fits_a_card_of_24_gb_by_its_preset(tmp_path):
-    ghost = load(folder("flux", tmp_path), device="meta", dtype="bf16")
+@pytest.mark.parametrize(("family", "parameters", "preset"), [("flux", 11.9e9, "flux-24gb"), ("z-image", 6.15e9, "z-image-16gb")])
+def test_transformers_fit_by_their_presets_in_4_bits(tmp_path, family, parameters, preset):
+    ghost = load(folder(family, tmp_path), device="meta", dtype="bf16")
     ghost.pipe.default_sample_size = 128
-    assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(11.9e9, rel=5e-3)
-    job = plan(["pig"], to=None, method=None, config=None, keep=(), synonyms=(), seed=0, model=str(tmp_path), out=None, preset="flux-24gb")
-    assert budget.budget(ghost, job.method).peak > 24e9, "its weights as they are do not"
-    assert budget.budget(ghost, job.method, quantize=job.quantize).peak < 0.8 * 24e9
+    assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(parameters, rel=5e-3)
+    job = plan(["pig"], to=None, method=None, config=None, keep=(), synonyms=(), seed=0, model=str(tmp_path), out=None, preset=preset)
+    room = int(preset.split("-")[-1].removesuffix("gb")) * 1e9
+    assert budget.budget(ghost, job.method).peak > room, "its weights as they are do not"
+    assert budget.budget(ghost, job.method, quantize=job.quantize).peak < 0.8 * room
 
 
 def test_a_wrong_precision_in_a_file_names_the_right_ones(run, tmp_path):

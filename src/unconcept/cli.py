@@ -37,7 +37,9 @@ def erase(
     keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
     synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
     config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
-    preset: Annotated[str | None, Parameter(help="Settings for a model and a card: sd-8gb, sdxl-12gb, sdxl-24gb, flux-24gb.")] = None,
+    preset: Annotated[
+        str | None, Parameter(help="Settings for a model and a card: sd-8gb, sdxl-12gb, sdxl-24gb, z-image-16gb, flux-24gb.")
+    ] = None,
     evaluate: Annotated[Extent, Parameter(help="How many pictures are looked at: a minute's worth, a thousand, or none.")] = "short",
     prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
     look: Annotated[Look, FLAT] = Look(),
