@@ -286,6 +286,8 @@ def _terminated(*_) -> None:
 def main() -> None:
     """Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work, 130 interrupted, 143 terminated."""
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    # diffusers imports it where it is there, and it says which kernels it has not.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     for name, value in {
         "TRANSFORMERS_VERBOSITY": "error",
         "DIFFUSERS_VERBOSITY": "error",
