@@ -206,8 +206,6 @@ def tell(source: Source, method: object, concepts: int, quantize: Quantized | No
     try:
         model = load(replace(source, device="meta", dtype=dtype))
         need = budget(model, method, concepts, quantize)
-    except NotImplementedError:  # its pipeline looks at values of what the text encoder says
-        return ["memory   cannot be told from shapes alone for this family"]
     except InputError as error:
         return [f"memory   cannot be told: {error}"]
     free, gib, sampling = room(device), lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers

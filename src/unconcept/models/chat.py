@@ -23,9 +23,8 @@ class Chat:
     def longest(self, n: int, width: int) -> tuple[Tensor, Tensor]:
         """Of a model of shapes, on the device "meta": the states of `n` prompts as long as can be, and that all their tokens are there.
         How long a prompt is hangs on values, which there are none of."""
-        return torch.empty(n, self.limit, width, device="meta", dtype=self.pipe.dtype), torch.ones(
-            n, self.limit, dtype=torch.bool, device="meta"
-        )
+        states = torch.empty(n, self.limit, width, device="meta", dtype=self.pipe.dtype)
+        return states, torch.ones(n, self.limit, dtype=torch.bool, device="meta")
 
     def text_layer(self) -> str:
         raise InputError(WITHIN)
