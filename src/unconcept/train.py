@@ -63,7 +63,7 @@ class Tune:
     whiten: float | None = 3e-4
     lr: float = 1e-3
     decay: float = 8.0
-    steps: int = 75
+    steps: int = 100
     batch: int = 8
     parts: int = 1
     checkpointing: bool = False
