@@ -1,6 +1,6 @@
 """Memory and time on a graphics card, at the true shapes of large models with random weights, against what `--dry-run` tells of them.
 
-    PYTHONPATH=tests python benchmarks/cards.py [--out runs/cards] [--write docs/cards.md]
+    PYTHONPATH=tests python benchmarks/cards.py [--write docs/cards.md]
 
 Each row is a process of its own: few trajectories and steps, everything else as the preset or the command has it. A step's memory does not
 depend on its weights, and neither does its time.

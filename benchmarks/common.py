@@ -1,7 +1,8 @@
 """What the benchmarks share: arguments, results that are made once, and cells of a table.
 
 A benchmark runs on the graphics card where there is one (CUDA_VISIBLE_DEVICES= : on the processor). Start its command several times, and
-the processes share the work: what one is making the others leave alone.
+the processes share the work: what one is making the others leave alone. Results are kept in benchmarks/results, one file each, and the pages
+of docs/ are written from them: to measure anew, remove what is there.
 """
 
 import argparse
@@ -16,12 +17,14 @@ import torch
 
 from unconcept.report import say
 
+RESULTS = Path(__file__).parent / "results"
+
 
 def arguments(doc: str | None, name: str, n: int, **more: dict[str, Any]) -> argparse.Namespace:
-    """--n pictures, --out the folder of results, --write a page of what is done; more: other options, as argparse takes them."""
+    """--n pictures, --out, --write a page of what is done; more: other options, as argparse takes them."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--n", type=int, default=n)
-    parser.add_argument("--out", type=Path, default=Path("runs") / name)
+    parser.add_argument("--out", type=Path, default=RESULTS / name, help="the folder of results")
     parser.add_argument("--write", type=Path, help="write the page of what is done there, and run nothing")
     for option, settings in more.items():
         parser.add_argument(f"--{option}", **settings)
@@ -37,7 +40,7 @@ def once(file: Path, make: Callable[[], Any] | None) -> Any:
         if not file.exists():
             if make is None or not first:
                 return None
-            made = json.dumps(make(), indent=1)
+            made = json.dumps(make())
             part = file.with_suffix(".part")
             part.write_text(made)
             part.replace(file)

@@ -1,6 +1,6 @@
 """Where the defaults of All but One come from: one setting changed at a time, on the embedded model.
 
-    python benchmarks/defaults.py [--n 64] [--case pig=cow] [--only "lam 0"] [--out runs/defaults]
+    python benchmarks/defaults.py [--n 64] [--case pig=cow] [--only "lam 0"]
 
 What is done is not done again: kill it, and the same command goes on.
 """

@@ -1,6 +1,6 @@
 """What a training step costs at the true shapes of Stable Diffusion 1.4: seconds and memory, against a bare step and ESD's official script.
 
-    python benchmarks/memory.py --esd path/to/a/clone/of/rohitgandikota/erasing [--latents 32] [--out runs/memory] [--write docs/memory.md]
+    python benchmarks/memory.py --esd path/to/a/clone/of/rohitgandikota/erasing [--latents 32] [--write docs/memory.md]
 
 Weights are random, in bf16; latents are half as wide as the true ones, so that a processor can do it (on a card: --latents 64, the true ones). Each variant runs in
 a process of its own. Memory is the process's on a processor, and what torch has given out on a card.
@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import head, machine, once, page
+from common import RESULTS, head, machine, once, page
 
 VARIANTS = ("bare", "ours", "esd")
 STEPS = 7
@@ -135,7 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--esd", type=Path)
     parser.add_argument("--latents", type=int, default=32)
-    parser.add_argument("--out", type=Path, default=Path("runs/memory"))
+    parser.add_argument("--out", type=Path, default=RESULTS / "memory")
     parser.add_argument("--write", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, help="run this one here, and print what came of it")
     given = parser.parse_args()

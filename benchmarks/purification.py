@@ -1,6 +1,6 @@
 """Purification of real pictures: drawings of the atlas that no diffusion model made, through the loop of the original and of erased models.
 
-    PYTHONPATH=. python benchmarks/purification.py [--n 100] [--out runs/purification]    # what is done is not done again
+    PYTHONPATH=. python benchmarks/purification.py [--n 100]  # what is done is not done again
     PYTHONPATH=. python benchmarks/purification.py --write docs/purification.md
 
 Half of the pictures show the concept alone, half beside another object, on all backgrounds. The caption says what is there. Control: the loop

@@ -1,6 +1,6 @@
 """An attack on erased models: token states, learnt against each, that bring the concept back; and the same question in other words.
 
-    python benchmarks/robustness.py [--n 100] [--out runs/robustness]    # what is done is not done again
+    python benchmarks/robustness.py [--n 100]  # what is done is not done again
     python benchmarks/robustness.py --write docs/robustness.md
 
 The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in the concept inversion of Pham et al. 2024,

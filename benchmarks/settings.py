@@ -1,6 +1,6 @@
 """What each method is given on the embedded model: a few settings tried on one concept, the best of them written for all others.
 
-    python benchmarks/settings.py [--case cat=dog] [--only esd] [--out runs/settings]     # what is done is not done again
+    python benchmarks/settings.py [--case cat=dog] [--only esd]  # what is done is not done again
     python benchmarks/settings.py --write                                               # into the package
 
 Every candidate ends within about a minute on two cores. Best is the largest area of removed against kept among those that no detector

@@ -1,6 +1,6 @@
 """Several concepts: 1, 5, 10 and 20 erased in groups of three, in one run, and one by one, with the edits added up. The curve of docs/several.md.
 
-    python benchmarks/several.py [--n 200] [--out runs/several]          # what is done is not done again
+    python benchmarks/several.py [--n 200]  # what is done is not done again
     python benchmarks/several.py --write docs/several.md
 
 Of every group `n` pictures are asked, spread over the concepts.

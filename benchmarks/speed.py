@@ -1,6 +1,6 @@
 """Erased and kept against network calls: All but One with less and less work, and ESD in its authors' loop with more and more.
 
-    python benchmarks/speed.py [--n 60] [--out runs/speed]               # hours; what is done is not done again
+    python benchmarks/speed.py [--n 60]  # hours; what is done is not done again
     python benchmarks/speed.py --erase                                   # the edits alone
     python benchmarks/speed.py --write docs/speed.md                     # the table, and docs/speed.png
 

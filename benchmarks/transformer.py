@@ -1,6 +1,6 @@
 """Erasing from a transformer (MMDiT): which weights to change, and five erasures with those. The tables of docs/transformer.md.
 
-    python benchmarks/transformer.py [--n 100] [--out runs/transformer]      # what is done is not done again
+    python benchmarks/transformer.py [--n 100]  # what is done is not done again
     python benchmarks/transformer.py --write docs/transformer.md
 
 The model is `emoji-flow`. Of every group `n` pictures are asked. The weights were chosen on a case that the second table does not hold.

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -74,7 +74,7 @@ def erase(
             seed=job.seed,
             extent=evaluate,
             prompts=prompts,
-            **asdict(look),
+            look=look,
             strict=strict,
             force=force,
             cache=cache_folder(),
@@ -111,7 +111,7 @@ def evaluate(
             seed=seed,
             extent=extent,
             prompts=prompts,
-            **asdict(look),
+            look=look,
             force=force,
             cache=cache_folder(),
             report=bar,
@@ -153,7 +153,7 @@ def compare(
             out=first.out,
             seed=seed,
             extent=extent,
-            **asdict(look),
+            look=look,
             force=force,
             cache=cache_folder(),
             report=bar,

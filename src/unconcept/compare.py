@@ -22,7 +22,7 @@ from .gallery import pictures
 from .methods import Method
 from .models import load
 from .models.base import Model
-from .options import Source
+from .options import Look, Source
 from .page import embed, embed_file, render
 from .questions import prepare
 from .report import say, title
@@ -56,8 +56,7 @@ class Entry:
 
 def compare(
     concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
-    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, cache: Path | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    look: Look = Look(), force: bool = False, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Run every method from the same untouched model, ask the same questions, and write the folder `out`.
 
@@ -65,9 +64,9 @@ def compare(
     """
     check_out(out, force)
     net = load(source := Source.of(model))
-    concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, judge=judge)
-    look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
-    before = before_edit(net, exam, **look)
+    concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, judge=look.judge)
+    given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
+    before = before_edit(net, exam, **given)
     entries = []
     for name, method in methods.items():
         start = time.perf_counter()
@@ -76,8 +75,8 @@ def compare(
                 net, *concepts, report=lambda p, name=name: report(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
             )
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
-        found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features_or_none(), **look)
-        points = dialled(net, edit, exam, found, STRENGTHS[extent], look)
+        found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features_or_none(), **given)
+        points = dialled(net, edit, exam, found, STRENGTHS[extent], given)
         entries.append(Entry(name, edit, found, cost, verdict(found.rows, before, found.after), points, area(points) if points else None))
     result = {
         "schema": 1,
@@ -88,7 +87,7 @@ def compare(
              "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
             for e in entries
         ],
-        "settings": {"evaluation": extent, "seed": seed, "steps": look["steps"], "guidance": look["guidance"], "judge": judged},
+        "settings": {"evaluation": extent, "seed": seed, "steps": look.steps, "guidance": look.guidance, "judge": judged},
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
     }  # fmt: skip
     with whole_folder(out, force) as folder:
@@ -96,7 +95,7 @@ def compare(
     return result
 
 
-def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], look: dict) -> list[Point]:
+def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
     """The edit as trained and at other strengths, on the same questions; no point where no judge tells what is removed."""
     first = find(found.rows, "concept", "target")
     seed = find(found.rows, f"control, another seed: {PIXELS}", "structure")
@@ -105,7 +104,7 @@ def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence
     points = [point(exam, 1.0, found.before, found.after, seed["after"])]
     for s in strengths:
         with edit.scale(s).on(net):
-            after = pictures(net, [q.prompt for q in exam.questions], seeds(exam, look["seed"]), steps=look["steps"], guidance=look["guidance"], report=look["report"], stage=f"strength {s}")  # fmt: skip
+            after = pictures(net, [q.prompt for q in exam.questions], seeds(exam, given["seed"]), steps=given["steps"], guidance=given["guidance"], report=given["report"], stage=f"strength {s}")  # fmt: skip
         points.append(point(exam, s, found.before, after, seed["after"]))
     return sorted(points, key=lambda p: p.strength)
 

@@ -28,7 +28,7 @@ from .folder import check_out, whole_folder
 from .methods import AllButOne, Method
 from .models import load
 from .models.base import Model
-from .options import Source, Training
+from .options import Look, Source, Training
 from .processes import is_first
 from .questions import prepare, too_long, undrawn
 from .train import Progress, Report, Tune
@@ -36,8 +36,8 @@ from .train import Progress, Report, Tune
 
 def erase(
     concepts: Sequence[Concept], *, model: str | Source = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
-    prompts: Path | None = None, judge: str | None = None, steps: int = 25, guidance: float = 5.0, strict: bool = False, force: bool = False, cache: Path | None = None,
-    training: Training | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    prompts: Path | None = None, look: Look = Look(), strict: bool = False, force: bool = False, cache: Path | None = None, training: Training | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, report.json, report.html, README.md.
 
@@ -46,8 +46,7 @@ def erase(
     extent: how many pictures the evaluation makes; "none": none, the edit and its card are all.
     prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
     training: what is kept of the training beside the cache, until this folder is written, and what can be watched beside the folder; None: nothing.
-    judge: "imagenet" or a CLIP folder, for a model that is not the embedded one.
-    steps, guidance: of the pictures that are looked at.
+    look: how the pictures are made and judged, before and after.
     strict: refuse a concept that the model cannot draw in the first place, instead of a warning.
     """
     method, start = method or AllButOne(), time.perf_counter()
@@ -57,12 +56,12 @@ def erase(
         raise InputError("save-every and sample-every count steps, 0 or more; with --resume save-every must be above 0")
     source = Source.of(model)
     net, name = load(source, quantize=shown.quantize, whole=tuned_group(method) if shown.quantize else ""), source.model
-    concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, judge)
+    concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, look.judge)
     warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
     if shown.quantize:
         warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
-    look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
-    before = before_edit(net, exam, **look) if is_first() else torch.zeros(0)
+    given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
+    before = before_edit(net, exam, **given) if is_first() else torch.zeros(0)
     for warning in undrawn(exam, concepts, before) if is_first() else ():
         if strict:
             raise InputError(f"{warning} (--strict refuses that)")
@@ -74,7 +73,7 @@ def erase(
     with ExitStack() as inside:
         calls = inside.enter_context(counted(net))
         place = inside.enter_context(kept_in(state, every=shown.save_every, resume=shown.resume)) if state else None
-        edit = method(net, *concepts, report=inside.enter_context(watched(shown, net, method, exam, before, out, look)))
+        edit = method(net, *concepts, report=inside.enter_context(watched(shown, net, method, exam, before, out, given)))
     if not is_first():
         return {}
     if place and place.went_on_from:
@@ -83,8 +82,8 @@ def erase(
         warnings.append("seconds and network calls of the training count its samples, too")
     cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
     features = features_or_none() if exam.questions else None
-    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **look)
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, look)
+    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **given)
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given)
     leave(out, force, edit, result, exam, found)
     if (samples := beside(out, "samples.png")).exists() and shown.sample_every:
         samples.replace(out / "samples.png")
@@ -102,14 +101,14 @@ def tuned_group(method: Method) -> str:
 
 
 @contextmanager
-def watched(shown: Training, net: Model, method: Method, exam, before: Tensor, out: Path, look: dict) -> Iterator[Report]:
+def watched(shown: Training, net: Model, method: Method, exam, before: Tensor, out: Path, given: dict) -> Iterator[Report]:
     """The run's own report, with what else shall be shown of the training, beside the folder that is written at the end."""
-    report: Report = look["report"]
+    report: Report = given["report"]
     if shown.sample_every and is_first() and exam.questions:
-        given: dict[str, Any] = dict(
-            every=shown.sample_every, file=beside(out, "samples.png"), steps=look["steps"], guidance=look["guidance"]
+        own: dict[str, Any] = dict(
+            every=shown.sample_every, file=beside(out, "samples.png"), steps=given["steps"], guidance=given["guidance"]
         )
-        report = watch.sampled(report, net, exam.questions, seeds(exam, look["seed"]), before, **given)
+        report = watch.sampled(report, net, exam.questions, seeds(exam, given["seed"]), before, **own)
     with (
         watch.tracked(report, shown.track, beside(out, "logs"), out.name, vars(method))
         if shown.track and is_first()
@@ -131,7 +130,7 @@ def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[
 
 def examine(
     path: Path, *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None,
-    judge: str | None = None, steps: int = 25, guidance: float = 5.0, force: bool = False, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    look: Look = Look(), force: bool = False, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Evaluate an edit from its file or folder, and write the folder `out`, as `erase` does. force: an edit of another model, too."""
     start = time.perf_counter()
@@ -142,17 +141,17 @@ def examine(
     named = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases")
-    concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, judge)
-    look: dict[str, Any] = dict(seed=seed, steps=steps, guidance=guidance, cache=cache, report=report)
-    found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **look)
+    concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, look.judge)
+    given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
+    found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
     cost = {"training_seconds": None, "network_calls": None}
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), look)
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), given)
     return leave(out, force, edit, result, exam, found)
 
 
 def summary(
     edit: Edit, net: Model, model: str, concepts: Sequence[Concept], judged, found: Evaluation, extent: Extent, cost: dict, start: float,
-    warnings: Sequence[str], look: dict,
+    warnings: Sequence[str], given: dict,
 ) -> dict:  # fmt: skip
     """The content of report.json, schema 1."""
     return {
@@ -170,10 +169,10 @@ def summary(
         "scores": found.rows,
         "settings": {
             "evaluation": extent,
-            "seed": look["seed"],
+            "seed": given["seed"],
             "sampler": net.samplers[0],
-            "steps": look["steps"],
-            "guidance": look["guidance"],
+            "steps": given["steps"],
+            "guidance": given["guidance"],
             "judge": judged,
             "device": net.device.type,
             "dtype": str(net.dtype).removeprefix("torch."),
