@@ -19,7 +19,6 @@ from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted, peak_memory
-from unconcept.evaluate import fingerprint
 from unconcept.gallery import cache_folder, pictures
 from unconcept.models import Model
 from unconcept.models.emoji.exam import Exam, Question, complete, near_in_words
@@ -93,7 +92,7 @@ def both(model: Model, edit: Edit, questions: Sequence[Question], first: int) ->
     draw = functools.partial(pictures, model, prompts, seeds, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
     before = draw(made_by=base)
     with edit.on(model):
-        return before, draw(made_by=base + fingerprint(edit))
+        return before, draw(made_by=base + edit.fingerprint())
 
 
 def singles(rows: list[dict]) -> list[dict]:

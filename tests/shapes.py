@@ -20,7 +20,10 @@ CLIP_G = {
     "num_attention_heads": 20,
     "projection_dim": 1280,
 }
-T5_XXL = dict(d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, feed_forward_proj="gated-gelu", vocab_size=32128)
+T5_XXL = dict(
+    d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, vocab_size=32128,
+    feed_forward_proj="gated-gelu", is_gated_act=True, dense_act_fn="gelu_new",
+)  # fmt: skip
 SHAPES = {  # of the published configurations
     "stable-diffusion": {
         "unet": dict(

@@ -8,6 +8,8 @@ def test_parse():
     assert Concept.parse("pig=cow") == Concept(erase="pig", alternative="cow")
     assert Concept.parse("pig", "cow") == Concept(erase="pig", alternative="cow")
     assert Concept.parse(" pig ").alternative is None
+    assert Concept.parse("van gogh style=dry brushing") == Concept(erase="van gogh", alternative="dry brushing", kind="style")
+    assert Concept.parse("van gogh style", "dry brush style") == Concept(erase="van gogh", alternative="dry brush", kind="style")
     with pytest.raises(InputError, match="keep one"):
         Concept.parse("pig=cow", "horse")
 
@@ -20,6 +22,9 @@ def test_parse():
         ({"erase": "pig", "alternative": "Pig"}, "the concept itself"),
         ({"erase": "pig", "alternative": "hog", "synonyms": ("hog",)}, "the concept itself"),
         ({"erase": "pig", "templates": ("a picture",)}, "no {}"),
+        ({"erase": "pig", "synonyms": "hog"}, "a list of words"),
+        ({"erase": "pig", "keep": ("cat", 3)}, "a list of words"),
+        ({"erase": 5}, "must be words"),
     ],
 )
 def test_wrong_input_says_what_to_change(fields, says):
@@ -102,3 +107,15 @@ def test_where_a_style_goes_others_are_kept_in_scenes_by_turns():
     scenes = [prompt for prompt in kept([neon], words) if " and " in prompt]
     assert {prompt.split(" of ")[0] for prompt in scenes} == {"a sepia", "a halftone"}
     assert {prompt.split(" of ")[1] for prompt in scenes} < set(beside(words))
+
+
+def test_a_closed_form_maps_prompts_that_end_with_the_concept():
+    pig = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a photo of {}", "{} and a chair"))
+    assert set(pig.at_the_end()) == {
+        ("a pig", "a cow"),
+        ("a hog", "a cow"),
+        ("a photo of a pig", "a photo of a cow"),
+        ("a photo of a hog", "a photo of a cow"),
+    }
+    assert Concept(erase="pig", templates=("{} and a chair",)).at_the_end() == [("a pig", "")]
+    assert Concept(erase="neon", kind="style").at_the_end() == [("neon", "")]

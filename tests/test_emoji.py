@@ -2,11 +2,12 @@
 
 import hashlib
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from unconcept import Concept
+from unconcept import Concept, InputError
 from unconcept.models import emoji
 from unconcept.models.emoji import exam, world
 from unconcept.models.emoji.judge import NONE, load_judge
@@ -120,3 +121,43 @@ def test_exam_questions():
         assert (q.object in erased) == (q.group in ("target", "synonym")), q
         assert q.other not in erased
     assert [q.prompt for q in questions] == [q.prompt for q in exam.Exam(concepts, n).questions]
+
+
+def test_the_alternative_is_something_else():
+    for name in ("pig=hog", "weapon=bomb"):
+        with pytest.raises(InputError, match="choose something else"):
+            exam.complete(Concept.parse(name))
+
+
+def test_own_questions_are_about_all_concepts(model, monkeypatch):
+    """The judge sees a pig in every picture: what was asked for in the user's own words counts for whichever concept it shows."""
+    concepts = [exam.complete(Concept.parse(name)) for name in ("fox=wolf", "pig=cow", "neon=sepia")]
+    own = [exam.Question("a pig at dawn", "target", "", way="own"), exam.Question("a tree", "neighbour", "", way="own")]
+    asked = exam.Exam(concepts, {}, own=own)
+    pig, area = torch.full((2,), world.WORDS.index("pig")), ("whole", "left", "right")
+    seen = SimpleNamespace(
+        **dict.fromkeys(area, pig),
+        guess=dict.fromkeys(area, pig),
+        style=torch.zeros(2, dtype=torch.long),
+        colour=torch.zeros(2, dtype=torch.long),
+    )
+    monkeypatch.setattr(exam, "load_judge", lambda: SimpleNamespace(look=lambda pictures: seen))
+    marks = asked.marks(torch.zeros(2, 3, 64, 64))
+    assert marks["concept"][0] == 1
+    assert marks["concept"][1].isnan()
+    assert marks["right"].isnan().all()
+
+
+def test_a_style_that_is_asked_for_by_name_is_asked_plainly():
+    style = exam.complete(Concept.parse("watercolor=pencil sketch"))
+    assert {q.way for q in exam.Exam([style], {"target": 60}).questions} == {"plain", "colour", "scene"}
+
+
+def test_measured_quality_meets_what_the_design_asks():
+    """quality.json is what training/quality.py measured of these weights."""
+    found = json.loads((HOME / "quality.json").read_text())
+    bars = {"object": 0.95, "style": 0.90, "background": 0.95, "both objects of a scene": 0.80, "held-out pairs": 0.80}
+    assert found["prompts"] >= 1000
+    assert all(found["model"][name]["value"] >= bar for name, bar in bars.items())
+    bars = {"object": 0.98, "style": 0.97, "background": 0.99, "none for unknown objects": 0.95, "none for noise and blanks": 0.95}
+    assert all(found["judge"][name][0] >= bar for name, bar in bars.items())

@@ -9,10 +9,10 @@ import torch
 from unconcept import Concept, Edit
 from unconcept.detect import verdict
 from unconcept.errors import InputError
-from unconcept.evaluate import evaluate
+from unconcept.evaluate import BLOCK, evaluate, seeds
 from unconcept.gallery import pictures
-from unconcept.questions import Plain, read_prompts
-from unconcept.scores import PIXELS, find
+from unconcept.questions import Plain, read_prompts, undrawn
+from unconcept.scores import PIXELS, find, scores
 
 FAST = dict(steps=2, guidance=2.0, controls=4)
 CONCEPT = Concept(erase="pig", alternative="cow")
@@ -88,6 +88,11 @@ def row(name, group, before, after):
     ("rows", "says"),
     [
         ([row("concept", "target", 0.9, 0.6)], "no-op"),
+        (
+            [row("concept", "target", 0.9, 0.3), row("concept: pig", "target", 0.9, 0.0), row("concept: fox", "target", 0.9, 0.9)],
+            "no-op: fox",
+        ),
+        ([row("concept", "target", 0.9, 0.3), row("concept: scene", "target", 0.9, 0.9), row("right", "unrelated", 0.9, 0.9)], None),
         ([row("concept", "target", 0.9, 0.0), row("right", "unrelated", 0.9, 0.3)], "collapse"),
         ([row("concept", "target", 0.9, 0.0), row(PIXELS, "target", None, 0.1), row(PIXELS, "unrelated", None, 0.2)], "over-erasure"),
         ([row("concept", "target", 0.9, 0.0), row("alternative", "target", 0.0, 0.1)], "alternative ignored"),
@@ -127,3 +132,43 @@ def test_own_prompts(tmp_path):
         file.write_text(text)
         with pytest.raises(InputError, match=says):
             read_prompts(file)
+
+
+def test_no_picture_begins_where_a_training_began(exam):
+    """Nor where a control does, or the pictures of the alternative: all noise is new."""
+    trainings = {s + r for s in range(100) for r in (*range(64), *range(500_000, 500_064))}
+    for seed in range(3):
+        asked = set(seeds(exam, seed))
+        controls = {s + BLOCK // 4 for s in asked}
+        assert min(asked) >= BLOCK > max(trainings)
+        assert not asked & controls
+        assert not (asked | controls) & set(seeds(exam, seed + 1))
+
+
+def test_several_concepts_are_told_one_by_one():
+    one, two = Concept(erase="pig", alternative="cow"), Concept(erase="fox", alternative="wolf")
+    names = ["pig", "cow", "fox", "wolf"]
+    judge = lambda pictures, asked: torch.stack([pictures[:, 0, 0, 0] == names.index(n) for n in asked], 1).float()
+    exam = Plain([one, two], (), {"target": 8}, judge=judge)
+    paint = lambda words: torch.tensor([float(names.index(w)) for w in words]).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
+    asked = [q.name for q in exam.questions]
+    rows = scores(exam, paint(asked), paint(["cow" if w == "pig" else w for w in asked]))
+    found = {name: find(rows, name, "target")["after"] for name in ("concept", "concept: pig", "concept: fox", "alternative: pig")}
+    assert found == {"concept": asked.count("fox") / 8, "concept: pig": 0.0, "concept: fox": 1.0, "alternative: pig": 1.0}
+
+
+def test_a_concept_that_is_hardly_drawn_is_told():
+    exam = Plain(
+        [CONCEPT],
+        (),
+        {"target": 4},
+        judge=lambda pictures, names: torch.tensor([[n == "cow" for n in names]]).float().expand(len(pictures), -1),
+    )
+    assert undrawn(exam, [CONCEPT], torch.rand(4, 3, 8, 8)) == ['the model hardly draws "pig": the judge finds it in 0% of 4 pictures']
+    drawn = Plain(
+        [CONCEPT],
+        (),
+        {"target": 4},
+        judge=lambda pictures, names: torch.tensor([[n == "pig" for n in names]]).float().expand(len(pictures), -1),
+    )
+    assert undrawn(drawn, [CONCEPT], torch.rand(4, 3, 8, 8)) == []

@@ -76,9 +76,12 @@ def test_contract(method, pipe, tmp_path):
     concepts = LONG if model.family in HARD else CONCEPTS
     if isinstance(method, AllButOne):
         method = replace(method, **HARD.get(model.family, {}))
-    base = state(model.denoiser)
+    everything = lambda: {
+        f"{part}.{name}": t for part, module in {**model.components, "vae": pipe.vae}.items() for name, t in state(module).items()
+    }
+    base, whole = state(model.denoiser), everything()
     edit = method(model, *concepts)
-    assert same(base, state(model.denoiser)), "erasing leaves the model bit for bit as it was"
+    assert same(whole, everything()), "erasing leaves the pipeline bit for bit as it was"
     assert isinstance(edit, Edit)
     assert any(t.abs().max() > 0 for t in edit.tensors().values())
     assert edit.card["method"] in METHODS

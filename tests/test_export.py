@@ -1,5 +1,7 @@
 """Exported files do in their own tools' loaders what the edit does here."""
 
+import shutil
+
 import huggingface_hub
 import pytest
 import torch
@@ -8,6 +10,7 @@ from safetensors.torch import load_file
 from tiny import TINY, tiny_pipeline
 
 from unconcept import Concept, Edit, wrap
+from unconcept.edit import identity
 from unconcept.errors import InputError
 from unconcept.export import export, factors
 from unconcept.methods import UCE, Receler
@@ -164,3 +167,27 @@ def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch)
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     code, _, err = run("export", saved, "--as", "lora", "--out", "again.safetensors", "--push", "me/no-pig")
     assert (code, "was written, but not pushed: no network" in err, (tmp_path / "again.safetensors").exists()) == (1, True, True)
+
+
+def test_every_copy_of_the_weights_is_changed_or_left_out(edit, folder, tmp_path):
+    """A snapshot of the hub may hold the weights several times: where one still held the concept, a loader could pick it."""
+    shutil.copytree(folder, tmp_path / "base")
+    unet = tmp_path / "base" / "unet"
+    shutil.copy(unet / "diffusion_pytorch_model.safetensors", unet / "diffusion_pytorch_model.fp16.safetensors")
+    for name in ("unet/diffusion_pytorch_model.bin", "model.ckpt", "v1-5.safetensors"):
+        (tmp_path / "base" / name).write_bytes(b"the concept")
+    out = export(edit, "pipeline", tmp_path / "out", model=str(tmp_path / "base"))
+    one, two = (load_file(out / "unet" / f"diffusion_pytorch_model{variant}.safetensors") for variant in ("", ".fp16"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not [f for f in out.rglob("*") if f.suffix in (".bin", ".ckpt") or f.name == "v1-5.safetensors"]
+
+
+def test_an_edit_of_another_model_is_not_exported(edit, folder, tmp_path):
+    other = tiny_pipeline()
+    for p in other.unet.parameters():
+        p.data.mul_(1.1)
+    foreign = Edit(edit.deltas, {**edit.card, **identity(wrap(other))})
+    with pytest.raises(InputError, match="another model"):
+        export(foreign, "pipeline", tmp_path / "out", model=str(folder))
+    assert not (tmp_path / "out").exists()
+    assert export(foreign, "pipeline", tmp_path / "out", model=str(folder), force=True).exists()

@@ -6,6 +6,7 @@ from conftest import same, state
 from tiny import TINY, tiny_3, tiny_flux, tiny_flux2, tiny_xl
 
 from unconcept import AllButOne, Concept, Edit, InputError, load, wrap
+from unconcept.cost import counted
 from unconcept.export import export
 from unconcept.methods import NegativePrompt
 from unconcept.models.flow import FlowModel
@@ -217,3 +218,10 @@ def test_3_without_t5_and_what_it_refuses(tmp_path):
     assert same(base, state(pipe.transformer))
     with pytest.raises(InputError, match="lora"):
         export(edit, "kohya", tmp_path / "kohya.safetensors")
+
+
+def test_network_calls_are_counted_however_the_denoiser_is_called(pipe, start):
+    model = wrap(pipe, ())
+    with counted(model) as calls:
+        model.predict(start, torch.full((2,), 500), model.encode(["a pig", "a cat"]))
+    assert calls["n"] == 2

@@ -76,3 +76,17 @@ def test_any_callable_can_judge():
     assert value("concept", "target") == [1.0, 0.25, 4]
     assert value("alternative", "target") == [0.0, 0.75, 4]
     assert value("right", "unrelated") == [1.0, 1.0, 2]
+
+
+def test_a_judge_is_asked_about_the_words_that_it_knows():
+    judge = ImageNet()
+    exam = Plain(
+        [Concept(erase="castle", alternative="church", synonyms=("chateau of old",))],
+        ("person", "guitar", "crowd"),
+        {"target": 2, "unrelated": 3},
+        judge=judge,
+    )
+    assert exam.names == ["castle", "church", "guitar"]
+    assert exam.marks(torch.rand(5, 3, 64, 64))["right"].isnan().sum() == 2
+    with pytest.raises(InputError, match="does not know"):
+        Plain([Concept(erase="unicorn")], (), {"target": 1}, judge=judge)

@@ -94,12 +94,14 @@ def write_sheet(name: str, slugs: list[str], path: Path, method: int) -> None:
     sheet = Image.new("RGBA", (COLUMNS * SIZE, -(-len(slugs) // COLUMNS) * SIZE))
     for i, slug in enumerate(slugs):
         sheet.paste(drawing(icons, slug), (i % COLUMNS * SIZE, i // COLUMNS * SIZE))
-    sheet.save(path, lossless=True, quality=100, method=method)
+    part = path.with_name(f"{path.name}.part")
+    sheet.save(part, "webp", lossless=True, quality=100, method=method)
+    part.replace(path)
 
 
 def packages() -> None:
     """The npm packages of package-lock.json, once."""
-    if not (HERE / "node_modules").exists():
+    if not (HERE / "node_modules/.package-lock.json").exists():  # npm writes it last
         subprocess.run(["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True)
 
 
@@ -115,7 +117,9 @@ def make() -> None:
     for name in SETS:
         write_sheet(name, [thing.slug for thing in OBJECTS], SHEETS / f"{name}.webp", method=6)
     sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(SHEETS.glob("*.webp"))}
-    (SHEETS / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
+    part = SHEETS / "sha256.json.part"
+    part.write_text(json.dumps(sums, indent=1) + "\n")
+    part.replace(SHEETS / "sha256.json")
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Budget:
 
 def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> Budget:
     """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
-    tune, size = method.tune, lambda module: sum(t.nbytes for t in module.state_dict().values())
+    tune, size = method.tune, lambda module: sum({t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}.values())
     sites, change, width = model.group(tune.group), Change(model, tune.group, rank=tune.rank), torch.finfo(model.dtype).bits // 8
     tuned = sum(t.numel() for t in change.trained)
     made = 8 + 2 * width if tune.rank is None else 0  # Δ and the student's weights, and the gradients of both

@@ -33,7 +33,7 @@ def erase(
     source: Annotated[Source, FLAT] = Source(),
     method: Annotated[str | None, Parameter(help="all-but-one, or another: unconcept show methods.")] = None,
     out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/CONCEPT.")] = None,
-    seed: int = 0,
+    seed: Annotated[int | None, Parameter(help="Of the training and of the pictures; default: the config file's, or 0.")] = None,
     keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
     synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
     config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
@@ -304,9 +304,10 @@ def main() -> None:
     except KeyboardInterrupt:
         print("interrupted; no output was left behind", file=sys.stderr)
         sys.exit(130)
-    except (UnconceptError, CycloptsError, ValueError, OSError, RuntimeError, MemoryError) as error:
+    except Exception as error:
         if debug:
             raise
-        line = str(error).strip() if isinstance(error, UnconceptError | CycloptsError) else f"{type(error).__name__}: {error}"
+        clear = isinstance(error, UnconceptError | CycloptsError)
+        line = str(error).strip() if clear else f"{type(error).__name__}: {error} (--debug shows where)"
         print(f"unconcept: {' '.join(line.split())}", file=sys.stderr)
         sys.exit(error.exit_code if isinstance(error, UnconceptError) else 2 if isinstance(error, CycloptsError) else 1)

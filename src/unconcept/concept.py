@@ -64,6 +64,13 @@ class Concept:
     templates: tuple[str, ...] = ()
 
     def __post_init__(self):
+        for field in ("erase", "alternative"):
+            if not isinstance(getattr(self, field), str | None if field == "alternative" else str):
+                raise InputError(f"{field} is {getattr(self, field)!r}: it must be words")
+        for field in ("synonyms", "keep", "templates"):
+            words = getattr(self, field)
+            if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+                raise InputError(f"{field} is {words!r}: it must be a list of words")
         if not self.erase.strip():
             raise InputError("the concept to erase is empty: name something, for example: unconcept erase pig")
         if self.alternative is not None and not self.alternative.strip():
@@ -77,11 +84,16 @@ class Concept:
 
     @classmethod
     def parse(cls, text: str, alternative: str | None = None, **fields) -> "Concept":
-        """ "pig" or "pig=cow" as the command line writes it."""
+        """ "pig" or "pig=cow" as the command line writes it. "van gogh style" is the style "van gogh"."""
         erase, sign, after = text.partition("=")
         if sign and alternative is not None:
             raise InputError(f'"{text}" names an alternative and --to names another: keep one of them')
-        return cls(erase=erase.strip(), alternative=after.strip() if sign else alternative, **fields)
+        erase, alternative = erase.strip(), after.strip() if sign else alternative
+        if erase.lower().endswith(" style"):
+            fields, erase = {"kind": "style", **fields}, erase[: -len(" style")].strip()
+            if alternative and alternative.lower().endswith(" style"):
+                alternative = alternative[: -len(" style")].strip()
+        return cls(erase=erase, alternative=alternative, **fields)
 
     @classmethod
     def read(cls, fields: Mapping[str, Any]) -> "Concept":
@@ -91,6 +103,11 @@ class Concept:
 
     def with_(self, **fields) -> "Concept":
         return replace(self, **fields)
+
+    def at_the_end(self) -> list[tuple[str, str]]:
+        """Those of `pairs` whose prompt ends with the concept, and the bare one where none does: what a closed form can take the last token of."""
+        templates = [t for t in self.templates or TEMPLATES[self.kind] if t.partition("=>")[0].strip().endswith("{}") and "[" not in t]
+        return self.with_(templates=tuple(templates) or ("{}",)).pairs()
 
     def phrase(self, template: str, words: str) -> str:
         """The prompt of a template: what stands before its "=>", filled in."""

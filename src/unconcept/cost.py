@@ -2,8 +2,9 @@
 
 import contextlib
 import platform
-import resource
 from collections.abc import Iterator
+
+import torch
 
 from .models.base import Model
 
@@ -13,8 +14,8 @@ def counted(net: Model) -> Iterator[dict[str, int]]:
     """Counts the pictures that go forward through the denoiser meanwhile, under "n"."""
     calls = {"n": 0}
 
-    def hook(module, args, output) -> None:
-        calls["n"] += len(args[0])
+    def hook(module, given, output) -> None:
+        calls["n"] += len(output[0])  # some denoisers are given everything by keyword
 
     handle = net.denoiser.register_forward_hook(hook)
     try:
@@ -24,5 +25,9 @@ def counted(net: Model) -> Iterator[dict[str, int]]:
 
 
 def peak_memory() -> int:
-    """The most that this process ever held, in bytes."""
+    """The most that this process ever held, in bytes: of the graphics card's memory where there is one, else of the host's."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    import resource  # not on every system
+
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

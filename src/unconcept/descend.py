@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .change import Change
 from .checkpoint import surviving
-from .edit import Edit
+from .edit import Edit, identity
 from .errors import InputError, RunError
 from .models.base import Model
 from .processes import count
@@ -57,4 +57,4 @@ def descend(
         report(Progress("training", step, steps, value.item(), on=change.on))
     training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
     kept = {name: d.detach().cpu().clone() for name, d in (mean or change.deltas()).items()}
-    return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+    return Edit(kept, {**(card or {}), **identity(model), "training": training})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from .questions import WAYS
 from .scores import PIXELS, find
 
 
@@ -12,7 +13,7 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     """What went wrong, in one line, or None.
 
     collapse          pictures are no numbers, blank or all alike, or unrelated objects are right half as often
-    no-op             the concept is still there
+    no-op             the concept, or one of several, is still there
     over-erasure      unrelated pictures changed more than the concept's own
     alternative       the concept is gone, and what should come instead is hardly ever there
     """
@@ -32,8 +33,10 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
         value(PIXELS, "target"),
         value(f"control, another seed: {PIXELS}", "structure"),
     )
-    if concept and concept["before"] > 0 and concept["after"] > 0.5 * concept["before"]:
-        return f"no-op: the concept is still in {concept['after']:.0%} of its pictures (before: {concept['before']:.0%})"
+    for row in of_concepts(rows):
+        if row["before"] > 0 and row["after"] > 0.5 * row["before"]:
+            what = row["name"].partition(": ")[2] or "the concept"
+            return f"no-op: {what} is still in {row['after']:.0%} of its pictures (before: {row['before']:.0%})"
     if not concept and change < 0.1 * other_seed:
         return "no-op: the pictures of the concept are nearly the same as before"
     if value(PIXELS, "unrelated") > change:
@@ -41,3 +44,12 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     if instead and instead["after"] < 0.25:
         return f"alternative ignored: it is seen in {instead['after']:.0%} of the concept's pictures"
     return None
+
+
+def of_concepts(rows: Sequence[dict]) -> list[dict]:
+    """The share of all concepts together, and that of each where there are several."""
+    return [
+        r
+        for r in rows
+        if r["group"] == "target" and (r["name"] == "concept" or (r["name"].startswith("concept: ") and r["name"][9:] not in WAYS))
+    ]

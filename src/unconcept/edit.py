@@ -3,10 +3,11 @@
 W = W* + s · Δ,    y = E_s(f(x))          s: how much of the edit is on (1: as trained, 0: the model as it was)
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .adapters import KINDS, frozen, hook, hooked
+from .concept import Concept
 from .errors import InputError
 from .models.base import Model, Site
 
@@ -35,10 +37,11 @@ def swapped(components: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) 
             owner._parameters[name] = original
 
 
-# What is on which module: the untouched tensors, the edits in the order in which they were applied, and the handles of adapters.
-_handles: WeakKeyDictionary[nn.Module, list[tuple[int, RemovableHandle]]] = WeakKeyDictionary()
+# What is on which module: the untouched tensors, the edits (by their fingerprints) in the order in which they were applied, and the handles of adapters.
+_handles: WeakKeyDictionary[nn.Module, list[tuple[str, RemovableHandle]]] = WeakKeyDictionary()
 _originals: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
-_applied: WeakKeyDictionary[nn.Module, list[tuple[str, Tensor, int]]] = WeakKeyDictionary()
+_applied: WeakKeyDictionary[nn.Module, list[tuple[str, Tensor, str]]] = WeakKeyDictionary()
+LOOKED_AT = 16, 8  # weights of a model, and numbers of each, by which it is known in another precision
 
 
 @dataclass(frozen=True)
@@ -63,43 +66,59 @@ class Edit:
         """Put the edit on a model (or on its diffusers pipeline) to stay. Several edits add up. An edit of another model is refused."""
         from .models import wrap
 
-        model = wrap(model)
+        model, key = wrap(model), self.fingerprint()
         if not force:
             self.check(model)
         for name, delta in self.deltas.items():
             owner, parameter = Site(name, "").find(model.components)
             weight = getattr(owner, parameter)
             _originals.setdefault(owner, {}).setdefault(parameter, weight.detach().clone())
-            _applied.setdefault(owner, []).append((parameter, delta, id(self)))
+            _applied.setdefault(owner, []).append((parameter, delta, key))
             _settle(owner, parameter)
         for site, adapter in self.adapters.items():
-            _handles.setdefault(_module(model, site), []).append((id(self), hook(model.components, site, adapter)))
+            _handles.setdefault(_module(model, site), []).append((key, hook(model.components, site, adapter)))
 
     @torch.no_grad()
     def remove(self, model) -> None:
-        """Take the edit off again: bit for bit what was there without it. Nothing happens where it is not on."""
+        """Take the edit off again: bit for bit what was there without it. Nothing happens where it is not on. An edit that was loaded anew is the same one."""
         from .models import wrap
 
+        key = self.fingerprint()
         for name in self.deltas:
             owner, parameter = Site(name, "").find(wrap(model).components)
-            _applied[owner] = [e for e in _applied.get(owner, []) if e[0] != parameter or e[2] != id(self)]
+            _applied[owner] = [e for e in _applied.get(owner, []) if e[0] != parameter or e[2] != key]
             _settle(owner, parameter)
         for site in self.adapters:
             handles = _handles.pop(_module(wrap(model), site), [])
-            for _, handle in (h for h in handles if h[0] == id(self)):
+            for _, handle in (h for h in handles if h[0] == key):
                 handle.remove()
-            _handles[_module(wrap(model), site)] = [h for h in handles if h[0] != id(self)]
+            _handles[_module(wrap(model), site)] = [h for h in handles if h[0] != key]
 
     def check(self, model: Model) -> None:
-        """Is this edit made for this model? By the hash of its weights, taken as they are without any edit."""
-        wanted, found = self.card.get("model_sha256"), base_fingerprint(model)
-        if wanted and wanted != found:
-            raise InputError(
-                f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…): --force to try all the same"
-            )
+        """Is this edit made for this model? By the hash of its weights, taken as they are without any edit; in another precision, by some of them."""
+        with as_without_edits(model):
+            wanted, found = self.card.get("model_sha256"), model.fingerprint()
+            if wanted and wanted != found and not self.knows(dict(named(model.components))):
+                raise InputError(
+                    f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…): --force to try all the same"
+                )
         missing = [name for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)) if not _has(model, name)]
         if missing:
             raise InputError(f"this model has no weight {missing[0]}: the edit was made for another architecture")
+
+    def knows(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Are these the weights that the edit was made for, but for rounding to half precision? `tensors`: by name, "unet.….weight"."""
+        looks: Mapping[str, Sequence[float]] = self.card.get("model_weights") or {}
+        alike = lambda name, seen: torch.allclose(numbers(tensors[name]), torch.tensor(seen), rtol=2**-7, atol=1e-6)
+        return bool(looks) and all(name in tensors and alike(name, seen) for name, seen in looks.items())
+
+    def fingerprint(self) -> str:
+        """sha256 of the edit's numbers."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors().items()):
+            digest.update(name.encode())
+            digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def scale(self, s: float) -> "Edit":
         """The edit dialled to `s` times its strength."""
@@ -174,6 +193,8 @@ def _settle(owner: nn.Module, parameter: str) -> None:
     weight, original = getattr(owner, parameter), _originals[owner][parameter]
     deltas = [delta for name, delta, _ in _applied.get(owner, []) if name == parameter]
     weight.copy_(sum((d.to(original) for d in deltas), original))
+    if not deltas:
+        del _originals[owner][parameter]
 
 
 def adapted(model: Model) -> bool:
@@ -181,19 +202,40 @@ def adapted(model: Model) -> bool:
     return any(_handles.get(module) for component in model.components.values() for module in component.modules())
 
 
-def base_fingerprint(model: Model) -> str:
-    """The model's fingerprint with every applied edit looked through."""
+def card_of(method: str, settings: Any, concepts: Sequence[Concept], model: Model) -> dict:
+    """What an edit says of itself: the method, its settings (a dataclass), the concepts, and the family of model."""
+    return {"method": method, "settings": asdict(settings), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+
+
+def identity(model: Model) -> dict:
+    """What an edit says of its model: the hash of all weights, and a few of them, by which the same model is known in another precision."""
+    weights = (
+        [] if model.quantized else [(name, t) for name, t in named(model.components) if t.is_floating_point() and t.numel() >= LOOKED_AT[1]]
+    )
+    some = {weights[i][0]: weights[i][1] for i in torch.linspace(0, len(weights) - 1, LOOKED_AT[0]).long().tolist()} if weights else {}
+    return {"model_sha256": model.fingerprint(), "model_weights": {name: numbers(t).tolist() for name, t in some.items()}}
+
+
+def named(components: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
+    for component, module in sorted(components.items()):
+        for name, tensor in sorted(module.state_dict().items()):
+            yield f"{component}.{name}", tensor
+
+
+def numbers(tensor: Tensor) -> Tensor:
+    """A few numbers of a tensor, evenly spread."""
+    flat = tensor.detach().flatten()
+    return flat[torch.linspace(0, len(flat) - 1, LOOKED_AT[1]).long().to(flat.device)].float().cpu()
+
+
+@contextmanager
+def as_without_edits(model: Model) -> Iterator[None]:
+    """Inside, every applied edit is looked through: the weights are those that it was put on."""
     tensors = {}
     for component, module in model.components.items():
         for path, owner in module.named_modules():
             for parameter, original in _originals.get(owner, {}).items():
                 tensors[f"{component}.{path}.{parameter}"] = nn.Parameter(original, requires_grad=False)
-    with _original_parameters(model, tensors):
-        return model.fingerprint()
-
-
-@contextmanager
-def _original_parameters(model: Model, tensors: Mapping[str, nn.Parameter]) -> Iterator[None]:
     places = [(*Site(name, "").find(model.components), tensor) for name, tensor in tensors.items()]
     current = [owner._parameters[name] for owner, name, _ in places]
     try:

@@ -54,6 +54,8 @@ def erase(
     shown = training or Training(save_every=0)
     if min(shown.save_every, shown.sample_every) < 0 or (shown.resume and not shown.save_every):
         raise InputError("save-every and sample-every count steps, 0 or more; with --resume save-every must be above 0")
+    if strict and extent == "none":
+        raise InputError("--strict looks at pictures of the concept: it does not go with --evaluate none")
     source = Source.of(model)
     net, name = load(source, quantize=shown.quantize, whole=tuned_group(method) if shown.quantize else ""), source.model
     concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, look.judge)

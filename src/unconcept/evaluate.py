@@ -4,7 +4,6 @@ Each difference between before and after is the edit's own: prompts, seeds and s
 large a difference is: another seed (the most that can change) and another sampler (the least that anybody notices).
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ QUESTIONS: dict[Extent, dict[str, int]] = {
     "none": {},
 }
 CONTROLS = {"short": 8, "full": 32, "none": 0}
+BLOCK = 10**9  # seeds of one evaluation; below the first block lie those of trainings
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,8 @@ def before_edit(
 
 
 def seeds(exam, seed: int) -> list[int]:
-    """A seed for each question: the caller's own, or one counted up."""
-    return [seed * 100_000 + i if q.seed is None else q.seed for i, q in enumerate(exam.questions)]
+    """A seed for each question: the caller's own, or one counted up, far from those that trainings begin at."""
+    return [(1 + seed) * BLOCK + i if q.seed is None else q.seed for i, q in enumerate(exam.questions)]
 
 
 def evaluate(
@@ -75,12 +75,12 @@ def evaluate(
     if not asked:
         return Evaluation([], before, before)
     with edit.on(model):
-        after = make("pictures after", asked, first, fingerprint(edit))
+        after = make("pictures after", asked, first, edit.fingerprint())
     rows = scores(exam, before, after, features)
 
     some = torch.linspace(0, len(asked) - 1, min(controls, len(asked))).long().tolist()
     again = [asked[i] for i in some]
-    another = make("control: another seed", again, [first[i] + 50_000 for i in some])
+    another = make("control: another seed", again, [first[i] + BLOCK // 4 for i in some])
     rows += changes(before[some], another, "structure", "control, another seed: ", None, features)
     other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
     rows += changes(before[some], other, "structure", "control, another sampler: ", None, features)
@@ -102,7 +102,7 @@ def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) 
     name = f"KID {features.name} to the alternative's own pictures"
     own = [
         make("the alternative's own pictures", [exam.questions[i].instead for i in of], [first + i for i in of])
-        for first in (700_000, 800_000)
+        for first in (BLOCK // 2, BLOCK // 4 * 3)
     ]
     reference, again = (features(p) for p in own)
     measured, floor, was = kid(reference, features(after[of])), kid(reference, again), kid(reference, features(before[of]))
@@ -114,12 +114,3 @@ def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) 
 def as_it_is(model: Model) -> str:
     """What makes a model's pictures, for the cache, with its weights as they are; nothing where modules were put behind others."""
     return "" if adapted(model) else model.brush()
-
-
-def fingerprint(edit: Edit) -> str:
-    """sha256 of an edit's numbers."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(edit.tensors().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

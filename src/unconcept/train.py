@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .change import Change
 from .checkpoint import surviving
-from .edit import Edit
+from .edit import Edit, identity
 from .errors import InputError, RunError
 from .models.base import Condition, Model
 from .processes import agreed, count, mean, shares
@@ -163,7 +163,7 @@ def fit(
             if facts["since"] >= tune.patience:
                 break
     training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
-    return Edit(kept, {**(card or {}), "model_sha256": model.fingerprint(), "training": training})
+    return Edit(kept, {**(card or {}), **identity(model), "training": training})
 
 
 def adamw(change: Change, tune: Tune) -> torch.optim.Optimizer:

@@ -33,7 +33,8 @@ def sampled(
             return
         with torch.no_grad(), model.readers_on(model.device), progress.on():
             made = pictures(model, [q.prompt for q in asked], [seeds[i] for i in some], steps=steps, guidance=guidance)
-        looks[f"step {progress.done}"] = made
+        of = "" if progress.stage == "training" else progress.stage.removesuffix(": training") + ", "  # the group, where there are several
+        looks[f"{of}step {progress.done}"] = made
         file.parent.mkdir(parents=True, exist_ok=True)
         part = file.with_name(f".{file.name}.part")
         columns(asked, looks, rows=EACH).save(part, "png")
@@ -63,11 +64,15 @@ def tracked(report: Report, name: str, folder: Path, run: str, settings: Mapping
         raise InputError(f"{name} is not installed: pip install {error.name or name}") from error
     tracker.store_init_configuration(flat(settings))
 
+    steps = 0
+
     def told(progress: Progress) -> None:
+        nonlocal steps
         report(progress)
         if progress.loss is not None:
+            steps = max(steps + 1, progress.done)  # of several groups each counts from 1; one that was resumed goes on where it was
             losses = {"loss": progress.loss, **({} if progress.held_out is None else {"best held-out loss": progress.held_out})}
-            tracker.log(losses, step=progress.done)
+            tracker.log(losses, step=steps)
 
     try:
         yield told

@@ -13,7 +13,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..adversary import Adversary
 from ..concept import Concept, kept, turned
-from ..edit import Edit
+from ..edit import Edit, card_of
 from ..errors import InputError
 from ..models.base import Model, join
 from ..train import Progress, Report, Student, Tune, fit
@@ -109,12 +109,7 @@ class AllButOne:
             total = self.loss(student, erase, κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
             return total + self.keep * self.keep_loss(student, z["keep"]) if self.keep else total
 
-        card = {
-            "method": "all-but-one",
-            "settings": asdict(self),
-            "concepts": [asdict(concept) for concept in concepts],
-            "family": model.family,
-        }
+        card = card_of("all-but-one", self, concepts, model)
         besides = {"adversary": adversary.P} if adversary else {}
         read = others[: min(MOST, TOKENS // model.encode([""])[model.words].shape[1])]
         return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, report=report)

@@ -9,14 +9,14 @@ Problems    An anchor must be named. Pictures must be made first. Nothing holds 
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..concept import Concept
 from ..descend import descend
-from ..edit import Edit
+from ..edit import Edit, card_of
 from ..errors import InputError
 from ..models.base import Condition, Model
 from ..train import Progress, Report, Student
@@ -68,5 +68,5 @@ class ConceptAblation:
             with torch.no_grad():
                 return x, t, c, a, model.predict(x, t, a) if self.frozen else None
 
-        card = {"method": "concept-ablation", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
+        card = card_of("concept-ablation", self, concepts, model)
         return descend(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)

@@ -10,7 +10,7 @@ Problems    Nothing holds ε_θ(·,∅), which guidance multiplies by 1 − s in
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..concept import Concept
 from ..descend import descend
-from ..edit import Edit
+from ..edit import Edit, card_of
 from ..errors import InputError
 from ..models.base import Condition, Model
 from ..train import Report, Student
@@ -66,5 +66,5 @@ class ESD:
                 teacher_f = teacher_null if self.erase_from is None else model.predict(x, t, student_c)
             return x, t, student_c, teacher_f, teacher_c - teacher_null
 
-        card = {"method": "esd", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        card = card_of("esd", self, concepts, model)
         return descend(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)

@@ -7,11 +7,11 @@ Cost        No training. A third network call, besides two, for every step of ev
 Problems    Every picture changes, since ∅ is a part of all of them. Whoever runs the model can leave it out. No alternative can be chosen.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from ..adapters import frozen
 from ..concept import Concept
-from ..edit import Edit
+from ..edit import Edit, card_of, identity
 from ..guided import NegativePrompt as Adapter
 from ..models.base import Model
 from ..train import Report
@@ -27,5 +27,5 @@ class NegativePrompt:
         """All concepts in one negative prompt, with commas. An alternative is not used."""
         names = [name for c in concepts for name in (c.erase, *(c.synonyms if self.synonyms else ()))]
         tensors = Adapter.tensors(model, ", ".join(names))
-        card = {"method": "negative-prompt", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
-        return Edit({}, {**card, "model_sha256": model.fingerprint()}, {model.site(model.denoiser): frozen(Adapter.kind, tensors)})
+        card = card_of("negative-prompt", self, concepts, model)
+        return Edit({}, {**card, **identity(model)}, {model.site(model.denoiser): frozen(Adapter.kind, tensors)})

@@ -11,7 +11,7 @@ Problems    Slow. The edit is modules, not weights: other tools cannot merge it.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from ..adapters import Eraser, frozen, hooked
 from ..adversary import Adversary
 from ..checkpoint import surviving
 from ..concept import Concept
-from ..edit import Edit
+from ..edit import Edit, card_of, identity
 from ..errors import InputError, RunError
 from ..models.base import Condition, Model
 from ..train import Progress, Report, Student
@@ -99,9 +99,9 @@ class Receler:
                 raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
             report(Progress("training", step, self.steps, value.item(), on=on))
-        card = {"method": "receler", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
+        card = card_of("receler", self, concepts, model)
         kept = {site: frozen(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
-        return Edit({}, {**card, "model_sha256": model.fingerprint(), "training": {"steps": self.steps}}, kept)
+        return Edit({}, {**card, **identity(model), "training": {"steps": self.steps}}, kept)
 
     def mask(self, maps: Mapping[str, Tensor]) -> Tensor:
         """M [N, 1, h, w] out of attention maps [N, h, w] by site: those nearest to 16 x 16, their mean, min-max normalised."""

@@ -10,7 +10,7 @@ Problems    It knows what the prompts it was trained on say. No alternative can 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from torch import Tensor
 from ..adapters import SparseAutoencoder, frozen
 from ..checkpoint import surviving
 from ..concept import Concept, kept
-from ..edit import Edit
+from ..edit import Edit, card_of, identity
 from ..errors import InputError
 from ..files import open_safetensors, write_safetensors
 from ..models.base import Model
@@ -62,8 +62,8 @@ class SAE:
         sae.scale = torch.tensor(-self.strength)
         score = sae.score(model.hidden(targets))
         sae.threshold = 0.99 * score[score > 0].min() if (score > 0).any() else torch.tensor(0.0)
-        card = {"method": "sae", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
-        return Edit({}, {**card, "model_sha256": model.fingerprint(), "features": len(chosen)}, {site: frozen(sae.kind, sae.state_dict())})
+        card = card_of("sae", self, concepts, model)
+        return Edit({}, {**card, **identity(model), "features": len(chosen)}, {site: frozen(sae.kind, sae.state_dict())})
 
     def autoencoder(self, model: Model, prompts: Sequence[str], report: Report) -> SparseAutoencoder:
         """The model's autoencoder out of the cache, or trained on the hidden states of `prompts`."""

@@ -9,14 +9,14 @@ Problems    The target is the student's own: nothing ties ε_θ(·,∅) to the o
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..concept import Concept
 from ..descend import descend
-from ..edit import Edit
+from ..edit import Edit, card_of
 from ..models.base import Condition, Model, join
 from ..train import Report, Student
 from ..trajectories import point
@@ -48,7 +48,7 @@ class SDD:
             x, t = point(model, [", ".join(names)], on, generator, steps=self.sampling_steps, guidance=self.guidance)
             return x, t, model.encode([names[step % len(names)]]), model.encode([""])
 
-        card = {"method": "sdd", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        card = card_of("sdd", self, concepts, model)
         return descend(
             model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, weight_decay=self.weight_decay, clip=self.clip,
             average=self.average, card=card, report=report,

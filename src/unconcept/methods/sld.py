@@ -14,7 +14,7 @@ import torch
 
 from ..adapters import frozen
 from ..concept import Concept
-from ..edit import Edit
+from ..edit import Edit, card_of, identity
 from ..errors import InputError
 from ..guided import SafeGuidance
 from ..models.base import Model
@@ -46,5 +46,5 @@ class SLD:
         tensors = SafeGuidance.tensors(model, name)
         tensors |= {key: torch.tensor(value) for key, value in asdict(self).items()}
         tensors["noise"] = model.weight(torch.arange(model.timesteps)).sqrt()
-        card = {"method": "sld", "settings": asdict(self), "concepts": [asdict(c) for c in concepts], "family": model.family}
-        return Edit({}, {**card, "model_sha256": model.fingerprint()}, {model.site(model.denoiser): frozen(SafeGuidance.kind, tensors)})
+        card = card_of("sld", self, concepts, model)
+        return Edit({}, {**card, **identity(model)}, {model.site(model.denoiser): frozen(SafeGuidance.kind, tensors)})

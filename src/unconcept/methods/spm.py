@@ -10,7 +10,7 @@ Problems    Slow: 3,000 steps. The anchors are anywhere but where prompts are. T
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch.nn.functional import cosine_similarity
 
 from ..concept import Concept
 from ..descend import descend
-from ..edit import Edit
+from ..edit import Edit, card_of
 from ..models.base import Condition, Model, join
 from ..train import Report, Student
 from ..trajectories import point
@@ -60,7 +60,7 @@ class SPM:
                 said = model.predict(x.expand(self.anchors, -1, -1, -1), t.expand(self.anchors), r)
             return x, t, c, r, neutral - self.eta * (asked - neutral), said
 
-        card = {"method": "spm", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        card = card_of("spm", self, concepts, model)
         return descend(
             model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, rank=self.rank, card=card, report=report
         )

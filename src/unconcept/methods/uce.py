@@ -10,14 +10,14 @@ Problems    It knows the token embeddings it was given: other phrasings of the c
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..concept import Concept
-from ..edit import Edit
+from ..edit import Edit, card_of, identity
 from ..errors import InputError
 from ..models.base import Model, Site
 from ..train import Progress, Report
@@ -25,7 +25,7 @@ from ..train import Progress, Report
 
 @dataclass(frozen=True, kw_only=True)
 class UCE:
-    """Defaults are the authors'.
+    """Defaults are the authors'. What is mapped are phrasings that end with the concept ("a picture of a pig"), as theirs do.
 
     erase, preserve  s and p, weights of what is erased and of what is kept (a concept's `keep`)
     lam              λ, how firmly everything else is held
@@ -38,15 +38,15 @@ class UCE:
     tokens: Literal["last", "all"] = "last"
 
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
-        """Map every phrasing of the concepts to its alternative; without one, to the empty prompt."""
+        """Map the phrasings of the concepts to those of the alternative; without one, to the empty prompt."""
         report(Progress("closed form", 0, 1))
-        pairs = [pair for concept in concepts for pair in concept.pairs()]
+        pairs = [pair for concept in concepts for pair in concept.at_the_end()]
         kept = [word for concept in concepts for word in concept.keep]
         sites = readers(model)
         c, g, k = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs], kept)
         W = {site.name: getattr(*site.find(model.components)).detach().cpu().double() for site in sites}
         deltas = {name: self.solve(w, c, w @ g.T, k) for name, w in W.items()}
-        card = {"method": "uce", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        card = card_of("uce", self, concepts, model)
         return self.edit(model, deltas, card)
 
     def solve(self, W: Tensor, c: Tensor, v: Tensor, k: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ class UCE:
 
     @staticmethod
     def edit(model: Model, deltas: Mapping[str, Tensor], card: dict) -> Edit:
-        return Edit({name: delta.float() for name, delta in deltas.items()}, {**card, "model_sha256": model.fingerprint()})
+        return Edit({name: delta.float() for name, delta in deltas.items()}, {**card, **identity(model)})
 
 
 def readers(model: Model) -> tuple[Site, ...]:
@@ -95,7 +95,7 @@ class RECE(UCE):
 
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
         first = UCE(erase=self.erase, preserve=self.preserve, lam=self.lam, tokens=self.tokens)(model, *concepts, report=report)
-        pairs = [pair for concept in concepts for pair in concept.pairs()]
+        pairs = [pair for concept in concepts for pair in concept.at_the_end()]
         kept = ["", *(word for concept in concepts for word in concept.keep)]
         sites = readers(model)
         c, g, k = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs], kept)
@@ -105,7 +105,7 @@ class RECE(UCE):
             report(Progress("closed form, what is left of it", turn, self.rounds))
             found = self.find(list(W.values()), list(W0.values()), c)
             W = {name: w + self.solve(w, found, w @ g.T, k) for name, w in W.items()}
-        card = {"method": "rece", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts], "family": model.family}
+        card = card_of("rece", self, concepts, model)
         return self.edit(model, {name: w - W0[name] for name, w in W.items()}, card)
 
     def find(self, W: Sequence[Tensor], W0: Sequence[Tensor], c: Tensor) -> Tensor:

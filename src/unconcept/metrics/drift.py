@@ -11,7 +11,7 @@ from ..trajectories import answer
 
 @torch.no_grad()
 def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: int = 10, first: int = 900_000) -> Tensor:
-    """[seeds * steps] relative drift over the trajectories of `seeds` unprompted pictures, `on` being `edit.on(model)`.
+    """[seeds] relative drift, mean along each of the trajectories of `seeds` unprompted pictures, `on` being `edit.on(model)`.
 
     In guided sampling every prompt adds (1 - s) times this: it is the part of an edit that no prompt can avoid.
     """
@@ -21,4 +21,4 @@ def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: in
     before = say()
     with on:
         after = say()
-    return (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    return ((after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)).view(-1, seeds).mean(0)

@@ -121,8 +121,9 @@ def _pretrained(name: str, dtype: torch.dtype):
 
     try:
         return DiffusionPipeline.from_pretrained(name, dtype=dtype, use_safetensors=True, safety_checker=None, feature_extractor=None)
-    except (OSError, ValueError) as error:
-        raise InputError(f'"{name}" cannot be opened: {str(error).splitlines()[0]}') from error
+    except Exception as error:  # diffusers raises whatever a folder's files make it stumble over
+        what = "cannot be opened" if Path(name).is_dir() else "is no folder here, and cannot be had from the hub"
+        raise InputError(f'"{name}" {what}: {type(error).__name__}: {(str(error) or "no reason given").splitlines()[0]}') from error
 
 
 def _single_file(path: Path, config: str | Path | None, dtype: torch.dtype):
@@ -136,7 +137,9 @@ def _single_file(path: Path, config: str | Path | None, dtype: torch.dtype):
     try:
         return kind.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
     except Exception as error:  # diffusers raises whatever its converter stumbles over
-        raise InputError(f"{path} cannot be opened as a Stable Diffusion checkpoint: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"{path} cannot be opened as a Stable Diffusion checkpoint: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from error
 
 
 __all__ = ["Model", "load", "wrap"]

@@ -38,6 +38,7 @@ class Model(Protocol):
     remark: str  # what a user must know about erasing from this family; "" for nothing
     clock: float  # the denoiser itself is told t / clock
     words: str  # the entry of a condition that holds token states [N, tokens, width]
+    quantized: str  # how the layers that are not tuned are held, where not as they are
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 
     @property
@@ -159,7 +160,7 @@ class Model(Protocol):
         ...
 
     def brush(self) -> str:
-        """What its pictures depend on: the fingerprint, the autoencoder, the device and the precision."""
+        """What its pictures depend on: the fingerprint, the autoencoder, the scheduler's settings, their size, the device and the precision."""
         ...
 
 

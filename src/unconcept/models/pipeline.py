@@ -1,10 +1,12 @@
 """What every family shares: a diffusers pipeline whose denoiser is asked with and without the prompt, step by step."""
 
 import hashlib
+import json
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, ClassVar
 
 import torch
@@ -219,7 +221,18 @@ class PipelineModel(ABC):
         return self.known_as or hashed(self.components)
 
     def brush(self) -> str:
-        return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{self.device.type}-{self.dtype}{self.quantized and f'-{self.quantized}'}"
+        told = {key: value for key, value in self.pipe.scheduler.config.items() if not key.startswith("_")}
+        rest = [
+            told,
+            self.latent_shape,
+            self.pipe.tokenizer.model_max_length,
+            version("diffusers"),
+            self.device.type,
+            str(self.dtype),
+            self.quantized,
+        ]
+        settings = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
+        return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{settings[:16]}"
 
 
 def hashed(modules: Mapping[str, nn.Module]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...concept import Concept, article
+from ...errors import InputError
 from . import quality
 from .judge import load_judge
 from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, WORDS, Thing, find, members, neighbours
@@ -59,6 +60,8 @@ def complete(concept: Concept) -> Concept:
         others = tuple(style for style in STYLES if style != concept.erase)
         return concept.with_(kind="style", templates=concept.templates or phrasings(concept), keep=concept.keep or others)
     names = list(concept.synonyms)
+    if concept.alternative and find(concept.alternative) in things(concept):
+        raise InputError(f'the alternative "{concept.alternative}" is what "{concept.erase}" is: choose something else, or leave --to away')
     for thing in things(concept):
         names += [thing.word, *thing.synonyms]
     synonyms = tuple(name for name in dict.fromkeys(names) if name not in (concept.erase, concept.alternative))
@@ -194,7 +197,7 @@ class Exam:
         self, thing: Thing, group: str, name: str, word: str | None = None, style: str | None = None, way: int | None = None
     ) -> Question:
         """One of four ways to ask: plainly, on a colour, in a style, or beside another object."""
-        subject, fields = article(word or thing.word), {"object": OBJECTS.index(thing)}
+        subject, fields, wanted = article(word or thing.word), {"object": OBJECTS.index(thing)}, style
         way = int(self.rng.integers(4)) if way is None else way
         scenic = style is None or style in SCENIC
         scene = way == 3 and scenic
@@ -210,7 +213,7 @@ class Exam:
         if way == 1 and (style is None or style in COLOURFUL):
             colour = str(self.rng.choice(list(COLOURS)))
             fields["colour"], prompt = list(COLOURS).index(colour), f"{prompt} on {article(colour)} background"
-        name_of_way = "scene" if scene else "colour" if "colour" in fields else "style" if style else "plain"
+        name_of_way = "scene" if scene else "colour" if "colour" in fields else "style" if style is not wanted else "plain"
         return Question(prompt, group, name, **fields, way=name_of_way, instead=self.instead(prompt, group, name, word or thing.word))
 
     def instead(self, prompt: str, group: str, name: str, word: str) -> str:
@@ -242,17 +245,22 @@ class Exam:
             if q.colour >= 0:
                 marks["background"][i] = int(seen.colour[i]) == q.colour
             if q.group in ERASED:
-                which = next(k for k, c in enumerate(self.concepts) if c.erase == q.name)
-                concept = self.concepts[which]
-                instead = find(concept.alternative or "")
-                if concept.kind == "style":
-                    marks["concept"][i], marks["style"][i] = style == concept.erase, math.nan
-                    if concept.alternative in STYLES:
-                        marks["alternative"][i] = style == concept.alternative
-                else:
-                    marks["concept"][i] = bool(suspected & self.erased[which])
-                    if instead and q.group != "implied":
-                        marks["alternative"][i] = OBJECTS.index(instead) in found
+                # A question of the caller's own names none of them: then it is about all.
+                about = [k for k, c in enumerate(self.concepts) if c.erase == q.name] or list(range(len(self.concepts)))
+                there, instead = [], []
+                for k, concept in ((k, self.concepts[k]) for k in about):
+                    if concept.kind == "style":
+                        there.append(style == concept.erase)
+                        marks["style"][i] = math.nan
+                        if concept.alternative in STYLES:
+                            instead.append(style == concept.alternative)
+                    else:
+                        there.append(bool(suspected & self.erased[k]))
+                        if (other := find(concept.alternative or "")) and q.group != "implied":
+                            instead.append(OBJECTS.index(other) in found)
+                marks["concept"][i] = any(there)
+                if instead:
+                    marks["alternative"][i] = any(instead)
             asked = [marks[name][i] for name in ("other", "style", "background", *(() if q.group in ERASED else ("right",)))]
             asked = [float(mark) for mark in asked if not mark.isnan()]
             if asked:
