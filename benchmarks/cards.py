@@ -74,7 +74,7 @@ def measure(name: str) -> dict:
 
 
 def main() -> None:
-    given, gib = arguments(__doc__, "cards", 1, row={"choices": ROWS}), lambda n: f"{n / 2**30:.1f}"
+    given, gib = arguments(__doc__, "cards", None, row={"choices": ROWS}), lambda n: f"{n / 2**30:.1f}"
     if given.row:
         print(json.dumps(measure(given.row)))
         return

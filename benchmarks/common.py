@@ -9,21 +9,23 @@ import argparse
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unconcept.metrics import proportion
 from unconcept.report import say
 
 RESULTS = Path(__file__).parent / "results"
 
 
-def arguments(doc: str | None, name: str, n: int, **more: dict[str, Any]) -> argparse.Namespace:
-    """--n pictures, --out, --write a page of what is done; more: other options, as argparse takes them."""
+def arguments(doc: str | None, name: str, n: int | None, **more: dict[str, Any]) -> argparse.Namespace:
+    """--n pictures (None: no such option), --out, --write a page of what is done; more: other options, as argparse takes them."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, default=n)
+    if n is not None:
+        parser.add_argument("--n", type=int, default=n)
     parser.add_argument("--out", type=Path, default=RESULTS / name, help="the folder of results")
     parser.add_argument("--write", type=Path, help="write the page of what is done there, and run nothing")
     for option, settings in more.items():
@@ -80,6 +82,13 @@ def cell(row: dict | None, value: str = "value") -> str:
     name = row.get("name", "right")
     said = f"{say(row[value], name)} [{' – '.join(say(v, name) for v in row['ci95'])}], n {row['n']}"
     return said if row.get("before") is None else f"{say(row['before'], name)} → {said}"
+
+
+def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
+    """The share over all pictures of several concepts."""
+    found = [row for row in rows if row]
+    marks = [float(i < round(row[value] * row["n"])) for row in found for i in range(row["n"])]
+    return proportion(torch.tensor(marks)) if marks else None
 
 
 def page(title: str, made_by: str, lines: list[str], what: str = "shares of pictures, with 95 % intervals") -> str:

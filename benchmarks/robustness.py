@@ -14,7 +14,7 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from common import arguments, cell, head, once, page
+from common import arguments, cell, head, once, page, pooled
 from erasures import measure
 from torch import Tensor
 
@@ -92,13 +92,6 @@ def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
     """What the attack brings back, and what the erasure does to everything else."""
     edit = make(load("emoji"), complete(Concept.parse(case)))
     return {"attack": attacked(case, edit, n), **measure([case], n, lambda model, *concepts: edit)}
-
-
-def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
-    """The share over all pictures of several concepts."""
-    found = [row for row in rows if row]
-    marks = [float(i < round(row[value] * row["n"])) for row in found for i in range(row["n"])]
-    return proportion(torch.tensor(marks)) if marks else None
 
 
 def main() -> None:

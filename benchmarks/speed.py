@@ -4,8 +4,8 @@
     python benchmarks/speed.py --erase                                   # the edits alone
     python benchmarks/speed.py --write docs/speed.md                     # the table, and docs/speed.png
 
-A network call is one picture through the denoiser, forward, in the erasing alone. Each setting erases the same concepts; shares are means over
-them, intervals bootstrap over them. ESD is the authors' (ESD-x, their learning rate and η), and once more with the learning rate that is best here.
+A network call is one picture through the denoiser, forward, in the erasing alone. Each setting erases the same concepts; shares are over all
+their pictures, with Wilson intervals. ESD is the authors' (ESD-x, their learning rate and η), and once more with the learning rate that is best here.
 """
 
 import functools
@@ -13,14 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from common import alone, arguments, head, once, page, plain
+from common import alone, arguments, head, once, page, plain, pooled
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
 from unconcept.methods import ESD
 from unconcept.models.emoji.exam import complete
-from unconcept.scores import find, resample
+from unconcept.scores import find
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")
 BASE = AllButOne()
@@ -38,19 +37,16 @@ METHODS: dict[str, dict[str, Any]] = {
 COLUMNS = (("concept", "target"), ("right", "neighbour"), ("right", "unrelated"))
 
 
-def mean(values: list[float]) -> tuple[float, float, float]:
-    """Mean over concepts and its 95 % bootstrap interval."""
-    v = torch.tensor(values)
-    low, high = v[resample(len(v))].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return v.mean().item(), low, high
-
-
 def summary(results: list[dict]) -> dict[str, tuple[float, float, float]]:
-    """Network calls, seconds, and the share of every column, over concepts."""
-    found = {
-        f"{name}, {group}": mean([row["after"] for r in results if (row := find(r["scores"], name, group))]) for name, group in COLUMNS
-    }
-    return {"network calls": mean([float(r["network_calls"]) for r in results]), "seconds": mean([r["seconds"] for r in results]), **found}
+    """Network calls and seconds (mean, least, most), and the share of every column with its interval, over concepts."""
+    found = {}
+    for name in ("network_calls", "seconds"):
+        values = [float(r[name]) for r in results]
+        found[name.replace("_", " ")] = (sum(values) / len(values), min(values), max(values))
+    for name, group in COLUMNS:
+        if share := pooled([find(r["scores"], name, group) for r in results], "after"):
+            found[f"{name}, {group}"] = (share["value"], *share["ci95"])
+    return found
 
 
 def plot(rows: dict[tuple[str, str], dict], file: Path) -> None:

@@ -69,7 +69,7 @@ The edits on this page were made before pairs of words were kept (ρ = 1; CHANGE
 `emoji-flow` is the embedded model with Stable Diffusion 3's denoiser: pictures and words look at each other in one attention (MMDiT), and there is no
 cross-attention whose keys and values are made of the prompt alone. Its blocks do have keys and values of the words (`add_k_proj`, `add_v_proj`), but they multiply
 what earlier blocks made of them. The one matrix that multiplies the prompt's token states is the context embedder, in front of all blocks, and the one that multiplies its pooled state is in front of the
-time's; there, and only there, the update can be whitened by how words are used (docs/formulation.md, f).
+time's; there, and only there, the update can be whitened by how words are used (docs/formulation.md, "Whitened updates").
 
 ## Which weights
 

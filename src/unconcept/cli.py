@@ -65,7 +65,7 @@ def erase(
     from .gallery import cache_folder
     from .progress import Bar
 
-    with Bar(quiet=json) as bar:
+    with Bar() as bar:
         result = run(
             job.concepts,
             model=replace(source, model=job.model),
@@ -103,7 +103,7 @@ def evaluate(
     from .gallery import cache_folder
     from .progress import Bar
 
-    with Bar(quiet=json) as bar:
+    with Bar() as bar:
         result = examine(
             edit,
             model=source,
@@ -145,7 +145,7 @@ def compare(
 
     chosen = {name: job.method for name, job in jobs.items()}
     first = next(iter(jobs.values()))
-    with Bar(quiet=json) as bar:
+    with Bar() as bar:
         result = run(
             first.concepts,
             chosen,

@@ -14,8 +14,8 @@ from .train import Progress
 class Bar:
     """Call it with a Progress: one line a stage, with the time left and the losses."""
 
-    def __init__(self, quiet: bool = False):
-        self.console, self.quiet, self.stage = Console(stderr=True), quiet, None
+    def __init__(self):
+        self.console, self.stage = Console(stderr=True), None
         columns = (
             TextColumn("{task.description:<42}"),
             BarColumn(30),

@@ -5,7 +5,7 @@ Idea        Leave the weights alone; a small perceptron behind each cross-attent
             and against an adversary that looks for token states that bring it back.
 Equation    L = E ‖ε_θ(x,c̃) − [ε*(x,∅) − η g*(x,c)]‖² + w R,       g*(x,c) = ε*(x,c) − ε*(x,∅)
             R = mean over blocks of Σ (E(o)·(1 − M))² / Σ (1 − M),  M: where attention to the concept's tokens, min-max normalised, is τ or more
-            c̃: the states of c with `tokens` learnt ones behind the concept's, P ← P − lr ∇ ‖ε_θ(x,c̃) − ε*(x,c)‖², `attacks` times a step
+            c̃: the states of c with `tokens` learnt ones behind the concept's, P ← P − lr Adam(∇ ‖ε_θ(x,c̃) − ε*(x,c)‖²), `attacks` times a step
 Cost        Half a guided trajectory, three calls of the teacher, and `attacks` forwards and backwards, for every training step.
 Problems    Slow. The edit is modules, not weights: other tools cannot merge it. Nothing holds ε_θ(·,∅).
 """

@@ -21,8 +21,8 @@ STATES = "encoder_hidden_states"  # [N, tokens, width]: the entry of a condition
 
 
 class PipelineModel(ABC):
-    """The `Model` around a diffusers pipeline, but for what a family says of itself. The pipeline is used as it is and never changed, but
-    for `eval()`.
+    """The `Model` around a diffusers pipeline, but for what a family says of itself. The pipeline is used as it is: its modules are set to
+    evaluate, without gradients, and nothing else is changed.
 
     A family gives what is abstract here, `fits`, and these:
     """
