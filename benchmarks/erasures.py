@@ -85,7 +85,7 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
 
 def both(model: Model, edit: Edit, questions: Sequence[Question], first: int) -> tuple[Tensor, Tensor]:
     """Pictures of the questions before and after, from the seeds `first`, `first` + 1, ..."""
-    prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.brush()
+    prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.picture_key()
     draw = functools.partial(pictures, model, prompts, seeds, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
     before = draw(made_by=base)
     with edit.on(model):

@@ -54,7 +54,7 @@ def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
     for site in emoji.group(GROUP):
         assert torch.equal(getattr(*site.find(model.components)), getattr(*site.find(emoji.components)))
     assert model.fingerprint() == emoji.fingerprint()
-    assert model.brush() != emoji.brush()  # but it draws other pictures
+    assert model.picture_key() != emoji.picture_key()  # but it draws other pictures
 
 
 def test_told_is_what_is_held(emoji, kind):
@@ -67,7 +67,7 @@ def test_told_is_what_is_held(emoji, kind):
         ):
             scales = getattr(scales, "absmax", scales)
             held |= {} if scales is None else {scales.data_ptr(): scales.nbytes}
-    assert budget(ghost, FEW, quantize=kind).weights == pytest.approx(sum(held.values()) + model.drawn_with, rel=0.02)
+    assert budget(ghost, FEW, quantize=kind).weights == pytest.approx(sum(held.values()) + model.vae_bytes, rel=0.02)
 
 
 @pytest.mark.parametrize("family", TINY)

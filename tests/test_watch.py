@@ -41,7 +41,7 @@ def test_a_batch_in_parts_takes_the_same_steps(model):
 def test_no_more_rows_go_through_at_once_than_the_model_takes(model, monkeypatch):
     """Where nothing is trained: trajectories, the teacher's answers, looks at the held-out part."""
     rows = []
-    monkeypatch.setattr(type(model), "rows", 2)
+    monkeypatch.setattr(type(model), "max_batch", 2)
     model.denoiser.register_forward_pre_hook(lambda _, args: None if torch.is_grad_enabled() else rows.append(len(args[0])))
     edit = METHOD(model, PIG)
     assert max(rows) == 2

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from unconcept import load
 from unconcept.models import emoji
-from unconcept.models.base import spare
+from unconcept.models.base import accelerator
 from unconcept.models.emoji.judge import load_judge
 
 from . import pictures, quality
@@ -173,11 +173,11 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     if not TRANSFORMER.exists():
         SD3Transformer2DModel(**CONFIG).half().save_pretrained(TRANSFORMER)  # the reader below comes with some transformer
-    data = dataset(WORK, given.shards, given.workers, spare())
+    data = dataset(WORK, given.shards, given.workers, accelerator())
     print(f"{len(data[0])} pictures are ready", file=sys.stderr, flush=True)
     network = train(WORK, data, given.steps, given.batch)
     network.half().save_pretrained(TRANSFORMER)
-    measured = quality.measure(load("emoji-flow", device=str(spare())), load_judge(), given.prompts)
+    measured = quality.measure(load("emoji-flow", device=str(accelerator())), load_judge(), given.prompts)
     describe(network, measured, given.prompts, given.steps, given.batch, len(data[0]))
     print(json.dumps(measured, indent=1))
 

@@ -26,7 +26,7 @@ from .options import Quantized, Source
 from .processes import count
 from .train import LOOK
 
-PARTS, RANK = (1, 2, 4, 8, 16, 32), 8  # savings that `thrift` tries
+PARTS, RANK = (1, 2, 4, 8, 16, 32), 8  # savings that `made_to_fit` tries
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
         steps += tune.steps * (1 + method.attacks * bool(method.adversary)) * rows * tune.batch // count()
     return Budget(
         tuned=tuned,
-        weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.drawn_with,
+        weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.vae_bytes,
         readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
         training=tuned * (own + made) + whitening,
         activations=at_once * kept,
@@ -176,7 +176,7 @@ def pace(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
     return 4 * 2 * n**3 / (time.perf_counter() - start)
 
 
-def thrift(
+def made_to_fit(
     model: Model, method: AllButOne, concepts: int, bytes_free: int, quantize: Quantized | None = None
 ) -> tuple[AllButOne, Quantized | None] | None:
     """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
@@ -218,7 +218,7 @@ def tell(source: Source, method: object, concepts: int, quantize: Quantized | No
         f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
     ]  # fmt: skip
     if free and max(training, sampling) > free:
-        found = thrift(model, method, concepts, free, quantize)
+        found = made_to_fit(model, method, concepts, free, quantize)
         lines.append(f"warning  this will not fit: {f'{instead(method, *found)} would' if found else 'and no saving makes it fit'}")
     return lines
 

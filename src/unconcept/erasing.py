@@ -126,7 +126,7 @@ def beside(out: Path, what: str) -> Path:
 def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[Concept]) -> Path:
     """Where the state of this very training is kept: the same method with the same settings, concepts, weights, device, precision and software."""
     software = [version(name) for name in ("unconcept", "torch", "diffusers", "transformers")]
-    job = [type(method).__name__, repr(method), [asdict(concept) for concept in concepts], net.brush(), software]
+    job = [type(method).__name__, repr(method), [asdict(concept) for concept in concepts], net.picture_key(), software]
     return cache.parent / "trainings" / hashlib.sha256(json.dumps(job).encode()).hexdigest()[:32]
 
 

@@ -113,4 +113,4 @@ def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) 
 
 def as_it_is(model: Model) -> str:
     """What makes a model's pictures, for the cache, with its weights as they are; nothing where modules were put behind others."""
-    return "" if adapted(model) else model.brush()
+    return "" if adapted(model) else model.picture_key()

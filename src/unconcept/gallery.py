@@ -38,7 +38,7 @@ def pictures(
     made_by: the hash of the weights that are on, edit included; without it, or without a cache, every picture is sampled.
     A batch is sampled whole or not at all, so that its pictures do not depend on where an earlier run was cut off.
     """
-    batch = batch or model.rows // 2  # guidance doubles them
+    batch = batch or model.max_batch // 2  # guidance doubles them
     if not prompts:
         return torch.zeros(0, 3, 1, 1)
     sampler, done = sampler or model.samplers[0], []

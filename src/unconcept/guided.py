@@ -49,11 +49,11 @@ class Guided(nn.Module):
     """The conditions [1, ...] of the empty prompt and of what is erased, as tensors null_… and concept_…"""
 
     strength: Tensor
-    clock: Tensor  # what the denoiser is told times this is t
+    timestep_scale: Tensor  # what the denoiser is told times this is t
 
     def __init__(self, tensors: Condition):
         super().__init__()
-        for name, tensor in {"strength": torch.ones(()), "clock": torch.ones(()), **tensors}.items():
+        for name, tensor in {"strength": torch.ones(()), "timestep_scale": torch.ones(()), **tensors}.items():
             self.register_buffer(name, tensor.detach().clone())
 
     @classmethod
@@ -69,7 +69,7 @@ class Guided(nn.Module):
             raise InputError(
                 "this method asks the denoiser a second time, and this model's takes lists of pictures, which it cannot be asked with"
             )
-        return {"clock": torch.tensor(float(model.clock))} | {
+        return {"timestep_scale": torch.tensor(float(model.timestep_scale))} | {
             f"{role}_{name}": value
             for role, prompt in (("null", ""), ("concept", concept))
             for name, value in model.encode([prompt]).items()
@@ -118,7 +118,7 @@ class SafeGuidance(Guided):
         if not rows.any():
             return y
         said, concept, null = y[rows], asked.again(rows, self.condition("concept")), asked.again(rows, self.condition("null"))
-        t = (self.clock * asked.t[rows]).round().long().clamp(max=len(self.noise) - 1)
+        t = (self.timestep_scale * asked.t[rows]).round().long().clamp(max=len(self.noise) - 1)
         noise = self.noise.to(y)[t].view(-1, *[1] * (said.ndim - 1))  # some denoisers answer in patches [N, tokens, width]
         difference = noise * (said - concept)
         mu = torch.where(difference < self.threshold, (self.scale * difference.abs()).clamp(max=1), 0.0)

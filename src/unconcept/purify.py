@@ -46,7 +46,7 @@ def purify(
     guidance: of the way back; 1 reconstructs best, more steers more. The way there has none.
     """
     upto = max(1, round(strength * steps))
-    control, done, batch = [], [], batch or model.rows // 2
+    control, done, batch = [], [], batch or model.max_batch // 2
     for i in range(0, len(pictures), batch):
         report(Progress("there and back", i, len(pictures)))
         said = list(captions[i : i + batch])

@@ -123,7 +123,7 @@ def fit(
     held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
     predict, mine = precisely(model), shares(tune.batch, tune.parts)
 
-    looks = min(-(-2 * LOOK // model.rows), *map(len, held.values()))  # as many points at once as the model takes
+    looks = min(-(-2 * LOOK // model.max_batch), *map(len, held.values()))  # as many points at once as the model takes
 
     def look() -> tuple[float, dict[str, Tensor]]:
         with torch.no_grad(), change.on():
@@ -219,7 +219,7 @@ def _whitenings(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tens
     """P by the name of every tensor of the group that reads the prompt."""
     if tune.whiten is None:
         return {}
-    sites, prompts, n, by_name = model.group(tune.group), ["", *keep], 64 * model.rows, {}
+    sites, prompts, n, by_name = model.group(tune.group), ["", *keep], 64 * model.max_batch, {}
     for name in {site.reads for site in sites if site.reads}:
         states = [model.reading(name, model.encode(prompts[i : i + n])).cpu() for i in range(0, len(prompts), n)]
         by_name[name] = whitening(torch.cat(states), tune.whiten).to(model.device, torch.float32)

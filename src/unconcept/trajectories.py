@@ -79,7 +79,7 @@ def record(
     `batch` rows go through the model at once; None: as many as it takes. Of the `steps` points of a trajectory `points` are kept, evenly spread behind a random offset.
     Cost in network calls on one picture: 2 · steps + roles · points for each trajectory. A run that survives does it once.
     """
-    batch = batch or model.rows
+    batch = batch or model.max_batch
     return Replay.of(
         remembered(lambda: sampled(model, drive, asked, seed=seed, steps=steps, guidance=guidance, points=points, batch=batch).tensors())
     )
@@ -111,7 +111,7 @@ def sampled(
 @torch.no_grad()
 def answer(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int | None = None) -> Tensor:
     """The model's output at many points of the host's memory, `batch` (None: as many as it takes) at a time, in single precision."""
-    batch = batch or model.rows
+    batch = batch or model.max_batch
     there, parts = model.device, (slice(i, i + batch) for i in range(0, len(t), batch))
     return torch.cat([model.predict(x[s].to(there), t[s].to(there), on(there, pick(condition, s))).float().cpu() for s in parts])
 

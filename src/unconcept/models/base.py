@@ -36,7 +36,7 @@ class Model(Protocol):
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
     guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
     remark: str  # what a user must know about erasing from this family; "" for nothing
-    clock: float  # the denoiser itself is told t / clock
+    timestep_scale: float  # the denoiser itself is told t / timestep_scale
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     quantized: str  # how the layers that are not tuned are held, where not as they are
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
@@ -47,7 +47,7 @@ class Model(Protocol):
         ...
 
     @property
-    def rows(self) -> int:
+    def max_batch(self) -> int:
         """How many go through the denoiser at once where nothing is trained: the fewer, the larger its pictures are."""
         ...
 
@@ -146,7 +146,7 @@ class Model(Protocol):
         ...
 
     @property
-    def drawn_with(self) -> int:
+    def vae_bytes(self) -> int:
         """Bytes of the autoencoder's weights."""
         ...
 
@@ -159,12 +159,12 @@ class Model(Protocol):
         """sha256 over the components' weights, rounded to bfloat16: the same for one model in several precisions. An edit belongs to one."""
         ...
 
-    def brush(self) -> str:
+    def picture_key(self) -> str:
         """What its pictures depend on: the fingerprint, the autoencoder, the scheduler's settings, their size, the device and the precision."""
         ...
 
 
-def spare() -> torch.device:
+def accelerator() -> torch.device:
     """Where small networks that look at pictures run: the card, where there is one, whatever the model runs on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 

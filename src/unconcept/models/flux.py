@@ -22,7 +22,7 @@ class Flux(Patched, JointModel):
     family = "flux"
     encoders = ("text_encoder", "text_encoder_2")
     guides = False
-    clock = 1000.0
+    timestep_scale = 1000.0
     evenly = True
     remark = (
         "this model is distilled from guidance and samples without an unconditional branch: in the loss its answer to the empty prompt, at guidance 1, "
@@ -62,7 +62,7 @@ class Flux(Patched, JointModel):
         place = torch.zeros(h // 2, w // 2, 3, device=x.device, dtype=x.dtype)
         place[..., 1], place[..., 2] = torch.arange(h // 2)[:, None], torch.arange(w // 2)
         out = self.pipe.transformer(
-            hidden_states=packed(x), timestep=(t / self.clock).to(x.dtype), encoder_hidden_states=condition[STATES],
+            hidden_states=packed(x), timestep=(t / self.timestep_scale).to(x.dtype), encoder_hidden_states=condition[STATES],
             pooled_projections=condition[POOLED], img_ids=place.flatten(0, 1), txt_ids=place.new_zeros(condition[STATES].shape[1], 3),
             guidance=torch.full((len(x),), guidance, device=x.device) if self.denoiser.config["guidance_embeds"] else None, return_dict=False,
         )[0]  # fmt: skip

@@ -27,7 +27,7 @@ class Flux2Klein(Chat, JointModel):
     family = "flux-2-klein"
     encoders = ("text_encoder",)
     thinks = False
-    clock = 1000.0
+    timestep_scale = 1000.0
     evenly = True
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
@@ -64,7 +64,7 @@ class Flux2Klein(Chat, JointModel):
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         out = self.pipe.transformer(
-            hidden_states=x.flatten(2).transpose(1, 2), timestep=t / self.clock, guidance=None, encoder_hidden_states=condition[STATES],
+            hidden_states=x.flatten(2).transpose(1, 2), timestep=t / self.timestep_scale, guidance=None, encoder_hidden_states=condition[STATES],
             txt_ids=self.pipe._prepare_text_ids(condition[STATES]).to(self.device), img_ids=self.pipe._prepare_latent_ids(x).to(self.device),
             return_dict=False,
         )[0]  # fmt: skip

@@ -36,11 +36,11 @@ class PipelineModel(ABC):
     words: str = STATES
     guides: bool = True
     remark: str = ""
-    clock: float = 1.0
+    timestep_scale: float = 1.0
     scheduler: Any
     timesteps: int
     quantized: str = ""  # how the layers that are not tuned are held, where not as they are
-    known_as: str | None = None  # the fingerprint before that
+    base_sha256: str | None = None  # the fingerprint before that
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         self.pipe, self.vocabulary = pipe, vocabulary
@@ -199,11 +199,11 @@ class PipelineModel(ABC):
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
     @property
-    def drawn_with(self) -> int:
+    def vae_bytes(self) -> int:
         return sum(t.nbytes for t in self.pipe.vae.state_dict().values())
 
     @property
-    def rows(self) -> int:
+    def max_batch(self) -> int:
         """64 of 32 x 32 latents or smaller, 16 of 64 x 64, 4 of 128 x 128."""
         _, h, w = self.latent_shape
         return min(64, max(2, 2**16 // (h * w)))
@@ -218,9 +218,9 @@ class PipelineModel(ABC):
         return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
 
     def fingerprint(self) -> str:
-        return self.known_as or hashed(self.components)
+        return self.base_sha256 or hashed(self.components)
 
-    def brush(self) -> str:
+    def picture_key(self) -> str:
         told = {key: value for key, value in self.pipe.scheduler.config.items() if not key.startswith("_")}
         rest = [
             told,

@@ -29,7 +29,7 @@ def quantize(model: PipelineModel, kind: Quantized, whole: str, device: torch.de
         made: Any = importlib.import_module("bitsandbytes.nn")
     except ImportError:
         raise InputError(f"{kind} weights need bitsandbytes: pip install 'unconcept[quant]'") from None
-    model.known_as, model.quantized = model.fingerprint(), kind
+    model.base_sha256, model.quantized = model.fingerprint(), kind
     for path, layer in list(linears(model, whole)):
         shape: Any = dict(input_features=layer.in_features, output_features=layer.out_features, bias=layer.bias is not None, device="meta")
         new: Any

@@ -38,7 +38,7 @@ class QwenImage(Chat, Patched, JointModel):
     encoders = ("text_encoder",)
     groups = TRANSFORMER
     readers = READERS
-    clock = 1000.0
+    timestep_scale = 1000.0
     evenly = True
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
@@ -69,7 +69,7 @@ class QwenImage(Chat, Patched, JointModel):
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         h, w = x.shape[2:]
         out = self.pipe.transformer(
-            hidden_states=packed(x), timestep=t / self.clock, encoder_hidden_states=condition[STATES], encoder_hidden_states_mask=condition[MASK],
+            hidden_states=packed(x), timestep=t / self.timestep_scale, encoder_hidden_states=condition[STATES], encoder_hidden_states_mask=condition[MASK],
             img_shapes=[[(1, h // 2, w // 2)]] * len(x), return_dict=False,
         )[0]  # fmt: skip
         return unpacked(out, h, w)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..base import spare
+from ..base import accelerator
 from .world import COLOURS, OBJECTS, STYLES
 
 NONE = len(OBJECTS)
@@ -116,4 +116,4 @@ def load_judge() -> Judge:
 
     judge = Judge()
     judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(WEIGHTS).items()})
-    return judge.eval().requires_grad_(False).to(spare())
+    return judge.eval().requires_grad_(False).to(accelerator())
