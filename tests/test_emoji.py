@@ -42,10 +42,8 @@ def test_the_world():
 
 
 def test_every_word_fits_and_unseen_words_are_spelt(model):
-    longest = max(
-        (f"a cross-stitch of a {s} and a {s} on a yellow background" for t in world.OBJECTS for s in (t.word, *t.synonyms)), key=len
-    )
-    assert model.overflow(longest) == ""
+    longest = [f"a cross-stitch of a {s} to the left of a {s} on a yellow background" for t in world.OBJECTS for s in (t.word, *t.synonyms)]
+    assert not any(model.overflow(prompt) for prompt in longest)
     tokenizer = model.pipe.tokenizer
     for word in (*world.WORDS, *world.STYLES, "giraffe", "zyxqw", "café"):
         ids = tokenizer(word, add_special_tokens=False).input_ids

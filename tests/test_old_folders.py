@@ -8,10 +8,13 @@ import json
 
 import pytest
 import torch
+from diffusers.configuration_utils import FrozenDict
 from safetensors.torch import load_file, save_file
+from tiny import tiny_pipeline
 
-from unconcept import Edit, load
+from unconcept import Edit, load, wrap
 from unconcept.export import export
+from unconcept.models import only_variant
 
 FILE = "model.safetensors"
 
@@ -80,3 +83,25 @@ def test_prompts_are_read_by_the_encoder_itself(folder):
     model = load(folder)
     ids = model.pipe.tokenizer("a pig", padding="max_length", max_length=24, return_tensors="pt").input_ids
     assert torch.equal(model.encode(["a pig"])[model.words], model.pipe.text_encoder(ids).last_hidden_state)
+
+
+def test_a_folder_of_one_variant_alone(tmp_path):
+    """Many snapshots hold fp16 weights and no others; where there are both, the plain ones are read unless the variant is asked for."""
+    tiny_pipeline().to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
+    assert only_variant(tmp_path / "half") == "fp16"
+    half = load(tmp_path / "half", dtype="fp32")
+    tiny_pipeline().save_pretrained(tmp_path / "both", variant="fp16")
+    other = tiny_pipeline()
+    other.unet.conv_in.bias.data += 1
+    other.save_pretrained(tmp_path / "both")
+    assert only_variant(tmp_path / "both") is None
+    plain, asked = load(tmp_path / "both"), load(tmp_path / "both", variant="fp16")
+    torch.testing.assert_close(plain.denoiser.conv_in.bias, asked.denoiser.conv_in.bias + 1)
+    torch.testing.assert_close(half.denoiser.conv_in.bias, asked.denoiser.conv_in.bias, rtol=1e-3, atol=1e-4)
+
+
+def test_latents_are_not_clipped_where_the_scheduler_says_nothing_of_it():
+    pipe = tiny_pipeline()
+    config = {key: value for key, value in pipe.scheduler.config.items() if key != "clip_sample"}
+    pipe.scheduler = type("Bare", (), {"config": FrozenDict(config)})()
+    assert wrap(pipe).scheduler.config.clip_sample is False

@@ -5,11 +5,11 @@ memory while sampling  = weights + text encoders
 """
 
 import itertools
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -159,10 +159,9 @@ def room(device: torch.device) -> int | None:
     """Bytes that are free there; None where nobody tells."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if device.type == "cpu" else None
-    except (ValueError, OSError):
+    if device.type != "cpu" or not (told := Path("/proc/meminfo")).exists():
         return None
+    return next(int(line.split()[1]) * 1024 for line in told.read_text().splitlines() if line.startswith("MemAvailable:"))
 
 
 def pace(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:

@@ -111,12 +111,13 @@ def watched(shown: Training, net: Model, method: Method, exam, before: Tensor, o
             every=shown.sample_every, file=beside(out, "samples.png"), steps=given["steps"], guidance=given["guidance"]
         )
         report = watch.sampled(report, net, exam.questions, seeds(exam, given["seed"]), before, **own)
-    with (
-        watch.tracked(report, shown.track, beside(out, "logs"), out.name, vars(method))
-        if shown.track and is_first()
-        else nullcontext(report) as told
-    ):
-        yield told
+    track = shown.track if is_first() else None
+    try:
+        with watch.tracked(report, track, beside(out, "logs"), out.name, vars(method)) if track else nullcontext(report) as told:
+            yield told
+    except BaseException:
+        beside(out, "samples.png").unlink(missing_ok=True)  # of a run that did not end nothing is left
+        raise
 
 
 def beside(out: Path, what: str) -> Path:

@@ -18,6 +18,8 @@ class Source:
 
     model: Annotated[str, Parameter(help="emoji or emoji-flow (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji"
     base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None
+    variant: Annotated[str | None, Parameter(help="Of the weights, where a folder or repository holds several: fp16, ...")] = None
+    revision: Annotated[str | None, Parameter(help="Of a hub id: a branch, a tag or a commit.")] = None
     device: Annotated[str | None, Parameter(help="cuda, mps, cpu, ...; default: the graphics card where there is one.")] = None
     dtype: Annotated[Precision | None, Parameter(help="Of the model's weights; default: bf16 on a graphics card.")] = None
 

@@ -1,6 +1,7 @@
 """The one place that knows model families, and the only importer of diffusers' pipelines."""
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -42,16 +43,20 @@ PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch
 
 def load(
     name: str | Path | Source, *, config: str | Path | None = None, device: str | None = None, dtype: Precision | None = None,
-    quantize: Quantized | None = None, whole: str = "",
+    variant: str | None = None, revision: str | None = None, quantize: Quantized | None = None, whole: str = "",
 ) -> Model:  # fmt: skip
     """A model by what `--model` takes: "emoji" or "emoji-flow", a diffusers folder, a .safetensors single file, or a hub id.
 
     config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
+    variant, revision: of the weights of a folder or repository ("fp16"), and of a repository. A folder that holds one variant alone is read as it is.
     device, dtype: where and how precisely it computes; None: as `Source` says. "meta": shapes alone, nothing is loaded.
     quantize: hold the linear layers of the denoiser's blocks in 4 or 8 bits, but those of the weight group `whole`, which an edit is trained of.
     """
     if isinstance(name, Source):
-        return load(name.model, config=name.base_config, device=name.device, dtype=name.dtype, quantize=quantize, whole=whole)
+        given: dict[str, Any] = dict(
+            config=name.base_config, device=name.device, dtype=name.dtype, variant=name.variant, revision=name.revision
+        )
+        return load(name.model, **given, quantize=quantize, whole=whole)
     where = place(device)
     if where.type == "meta" and str(name) != "emoji-flow":
         from .ghost import ghost
@@ -63,7 +68,7 @@ def load(
 
         model: Any = (emoji.load if str(name) == "emoji" else emoji.load_flow)(dtype=precision)
     else:
-        model = wrap(opened(name, config, precision))
+        model = wrap(opened(name, config, precision, variant, revision))
     if quantize:
         quantized.quantize(model, quantize, whole, where)
     model.pipe.to(where)
@@ -87,7 +92,7 @@ def place(device: str | None) -> torch.device:
         raise InputError(f'the device "{device}" is not there: {str(error).splitlines()[0]}') from None
 
 
-def opened(name: str | Path, config: str | Path | None, dtype: torch.dtype) -> Any:
+def opened(name: str | Path, config: str | Path | None, dtype: torch.dtype, variant: str | None, revision: str | None) -> Any:
     """The pipeline behind a name."""
     path = Path(name)
     if path.suffix in (*PICKLES, ".safetensors"):
@@ -95,13 +100,14 @@ def opened(name: str | Path, config: str | Path | None, dtype: torch.dtype) -> A
         return _single_file(path, config, dtype)
     if path.is_dir():
         check_folder(path)
+        variant = variant or only_variant(path)
     elif path.exists():
         raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
     elif str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
         raise InputError(
             f'there is no model "{name}": give "emoji" or "emoji-flow", a diffusers folder, a .safetensors file, or a hub id like owner/name'
         )
-    return _pretrained(str(name), dtype)
+    return _pretrained(str(name), dtype=dtype, variant=variant, revision=revision)
 
 
 def check_folder(path: Path) -> None:
@@ -116,11 +122,18 @@ def check_folder(path: Path) -> None:
         check_safetensors(file)
 
 
-def _pretrained(name: str, dtype: torch.dtype):
+def only_variant(path: Path) -> str | None:
+    """Of the folder's weights, where there are none without ("diffusion_pytorch_model.fp16.safetensors", in parts or whole)."""
+    weights = [re.fullmatch(r"[^.]+(?:\.([^.-]+))?(?:-\d+-of-\d+)?\.safetensors", file.name) for file in path.glob("*/*.safetensors")]
+    found = {match[1] for match in weights if match}
+    return found.pop() if len(found) == 1 else None
+
+
+def _pretrained(name: str, **given: Any):
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
-        return DiffusionPipeline.from_pretrained(name, dtype=dtype, use_safetensors=True, safety_checker=None, feature_extractor=None)
+        return DiffusionPipeline.from_pretrained(name, **given, use_safetensors=True, safety_checker=None, feature_extractor=None)
     except Exception as error:  # diffusers raises whatever a folder's files make it stumble over
         what = "cannot be opened" if Path(name).is_dir() else "is no folder here, and cannot be had from the hub"
         raise InputError(f'"{name}" {what}: {type(error).__name__}: {(str(error) or "no reason given").splitlines()[0]}') from error

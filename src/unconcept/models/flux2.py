@@ -85,8 +85,7 @@ class Flux2Klein(Chat, JointModel):
         clean = self.pipe.vae.encode((pictures * 2 - 1).to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
         return ((torch.nn.functional.pixel_unshuffle(clean, 2) - mean) / deviation).to(self.dtype)
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decoded(self, latents: Tensor) -> Tensor:
         mean, deviation = self.standard()
         clean = torch.nn.functional.pixel_shuffle(latents * deviation + mean, 2)
         return (self.pipe.vae.decode(clean.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()

@@ -214,6 +214,10 @@ class PipelineModel(ABC):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
+        """As many at once as make four pictures of 256 x 256 pixels: the autoencoder takes more memory than the denoiser."""
+        return torch.cat([self.decoded(part) for part in latents.split(max(1, 2**18 // self.picture_size**2))])
+
+    def decoded(self, latents: Tensor) -> Tensor:
         latents = latents / self.pipe.vae.config["scaling_factor"] + self.centre
         return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
 

@@ -90,8 +90,7 @@ class QwenImage(Chat, Patched, JointModel):
         video = (pictures * 2 - 1).to(self.device, self.pipe.vae.dtype).unsqueeze(2)
         return ((self.pipe.vae.encode(video).latent_dist.mode() - mean) / deviation).squeeze(2).to(self.dtype)
 
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
+    def decoded(self, latents: Tensor) -> Tensor:
         mean, deviation = self.standard()
         video = self.pipe.vae.decode((latents.unsqueeze(2) * deviation + mean).to(self.pipe.vae.dtype), return_dict=False)[0]
         return (video[:, :, 0] / 2 + 0.5).clamp(0, 1).float()

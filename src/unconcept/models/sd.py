@@ -36,7 +36,8 @@ class StableDiffusion(CrossModel):
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
-        self.scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+        told = pipe.scheduler.config
+        self.scheduler = DDIMScheduler.from_config(told, clip_sample=told.get("clip_sample", False))  # latents are not bounded by 1
         self.prediction = str(self.scheduler.config["prediction_type"])
         if self.prediction not in ("epsilon", "v_prediction"):
             raise InputError(f"this model predicts {self.prediction}; Stable Diffusion with epsilon or v_prediction is supported")
