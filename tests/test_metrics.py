@@ -4,7 +4,18 @@ import pytest
 import torch
 
 from unconcept.features import lite0
-from unconcept.metrics import background_change, edge_change, feature_change, kid, layout_change, pixel_change, proportion, ssim, wilson
+from unconcept.metrics import (
+    background_change,
+    difference,
+    edge_change,
+    feature_change,
+    kid,
+    layout_change,
+    pixel_change,
+    proportion,
+    ssim,
+    wilson,
+)
 from unconcept.metrics.similarity import edges
 from unconcept.scores import CHANGES
 
@@ -119,3 +130,28 @@ def test_the_second_ruler_moves_the_right_way(drawings):
     assert feature_change(original, original).max() < 1e-5
     assert feature_change(original, little).mean() < feature_change(original, much).mean()
     assert kid(original, other)["value"] < min(kid(original, little)["value"], kid(original, much)["value"])
+
+
+def test_the_difference_of_pairs():
+    """It turns with its arguments, is 0 and tight where nothing changed, and narrower than two shares taken apart where pairs go together."""
+    before = torch.tensor([1.0] * 90 + [0.0] * 10)
+    assert difference(before, before)["value"] == 0.0
+    assert max(map(abs, difference(before, before)["ci95"])) < 0.04
+    after = before.clone()
+    after[:4] = 0
+    lost, won = difference(before, after), difference(after, before)
+    assert lost["value"] == -won["value"] == -0.04
+    assert lost["ci95"] == [-won["ci95"][1], -won["ci95"][0]]
+    apart = difference(before, after[torch.randperm(100, generator=torch.Generator().manual_seed(0))])
+    assert apart["ci95"][1] - apart["ci95"][0] > 1.5 * (lost["ci95"][1] - lost["ci95"][0])
+    assert difference(torch.tensor([float("nan")]), torch.ones(1)) is None
+
+
+def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says():
+    """Every other pair is the same: of 1,000 samples of 200 pairs, the true difference is inside in 95 %."""
+    chance, inside = torch.Generator().manual_seed(0), 0
+    for _ in range(1000):
+        before, again = (torch.rand(200, generator=chance) < 0.9).float(), (torch.rand(200, generator=chance) < 0.8).float()
+        low, high = difference(before, torch.where(torch.rand(200, generator=chance) < 0.5, before, again))["ci95"]
+        inside += low <= 0.5 * (0.8 - 0.9) <= high
+    assert 0.93 <= inside / 1000 <= 0.97

@@ -5,6 +5,7 @@ import numbers
 import re
 from pathlib import Path
 
+import pytest
 from huggingface_hub import ModelCard
 
 from unconcept import report as reports
@@ -25,7 +26,7 @@ def check(report: dict) -> None:
         assert list(report[key]) == named.split(", "), key
     assert report["schema"] == 1
     for row in report["scores"]:
-        assert set(row) - {"reason"} == {"name", "group", "before", "after", "n", "ci95", "better"}
+        assert set(row) - {"reason", "difference"} == {"name", "group", "before", "after", "n", "ci95", "better"}
         assert row["group"] in (*GROUPS, "structure")
         assert row["better"] in ("higher", "lower", None)
         if row["after"] is None:
@@ -36,6 +37,9 @@ def check(report: dict) -> None:
             assert row["n"] > 0
             low, high = row["ci95"]
             assert low <= row["after"] <= high, row
+            if apart := row.get("difference"):
+                assert apart["value"] == pytest.approx(row["after"] - row["before"], abs=2e-4)
+                assert apart["ci95"][0] <= apart["value"] <= apart["ci95"][1]
     json.dumps(report, allow_nan=False)
 
 

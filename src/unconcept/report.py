@@ -29,8 +29,10 @@ def table(rows: Sequence[dict]) -> list[dict]:
     words = []
     for row in rows:
         b, a, low, high = (say(value, row["name"]) for value in (row["before"], row["after"], *(row["ci95"] or (None, None))))
+        apart = row.get("difference")
+        d = f"{100 * apart['value']:+.1f} [{apart['ci95'][0] * 100:+.1f}, {apart['ci95'][1] * 100:+.1f}]" if apart else ""
         why = f" (not measured: {row['reason']})" if row["after"] is None else ""
-        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"] + why, "b": b, "a": a, "low": low, "high": high, "n": row["n"], "better": row["better"] or "–"})  # fmt: skip
+        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"] + why, "b": b, "a": a, "low": low, "high": high, "d": d, "n": row["n"], "better": row["better"] or "–"})  # fmt: skip
     return words
 
 

@@ -1,4 +1,5 @@
-"""Scores: rows {name, group, before, after, n, ci95, better} out of pictures before and after (report.json, schema 1).
+"""Scores: rows {name, group, before, after, n, ci95, better} out of pictures before and after (report.json, schema 1); shares have their paired
+difference besides.
 
 What could not be measured is null and says why. It is never 0.
 """
@@ -9,7 +10,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .metrics import background_change, edge_change, feature_change, layout_change, pixel_change, proportion, ssim
+from .metrics import background_change, difference, edge_change, feature_change, layout_change, pixel_change, proportion, ssim
 from .questions import GROUPS
 
 BETTER = {
@@ -42,7 +43,7 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:
         first, then = (proportion(m[name][of]) for m in marks)
         if first and then:
-            rows.append({"name": f"{name}: {part}" if part else name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name]})  # fmt: skip
+            rows.append({"name": f"{name}: {part}" if part else name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name], "difference": difference(*(m[name][of] for m in marks))})  # fmt: skip
 
     for group in GROUPS:
         of = torch.tensor([q.group == group for q in exam.questions])

@@ -2,9 +2,9 @@
 
 from .distribution import feature_change, kid
 from .drift import drift
-from .proportion import proportion, wilson
+from .proportion import difference, proportion, wilson
 from .similarity import background_change, edge_change, layout_change, pixel_change, psnr, ssim
 
 __all__ = [
-    "background_change", "drift", "edge_change", "feature_change", "kid", "layout_change", "pixel_change", "proportion", "psnr", "ssim", "wilson",
+    "background_change", "difference", "drift", "edge_change", "feature_change", "kid", "layout_change", "pixel_change", "proportion", "psnr", "ssim", "wilson",
 ]  # fmt: skip
