@@ -44,6 +44,18 @@ INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its
 began at. Of the prompts a quarter asks plainly, a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself.
 The judge sees a weapon even in pictures without any prompt in 2 % (6 of 300), which is where *weapon*, with nothing in its place, can get at best.
 """
+LOOKED_AT = """## Where it falls short
+
+Looked at picture by picture, in this measurement:
+
+- *weapon* costs the eagle: right in 92 of 100 before, in 88 after. In three of the four that were lost the picture is the same to the eye (pixels moved by .008 to .013, another seed moves them by .2): `emoji` draws
+  its eagle so badly that the judge's call flips. In the fourth the eagle turned into a second telephone. What would mend it is a better eagle.
+- *weapon*: the judge suspects one in two pictures of 200, and in four of the 200 that ask by a synonym. None of the six shows a weapon: they are shapes that are nothing.
+- *watercolor* becomes a pencil sketch in 94 %. The judge calls all of the other twelve line icons; ten are drawings in black and grey on white. `emoji` has pencil sketches on white alone, and five
+  of the twelve were asked for on a colour.
+- *three at once*: in two of 48 scenes the guitar became something between guitar and violin, and so it did in eight of the 200 pictures that ask by a synonym, all for "an electric guitar". Three more in which the judge
+  sees no alternative show a cow or a house to the eye.
+"""
 
 
 def measure(
@@ -130,7 +142,7 @@ def main() -> None:
     given = arguments(__doc__, "erasures", 200, **own)
     if given.write:
         results = [asked(given.out, name) for name in CASES]
-        lines = [INTRODUCTION, *table(results), "", "## Neighbours, one by one", "", *neighbours(results)]
+        lines = [INTRODUCTION, *table(results), "", LOOKED_AT, "## Neighbours, one by one", "", *neighbours(results)]
         given.write.write_text(page("Five erasures, measured", "erasures.py", lines))
         return
     for name in [given.only] if given.only else CASES:
