@@ -103,7 +103,7 @@ def test_sparse_autoencoder():
 class OneMatrix:
     """A stand-in for a model: x/2 + t/1000 tanh(mean over tokens of K c), with one matrix K that is called attn2.to_k."""
 
-    words, family = "states", "stand-in"
+    words, family, quantized = "states", "stand-in", ""
 
     def __init__(self):
         self.denoiser = nn.Module()
