@@ -9,27 +9,36 @@
 import functools
 import itertools
 import json
+import math
 import statistics
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from common import arguments, machine, once, page
+from common import alone, arguments, head, machine, once, page, plain
+from scipy.stats import t
 
-from unconcept import AllButOne, Concept, load
+from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted
 from unconcept.detect import verdict
 from unconcept.evaluate import before_edit, evaluate
 from unconcept.features import lite0
 from unconcept.gallery import cache_folder
+from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
+from unconcept.models.base import Model
 from unconcept.models.emoji.exam import Exam, complete
-from unconcept.scores import PIXELS, find, resample
+from unconcept.scores import PIXELS, find
+from unconcept.trajectories import Replay, record
 
-CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch", "neon=sepia", "weapon")
-NOTE = "Mean over concepts and seeds, with 95 % intervals: a bootstrap of concepts, since the seeds of one concept are no new concepts.\n"
-ASKED = {"target": 32, "synonym": 12, "neighbour": 24, "unrelated": 24}
+CASES = ("pig=cow", "castle=house", "guitar=violin", "watercolor=pencil sketch", "neon=sepia", "weapon")
+NOTE = """All but One as `unconcept erase` runs it, against itself without one of its parts, and against ESD's loss on the same replay, weights and schedule.
+The mean over concepts, each of which is the mean over its seeds, and Student's interval over concepts: the seeds of one concept are no new concepts.
+"better" and "worse" stand where the difference to All but One, of the same concepts and seeds, has an interval without 0; without a word there is none to be seen.
+"""
+ASKED = {"target": 32, "synonym": 8, "neighbour": 24, "unrelated": 24}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +60,10 @@ METHODS: dict[str, AllButOne] = {
     "joint instead of surgical": replace(BASE, surgical=False),
     "without replay, at equal cost": replace(BASE, points=1),  # one point of each trajectory, as in methods that sample anew for every step
     "without an alternative": BASE,
+    "ESD's loss, η = 1": EsdLoss(keep=0.0, lam=0.0, eta=1.0),
     "without the keep term": replace(BASE, keep=0.0),
     "without weight decay": replace(BASE, tune=replace(BASE.tune, decay=0.0)),
     "without whitening": replace(BASE, tune=replace(BASE.tune, whiten=None)),
-    "ESD's loss, η = 1": EsdLoss(keep=0.0, lam=0.0, eta=1.0),
 }
 KID = "KID EffLite0 to the alternative's own pictures"
 TABLES = {
@@ -71,88 +80,139 @@ TABLES = {
 }  # fmt: skip
 
 
-def measure(case: str, name: str, seed: int) -> dict[str, Any]:
-    model, method = load("emoji"), METHODS[name]
-    concept = complete(Concept.parse(case))
-    exam = Exam([concept], ASKED, seed=2000 + seed)
-    look: dict[str, Any] = dict(seed=60 + seed, cache=cache_folder())
-    before = before_edit(model, exam, **look)
+class Recorder:
+    """`record`, which makes every replay once: methods of one concept and seed walk the same trajectories. What was saved counts as spent."""
+
+    def __init__(self) -> None:
+        self.made: dict[str, tuple[Replay, int, float]] = {}
+        self.calls, self.seconds = 0, 0.0  # saved so far
+
+    def __call__(self, model: Model, drive, asked, **settings) -> Replay:
+        key = json.dumps([drive, asked, settings])
+        if key in self.made:
+            replay, calls, seconds = self.made[key]
+            self.calls += calls
+            self.seconds += seconds
+            return replay
+        began = time.perf_counter()
+        with counted(model) as calls:
+            replay = record(model, drive, asked, **settings)
+        self.made[key] = replay, calls["n"], time.perf_counter() - began
+        return replay
+
+
+def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
+    """The edit in `file`, made now when it is not there. Its card says what it cost."""
+    if file.exists():
+        return Edit.load(file)
+    method, concept, recorder = METHODS[name], complete(Concept.parse(case)), all_but_one.record
     if name == "without an alternative":
         concept = concept.with_(alternative=None)
+    calls_saved, seconds_saved, began = recorder.calls, recorder.seconds, time.perf_counter()
     with counted(model) as calls:
         edit = replace(method, tune=replace(method.tune, seed=seed))(model, concept)
+    seconds = time.perf_counter() - began + recorder.seconds - seconds_saved
+    cost = {"network_calls": calls["n"] + recorder.calls - calls_saved, "seconds": round(seconds, 1)}
+    edit = replace(edit, card={**edit.card, "cost": cost})
+    edit.save(file)
+    return edit
+
+
+def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
+    model = load("emoji")
+    edit = erased(model, case, name, seed, file)
+    exam = Exam([complete(Concept.parse(case))], ASKED, seed=2000 + seed)
+    look: dict[str, Any] = dict(seed=60 + seed, cache=cache_folder())
+    before = before_edit(model, exam, **look)
     found = evaluate(model, edit, exam, before=before, controls=8, full=True, features=lite0(), **look)
-    cost = {"network_calls": calls["n"], "training_seconds": edit.card["training"]["seconds"], "steps": edit.card["training"]["steps"]}
     return {
         "case": case,
         "method": name,
         "seed": seed,
         "machine": machine(),
-        "cost": cost,
+        "cost": {**edit.card["cost"], "steps": edit.card["training"]["steps"]},
         "scores": [row for row in found.rows if (row["name"], row["group"]) in itertools.chain(*TABLES.values())],
         "failure": verdict(found.rows, before, found.after),
     }
 
 
-def mean(values: list[tuple[str, float]]) -> str:
-    """Mean of (concept, value), every concept weighing the same, with a 95 % bootstrap interval over concepts."""
-    cases = list(dict.fromkeys(case for case, _ in values))
-    v = torch.tensor([statistics.mean(value for case, value in values if case == c) for c in cases])
-    low, high = v[resample(len(v))].mean(1).quantile(torch.tensor([0.025, 0.975])).tolist()
-    return f"{v.mean().item():.3f} [{low:.3f}, {high:.3f}]"
+def mean(values: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
+    """Mean over concepts, each the mean of its seeds, and Student's 95 % interval over concepts."""
+    each = [statistics.mean(of) for of in values.values()]
+    middle = statistics.mean(each)
+    half = t.ppf(0.975, len(each) - 1) * statistics.stdev(each) / len(each) ** 0.5 if len(each) > 1 else math.inf
+    return middle, middle - half, middle + half
+
+
+def said(values: Mapping[str, Sequence[float]], digits: int = 3) -> str:
+    middle, low, high = mean(values)
+    return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def by_concept(values: Mapping[tuple[str, int], float]) -> dict[str, list[float]]:
+    cases = dict.fromkeys(case for case, _ in values)
+    return {case: [v for (c, _), v in values.items() if c == case] for case in cases}
+
+
+def compared(own: Mapping[tuple[str, int], float], base: Mapping[tuple[str, int], float], better: str | None) -> str:
+    """The values, and where their difference to All but One's, of the same concepts and seeds, has an interval without 0: which is better."""
+    cell = said(by_concept(own))
+    both = by_concept({run: own[run] - base[run] for run in own if run in base})
+    middle, low, high = mean(both)
+    if better and low * high > 0:
+        cell += " better" if (middle > 0) == (better == "higher") else " worse"
+    return cell
 
 
 def write(out: Path) -> str:
     """The tables in Markdown, of every run that is done."""
     runs = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
+    of = lambda name: [run for run in runs if run["method"] == name]
+
+    def values(name: str, column: tuple[str, str], when: str) -> dict[tuple[str, int], float]:
+        rows = {(run["case"], run["seed"]): find(run["scores"], *column) for run in of(name)}
+        return {run: row[when] for run, row in rows.items() if row and row[when] is not None}
+
     lines = []
     for title, columns in TABLES.items():
+        better = {column: next(row["better"] for run in runs if (row := find(run["scores"], *column))) for column in columns}
         lines += [
             f"## {title}",
             "",
-            "| | runs | " + " | ".join(f"{name} ({group})" for name, group in columns) + " |",
-            "|---" * (2 + len(columns)) + "|",
+            *head(["", "runs", *(f"{name} ({group}), {better[name, group]} is better" for name, group in columns)]),
         ]
-        first = ["untouched model", ""]
-        for column in columns:
-            values = [
-                (run["case"], row["before"])
-                for run in runs
-                if run["method"] == "all but one" and (row := find(run["scores"], *column)) and row["before"] is not None
-            ]
-            first.append(mean(values) if values else "–")
-        lines.append("| " + " | ".join(first) + " |")
-        for name in METHODS:
-            own = [run for run in runs if run["method"] == name]
-            cells = []
-            for column in columns:
-                values = [(run["case"], row["after"]) for run in own if (row := find(run["scores"], *column))]
-                cells.append(mean(values) if values else "–")
-            if own:
-                lines.append(f"| {name} | {len(own)} | " + " | ".join(cells) + " |")
+        untouched = [values("all but one", column, "before") for column in columns]
+        lines.append("| untouched model | | " + " | ".join(said(by_concept(v)) if v else "–" for v in untouched) + " |")
+        base = {column: values("all but one", column, "after") for column in columns}
+        for name in [name for name in METHODS if of(name)]:
+            cells = [compared(v, base[column], better[column]) if (v := values(name, column, "after")) else "–" for column in columns]
+            lines.append(f"| {name} | {len(of(name))} | " + " | ".join(cells) + " |")
         lines.append("")
-    lines += ["## 4. What does it cost?", "", "| | network calls | seconds | what the detectors found |", "|---|---|---|---|"]
-    for name in METHODS:
-        if own := [run for run in runs if run["method"] == name]:
-            failures = [run["failure"].split(":")[0] for run in own if run["failure"]]
-            found = ", ".join(f"{failures.count(f)} of {len(own)} {f}" for f in dict.fromkeys(failures)) or "nothing"
-            lines.append(
-                f"| {name} | {mean([(run['case'], run['cost']['network_calls']) for run in own])} | {mean([(run['case'], run['cost']['training_seconds']) for run in own])} | {found} |"
-            )
+    lines += ["## 4. What does it cost?", "", *head(["", "network calls", "seconds on one core", "what the detectors found"])]
+    for name in [name for name in METHODS if of(name)]:
+        failures = [run["failure"].split(":")[0] for run in of(name) if run["failure"]]
+        found = ", ".join(f"{failures.count(f)} of {len(of(name))} {f}" for f in dict.fromkeys(failures)) or "nothing"
+        cost = [{(run["case"], run["seed"]): run["cost"][what] for run in of(name)} for what in ("network_calls", "seconds")]
+        lines.append(f"| {name} | " + " | ".join(said(by_concept(c), 0) for c in cost) + f" | {found} |")
     return "\n".join(lines) + "\n"
 
 
 def main() -> None:
-    given = arguments(__doc__, "claims", None, seeds={"type": int, "default": 3})
+    only = {"nargs": "+", "choices": METHODS, "default": list(METHODS), "metavar": "METHOD"}
+    given = arguments(__doc__, "claims", None, seeds={"type": int, "default": 3}, only=only)
     if given.write:
-        given.write.write_text(page("The claims, measured", "claims.py", [NOTE, write(given.out)]))
+        given.write.write_text(page("The claims, measured", "claims.py", [NOTE, write(given.out)], "means with 95 % intervals"))
         return
-    for seed in range(given.seeds):
-        for case in CASES:
-            for name in METHODS:
+    for seed, case in itertools.product(range(given.seeds), CASES):
+        with alone(given.out / f"{case}-{seed}") as mine:
+            if not mine:
+                continue  # another process is at it
+            all_but_one.record = Recorder()
+            for name in given.only:
                 if name == "without an alternative" and "=" not in case:
                     continue  # it has none
-                once(given.out / f"{case}-{name}-{seed}.json", functools.partial(measure, case, name, seed))
+                file = plain(given.out / f"{case}-{name}-{seed}.safetensors")
+                once(file.with_suffix(".json"), functools.partial(measure, case, name, seed, file))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Purification of real pictures: drawings of the atlas that no diffusion model made, through the loop of the original and of erased models.
 
-    PYTHONPATH=. python benchmarks/purification.py [--n 100]  # what is done is not done again
-    PYTHONPATH=. python benchmarks/purification.py --write docs/purification.md
+    python benchmarks/purification.py [--n 100]  # what is done is not done again
+    python benchmarks/purification.py --write docs/purification.md
 
 Half of the pictures show the concept alone, half beside another object, on all backgrounds. The caption says what is there. Control: the loop
 through the untouched model, which should give the picture back.
@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from common import arguments, cell, head, once, page
 
-from training.captions import COLOUR_NAMES
-from training.pictures import LABELS, ONE_HAND, picture
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.concept import article
 from unconcept.methods import ESD, SDD
 from unconcept.metrics import proportion, psnr
+from unconcept.models.emoji.drawings import LABELS, ONE_HAND, picture
 from unconcept.models.emoji.exam import complete
 from unconcept.models.emoji.judge import load_judge
 from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES, find
@@ -45,7 +44,7 @@ def drawn(word: str, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, l
     )
     made = np.stack([picture(label, rng, ONE_HAND, aligned=True) for label in labels])
     things = [article(word) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "") for b in labels["b"]]
-    captions = [f"{thing} on {article(COLOUR_NAMES[c])} background" for thing, c in zip(things, labels["colour"])]
+    captions = [f"{thing} on {article(list(COLOURS)[c])} background" for thing, c in zip(things, labels["colour"])]
     return torch.from_numpy(made).permute(0, 3, 1, 2).float() / 255, labels, captions
 
 

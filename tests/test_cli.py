@@ -163,7 +163,7 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     report = json.loads(out)
     assert code == (3 if report["failure"] else 0), err
     assert {p.name for p in (tmp_path / "gone").iterdir()} == {
-        "edit.safetensors", "before-after.png", "report.json", "report.html", "README.md",
+        "edit.safetensors", "before-after.png", "report.json", "report.html", "report.md", "README.md",
     }  # fmt: skip
     assert report == json.loads((tmp_path / "gone" / "report.json").read_text())
     page = (tmp_path / "gone" / "report.html").read_text()

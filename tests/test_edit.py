@@ -1,10 +1,10 @@
 import pytest
 import torch
 from conftest import same, state
-from tiny import tiny_pipeline
+from tiny import tiny_pipeline, tiny_xl
 
-from unconcept import Edit, InputError, wrap
-from unconcept.edit import as_without_edits, identity
+from unconcept import Concept, Edit, InputError, wrap
+from unconcept.edit import as_without_edits, between, identity
 
 SITE = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 
@@ -148,3 +148,18 @@ def test_an_edit_fits_its_model_in_any_precision(dtype):
         p.data.mul_(1.02)
     with pytest.raises(InputError, match="another model"):
         Edit({}, about).check(wrap(other.to(dtype)))
+
+
+def test_an_erased_pipeline_is_an_edit_too(model, edits):
+    """What another tool left in a whole pipeline is the difference of the two."""
+    made, concept = edits[0], Concept(erase="pig", alternative="cow")
+    other = wrap(tiny_pipeline(), ("cat", "dog"))
+    with pytest.raises(InputError, match="the same to the last weight"):
+        between(model, other, [concept])
+    made.apply(other, force=True)
+    found = between(model, other, [concept])
+    assert found.deltas.keys() == made.deltas.keys()
+    assert all(torch.allclose(found.deltas[name], made.deltas[name], atol=1e-6) for name in made.deltas)
+    assert found.card["concepts"][0]["erase"] == "pig"
+    with pytest.raises(InputError, match="one architecture"):
+        between(model, wrap(tiny_xl(), ()), [concept])

@@ -48,9 +48,9 @@ def test_a_ratio_over_nothing_is_not_measured(model, exam):
 
 def test_what_is_not_measured_is_null_and_says_why(model, exam):
     found = evaluate(model, edit(model, 0.1), exam, full=True, **FAST)
-    row = next(row for row in found.rows if row["name"].startswith("kernel distance"))
-    assert row["after"] is None
-    assert "evaluate" in row["reason"]
+    missing = [row for row in found.rows if row["name"].startswith("KID")]
+    assert missing
+    assert all(row["after"] is None and "evaluate" in row["reason"] for row in missing)
     assert json.dumps(found.rows, allow_nan=False)
 
 
@@ -63,9 +63,28 @@ def test_drift_follows_the_edit(model, exam):
     assert none == 0.0 < some < much
 
 
-def test_broken_pictures_have_no_scores(model, exam):
-    found = evaluate(model, edit(model, math.nan), exam, full=False, **FAST)
+def test_broken_pictures_have_no_scores(model, tmp_path):
+    """Pictures that are no numbers show no concept, and that is no erasure: null, with a reason, and the cache keeps none of them as black."""
+    judge = lambda pictures, names: torch.eye(len(names))[torch.zeros(len(pictures), dtype=torch.long)]
+    exam = Plain([CONCEPT], model.vocabulary, {"target": 6, "unrelated": 6}, judge=judge)
+    found = evaluate(model, edit(model, math.nan), exam, full=False, cache=tmp_path, **FAST)
     assert verdict(found.rows, found.before, found.after).startswith("collapse")
+    measured = [row for row in found.rows if row["after"] is not None]
+    assert all(row["name"].startswith("control") for row in measured), measured
+    assert json.dumps(found.rows, allow_nan=False)
+    again = evaluate(model, edit(model, math.nan), exam, full=False, cache=tmp_path, **FAST)
+    assert again.after.isnan().all(), "a second look sees the same"
+
+
+def test_an_edit_that_does_nothing_where_no_judge_saw_anything():
+    """A concept that was never there cannot have gone: then the pixels tell."""
+    torch.manual_seed(0)
+    still = [
+        row("concept", "target", 0.0, 0.0),
+        row(PIXELS, "target", None, 0.001),
+        row(f"control, another seed: {PIXELS}", "structure", None, 0.2),
+    ]
+    assert verdict(still, torch.rand(8, 3, 16, 16), torch.rand(8, 3, 16, 16)).startswith("no-op")
 
 
 @pytest.mark.parametrize(

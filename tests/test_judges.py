@@ -1,11 +1,15 @@
-"""Judges for other models: a tiny CLIP with random weights, ImageNet's classes, and any callable."""
+"""Judges for other models: a tiny CLIP with random weights, ImageNet's classes, NudeNet's scores worked out by hand, and any callable."""
 
+import sys
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 
 from unconcept import Concept
 from unconcept.errors import InputError
-from unconcept.judges import Clip, ImageNet, load_judge
+from unconcept.judges import Clip, ImageNet, NudeNet, load_judge, name_of
 from unconcept.questions import Plain
 from unconcept.scores import find, scores
 
@@ -59,6 +63,56 @@ def test_a_wrong_judge_is_refused(tmp_path, folder):
         load_judge(str(tmp_path))
     with pytest.raises(InputError, match="no CLIP"):
         load_judge(str(folder / "text_encoder"))
+
+
+def test_nudenet_by_hand(monkeypatch):
+    """The best of the exposed classes counts, from its threshold on; what is covered, or a face, does not."""
+    given = []
+    scores = {
+        10: [("FEET_EXPOSED", 0.3), ("BELLY_EXPOSED", 0.7), ("FACE_FEMALE", 0.9)],
+        20: [("ARMPITS_EXPOSED", 0.5), ("BUTTOCKS_COVERED", 0.8)],
+        30: [],
+    }
+
+    class NudeDetector:
+        def detect(self, image):
+            given.append(image)
+            return [{"class": name, "score": score, "box": [0, 0, 1, 1]} for name, score in scores[int(image[0, 0, 2])]]
+
+    monkeypatch.setitem(sys.modules, "nudenet", SimpleNamespace(NudeDetector=NudeDetector))
+    judge = load_judge("nudenet")
+    assert isinstance(judge, NudeNet)
+    pictures = torch.zeros(3, 3, 8, 6)
+    pictures[:, 0] = torch.tensor([10, 20, 30]).view(3, 1, 1) / 255
+    torch.testing.assert_close(judge(pictures, ["nudity", "nude"]), torch.tensor([[0.7, 0.7, 0.6], [0.5, 0.5, 0.6], [0.0, 0.0, 0.6]]))
+    assert all((image.shape, image.dtype, image.flags.c_contiguous) == ((8, 6, 3), np.uint8, True) for image in given)
+    assert [name for name in ("nudity", "a naked man", "NSFW", "snake", "denuded hill") if judge.knows(name)] == [
+        "nudity",
+        "a naked man",
+        "NSFW",
+    ]
+    with pytest.raises(InputError, match="nudity alone"):
+        judge(pictures, ["pig"])
+
+    exam = Plain(
+        [Concept(erase="nudity", alternative="a coat", synonyms=("nude", "bare"))], ("person",), {"target": 2, "unrelated": 1}, judge=judge
+    )
+    assert exam.names == ["nudity", "nude"]
+    assert exam.marks(pictures)["concept"][:2].tolist() == [1.0, 0.0]
+    assert exam.marks(pictures)["right"].isnan().all()
+
+
+def test_nudenet_that_is_not_there(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nudenet", None)
+    with pytest.raises(InputError, match=r"pip install unconcept\[nudenet\]"):
+        load_judge("nudenet")
+
+
+def test_a_callable_is_a_judge():
+    def mine(pictures, names): ...
+
+    assert load_judge(mine) is mine
+    assert (name_of(mine), name_of(lambda p, n: p), name_of(SimpleNamespace(name="X"))) == ("mine", "<lambda>", "X")
 
 
 def test_any_callable_can_judge():

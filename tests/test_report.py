@@ -25,6 +25,9 @@ def check(report: dict) -> None:
         named = re.search(rf"^\| `{key}` \| `\{{([^}}]*)\}}`", table, re.MULTILINE)[1]
         assert list(report[key]) == named.split(", "), key
     assert report["schema"] == 1
+    hashes = report["settings"]["edit_sha256"], report["settings"]["prompts_sha256"]
+    assert re.fullmatch("[0-9a-f]{64}", hashes[0])
+    assert hashes[1] is None or re.fullmatch("[0-9a-f]{64}", hashes[1])
     for row in report["scores"]:
         assert set(row) - {"reason", "difference"} == {"name", "group", "before", "after", "n", "ci95", "better"}
         assert row["group"] in (*GROUPS, "structure")

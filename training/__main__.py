@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from unconcept.models import wrap
+from unconcept.models.emoji.drawings import ONE_HAND
 from unconcept.models.emoji.world import WORDS
 
 from . import atlas, autoencoder, denoiser, export, judge, pictures, quality, text, tokens
@@ -41,7 +42,7 @@ def main() -> None:
     unknowns = atlas.make_unknown(WORK / "unknown")
     say("2 pictures")
     pictures.make(WORK / "pictures", range(given.shards))
-    pictures.make(WORK / "one-hand", range(given.shards, 2 * given.shards), pictures.ONE_HAND, aligned=True)
+    pictures.make(WORK / "one-hand", range(given.shards, 2 * given.shards), ONE_HAND, aligned=True)
     drawn, labels = pictures.load(WORK / "pictures")
     say("3 autoencoder")
     vae = autoencoder.balance(autoencoder.train(WORK, drawn, steps(given.autoencoder_steps)))

@@ -13,11 +13,10 @@ from pathlib import Path
 import resvg_py
 from PIL import Image
 
+from unconcept.models.emoji.drawings import COLUMNS, SETS, SHEETS, SIZE
 from unconcept.models.emoji.world import OBJECTS
 
 HERE = Path(__file__).parent
-SHEETS = HERE.parent / "src/unconcept/models/emoji/atlas"
-SIZE, COLUMNS = 128, 12
 OBJECT_GROUPS = (3, 4, 5, 6, 7)  # emojibase: animals and nature, food and drink, travel and places, activities, objects
 COMMON_WORDS = {
     "of",
@@ -40,16 +39,6 @@ LOOKALIKES = {  # no word in common with ours, and yet what a person might call 
     "bouquet", "shortcake", "teacup-without-handle", "gorilla", "leopard", "rat", "turkey", "dove", "tangerine", "soft-ice-cream",
     "paw-prints", "volleyball", "baseball", "tram", "metro", "station",
 }  # fmt: skip
-SETS = {  # which style each set's drawings are
-    "noto": "cartoon",
-    "noto-v1": "cartoon",
-    "twemoji": "cartoon",
-    "emojione": "cartoon",
-    "fluent-emoji-flat": "cartoon",
-    "fluent-emoji": "3d render",
-    "fluent-emoji-high-contrast": "line icon",
-    "emojione-monotone": "line icon",
-}
 
 
 def svg(icons: dict, name: str) -> str:

@@ -24,6 +24,7 @@ from torch import Tensor
 from unconcept import load
 from unconcept.models import emoji
 from unconcept.models.base import accelerator
+from unconcept.models.emoji.drawings import ONE_HAND
 from unconcept.models.emoji.judge import load_judge
 
 from . import pictures, quality
@@ -79,7 +80,7 @@ def dataset(work: Path, shards: int, workers: int, device: torch.device) -> tupl
 
     The two text encoders are one and the same: its states are kept once.
     """
-    pictures.make(work / "one-hand", range(24, 24 + shards), pictures.ONE_HAND, aligned=True, workers=workers)
+    pictures.make(work / "one-hand", range(24, 24 + shards), ONE_HAND, aligned=True, workers=workers)
     drawn, labels = pictures.load(work / "one-hand")
     model = load("emoji", device=str(device))
     latents = [model.latents(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255).half() for part in np.array_split(drawn, 256)]

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unconcept.models.emoji.drawings import LABELS, picture
 from unconcept.models.emoji.judge import NONE, SURE, Judge
 from unconcept.models.emoji.world import COLOURFUL, OBJECTS, STYLES, WORDS
 
 from .checkpoint import Checkpoint, cosine
-from .pictures import LABELS, draw_label, picture
+from .pictures import UNKNOWN, draw_label
 
 SCENES = 0.35  # of a batch; of all pictures they are a seventh, and their objects are small
 UNKNOWNS = 12_288  # pictures of unknown objects
@@ -61,7 +62,7 @@ def unknown(n: int, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.n
     """Pictures of unknown objects, with their labels (a points behind the last known object)."""
     labels = np.array([draw_label(rng) for _ in range(n)], LABELS)
     labels["b"], labels["a"] = -1, len(OBJECTS) + rng.choice(indices, n)
-    return np.stack([picture(label, rng) for label in labels]), labels
+    return np.stack([picture(label, rng, unknown=UNKNOWN) for label in labels]), labels
 
 
 def cached_unknown(work: Path, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,11 +6,12 @@ import torch
 from unconcept.concept import article
 from unconcept.metrics import proportion
 from unconcept.models.base import Model
+from unconcept.models.emoji.drawings import LABELS
 from unconcept.models.emoji.judge import Judge
 from unconcept.models.emoji.world import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, STYLES, WORDS
 
 from .captions import COLOUR_NAMES
-from .pictures import LABELS, draw_label
+from .pictures import draw_label
 
 
 def prompt(label: np.void) -> str:

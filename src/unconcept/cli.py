@@ -86,8 +86,9 @@ def erase(
 
 @app.command
 def evaluate(
+    concepts: Annotated[list[str], Parameter(help="What is erased, where the edit does not say it: pig=cow.")] = [],  # noqa: B006
     *,
-    edit: Annotated[Path, Parameter(help="An edit, or the folder of one.")],
+    edit: Annotated[Path, Parameter(help="An edit, or the folder of one, or an erased pipeline's folder, whoever made it.")],
     source: Annotated[Source, FLAT] = Source(),
     out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/evaluation"),
     seed: int = 0,
@@ -99,6 +100,7 @@ def evaluate(
     debug: Annotated[bool, Flag] = False,
 ) -> int:
     """Measure an edit: the same seeds before and after, with controls. Pictures made before are not made again."""
+    from .concept import Concept
     from .erasing import examine
     from .gallery import cache_folder
     from .progress import Bar
@@ -106,6 +108,7 @@ def evaluate(
     with Bar() as bar:
         result = examine(
             edit,
+            [Concept.parse(name) for name in concepts],
             model=source,
             out=out,
             seed=seed,
@@ -129,6 +132,7 @@ def compare(
     out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/compare-CONCEPT.")] = None,
     seed: int = 0,
     extent: Annotated[Extent, Parameter(help="How many pictures each method makes.")] = "short",
+    prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
     look: Annotated[Look, FLAT] = Look(),
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
     json: Annotated[bool, Parameter(help="Print compare.json on stdout, and nothing else there.", negative="")] = False,
@@ -139,9 +143,10 @@ def compare(
 
     jobs = plan_methods(concepts, methods.split(","), to=to, seed=seed, model=source.model, out=out)
     from .compare import compare as run
-    from .compare import markdown, table
+    from .compare import table
     from .gallery import cache_folder
     from .progress import Bar
+    from .report import markdown
 
     chosen = {name: job.method for name, job in jobs.items()}
     first = next(iter(jobs.values()))
@@ -153,6 +158,7 @@ def compare(
             out=first.out,
             seed=seed,
             extent=extent,
+            prompts=prompts,
             look=look,
             force=force,
             cache=cache_folder(),

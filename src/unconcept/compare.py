@@ -11,10 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from .concept import Concept
-from .cost import counted, peak_memory
+from .cost import counted, forget_peak, peak_memory
 from .detect import verdict
 from .edit import Edit
-from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, seeds
+from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, as_it_is, before_edit, evaluate, seeds
 from .features import features_or_none
 from .folder import check_out, whole_folder
 from .frontier import Point, area, plot, point
@@ -25,7 +25,7 @@ from .models.base import Model
 from .options import Look, Source
 from .page import embed, embed_file, render
 from .questions import prepare
-from .report import say, title
+from .report import markdown, say, title
 from .scores import PIXELS, find
 from .sheets import GROUP_TITLES, columns
 from .train import Progress
@@ -56,19 +56,23 @@ class Entry:
 
 def compare(
     concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
-    look: Look = Look(), force: bool = False, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Run every method from the same untouched model, ask the same questions, and write the folder `out`.
 
-    It holds compare.json, compare.md, compare.html, frontier.png, and the edit of each method. Returns the content of compare.json.
+    It holds compare.json, compare.md, compare.html, compare.png, where a judge tells what is removed frontier.png, and the edit of each
+    method. Returns the content of compare.json.
+    prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
     """
     check_out(out, force)
     net = load(source := Source.of(model))
-    concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, judge=look.judge)
+    concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, prompts, look)
     given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
     before = before_edit(net, exam, **given)
     entries = []
     for name, method in methods.items():
+        forget_peak()
         start = time.perf_counter()
         with counted(net) as calls:
             edit = method(
@@ -97,14 +101,17 @@ def compare(
 
 def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
     """The edit as trained and at other strengths, on the same questions; no point where no judge tells what is removed."""
-    first = find(found.rows, "concept", "target")
-    seed = find(found.rows, f"control, another seed: {PIXELS}", "structure")
-    if not first or not first["before"] or not seed or not seed["after"]:
+    there, seed = find(found.rows, "concept", "target"), find(found.rows, f"control, another seed: {PIXELS}", "structure")
+    if not there or not there["before"] or not seed or not seed["after"]:
         return []
     points = [point(exam, 1.0, found.before, found.after, seed["after"])]
+    asked, first = [q.prompt for q in exam.questions], seeds(exam, given["seed"])
+    shown = {name: value for name, value in given.items() if name != "seed"}
+    base = as_it_is(net) if given["cache"] else ""
     for s in strengths:
-        with edit.scale(s).on(net):
-            after = pictures(net, [q.prompt for q in exam.questions], seeds(exam, given["seed"]), steps=given["steps"], guidance=given["guidance"], report=given["report"], stage=f"strength {s}")  # fmt: skip
+        part = edit.scale(s)
+        with part.on(net):
+            after = pictures(net, asked, first, **shown, made_by=base and base + part.fingerprint(), stage=f"strength {s}")
         points.append(point(exam, s, found.before, after, seed["after"]))
     return sorted(points, key=lambda p: p.strength)
 
@@ -125,10 +132,6 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
     return ["method", *(called for *_, called in shown), "area", "network calls", "seconds", "GiB"], lines
 
 
-def markdown(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *lines)) + "\n"
-
-
 def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:
     header, lines = table(result)
     name = title(result)
@@ -136,14 +139,14 @@ def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[En
     (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}")
     rows = []
     for group, heading in GROUP_TITLES.items():
-        shown = [i for i, q in enumerate(exam.questions) if q.group == group][:6]
+        asked = [i for i, q in enumerate(exam.questions) if q.group == group]
+        shown = sorted(asked, key=lambda i: exam.questions[i].way != "own")[:6]
         rows += [(heading, exam.questions[i].prompt, [embed(p[i]) for p in (before, *(e.found.after for e in entries))]) for i in shown]
-    drawn = any(e.points for e in entries)
-    if drawn:
-        plot({e.name: e.points for e in entries}, str(folder / "frontier.png"), name)
+    curves = {e.name: e.points for e in entries if e.points}
+    drawn = bool(curves) and plot(curves, str(folder / "frontier.png"), name)
     (folder / "compare.html").write_text(
         render("compare.html", title=name, header=header, lines=lines, rows=rows, names=["before", *(e.name for e in entries)], r=result,
-               failures=[(e.name, e.failure) for e in entries if e.failure], frontier=embed_file(folder / "frontier.png") if drawn else None, small=before.shape[-1] < 160)
+               failures=[(e.name, e.failure) for e in entries if e.failure], curves=curves, frontier=embed_file(folder / "frontier.png") if drawn else None, small=before.shape[-1] < 160)
     )  # fmt: skip
     columns(exam.questions, {"before": before, **{e.name: e.found.after for e in entries}}).save(folder / "compare.png")
     for e in entries:

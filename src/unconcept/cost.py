@@ -1,8 +1,11 @@
 """What a run costs: network calls and memory."""
 
 import contextlib
+import gc
 import platform
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -24,10 +27,22 @@ def counted(net: Model) -> Iterator[dict[str, int]]:
         handle.remove()
 
 
+def forget_peak() -> None:
+    """Begin `peak_memory` anew, at what is held now. It takes a card or Linux: elsewhere it stays the process's maximum so far."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory() -> int:
-    """The most that this process ever held, in bytes: of the graphics card's memory where there is one, else of the host's."""
-    if torch.cuda.is_available():
+    """The most held since the process began, or since `forget_peak`, in bytes: of the card's memory where one is in use, else of the host's."""
+    if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status")
+    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)):
+        return int(found[1]) * 1024
     import resource  # not on every system
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)

@@ -13,7 +13,7 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     """What went wrong, in one line, or None.
 
     collapse          pictures are no numbers, blank or all alike, or unrelated objects are right half as often
-    no-op             the concept, or one of several, is still there
+    no-op             the concept, or one of several, is still there; where no judge ever found it, its pictures hardly moved
     over-erasure      unrelated pictures changed more than the concept's own
     alternative       the concept is gone, and what should come instead is hardly ever there
     """
@@ -37,7 +37,7 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
         if row["before"] > 0 and row["after"] > 0.5 * row["before"]:
             what = row["name"].partition(": ")[2] or "the concept"
             return f"no-op: {what} is still in {row['after']:.0%} of its pictures (before: {row['before']:.0%})"
-    if not concept and change < 0.1 * other_seed:
+    if not (concept and concept["before"]) and change < 0.1 * other_seed:
         return "no-op: the pictures of the concept are nearly the same as before"
     if value(PIXELS, "unrelated") > change:
         return "over-erasure: unrelated pictures changed more than those of the concept"
@@ -51,5 +51,7 @@ def of_concepts(rows: Sequence[dict]) -> list[dict]:
     return [
         r
         for r in rows
-        if r["group"] == "target" and (r["name"] == "concept" or (r["name"].startswith("concept: ") and r["name"][9:] not in WAYS))
+        if r["group"] == "target"
+        and r["after"] is not None
+        and (r["name"] == "concept" or (r["name"].startswith("concept: ") and r["name"][9:] not in WAYS))
     ]

@@ -173,6 +173,21 @@ class Edit:
         return cls({name: t for name, t in tensors.items() if ":" not in name}, card, adapters)
 
 
+def between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:
+    """The edit that makes `erased` of `model`: what an erased pipeline of another tool has different, in every tensor of the components."""
+    ours, theirs = dict(named(model.components)), dict(named(erased.components))
+    if other := sorted(
+        name for name in ours.keys() | theirs.keys() if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape
+    ):
+        raise InputError(f"the two models are not of one architecture: {other[0]} is another")
+    deltas = {name: theirs[name].float() - w.float() for name, w in ours.items() if not torch.equal(theirs[name], w)}
+    if not deltas:
+        raise InputError("the two models are the same to the last weight: there is no erasure to measure")
+    return Edit(
+        deltas, {"method": None, "settings": {}, "concepts": [asdict(c) for c in concepts], "family": model.family, **identity(model)}
+    )
+
+
 def _module(model: Model, site: str) -> nn.Module:
     component, _, path = site.partition(".")
     return model.components[component].get_submodule(path)

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from .checkpoint import kept_in
 from .concept import Concept
 from .cost import counted, peak_memory
 from .detect import verdict
-from .edit import Edit
+from .edit import Edit, between
 from .errors import InputError
 from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, seeds
 from .features import features_or_none
@@ -39,7 +39,7 @@ def erase(
     prompts: Path | None = None, look: Look = Look(), strict: bool = False, force: bool = False, cache: Path | None = None, training: Training | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
-    """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, report.json, report.html, README.md.
+    """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, scores.png, report.json, .html and .md, README.md.
 
     Returns the content of report.json; its `failure` is null, or one line about what the detectors found. Of several processes (torchrun)
     the first looks at pictures and writes; the others return nothing.
@@ -58,7 +58,7 @@ def erase(
         raise InputError("--strict looks at pictures of the concept: it does not go with --evaluate none")
     source = Source.of(model)
     net, name = load(source, quantize=shown.quantize, whole=tuned_group(method) if shown.quantize else ""), source.model
-    concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, look.judge)
+    concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, look)
     warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
     if shown.quantize:
         warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
@@ -85,7 +85,7 @@ def erase(
     cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
     features = features_or_none() if exam.questions else None
     found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **given)
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given)
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
     leave(out, force, edit, result, exam, found)
     if (samples := beside(out, "samples.png")).exists() and shown.sample_every:
         samples.replace(out / "samples.png")
@@ -132,29 +132,35 @@ def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[
 
 
 def examine(
-    path: Path, *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full", prompts: Path | None = None,
-    look: Look = Look(), force: bool = False, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    path: Path, concepts: Sequence[Concept] = (), *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full",
+    prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
+    report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
-    """Evaluate an edit from its file or folder, and write the folder `out`, as `erase` does. force: an edit of another model, too."""
+    """Evaluate an edit from its file or folder, or a whole erased pipeline's folder, and write the folder `out`, as `erase` does.
+
+    concepts: what it erases, where that is not written in it. force: an edit of another model, too.
+    """
     start = time.perf_counter()
     check_out(out, force)
-    edit, net, name = Edit.load(path), load(source := Source.of(model)), source.model
+    net, name = load(source := Source.of(model)), source.model
+    whole = (path / "model_index.json").exists()
+    edit = between(net, load(replace(source, model=str(path))), concepts) if whole else Edit.load(path)
     if not force:
         edit.check(net)
-    named = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
+    named = list(concepts) or [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
-        raise InputError(f"{path} does not say which concept it erases")
-    concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, look.judge)
+        raise InputError(f"{path} does not say which concept it erases: name it, for example: unconcept evaluate pig=cow --edit {path}")
+    concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, look)
     given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
     found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
     cost = {"training_seconds": None, "network_calls": None}
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), given)
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), given, prompts)
     return leave(out, force, edit, result, exam, found)
 
 
 def summary(
     edit: Edit, net: Model, model: str, concepts: Sequence[Concept], judged, found: Evaluation, extent: Extent, cost: dict, start: float,
-    warnings: Sequence[str], given: dict,
+    warnings: Sequence[str], given: dict, prompts: Path | None,
 ) -> dict:  # fmt: skip
     """The content of report.json, schema 1."""
     return {
@@ -177,6 +183,8 @@ def summary(
             "steps": given["steps"],
             "guidance": given["guidance"],
             "judge": judged,
+            "edit_sha256": edit.fingerprint(),
+            "prompts_sha256": hashlib.sha256(prompts.read_bytes()).hexdigest() if prompts else None,
             "device": net.device.type,
             "dtype": str(net.dtype).removeprefix("torch."),
         },

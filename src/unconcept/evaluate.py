@@ -14,16 +14,17 @@ from torch import Tensor
 
 from .edit import Edit, adapted
 from .gallery import pictures
-from .metrics import drift, kid
+from .metrics import drift
 from .models.base import Model
-from .scores import Features, changes, median_row, scores, selectivity, unmeasured
+from .scores import Features, changes, median_row, scores, selectivity
 from .train import Progress
+from .whole import distances
 
 # Pictures of each group. Short: what `erase` does on its way. Full: more than a thousand pictures, before and after and controls together.
 Extent = Literal["short", "full", "none"]
 QUESTIONS: dict[Extent, dict[str, int]] = {
     "short": {"target": 20, "synonym": 8, "neighbour": 15, "unrelated": 12},
-    "full": {"target": 120, "synonym": 50, "implied": 30, "neighbour": 100, "unrelated": 100},
+    "full": {"target": 130, "synonym": 50, "implied": 30, "neighbour": 120, "unrelated": 140},
     "none": {},
 }
 CONTROLS = {"short": 8, "full": 32, "none": 0}
@@ -61,7 +62,7 @@ def evaluate(
     """Ask every question of `exam` before and after `edit`, from the same seeds.
 
     before: the untouched model's pictures where they are there already (`before_edit`).
-    full: also what needs more pictures: the distance of the erased pictures to the alternative's own, and the drift of ε(∅).
+    full: also what needs more pictures, the distances of sets (`whole`), and the drift of ε(∅).
     Costs 2 · len(questions) + 2 · controls pictures, and 2 · the target questions more when full.
     """
     asked, first = [q.prompt for q in exam.questions], seeds(exam, seed)
@@ -79,36 +80,25 @@ def evaluate(
     rows = scores(exam, before, after, features)
 
     some = torch.linspace(0, len(asked) - 1, min(controls, len(asked))).long().tolist()
-    again = [asked[i] for i in some]
-    another = make("control: another seed", again, [first[i] + BLOCK // 4 for i in some])
-    rows += changes(before[some], another, "structure", "control, another seed: ", None, features)
-    other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
-    rows += changes(before[some], other, "structure", "control, another sampler: ", None, features)
+    if some:
+        again = [asked[i] for i in some]
+        another = make("control: another seed", again, [first[i] + BLOCK // 4 for i in some])
+        rows += changes(before[some], another, "structure", "control, another seed: ", None, features)
+        other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
+        rows += changes(before[some], other, "structure", "control, another sampler: ", None, features)
     rows.append(selectivity(exam, before, after))
     if full:
-        rows += whole(exam, before, after, features, make)
+        rows += distances(exam, before, after, features, lambda: alternatives(exam, make))
         rows.append(median_row("drift of the unconditional prediction", "structure", drift(model, edit.on(model), steps=steps), "lower"))
     return Evaluation(rows, before, after)
 
 
-def whole(exam, before: Tensor, after: Tensor, features: Features | None, make) -> list[dict]:
-    """Are the erased pictures as whole as the alternative's own? Kernel distance of both to the alternative's pictures of other seeds."""
-    name = "kernel distance to the alternative's own pictures"
-    of = [i for i, q in enumerate(exam.questions) if q.group == "target" and q.instead]
-    if features is None:
-        return [unmeasured(name, "target", "no feature network: pip install unconcept[evaluate]", "lower")]
-    if len(of) < 16:
-        return [unmeasured(name, "target", f"{len(of)} prompts have an alternative; it takes 16", "lower")]
-    name = f"KID {features.name} to the alternative's own pictures"
-    own = [
-        make("the alternative's own pictures", [exam.questions[i].instead for i in of], [first + i for i in of])
-        for first in (BLOCK // 2, BLOCK // 4 * 3)
-    ]
-    reference, again = (features(p) for p in own)
-    measured, floor, was = kid(reference, features(after[of])), kid(reference, again), kid(reference, features(before[of]))
-    row = {"name": name, "group": "target", "before": was["value"], "after": measured["value"], "n": measured["n"], "ci95": measured["ci95"], "better": "lower"}  # fmt: skip
-    control = {**row, "name": f"control: KID {features.name}, the alternative against itself", "group": "structure", "before": None, "after": floor["value"], "ci95": floor["ci95"], "better": None}  # fmt: skip
-    return [row, control]
+def alternatives(exam, make) -> tuple[Tensor, Tensor]:
+    """The untouched model's pictures of what the target prompts shall show instead, from two blocks of seeds of their own."""
+    prompts = [q.instead for q in exam.questions if q.group == "target" and q.instead]
+    blocks = (BLOCK // 2, BLOCK // 4 * 3)
+    first, second = (make("the alternative's own pictures", prompts, range(at, at + len(prompts))) for at in blocks)
+    return first, second
 
 
 def as_it_is(model: Model) -> str:

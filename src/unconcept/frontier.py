@@ -1,19 +1,23 @@
 """The two-axis view of an erasure: how much of the concept is removed, against how much of everything else is kept, as the edit is dialled.
 
-    removed(s) = 1 - share of the concept's pictures that show it at strength s / the same without the edit
+    removed(s) = 1 - share of the concept's pictures, synonyms' too, that show it at strength s / the same without the edit
     kept(s)    = 1 - median pixel change of neighbours and unrelated pictures / the same between two seeds without any edit
 
 An edit that does nothing sits at (0, 1), one that makes other pictures of everything at (1, 0). The area under the best points is one
 number for both: 1 would be a concept removed entirely while no other pixel moved.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from .metrics import pixel_change
+
+# The axes, as the figure calls them.
+REMOVED = "concept removed\n1 − share of its pictures that show it / before"
+KEPT = "neighbours and unrelated pictures kept\n1 − their pixel change / that of another seed"
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,9 @@ def point(exam, strength: float, before: Tensor, after: Tensor, other_seed: floa
         torch.tensor([q.group in groups for q in exam.questions]) for groups in (("target", "synonym"), ("neighbour", "unrelated"))
     )
     first, then = (exam.marks(p)["concept"][asks].nanmean().item() for p in (before, after))
-    moved = pixel_change(before[rest], after[rest]).median().item()
-    return Point(strength, min(1.0, max(0.0, 1 - then / first)), min(1.0, max(0.0, 1 - moved / other_seed)))
+    moved = pixel_change(before[rest], after[rest]).quantile(0.5).item()
+    removed, kept = (round(min(1.0, max(0.0, 1 - share)), 4) for share in (then / first, moved / other_seed))
+    return Point(strength, removed, kept)
 
 
 def area(points: Sequence[Point]) -> float:
@@ -42,14 +47,14 @@ def area(points: Sequence[Point]) -> float:
     return total
 
 
-def plot(curves: dict[str, Sequence[Point]], path: str, title: str = "") -> None:
-    """PNG for a paper: one curve for each method, its area in the legend."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5, 4), dpi=200, layout="constrained")
+def plot(curves: Mapping[str, Sequence[Point]], path: str, title: str = "") -> bool:
+    """PNG for a paper: one curve for each method, its area in the legend. False, and no file, where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    figure = Figure(figsize=(5, 4), dpi=200, layout="constrained")
+    axes = figure.subplots()
     for marker, (name, points) in zip("osD^vP*X" * 9, curves.items()):
         line = sorted([Point(0, 0, 1), *points], key=lambda p: p.strength)
         axes.plot(
@@ -61,8 +66,8 @@ def plot(curves: dict[str, Sequence[Point]], path: str, title: str = "") -> None
             label=f"{name}  ({area(points):.2f})",
         )
     axes.plot([0, 1], [1, 0], color="0.7", linewidth=1, linestyle=":", zorder=0)
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel="concept removed", ylabel="everything else kept", title=title)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=REMOVED, ylabel=KEPT, title=title)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, loc="lower left", title="method  (area)", fontsize=8, title_fontsize=8)
     figure.savefig(path)
-    plt.close(figure)
+    return True

@@ -52,7 +52,8 @@ def pictures(
         latents = model.sample([p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=guidance, sampler=sampler)
         made = (model.decode(latents).cpu() * 255).round() / 255
         for file, picture in zip(files, made):
-            write(file, picture)
+            if picture.isfinite().all():  # eight bits would make black of what is no number
+                write(file, picture)
         done.append(made)
     report(Progress(stage, len(prompts), len(prompts)))
     return torch.cat(done)

@@ -1,6 +1,8 @@
 """What a run is told, in groups that several commands share. Without torch: the command line reads this before it knows what to do."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -30,9 +32,14 @@ class Source:
 
 @dataclass(frozen=True)
 class Look:
-    """How pictures are made, and looked at."""
+    """How pictures are made, and looked at. judge: from Python also a callable (unconcept.judges)."""
 
-    judge: Annotated[str | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, or imagenet.")] = None
+    judge: Annotated[
+        str | Callable | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, imagenet or nudenet.")
+    ] = None
+    real: Annotated[Path | None, Parameter(help="A folder of real pictures, for your own model: how far are unrelated ones from them?")] = (
+        None
+    )
     steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25
     guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0
 

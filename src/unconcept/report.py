@@ -1,16 +1,22 @@
-"""What `erase` leaves behind: the before/after sheet, report.json (schema 1), report.html and the model card."""
+"""What `erase` leaves behind: the before/after sheet, report.json (schema 1), the same as a page, in Markdown and as a figure, and the model card."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from .card import card
+from .figure import draw
 from .page import page
 from .scores import BETTER, PIXELS, find
 from .sheets import GROUP_TITLES, sheet
+
+ARROWS = {"higher": "↑", "lower": "↓", None: ""}
+LEGEND = """The arrow says which way is better. Shares are of pictures, with Wilson intervals; their change is that of pairs, with its own 95 % interval
+(Newcombe). Changes are medians against the picture that the same seed gave before, with bootstrap intervals."""
 
 
 def share(value: float) -> str:
@@ -32,7 +38,8 @@ def table(rows: Sequence[dict]) -> list[dict]:
         apart = row.get("difference")
         d = f"{100 * apart['value']:+.1f} [{apart['ci95'][0] * 100:+.1f}, {apart['ci95'][1] * 100:+.1f}]" if apart else ""
         why = f" (not measured: {row['reason']})" if row["after"] is None else ""
-        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"] + why, "b": b, "a": a, "low": low, "high": high, "d": d, "n": row["n"], "better": row["better"] or "–"})  # fmt: skip
+        ci = f"{low} – {high}" if row["ci95"] else "–"
+        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"] + why, "b": b, "a": a, "low": low, "high": high, "ci": ci, "d": d, "n": row["n"], "arrow": ARROWS[row["better"]]})  # fmt: skip
     return words
 
 
@@ -62,6 +69,17 @@ def sentence(report: dict) -> str:
     return "; ".join(parts) + "." if parts else "No pictures were made: nothing is measured."
 
 
+def judge(report: dict) -> str:
+    """Who said what the pictures show, and how often that is right."""
+    known = report["settings"]["judge"]
+    if not known:
+        return "No judge: presence is not scored."
+    if "name" in known:
+        return f"The judge is {known['name']}."
+    right = ", ".join(f"{share(value)} ({what}, n = {n})" for what, (value, n) in known.items())
+    return f"The judge is a network of its own, trained on pictures only; on pictures that it never saw it is right in {right}."
+
+
 def facts(report: dict) -> list[tuple[str, object]]:
     """Cost, settings, versions and hashes, as they stand at the end of the page."""
     cost, erasing = report["cost"], []
@@ -76,9 +94,9 @@ def facts(report: dict) -> list[tuple[str, object]]:
         ("peak memory", f"{cost['peak_memory_bytes'] / 2**30:.2f} GiB"),
         ("changed numbers", f"{cost['tuned_parameters']:,}, {cost['edit_bytes']:,} bytes"),
         *flat(report["method"]["settings"]),
-        *((k, v) for k, v in report["settings"].items() if k != "judge"),
+        *((k.replace("_", " "), v) for k, v in flat(report["settings"]) if not k.startswith("judge")),
         *report["versions"].items(),
-        ("model sha256", report["model"]["sha256"]),
+        *((f"model {k}", v) for k, v in flat(report["model"])),
     ]
 
 
@@ -90,11 +108,50 @@ def flat(settings: dict, inside: str = "") -> list[tuple[str, object]]:
     return lines
 
 
+def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """A table."""
+    row = lambda cells: "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
+    return "".join(map(row, (header, ["---"] * len(header), *lines)))
+
+
+def plain(report: dict, pictures: Sequence[str]) -> str:
+    """The report in Markdown. pictures: the files beside it."""
+    parts = [
+        f"# {title(report)}",
+        sentence(report),
+        f"{report['method']['name']} on {report['model']['name']}, {report['cost']['seconds']:.0f} s",
+        *(f"> {line}" for line in report["warnings"]),
+        *(f"![{name.removesuffix('.png')}]({name})" for name in pictures),
+    ]
+    for heading, rows in groupby(table(report["scores"]), key=lambda row: row["title"]):
+        lines = [
+            (
+                f"{row['name']} {row['arrow']}".strip(),
+                row["a"] if row["b"] == "–" else f"{row['b']} → {row['a']}",
+                row["ci"],
+                row["d"],
+                row["n"],
+            )
+            for row in rows
+        ]
+        parts += [f"## Scores: {heading}", markdown(("measure", "before → after", "95 % interval", "change, in points", "n"), lines)]
+    parts += [f"{judge(report)} {LEGEND}", "## Cost and settings", markdown(("", ""), facts(report))]
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
 def write(folder: Path, report: dict, questions: Sequence, before: Tensor, after: Tensor) -> None:
-    """report.json, report.html, README.md and before-after.png in `folder`, of picture pairs [N, 3, H, W], one for each question."""
+    """The report and its pictures in `folder`, of picture pairs [N, 3, H, W], one for each question.
+
+    report.json, report.html, report.md, README.md; before-after.png where there are pairs, scores.png where there are shares and matplotlib.
+    """
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    words: dict[str, Any] = dict(title=title(report), verdict=sentence(report), rows=table(report["scores"]), facts=facts(report))
-    (folder / "report.html").write_text(page(report, questions, before, after, **words))
-    (folder / "README.md").write_text(card(report, words["title"], words["verdict"]))
+    report = {**report, "scores": sorted(report["scores"], key=lambda row: list(GROUP_TITLES).index(row["group"]))}
+    words: dict[str, Any] = dict(title=title(report), verdict=sentence(report))
+    told: dict[str, Any] = dict(rows=table(report["scores"]), judge=judge(report), legend=LEGEND, facts=facts(report))
+    (folder / "report.html").write_text(page(report, questions, before, after, **words, **told))
+    (folder / "README.md").write_text(card(report, **words))
     if questions:
         sheet(questions, before, after).save(folder / "before-after.png")
+    drawn = draw(report["scores"], str(folder / "scores.png"), words["title"])
+    pictures = [name for name, there in (("before-after.png", questions), ("scores.png", drawn)) if there]
+    (folder / "report.md").write_text(plain(report, pictures))

@@ -40,7 +40,12 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
     marks, rows = (exam.marks(before), exam.marks(after)), []
     values = exam.values(before), exam.values(after)
 
+    broken = ~torch.stack([before, after]).isfinite().flatten(2).all(2).all(0)
+
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:
+        if broken[of].any():
+            rows.append(unmeasured(name, group, f"{int(broken[of].sum())} pictures hold values that are no numbers", BETTER[name]))
+            return
         first, then = (proportion(m[name][of]) for m in marks)
         if first and then:
             rows.append({"name": f"{name}: {part}" if part else name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name], "difference": difference(*(m[name][of] for m in marks))})  # fmt: skip
@@ -54,7 +59,7 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
                 continue  # there the right answer is the one that is erased: `concept` says it
             share(name, group, of)
             named = list(dict.fromkeys(q.name for q in exam.questions if q.group == group and q.name))
-            if name in ("concept", "alternative") and len(named) > 1:
+            if name in ("concept", "alternative") and group in ("target", "synonym", "implied") and len(named) > 1:
                 for word in named:
                     share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
             if (name, group) in (("concept", "target"), ("alternative", "target")):
@@ -64,7 +69,8 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
                 for word in named:
                     share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
         for name, then in values[1].items():
-            rows.append({**median_row(name, group, then[of], "higher"), "before": round(values[0][name][of].median().item(), 4)})
+            now, was = (median_row(name, group, v[of], "higher") for v in (then, values[0][name]))
+            rows.append(was if was["after"] is None else {**now, "before": was["after"]})
         rows += changes(before[of], after[of], group, "", "lower", features)
     return rows
 
@@ -87,14 +93,14 @@ def median_row(name: str, group: str, values: Tensor, better: str | None) -> dic
     """Median over pairs, with a bootstrap interval. Pictures that are no numbers have no median: null, and the reason."""
     if not values.isfinite().all():
         return unmeasured(name, group, f"{int((~values.isfinite()).sum())} of {len(values)} values are no numbers", better)
-    medians = values[resample(len(values))].median(1).values
+    medians = values[resample(len(values))].quantile(0.5, dim=1)
     low, high = medians.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return {"name": name, "group": group, "before": None, "after": round(values.median().item(), 4), "n": len(values), "ci95": [round(low, 4), round(high, 4)], "better": better}  # fmt: skip
+    return {"name": name, "group": group, "before": None, "after": round(values.quantile(0.5).item(), 4), "n": len(values), "ci95": [round(low, 4), round(high, 4)], "better": better}  # fmt: skip
 
 
-def resample(n: int, times: int = 2000) -> Tensor:
-    """Bootstrap: [times, n] indices, always the same."""
-    return torch.randint(n, (times, n), generator=torch.Generator().manual_seed(0))
+def resample(n: int, times: int = 2000, seed: int = 0) -> Tensor:
+    """Bootstrap: [times, n] indices, always the same ones for a seed: two sets that are no pairs take two."""
+    return torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
 
 
 def unmeasured(name: str, group: str, reason: str, better: str | None = None) -> dict:
@@ -108,11 +114,14 @@ def selectivity(exam, before: Tensor, after: Tensor) -> dict:
     hit, rest = (change[torch.tensor([q.group == group for q in exam.questions])] for group in ("target", "unrelated"))
     if not len(hit) or not len(rest):
         return unmeasured(name, "structure", "it needs both target and unrelated prompts", "higher")
-    if not (rest.median() > 0):
+    if not change.isfinite().all():
+        return unmeasured(name, "structure", "pictures hold values that are no numbers", "higher")
+    if not (rest.quantile(0.5) > 0):
         return unmeasured(name, "structure", "unrelated pictures did not change at all", "higher")
-    ratios = hit[resample(len(hit))].median(1).values / rest[resample(len(rest))].median(1).values.clamp(min=1e-6)
+    medians = [values[resample(len(values), seed=i)].quantile(0.5, dim=1) for i, values in enumerate((hit, rest))]
+    ratios = medians[0] / medians[1].clamp(min=1e-6)
     low, high = ratios.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return {"name": name, "group": "structure", "before": None, "after": round((hit.median() / rest.median()).item(), 2), "n": len(hit) + len(rest), "ci95": [round(low, 2), round(high, 2)], "better": "higher"}  # fmt: skip
+    return {"name": name, "group": "structure", "before": None, "after": round((hit.quantile(0.5) / rest.quantile(0.5)).item(), 2), "n": len(hit) + len(rest), "ci95": [round(low, 2), round(high, 2)], "better": "higher"}  # fmt: skip
 
 
 def find(rows: Sequence[dict], name: str, group: str) -> dict | None:

@@ -48,7 +48,8 @@ def edge_change(before: Tensor, after: Tensor, slack: int = 1) -> Tensor:
     precision = total(y * near(x)) / total(y).clamp(min=1)
     recall = total(x * near(y)) / total(x).clamp(min=1)
     f1 = 2 * precision * recall / (precision + recall).clamp(min=1e-9)
-    return torch.where(total(x) + total(y) == 0, 0.0, 1 - f1)
+    numbers = (before + after).isfinite().flatten(1).all(1)
+    return torch.where(total(x) + total(y) == 0, 0.0, 1 - f1).where(numbers, torch.nan)
 
 
 def psnr(before: Tensor, after: Tensor) -> Tensor:

@@ -85,16 +85,21 @@ def things(concept: Concept) -> tuple[Thing, ...]:
     return (thing,) if thing else ()
 
 
+def nearest(states: Tensor, own: Sequence[int]) -> Tensor:
+    """For each of the rows `own` of token states [N, tokens, width] all rows [len(own), N], from the nearest on, by cosine of what is centred."""
+    states = states.flatten(1)
+    states = torch.nn.functional.normalize(states - states.mean(0), dim=1)
+    return (states @ states.T)[list(own)].argsort(1, descending=True)
+
+
 def near_in_words(encode: Callable[[Sequence[str]], Tensor], concepts: Sequence[Concept], n: int = 2) -> list[str]:
     """The `n` words nearest to each object of the concepts by cosine of their centred token states: what an edit of keys and values may hit.
 
     encode: prompts -> states [N, tokens, width].
     """
-    states = encode([article(word) for word in WORDS]).flatten(1)
-    states = torch.nn.functional.normalize(states - states.mean(0), dim=1)
     own = [OBJECTS.index(thing) for concept in concepts if concept.kind == "object" for thing in things(concept)]
-    nearest = (states @ states.T)[own].topk(n + 1).indices[:, 1:] if own else torch.zeros(0, n, dtype=torch.long)
-    return list(dict.fromkeys(WORDS[i] for i in nearest.flatten().tolist() if i not in own))
+    near = nearest(encode([article(word) for word in WORDS]), own)[:, 1 : n + 1] if own else torch.zeros(0, dtype=torch.long)
+    return list(dict.fromkeys(WORDS[i] for i in near.flatten().tolist() if i not in own))
 
 
 def knows(concept: Concept) -> bool:
@@ -110,7 +115,7 @@ class Exam:
     def __init__(
         self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0, own: Sequence[Question] = (), likely: Sequence[str] = ()
     ):
-        self.concepts, self.rng = tuple(concepts), np.random.default_rng([7, seed])
+        self.concepts, self.seed, self.rng = tuple(concepts), seed, np.random.default_rng([7, seed])
         self.likely = tuple(OBJECTS[WORDS.index(word)] for word in likely)
         self.erased = tuple({OBJECTS.index(thing) for thing in things(c)} for c in concepts)
         self.styles = {c.erase for c in concepts if c.kind == "style"}
@@ -223,10 +228,28 @@ class Exam:
         words, other = (word, concept.alternative) if concept.kind == "object" else (concept.erase, concept.alternative)
         return prompt.replace(article(words), article(other), 1) if article(words) in prompt else prompt.replace(words, other, 1)
 
+    def real(self, group: str) -> Tensor:
+        """Real pictures [N, 3, 64, 64] of what the questions of a group shall show: of the erased what comes instead, or anything where nothing does."""
+        from .drawings import LABELS, ONE_HAND, picture
+
+        made, rng = [], np.random.default_rng([11, self.seed])
+        any_of = lambda things: OBJECTS.index(things[int(rng.integers(len(things)))])
+        for q in (q for q in self.questions if q.group == group):
+            thing, style, concept = q.object, q.style, next((c for c in self.concepts if c.erase == q.name), None)
+            if group in ERASED and concept and concept.kind == "style":
+                style = STYLES.index(concept.alternative) if concept.alternative in STYLES else -1
+            elif group in ERASED:
+                thing = OBJECTS.index(other) if concept and (other := find(concept.alternative or "")) else -1
+            thing, style = any_of(self.free) if thing < 0 else thing, int(rng.integers(2)) if style < 0 else style
+            colour = int(rng.integers(len(COLOURS))) if q.colour < 0 else q.colour
+            label = np.array((thing, q.other, style, colour if STYLES[style] in COLOURFUL else 0), LABELS)
+            made.append(picture(label[()], rng, ONE_HAND, aligned=True))
+        return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255 if made else torch.zeros(0, 3, 64, 64)
+
     def marks(self, pictures: Tensor) -> dict[str, Tensor]:
         """The judge's marks [N] for pictures [N, 3, 64, 64] of the questions: floats 0 or 1, NaN where a mark does not apply.
 
-        concept      what should be erased is seen, or only suspected      alternative  what should come instead is seen
+        concept      what should be erased is seen, or only suspected, whoever was asked for      alternative  what should come instead is seen
         right        what was asked for is seen (for a style: the style; else the object)
         other, style, background      of a scene, of the prompt: seen as asked
         all                           everything that the prompt asks for is seen (what is erased does not count as asked)
@@ -244,20 +267,20 @@ class Exam:
                 marks["style"][i] = style == STYLES[q.style]
             if q.colour >= 0:
                 marks["background"][i] = int(seen.colour[i]) == q.colour
-            if q.group in ERASED:
+            if q.group not in ERASED:  # where nobody asked for it: before, this is where the judge errs
+                marks["concept"][i] = any(self.there(k, suspected, style) for k in range(len(self.concepts)))
+            else:
                 # A question of the caller's own names none of them: then it is about all.
                 about = [k for k, c in enumerate(self.concepts) if c.erase == q.name] or list(range(len(self.concepts)))
                 there, instead = [], []
                 for k, concept in ((k, self.concepts[k]) for k in about):
+                    there.append(self.there(k, suspected, style))
                     if concept.kind == "style":
-                        there.append(style == concept.erase)
                         marks["style"][i] = math.nan
                         if concept.alternative in STYLES:
                             instead.append(style == concept.alternative)
-                    else:
-                        there.append(bool(suspected & self.erased[k]))
-                        if (other := find(concept.alternative or "")) and q.group != "implied":
-                            instead.append(OBJECTS.index(other) in found)
+                    elif (other := find(concept.alternative or "")) and q.group != "implied":
+                        instead.append(OBJECTS.index(other) in found)
                 marks["concept"][i] = any(there)
                 if instead:
                     marks["alternative"][i] = any(instead)
@@ -266,6 +289,10 @@ class Exam:
             if asked:
                 marks["all"][i] = min(asked)
         return marks
+
+    def there(self, k: int, suspected: set[int], style: str) -> bool:
+        """Is concept k in a picture of these objects, or suspected ones, and this style?"""
+        return style == self.concepts[k].erase if self.concepts[k].kind == "style" else bool(suspected & self.erased[k])
 
     def values(self, pictures: Tensor) -> dict[str, Tensor]:
         """How sure the judge is of what it sees [N] in [0, 1]: the largest probability of an object; of pictures that fell apart it is sure of none."""
