@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -242,7 +243,7 @@ class Exam:
                 thing = OBJECTS.index(other) if concept and (other := find(concept.alternative or "")) else -1
             thing, style = any_of(self.free) if thing < 0 else thing, int(rng.integers(2)) if style < 0 else style
             colour = int(rng.integers(len(COLOURS))) if q.colour < 0 else q.colour
-            label = np.array((thing, q.other, style, colour if STYLES[style] in COLOURFUL else 0), LABELS)
+            label: Any = np.array((thing, q.other, style, colour if STYLES[style] in COLOURFUL else 0), LABELS)
             made.append(picture(label[()], rng, ONE_HAND, aligned=True))
         return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255 if made else torch.zeros(0, 3, 64, 64)
 
