@@ -560,13 +560,15 @@ def kind(row: dict) -> str:
 @pytest.mark.parametrize("name", GROWS)
 def test_every_row_moves_the_right_way(name, found):
     """From edit to edit, in all groups and parts."""
-    many = 16 if name.startswith(("confidence", "CLIP")) else 1
+    many = 16 if name.startswith("confidence") else 1
     rows = [row for row in found["noise"].rows if kind(row) == name and row["n"] >= many]
     assert rows
     for row in rows:
         values = [find(found[edit].rows, row["name"], row["group"])["after"] for edit in GROWS[name]]
         steps = [b - a for a, b in zip(values, values[1:])]
-        assert min(steps) >= 0 if name in SHARES else min(steps) > 0, (row["name"], row["group"], values)
+        # The agreement of two or three pictures may rise by a hair under little noise; it falls for other pictures all the same.
+        hair = -0.001 if name.startswith("CLIP") and row["n"] < 16 else 0
+        assert min(steps) >= hair if name in SHARES or hair else min(steps) > 0, (row["name"], row["group"], values)
         assert values[-1] > values[0], (row["name"], row["group"], values)
 
 
