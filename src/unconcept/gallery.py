@@ -36,7 +36,8 @@ def pictures(
     """Pictures [N, 3, H, W] in [0, 1], one per (prompt, seed).
 
     made_by: the hash of the weights that are on, edit included; without it, or without a cache, every picture is sampled.
-    A batch is sampled whole or not at all, so that its pictures do not depend on where an earlier run was cut off.
+    A batch is sampled whole or not at all, and a picture that the cache has stays as it is (in another batch its last bit may differ), so
+    that pictures depend neither on where an earlier run was cut off nor on who asked for them first.
     """
     batch = batch or model.max_batch // 2  # guidance doubles them
     if not prompts:
@@ -51,9 +52,11 @@ def pictures(
             continue
         latents = model.sample([p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=guidance, sampler=sampler)
         made = (model.decode(latents).cpu() * 255).round() / 255
-        for file, picture in zip(files, made):
-            if picture.isfinite().all():  # eight bits would make black of what is no number
-                write(file, picture)
+        for k, file in enumerate(files):
+            if file.exists():
+                made[k] = read(file)
+            elif made[k].isfinite().all():  # eight bits would make black of what is no number
+                write(file, made[k])
         done.append(made)
     report(Progress(stage, len(prompts), len(prompts)))
     return torch.cat(done)
