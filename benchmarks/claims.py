@@ -30,12 +30,13 @@ from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
 from unconcept.models.base import Model
 from unconcept.models.emoji.exam import Exam, complete
-from unconcept.scores import PIXELS, find
+from unconcept.scores import BETTER, PIXELS, find
 from unconcept.trajectories import Replay, record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "watercolor=pencil sketch", "neon=sepia", "weapon")
 NOTE = """All but One as `unconcept erase` runs it, against itself without one of its parts, and against ESD's loss on the same replay, weights and schedule.
 The mean over concepts, each of which is the mean over its seeds, and Student's interval over concepts: the seeds of one concept are no new concepts.
+An interval ends where the measure does. A kernel distance is to the alternative's pictures, for methods that do not aim at one, too.
 "better" and "worse" stand where the difference to All but One, of the same concepts and seeds, has an interval without 0; without a word there is none to be seen.
 """
 ASKED = {"target": 32, "synonym": 8, "neighbour": 24, "unrelated": 24}
@@ -65,16 +66,17 @@ METHODS: dict[str, AllButOne] = {
     "without weight decay": replace(BASE, tune=replace(BASE.tune, decay=0.0)),
     "without whitening": replace(BASE, tune=replace(BASE.tune, whiten=None)),
 }
-KID = "KID EffLite0 to the alternative's own pictures"
+OWN, REAL = "KID EffLite0 to the alternative's own pictures", "KID EffLite0 to real pictures"
 TABLES = {
     "1. Do objects fall apart? (the concept's pictures)": (
-        ("confidence of the judge", "target"), (KID, "target"),
+        ("confidence of the judge", "target"), (OWN, "target"), (REAL, "target"),
     ),
     "2. Does the picture of the same seed drift? (the concept's pictures)": (
         ("layout change, 8x8 L1", "target"), ("background change, rim L1", "target"), ("background", "target"), ("other", "target"),
     ),
     "3. Does the rest suffer?": (
-        ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "neighbour"), (PIXELS, "unrelated"), ("drift of the unconditional prediction", "structure"),
+        ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "neighbour"), (PIXELS, "unrelated"), (REAL, "unrelated"),
+        ("drift of the unconditional prediction", "structure"),
     ),
     "Is it erased at all?": (("concept", "target"), ("concept", "synonym"), ("alternative", "target")),
 }  # fmt: skip
@@ -144,8 +146,10 @@ def mean(values: Mapping[str, Sequence[float]]) -> tuple[float, float, float]:
     return middle, middle - half, middle + half
 
 
-def said(values: Mapping[str, Sequence[float]], digits: int = 3) -> str:
+def said(values: Mapping[str, Sequence[float]], digits: int = 3, least: float = -math.inf, most: float = math.inf) -> str:
+    """least, most: beyond which no value can lie, and so no interval is told."""
     middle, low, high = mean(values)
+    low, high = max(low, least), min(high, most)
     return f"{middle:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
@@ -154,9 +158,16 @@ def by_concept(values: Mapping[tuple[str, int], float]) -> dict[str, list[float]
     return {case: [v for (c, _), v in values.items() if c == case] for case in cases}
 
 
-def compared(own: Mapping[tuple[str, int], float], base: Mapping[tuple[str, int], float], better: str | None) -> str:
+def possible(name: str) -> dict[str, float]:
+    """The ends of a measure: shares and probabilities end at 1, all but unbiased kernel distances begin at 0."""
+    return {**({} if "KID" in name else {"least": 0.0}), **({"most": 1.0} if name in BETTER or "confidence" in name else {})}
+
+
+def compared(
+    own: Mapping[tuple[str, int], float], base: Mapping[tuple[str, int], float], better: str | None, ends: Mapping[str, float]
+) -> str:
     """The values, and where their difference to All but One's, of the same concepts and seeds, has an interval without 0: which is better."""
-    cell = said(by_concept(own))
+    cell = said(by_concept(own), **ends)
     both = by_concept({run: own[run] - base[run] for run in own if run in base})
     middle, low, high = mean(both)
     if better and low * high > 0:
@@ -182,10 +193,17 @@ def write(out: Path) -> str:
             *head(["", "runs", *(f"{name} ({group}), {better[name, group]} is better" for name, group in columns)]),
         ]
         untouched = [values("all but one", column, "before") for column in columns]
-        lines.append("| untouched model | | " + " | ".join(said(by_concept(v)) if v else "–" for v in untouched) + " |")
+        lines.append(
+            "| untouched model | | "
+            + " | ".join(said(by_concept(v), **possible(c[0])) if v else "–" for c, v in zip(columns, untouched))
+            + " |"
+        )
         base = {column: values("all but one", column, "after") for column in columns}
         for name in [name for name in METHODS if of(name)]:
-            cells = [compared(v, base[column], better[column]) if (v := values(name, column, "after")) else "–" for column in columns]
+            cells = [
+                compared(v, base[column], better[column], possible(column[0])) if (v := values(name, column, "after")) else "–"
+                for column in columns
+            ]
             lines.append(f"| {name} | {len(of(name))} | " + " | ".join(cells) + " |")
         lines.append("")
     lines += ["## 4. What does it cost?", "", *head(["", "network calls", "seconds on one core", "what the detectors found"])]

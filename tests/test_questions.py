@@ -1,6 +1,7 @@
 """What is asked about a model whose world nobody knows, and who may judge the answers."""
 
 import logging
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,9 +9,11 @@ import torch
 
 from unconcept import Concept, erasing
 from unconcept.errors import InputError
+from unconcept.gallery import read
 from unconcept.methods import UCE
 from unconcept.options import Look
-from unconcept.questions import Ask, Plain, prepare, ranked, read_prompts
+from unconcept.questions import Ask, Plain, pictures_in, prepare, ranked, read_prompts
+from unconcept.sheets import to_image
 
 PIG = Concept(erase="pig", alternative="cow", synonyms=("hog", "swine"), keep=("boar",))
 WORDS = ("cat", "dog", "house", "tree", "sheep", "goat", "car")
@@ -138,3 +141,46 @@ def test_wrong_prompts_are_told_by_their_line(tmp_path, text, says):
     file.write_text(text)
     with pytest.raises(InputError, match=says):
         read_prompts(file)
+
+
+def saved(picture: torch.Tensor, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    to_image(picture, picture.shape[-1]).save(file)
+
+
+def test_the_pictures_of_a_folder(tmp_path):
+    """In the order of their names, those of its folders too; the middle square of each."""
+    red, wide = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).expand(3, 64, 64), torch.zeros(3, 64, 192)
+    wide[:, :, 64:128] = 1.0
+    saved(wide, tmp_path / "b.png")
+    saved(red, tmp_path / "a" / "red.PNG")
+    (tmp_path / "notes.txt").write_text("no picture")
+    first, second = pictures_in(tmp_path, size=32)
+    assert torch.equal(first, red[:, :32, :32])
+    assert second.min() > 0.4, "black was beside the square"
+    assert len(pictures_in(tmp_path, most=1)) == 1
+    (tmp_path / "c.jpg").write_text("no picture")
+    with pytest.raises(InputError, match="cannot be read"):
+        pictures_in(tmp_path)
+    with pytest.raises(InputError, match="there are no pictures"):
+        pictures_in(tmp_path / "nowhere")
+
+
+def test_real_pictures_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
+    """The model's own pictures, as files, are nearer to what it makes than black and white squares are; of the concept nothing is said."""
+    monkeypatch.setitem(erasing.QUESTIONS, "full", {"target": 2, "unrelated": 16})
+    monkeypatch.setitem(erasing.CONTROLS, "full", 2)
+    given = dict(model=str(folder), method=UCE(), extent="full", cache=tmp_path / "cache")
+    for i in range(16):
+        saved((torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(i)) > 0.5).float(), tmp_path / "squares" / f"{i}.png")
+    found = {}
+    for real in ("squares", "own"):
+        rows = erasing.erase([PIG], out=tmp_path / f"by-{real}", look=Look(steps=2, real=tmp_path / real), **given)["scores"]
+        found[real] = next(r for r in rows if r["name"] == "KID EffLite0 to real pictures" and r["group"] == "unrelated")
+        about = next(r for r in rows if r["name"] == "KID EffLite0 to real pictures" and r["group"] == "target")
+        assert about["after"] is None
+        assert "--real" in about["reason"]
+        for i, picture in enumerate((tmp_path / "cache").rglob("*.png")):
+            saved(read(picture), tmp_path / "own" / f"{i}.png")
+    assert found["own"]["n"] == found["squares"]["n"] == 16
+    assert found["own"]["after"] < found["squares"]["after"]

@@ -2,11 +2,12 @@
 
 import contextlib
 import gc
-import platform
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import torch
 
 from .models.base import Model
@@ -43,6 +44,8 @@ def peak_memory() -> int:
     status = Path("/proc/self/status")
     if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)):
         return int(found[1]) * 1024
-    import resource  # not on every system
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset
+    import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if platform.system() == "Darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -17,7 +17,7 @@ from .concept import Concept, article
 from .errors import InputError
 from .judges import Judge, load_judge, name_of
 from .models import EMBEDDED
-from .models.base import Model
+from .models.base import Model, nearest
 from .options import Look
 
 T = TypeVar("T")
@@ -135,8 +135,6 @@ def by_turns(lists: Sequence[Sequence[T]], n: int) -> list[T]:
 
 def ranked(net: Model, concepts: Sequence[Concept], batch: int = 16) -> list[list[str]]:
     """For each concept what it names to keep, then all other words, both from the nearest on, by cosine of centred token states."""
-    from .models.emoji.exam import nearest
-
     words = list(dict.fromkeys([*(w for c in concepts for w in (c.erase, *c.keep)), *net.vocabulary]))
     prompts = [article(word) for word in words]
     states = torch.cat([net.encode(prompts[i : i + batch])[net.words].float().cpu() for i in range(0, len(prompts), batch)])

@@ -24,10 +24,10 @@ def share(value: float) -> str:
 
 
 def say(value: float | None, name: str) -> str:
-    """A score in words: shares in percent, everything else as the number it is."""
+    """A score in words: shares in percent, everything else as the number it is; kernel distances are small."""
     if value is None:
         return "–"
-    return share(value) if name.split(":")[0] in BETTER else f"{value:.3f}"
+    return share(value) if name.split(":")[0] in BETTER else f"{value:.{4 if 'KID' in name else 3}f}"
 
 
 def table(rows: Sequence[dict]) -> list[dict]:

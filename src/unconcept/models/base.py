@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import normalize
 
 Condition = Mapping[str, Tensor]
 """What the denoiser is told besides x_t and t: tensors by name, batch first. Always a mapping, never a bare tensor."""
@@ -182,3 +183,10 @@ def pick(condition: Condition, index: Tensor | slice) -> Condition:
 def join(*conditions: Condition) -> Condition:
     """Conditions one after the other in a batch."""
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
+
+
+def nearest(states: Tensor, own: Sequence[int]) -> Tensor:
+    """For each of the rows `own` of token states [N, tokens, width] all rows [len(own), N], from the nearest on, by cosine of what is centred."""
+    states = states.flatten(1)
+    states = normalize(states - states.mean(0), dim=1)
+    return (states @ states.T)[list(own)].argsort(1, descending=True)

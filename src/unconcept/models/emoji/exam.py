@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...concept import Concept, article
 from ...errors import InputError
+from ..base import nearest
 from . import quality
 from .judge import load_judge
 from .world import CATEGORIES, COLOURFUL, COLOURS, OBJECTS, SCENIC, STYLES, WORDS, Thing, find, members, neighbours
@@ -84,13 +85,6 @@ def things(concept: Concept) -> tuple[Thing, ...]:
         return members(concept.erase)
     thing = find(concept.erase)
     return (thing,) if thing else ()
-
-
-def nearest(states: Tensor, own: Sequence[int]) -> Tensor:
-    """For each of the rows `own` of token states [N, tokens, width] all rows [len(own), N], from the nearest on, by cosine of what is centred."""
-    states = states.flatten(1)
-    states = torch.nn.functional.normalize(states - states.mean(0), dim=1)
-    return (states @ states.T)[list(own)].argsort(1, descending=True)
 
 
 def near_in_words(encode: Callable[[Sequence[str]], Tensor], concepts: Sequence[Concept], n: int = 2) -> list[str]:
