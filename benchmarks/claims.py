@@ -163,56 +163,75 @@ def possible(name: str) -> dict[str, float]:
     return {**({} if "KID" in name else {"least": 0.0}), **({"most": 1.0} if name in BETTER or "confidence" in name else {})}
 
 
-def compared(
-    own: Mapping[tuple[str, int], float], base: Mapping[tuple[str, int], float], better: str | None, ends: Mapping[str, float]
-) -> str:
-    """The values, and where their difference to All but One's, of the same concepts and seeds, has an interval without 0: which is better."""
-    cell = said(by_concept(own), **ends)
-    both = by_concept({run: own[run] - base[run] for run in own if run in base})
-    middle, low, high = mean(both)
-    if better and low * high > 0:
-        cell += " better" if (middle > 0) == (better == "higher") else " worse"
-    return cell
+def values(runs: Sequence[dict], name: str, column: tuple[str, str], when: str = "after") -> dict[tuple[str, int], float]:
+    """What a column says of a method, by concept and seed."""
+    rows = {(run["case"], run["seed"]): find(run["scores"], *column) for run in runs if run["method"] == name}
+    return {run: row[when] for run, row in rows.items() if row and row[when] is not None}
+
+
+def differs(own: Mapping[tuple[str, int], float], base: Mapping[tuple[str, int], float], better: str | None) -> str:
+    """ "better" or "worse" than All but One where the difference, of the same concepts and seeds, has an interval without 0; else nothing."""
+    middle, low, high = mean(by_concept({run: own[run] - base[run] for run in own if run in base}))
+    if not better or low * high <= 0:
+        return ""
+    return "better" if (middle > 0) == (better == "higher") else "worse"
+
+
+def direction(runs: Sequence[dict], column: tuple[str, str]) -> str | None:
+    return next(row["better"] for run in runs if (row := find(run["scores"], *column)))
+
+
+def in_words(runs: Sequence[dict], names: Sequence[str]) -> list[str]:
+    """Where each method can be told from All but One, so that nobody has to search the tables for it."""
+    lines, nobody = ["## In words, against all but one", ""], ""
+    for name in names[1:]:
+        told: dict[str, list[str]] = {"worse": [], "better": [], nobody: []}
+        for column in itertools.chain(*TABLES.values()):
+            if own := values(runs, name, column):
+                told[differs(own, values(runs, names[0], column), direction(runs, column))].append("{} ({})".format(*column))
+        parts = [f"{word} in {', '.join(told[word])}" for word in ("worse", "better") if told[word]]
+        rest = (
+            f"the other {len(told[nobody])} measures tell nothing apart"
+            if parts
+            else f"none of {len(told[nobody])} measures tells them apart"
+        )
+        lines.append(f"- *{name}*: {'; '.join([*parts, rest])}.")
+    return [*lines, ""]
+
+
+def measures(runs: Sequence[dict], names: Sequence[str]) -> list[str]:
+    lines = []
+    for title, columns in TABLES.items():
+        better = {column: direction(runs, column) for column in columns}
+        lines += [f"## {title}", "", *head(["", "runs", *(f"{c[0]} ({c[1]}), {better[c]} is better" for c in columns)])]
+        for name, when in [(names[0], "before"), *((name, "after") for name in names)]:
+            cells = []
+            for column in columns:
+                own, base = values(runs, name, column, when), values(runs, names[0], column)
+                word = differs(own, base, better[column]) if own and when == "after" else ""
+                cells.append(f"{said(by_concept(own), **possible(column[0]))} {word}".strip() if own else "–")
+            count = "" if when == "before" else sum(run["method"] == name for run in runs)
+            lines.append(f"| {'untouched model' if when == 'before' else name} | {count} | " + " | ".join(cells) + " |")
+        lines.append("")
+    return lines
+
+
+def costs(runs: Sequence[dict], names: Sequence[str]) -> list[str]:
+    lines = ["## 4. What does it cost?", "", *head(["", "network calls", "seconds on one core", "what the detectors found"])]
+    for name in names:
+        own = [run for run in runs if run["method"] == name]
+        failures = [run["failure"].split(":")[0] for run in own if run["failure"]]
+        found = ", ".join(f"{failures.count(f)} of {len(own)} {f}" for f in dict.fromkeys(failures)) or "nothing"
+        cost = [{(run["case"], run["seed"]): run["cost"][what] for run in own} for what in ("network_calls", "seconds")]
+        lines.append(f"| {name} | " + " | ".join(said(by_concept(c), 0) for c in cost) + f" | {found} |")
+    return lines
 
 
 def write(out: Path) -> str:
-    """The tables in Markdown, of every run that is done."""
+    """Words and tables in Markdown, of every run that is done."""
     runs = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
-    of = lambda name: [run for run in runs if run["method"] == name]
-
-    def values(name: str, column: tuple[str, str], when: str) -> dict[tuple[str, int], float]:
-        rows = {(run["case"], run["seed"]): find(run["scores"], *column) for run in of(name)}
-        return {run: row[when] for run, row in rows.items() if row and row[when] is not None}
-
-    lines = []
-    for title, columns in TABLES.items():
-        better = {column: next(row["better"] for run in runs if (row := find(run["scores"], *column))) for column in columns}
-        lines += [
-            f"## {title}",
-            "",
-            *head(["", "runs", *(f"{name} ({group}), {better[name, group]} is better" for name, group in columns)]),
-        ]
-        untouched = [values("all but one", column, "before") for column in columns]
-        lines.append(
-            "| untouched model | | "
-            + " | ".join(said(by_concept(v), **possible(c[0])) if v else "–" for c, v in zip(columns, untouched))
-            + " |"
-        )
-        base = {column: values("all but one", column, "after") for column in columns}
-        for name in [name for name in METHODS if of(name)]:
-            cells = [
-                compared(v, base[column], better[column], possible(column[0])) if (v := values(name, column, "after")) else "–"
-                for column in columns
-            ]
-            lines.append(f"| {name} | {len(of(name))} | " + " | ".join(cells) + " |")
-        lines.append("")
-    lines += ["## 4. What does it cost?", "", *head(["", "network calls", "seconds on one core", "what the detectors found"])]
-    for name in [name for name in METHODS if of(name)]:
-        failures = [run["failure"].split(":")[0] for run in of(name) if run["failure"]]
-        found = ", ".join(f"{failures.count(f)} of {len(of(name))} {f}" for f in dict.fromkeys(failures)) or "nothing"
-        cost = [{(run["case"], run["seed"]): run["cost"][what] for run in of(name)} for what in ("network_calls", "seconds")]
-        lines.append(f"| {name} | " + " | ".join(said(by_concept(c), 0) for c in cost) + f" | {found} |")
-    return "\n".join(lines) + "\n"
+    names = [name for name in METHODS if any(run["method"] == name for run in runs)]
+    return "\n".join([*in_words(runs, names), *measures(runs, names), *costs(runs, names)]) + "\n"
 
 
 def main() -> None:

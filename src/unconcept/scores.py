@@ -5,11 +5,11 @@ What could not be measured is null and says why. It is never 0.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from .features import Features
 from .metrics import background_change, difference, edge_change, feature_change, layout_change, pixel_change, proportion, ssim
 from .questions import GROUPS
 
@@ -27,19 +27,9 @@ CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 PIXELS = "pixel change, L1"
 
 
-class Features(Protocol):
-    """A feature space: pictures [N, 3, H, W] in [0, 1] -> [N, D]."""
-
-    name: str
-
-    def __call__(self, pictures: Tensor) -> Tensor: ...
-
-
 def scores(exam, before: Tensor, after: Tensor, features: Features | None = None) -> list[dict]:
     """For each group: shares by the judge's marks, in all and, where it matters, part by part; then the changes of the pairs."""
-    marks, rows = (exam.marks(before), exam.marks(after)), []
-    values = exam.values(before), exam.values(after)
-
+    rows, (marks, values) = [], zip(*((exam.marks(pictures), exam.values(pictures)) for pictures in (before, after)))
     broken = ~torch.stack([before, after]).isfinite().flatten(2).all(2).all(0)
 
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:

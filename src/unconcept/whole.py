@@ -5,8 +5,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from .features import Features
 from .metrics import fid, kid
-from .scores import Features, unmeasured
+from .scores import unmeasured
 
 LEAST = 16  # pictures on each side of a kernel distance
 MANY = 5000  # below, FID says more about the number of pictures than about them (Binkowski et al. 2018)
