@@ -11,6 +11,7 @@ from unconcept.export import export
 from unconcept.methods import NegativePrompt
 from unconcept.models.flow import FlowModel
 from unconcept.models.patches import packed
+from unconcept.options import Look
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -97,7 +98,7 @@ def test_negative_prompt_is_the_pipelines_own(pipe, start):
 
 
 def test_files_that_diffusers_opens(pipe, edit, start, tmp_path):
-    """A folder, copied with the changed weights; and a LoRA: the same pictures as with the edit on."""
+    """A folder, copied with the changed weights; and a LoRA: the same pictures as with the edit on, and at scale 0 the base's."""
     pipe.save_pretrained(tmp_path / "base")
     plain = drawn(pipe, start)
     with edit.on(wrap(pipe, ())):
@@ -114,8 +115,10 @@ def test_files_that_diffusers_opens(pipe, edit, start, tmp_path):
     fresh = type(pipe).from_pretrained(tmp_path / "base", use_safetensors=True)
     fresh.set_progress_bar_config(disable=True)
     fresh.default_sample_size = 8
-    fresh.load_lora_weights(tmp_path, weight_name="lora.safetensors")
+    fresh.load_lora_weights(tmp_path, weight_name="lora.safetensors", adapter_name="gone")
     torch.testing.assert_close(drawn(fresh, start), erased, atol=0.05 * moved, rtol=0)
+    fresh.set_adapters("gone", 0.0)
+    assert torch.equal(drawn(fresh, start), plain)
 
 
 def test_pictures_and_latents(pipe):
@@ -225,3 +228,24 @@ def test_network_calls_are_counted_however_the_denoiser_is_called(pipe, start):
     with counted(model) as calls:
         model.predict(start, torch.full((2,), 500), model.encode(["a pig", "a cat"]))
     assert calls["n"] == 2
+
+
+USUAL = {
+    "stable-diffusion": 7.5,
+    "stable-diffusion-xl": 5.0,
+    "stable-diffusion-3": 7.0,
+    "flux": 3.5,
+    "flux-2-klein": 4.0,
+    "qwen-image": 4.0,
+    "z-image": 6.0,
+    "sana": 4.5,
+}
+
+
+def test_what_is_not_said_is_the_pipelines_own_guidance(pipe):
+    """diffusers' defaults; Z-Image's 5 is 6 here. The embedded models were measured at 5."""
+    model = wrap(pipe)
+    assert model.guidance == USUAL[model.family]
+    assert Look(steps=3).sampling(model.guidance) == {"steps": 3, "guidance": model.guidance}
+    assert Look(steps=3, guidance=0.0).sampling(model.guidance) == {"steps": 3, "guidance": 0.0}
+    assert load("emoji").guidance == 5.0

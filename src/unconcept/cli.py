@@ -59,7 +59,7 @@ def erase(
     if dry_run:
         from .budget import tell
 
-        print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, len(job.concepts), training.quantize)]))
+        print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, job.concepts, training.quantize)]))
         return 0
     from .erasing import erase as run
     from .gallery import cache_folder
@@ -187,7 +187,7 @@ def generate(
     seed: int = 0,
     images: Annotated[int, Parameter(help="Pictures for each prompt.")] = 4,
     steps: int = 25,
-    guidance: float = 5.0,
+    guidance: Annotated[float | None, Parameter(help="Default: the model's own.")] = None,
     force: Annotated[bool, Parameter(help="Edits of another base model, and an output folder that exists.", negative="")] = False,
     debug: Annotated[bool, Flag] = False,
 ) -> int:
@@ -260,15 +260,17 @@ def export(
     debug: Annotated[bool, Flag] = False,
 ) -> int:
     """Write an edit as a file that other tools open."""
+    from .card import base_of, exported
     from .edit import Edit
     from .export import export as write
     from .export import push as upload
 
     default = Path("unconcept-out") / {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}.get(form, f"{form}.safetensors")
-    made = write(Edit.load(edit), form, out or default, model=model, rank=rank, force=force)
+    loaded, base = Edit.load(edit), base_of(edit)
+    made = write(loaded, form, out or default, model=model, rank=rank, force=force, base=base)
     print(made)
     if push:
-        print(upload(made, push))
+        print(upload(made, push, exported(loaded.card, base)))
     return 0
 
 

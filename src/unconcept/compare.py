@@ -68,7 +68,7 @@ def compare(
     check_out(out, force)
     net = load(source := Source.of(model))
     concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, prompts, look)
-    given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
+    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     before = before_edit(net, exam, **given)
     entries = []
     for name, method in methods.items():
@@ -91,7 +91,7 @@ def compare(
              "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
             for e in entries
         ],
-        "settings": {"evaluation": extent, "seed": seed, "steps": look.steps, "guidance": look.guidance, "judge": judged},
+        "settings": {"evaluation": extent, "seed": seed, **look.sampling(net.guidance), "judge": judged},
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
     }  # fmt: skip
     with whole_folder(out, force) as folder:

@@ -62,7 +62,7 @@ def erase(
     warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
     if shown.quantize:
         warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
-    given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
+    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     before = before_edit(net, exam, **given) if is_first() else torch.zeros(0)
     for warning in undrawn(exam, concepts, before) if is_first() else ():
         if strict:
@@ -151,7 +151,7 @@ def examine(
     if not named:
         raise InputError(f"{path} does not say which concept it erases: name it, for example: unconcept evaluate pig=cow --edit {path}")
     concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, look)
-    given: dict[str, Any] = dict(seed=seed, steps=look.steps, guidance=look.guidance, cache=cache, report=report)
+    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
     cost = {"training_seconds": None, "network_calls": None}
     result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), given, prompts)

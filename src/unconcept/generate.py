@@ -13,7 +13,7 @@ from .train import Progress
 
 
 def generate(
-    prompts: Sequence[str], *, model: str | Source, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int, guidance: float,
+    prompts: Sequence[str], *, model: str | Source, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int = 25, guidance: float | None = None,
     force: bool = False, report: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:  # fmt: skip
     """`images` pictures for each prompt, seeds counting up from `seed`. Returns the folder."""
@@ -22,7 +22,8 @@ def generate(
     for edit in [Edit.load(path) for path in edits]:
         edit.apply(net, force=force)
     asked = [(prompt, seed + i) for prompt in prompts for i in range(images)]
-    made = pictures(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=guidance, report=report)
+    own = net.guidance if guidance is None else guidance
+    made = pictures(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=own, report=report)
     with whole_folder(out, force) as folder:
         for i, ((_, s), picture) in enumerate(zip(asked, made)):
             to_image(picture, picture.shape[-1]).save(folder / f"{i // images:03}-seed{s}.png")

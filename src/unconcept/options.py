@@ -41,7 +41,11 @@ class Look:
         None
     )
     steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25
-    guidance: Annotated[float, Parameter(help="And their guidance.")] = 5.0
+    guidance: Annotated[float | None, Parameter(help="And their guidance; default: the model's own.")] = None
+
+    def sampling(self, usual: float) -> dict:
+        """Steps and guidance; usual: the guidance where nothing is said."""
+        return {"steps": self.steps, "guidance": usual if self.guidance is None else self.guidance}
 
 
 @dataclass(frozen=True)

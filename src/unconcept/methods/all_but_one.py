@@ -46,7 +46,7 @@ class AllButOne:
     trajectories  sampled for a group's concepts, `LEAST` at least for each; twice as many of other prompts, for the keep term
     adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
                   `attacks` steps at `attack_lr` in every step of the training, which then takes 1 + `attacks` times as long
-    points        kept of each trajectory's `sampling_steps`, sampled at `guidance`
+    points        kept of each trajectory's `sampling_steps`, sampled at `guidance`; None: the model's own
     """
 
     lam: float = 1.0
@@ -60,7 +60,7 @@ class AllButOne:
     trajectories: int = 16
     points: int = 12
     sampling_steps: int = 25
-    guidance: float = 5.0
+    guidance: float | None = None
     adversary: int = 0
     attacks: int = 3
     attack_lr: float = 0.1
@@ -149,7 +149,8 @@ class AllButOne:
 
     def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: Report) -> dict[str, Replay]:
         """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""
-        settings: dict[str, Any] = dict(steps=self.sampling_steps, guidance=self.guidance, points=self.points)
+        guidance = model.guidance if self.guidance is None else self.guidance
+        settings: dict[str, Any] = dict(steps=self.sampling_steps, guidance=guidance, points=self.points)
         stages = 1 + bool(self.keep)
         report(Progress("recording trajectories of the concept", 0, stages))
         # Each trajectory begins at a phrasing of its own and goes on through the others.

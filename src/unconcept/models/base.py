@@ -36,6 +36,7 @@ class Model(Protocol):
     timesteps: int  # of the noise schedule
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
     guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
+    guidance: float  # that its pictures are made with where nothing is said
     remark: str  # what a user must know about erasing from this family; "" for nothing
     timestep_scale: float  # the denoiser itself is told t / timestep_scale
     words: str  # the entry of a condition that holds token states [N, tokens, width]

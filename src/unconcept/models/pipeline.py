@@ -1,6 +1,7 @@
 """What every family shares: a diffusers pipeline whose denoiser is asked with and without the prompt, step by step."""
 
 import hashlib
+import inspect
 import json
 import logging
 from abc import ABC, abstractmethod
@@ -39,6 +40,7 @@ class PipelineModel(ABC):
     timestep_scale: float = 1.0
     scheduler: Any
     timesteps: int
+    guidance: float
     quantized: str = ""  # how the layers that are not tuned are held, where not as they are
     base_sha256: str | None = None  # the fingerprint before that
 
@@ -47,9 +49,13 @@ class PipelineModel(ABC):
         self.denoiser: Any = getattr(pipe, self.network)
         names = (self.network, *self.encoders)
         self.components: Mapping[str, nn.Module] = {name: part for name in names if (part := getattr(pipe, name)) is not None}
-        self.samplers = tuple(self.schedulers)
+        self.samplers, self.guidance = tuple(self.schedulers), self.usual_guidance()
         for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
+
+    def usual_guidance(self, called: str = "guidance_scale") -> float:
+        """What the pipeline itself takes where nothing is said."""
+        return float(inspect.signature(type(self.pipe).__call__).parameters[called].default)
 
     @property
     def device(self) -> torch.device:

@@ -45,6 +45,9 @@ class QwenImage(Chat, Patched, JointModel):
         super().__init__(pipe, vocabulary)
         self.dropped = pipe.prompt_template_encode_start_idx
 
+    def usual_guidance(self, called: str = "true_cfg_scale") -> float:
+        return super().usual_guidance(called)
+
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, QwenImagePipeline)

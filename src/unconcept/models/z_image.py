@@ -39,6 +39,9 @@ class ZImage(Chat, JointModel):
     groups = GROUPS
     readers = READERS
 
+    def usual_guidance(self, called: str = "guidance_scale") -> float:
+        return super().usual_guidance(called) + 1
+
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, ZImagePipeline)

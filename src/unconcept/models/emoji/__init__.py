@@ -14,6 +14,7 @@ from .world import WORDS
 FOLDER = Path(__file__).parent
 PIPELINE = FOLDER / "pipeline"
 FLOW = FOLDER / "flow"
+GUIDANCE = 5.0  # at which both were measured
 
 
 def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
@@ -34,7 +35,9 @@ def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32)
     )
     pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
     pipe.set_progress_bar_config(disable=True)
-    return wrap(pipe.to(device), WORDS)
+    model = wrap(pipe.to(device), WORDS)
+    model.guidance = GUIDANCE
+    return model
 
 
 def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
@@ -65,6 +68,7 @@ def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.flo
     pipe.set_progress_bar_config(disable=True)
     model = StableDiffusion3(pipe.to(device, dtype), WORDS)
     model.t5_tokens = 0
+    model.guidance = GUIDANCE
     return model
 
 
