@@ -9,6 +9,7 @@ from tiny import TINY
 
 from unconcept import AllButOne, Concept, InputError, Tune, budget, load, wrap
 from unconcept.cost import counted
+from unconcept.methods import all_but_one
 from unconcept.plan import plan
 
 METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=4, check=2))
@@ -71,10 +72,38 @@ def test_network_calls_are_counted_beforehand(model, folder, n):
     assert budget.budget(load(folder, device="meta"), METHOD, n).calls == pytest.approx(calls["n"], rel=0.15)
 
 
+@pytest.mark.parametrize("names", [["pig"], ["pig", "cat", "dog", "house"]])
+def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
+    """Conditions to the byte, points within a tenth: some trajectories have one more than others. Of four concepts two are trained at once."""
+    (real, ghost), made = both, []
+    ghost.vocabulary = real.vocabulary = ("tree", "bird")
+    concepts = [Concept(erase=name, alternative="cow") for name in names]
+    method = replace(METHOD, trajectories=8, sampling_steps=5)
+    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, *_, **__: made.append(replays))
+    method(real, *concepts[:2])
+    tensors = [(name, t) for replay in made[0].values() for name, t in replay.tensors().items()]
+    conditions = [t for name, t in tensors if name.startswith("asked.")]
+    told = budget.host(ghost, method, concepts)
+    assert told.conditions == sum(t.nbytes for t in conditions)
+    assert told.points + told.conditions == pytest.approx(sum(t.nbytes for _, t in tensors), rel=0.1)
+
+
+def test_the_host_holds_prompts_and_not_points(tmp_path):
+    """At the shapes of Flux.1 a prompt is 512 states of 4096 numbers in bf16 and CLIP's 768; of a part of them in double precision."""
+    ghost = load(folder("flux", tmp_path), device="meta", dtype="bf16")
+    ghost.pipe.default_sample_size = 128
+    method = AllButOne(tune=Tune(group="prompt embedders"))
+    told = budget.host(ghost, method, [Concept(erase="pig", alternative="cow")])
+    assert told.prompts == 5 + 5 + 1 + 2 * method.trajectories * method.points
+    assert told.conditions == told.prompts * 2 * (512 * 4096 + 768)
+    assert told.states < 2**30
+    assert budget.host(ghost, replace(method, tune=Tune(whiten=None)), [Concept(erase="pig")]).states == 0
+
+
 def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypatch):
     words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
     code, out, _ = run(*words)
-    assert (code, "warning" in out, "GiB while training" in out) == (0, False, True)
+    assert (code, "warning" in out, "GiB while training" in out, "of the host's memory besides (points" in out) == (0, False, True, True)
     ghost = load(folder, device="meta")
     method = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
     monkeypatch.setattr(budget, "room", lambda device: budget.budget(ghost, replace(method, tune=replace(method.tune, parts=2))).peak)

@@ -12,7 +12,9 @@ from test_every_method import CONCEPTS, ROWS
 
 from unconcept import AllButOne, Edit, RunError, Tune
 from unconcept.checkpoint import kept_in
+from unconcept.concept import kept
 from unconcept.errors import Terminated
+from unconcept.files import open_safetensors
 from unconcept.methods import RECE, SLD, UCE, NegativePrompt
 
 LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method, UCE | RECE | SLD | NegativePrompt)}
@@ -61,6 +63,16 @@ def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
         again = method(model, *CONCEPTS)
     assert place.went_on_from == again.card["training"]["steps"] == method.tune.steps
     assert equal(first, again)
+
+
+def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
+    """Five phrasings of a pig and of a cow, ∅, and no more others than the vocabulary makes: of 72 points."""
+    with kept_in(tmp_path / "state", every=2, resume=False):
+        LOOPS["all-but-one"](model, CONCEPTS[0])
+    files = [open_safetensors(file)[0] for file in sorted((tmp_path / "state").glob("*-made.safetensors"))]
+    rows = [{name.split(".")[1]: len(t) for name, t in found.items() if name.startswith("asked.")} for found in files]
+    assert rows == [{"c": 5, "a": 5, "null": 1}, {"k": len(kept(CONCEPTS[:1], model.vocabulary))}]
+    assert sum(len(found["t"]) for found in files) == 72
 
 
 def test_without_resume_it_begins_anew(model, tmp_path):

@@ -1,26 +1,42 @@
 import torch
 
-from unconcept import AllButOne, Concept, Tune
+from unconcept import AllButOne, Concept, Tune, trajectories
 from unconcept.change import Change
 from unconcept.export import to_lora
 from unconcept.models.sd import STATES
 from unconcept.train import adamw, whitening
-from unconcept.trajectories import record
+from unconcept.trajectories import Replay, encoded, gathered, record
 
 
 def test_whitening_by_hand():
     """Two directions, one used with second moment 4, one unused: C/c̄ = diag(2, 0), so (2 + μ)^(-1/2) and μ^(-1/2)."""
     states = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
-    P = whitening(states, mu=0.25)
+    P = whitening([states], mu=0.25)
     torch.testing.assert_close(P, torch.diag(torch.tensor([2.25, 0.25], dtype=torch.float64).rsqrt()))
 
 
 def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
     """‖A‖² = E ‖Δ e‖² / c̄ + μ ‖Δ‖² with Δ = A P: the weight decay of A is a term of preservation."""
     states, A, mu = torch.randn(50, 6, dtype=torch.float64) * torch.arange(1, 7), torch.randn(4, 6, dtype=torch.float64), 0.01
-    delta, c = A @ whitening(states, mu), states.square().mean()
+    delta, c = A @ whitening([states], mu), states.square().mean()
     moved = (states @ delta.T).square().sum(1).mean()
     torch.testing.assert_close(A.square().sum(), moved / c + mu * delta.square().sum())
+
+
+def test_whitening_in_parts_is_that_of_the_whole():
+    """Sums in another order: equal to the last bits of double precision, and never more than a part in it at once."""
+    states = torch.randn(60, 7, 8) * torch.arange(1, 9)
+    whole = whitening([states], mu=3e-4)
+    torch.testing.assert_close(whitening(iter(states.split(7)), mu=3e-4), whole, rtol=1e-12, atol=1e-12)
+    assert torch.equal(whitening(iter([states]), mu=3e-4), whole)
+
+
+def test_prompts_are_read_in_parts(model, monkeypatch):
+    prompts = [f"a {word}" for word in "abcdefg"]
+    whole = model.encode(prompts)[STATES]
+    monkeypatch.setattr(trajectories, "NUMBERS", 3 * whole[0].numel())
+    assert [len(condition[STATES]) for condition in encoded(model, prompts)] == [3, 3, 1]
+    torch.testing.assert_close(gathered(model, prompts)[STATES], whole)
 
 
 def test_decay_draws_to_0_what_began_there(model):
@@ -55,9 +71,25 @@ def test_the_replay_holds_what_the_model_says(model):
 def test_no_trajectory_is_on_both_sides_of_the_split(model):
     z = record(model, ["a cat"] * 10, {"k": [["a cat"]] * 10}, seed=0, steps=4, guidance=1.0, points=2)
     train, held = z.split(0.2)
-    assert not set(train.trajectory.tolist()) & set(held.trajectory.tolist())
-    assert len(train) + len(held) == len(z)
+    assert not set(z.trajectory[train].tolist()) & set(z.trajectory[held].tolist())
+    assert sorted([*train.tolist(), *held.tolist()]) == list(range(len(z)))
     assert len(held) == 4
+
+
+def test_a_replay_holds_each_prompt_once(model):
+    """24 rows of conditions, of 4 distinct prompts; a part shares them, a file holds no more, and every point still has its own."""
+    drive, asked = ["a cat"] * 4, {"c": [["a pig", "a cat", "a pig"]] * 4, "k": [["a dog"], ["a tree"]] * 2}
+    z = record(model, drive, asked, seed=0, steps=3, guidance=1.0, points=3)
+    one = model.encode(["a pig"])[STATES].nbytes
+    assert len(z) == 12
+    assert sum(t.nbytes for name, t in z.tensors().items() if name.startswith("asked.")) == 4 * one
+    part, again = z[torch.tensor([5, 0])], Replay.of(z.tensors())
+    for role in asked:
+        assert part.asked[role].each[STATES] is z.asked[role].each[STATES]
+        assert torch.equal(part.asked[role][STATES], z.asked[role][STATES][[5, 0]])
+        assert torch.equal(part.to(model.device).asked[role][STATES], part.asked[role][STATES])
+        assert torch.equal(again.asked[role][STATES], z.asked[role][STATES])
+    torch.testing.assert_close(z.asked["k"][STATES][z.trajectory == 1], model.encode(["a tree"] * 3)[STATES])
 
 
 def test_a_picture_depends_on_its_own_seed_alone(model):

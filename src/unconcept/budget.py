@@ -2,11 +2,13 @@
 
 memory while training  = weights + what is tuned · (A, its gradient, two moments, Δ, the student's weights) + what the way back keeps
 memory while sampling  = weights + text encoders
+the host's memory      = points of the replay + conditions, once for each distinct prompt + token states that whitening reads at once
 """
 
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,14 +19,18 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from .change import Change
+from .concept import Concept
+from .concept import kept as others_of
 from .errors import InputError
 from .methods import AllButOne
+from .methods.all_but_one import MOST, TOKENS
 from .models import load, place, usual
 from .models.base import Model, pick
 from .models.quantized import saved
 from .options import Quantized, Source
 from .processes import count
 from .train import LOOK
+from .trajectories import NUMBERS
 
 PARTS, RANK = (1, 2, 4, 8, 16, 32), 8  # savings that `made_to_fit` tries
 
@@ -75,6 +81,53 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
         calls=recorded + looked + steps,
         flops=(recorded + looked) * forward + steps * (forward + back),
     )
+
+
+@dataclass(frozen=True)
+class Host:
+    """Bytes that a training keeps in the host's memory besides networks, and how many prompts the conditions are of."""
+
+    points: int
+    conditions: int
+    states: int
+    prompts: int
+
+    @property
+    def whole(self) -> int:
+        return self.points + self.conditions + self.states
+
+
+def host(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> Host:
+    """Of All but One on a model of the device "meta", while those of the concepts are trained that take most."""
+    ends = list(itertools.accumulate(method.groups(len(concepts))))
+    return max((of_run(model, method, concepts[start:end]) for start, end in zip([0, *ends], ends)), key=lambda run: run.whole)
+
+
+def of_run(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> Host:
+    """Of concepts that are trained together. Which points are kept of a trajectory hangs on its offset: this is the mean."""
+    n, m = method.each(len(concepts)) * len(concepts), 2 * method.trajectories * bool(method.keep)
+    points = method.sampling_steps / max(1, method.sampling_steps // method.points)
+    pairs, others = [pair for concept in concepts for pair in concept.pairs()], others_of(concepts, model.vocabulary)
+    c_and_a = sum(min(int(n * points), len(set(prompts))) for prompts in zip(*pairs))
+    prompts = c_and_a + 1 + min(m * method.points, len(others))
+
+    latent, width = math.prod(model.latent_shape), torch.finfo(model.dtype).bits // 8
+    point = lambda roles: latent * (width + 4 * roles) + 8 * (2 + roles)  # x, and `said` in single precision; t, trajectory, `which`
+    one = sum(t.nbytes for t in pick(model.encode([""]), slice(0, 1)).values())
+    return Host(int(points * (n * point(3) + m * point(1))), prompts * one, whitened(model, method, len(others)), prompts)
+
+
+def whitened(model: Model, method: AllButOne, others: int) -> int:
+    """Bytes of the token states that whitening reads at once, in double precision, too; or of their second moment, which five matrices
+    come of: itself, what is decomposed, its vectors, and two of LAPACK's."""
+    reads = {site.reads for site in model.group(method.tune.group) if site.reads}
+    if method.tune.whiten is None or not reads:
+        return 0
+    condition = pick(model.encode([""]), slice(0, 1))
+    prompts = 1 + min(others, MOST, TOKENS // condition[model.words].shape[1])
+    at_once = min(NUMBERS, prompts * sum(t.numel() for t in condition.values()))
+    width = max(model.reading(name, condition).shape[-1] for name in reads)
+    return max(at_once * (8 + torch.finfo(model.dtype).bits // 8), 5 * width**2 * 8)
 
 
 def on_the_way_back(model: Model, change: Change, checkpointing: bool) -> tuple[int, float, float]:
@@ -196,7 +249,7 @@ def made_to_fit(
     return None
 
 
-def tell(source: Source, method: object, concepts: int, quantize: Quantized | None = None) -> list[str]:
+def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: Quantized | None = None) -> list[str]:
     """Lines for people about a run from `source`; the last warns where it does not fit."""
     if not isinstance(method, AllButOne):
         return ["memory   only told of all-but-one"]
@@ -204,20 +257,22 @@ def tell(source: Source, method: object, concepts: int, quantize: Quantized | No
     dtype = source.dtype or usual(source.model, device)
     try:
         model = load(replace(source, device="meta", dtype=dtype))
-        need = budget(model, method, concepts, quantize)
+        need, here = budget(model, method, len(concepts), quantize), host(model, method, concepts)
     except InputError as error:
         return [f"memory   cannot be told: {error}"]
     free, gib, sampling = room(device), lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers
     training = need.weights + need.training + need.activations
     parts = f"weights {gib(need.weights)}, tuned {gib(need.training)}, activations {gib(need.activations)}"
+    away = "" if device.type == "cpu" else f"), and {gib(need.readers)} of text encoders while training"
     lines = [
         f"device   {device}, {dtype}",
         f"tuned    {need.tuned:,} parameters: {method.tune.group}",
         f"memory   {gib(training)} while training ({parts}), {gib(sampling)} and more while sampling; {gib(free) if free else 'nobody tells how much'} free",
+        f"host     {gib(here.whole)} of the host's memory besides (points {gib(here.points)}, {here.prompts:,} prompts {gib(here.conditions)}, token states {gib(here.states)}{away})",
         f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
     ]  # fmt: skip
     if free and max(training, sampling) > free:
-        found = made_to_fit(model, method, concepts, free, quantize)
+        found = made_to_fit(model, method, len(concepts), free, quantize)
         lines.append(f"warning  this will not fit: {f'{instead(method, *found)} would' if found else 'and no saving makes it fit'}")
     return lines
 

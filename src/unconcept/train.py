@@ -15,7 +15,7 @@ from .edit import Edit, identity
 from .errors import InputError, RunError
 from .models.base import Condition, Model
 from .processes import agreed, count, mean, shares
-from .trajectories import Replay
+from .trajectories import Replay, encoded
 
 Student = Callable[[Tensor, Tensor, Condition], Tensor]
 LOOK = 32  # points of each role that the held-out loss is taken over
@@ -88,13 +88,17 @@ class Tune:
             raise InputError(f"whiten is {self.whiten}: it must be above 0, or null for plain updates")
 
 
-def whitening(states: Tensor, mu: float) -> Tensor:
-    """(C/c̄ + μI)^(-1/2) [width, width] for token states [..., width]; C is their second moment, c̄ its mean eigenvalue.
+def whitening(states: Iterable[Tensor], mu: float) -> Tensor:
+    """(C/c̄ + μI)^(-1/2) [width, width] for token states [..., width] in parts; C is their second moment, summed up part by part in double
+    precision in the host's memory, c̄ its mean eigenvalue.
 
     Directions that the states use come out short, directions that they leave alone come out long (at most μ^(-1/2)).
     """
-    e = states.reshape(-1, states.shape[-1]).double()
-    C = e.T @ e / len(e)
+    C, n = torch.zeros((), dtype=torch.float64), 0
+    for part in states:
+        e = part.reshape(-1, part.shape[-1]).cpu().double()
+        C, n = C + e.T @ e, n + len(e)
+    C = C / n
     values, vectors = torch.linalg.eigh(C / C.diagonal().mean() + mu * torch.eye(len(C), dtype=C.dtype))
     return (vectors * values.rsqrt()) @ vectors.T
 
@@ -120,7 +124,7 @@ def fit(
     change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), generator=generator)
     optimizer = adamw(change, tune)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
-    held = {role: thin(part, LOOK) for role, (_, part) in parts.items()}
+    held = {role: replays[role][thin(places, LOOK)] for role, (_, places) in parts.items()}
     predict, mine = precisely(model), shares(tune.batch, tune.parts)
 
     looks = min(-(-2 * LOOK // model.max_batch), *map(len, held.values()))  # as many points at once as the model takes
@@ -136,11 +140,11 @@ def fit(
         for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
             for group in optimizer.param_groups:
                 group["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
-            drawn = {role: part[torch.randint(len(part), (tune.batch,), generator=generator)] for role, (part, _) in parts.items()}
+            places = {role: rest[torch.randint(len(rest), (tune.batch,), generator=generator)] for role, (rest, _) in parts.items()}
             value = torch.zeros((), device=model.device)
             for share in mine:
                 with change.on():
-                    some = loss(predict, {role: points[share].to(model.device) for role, points in drawn.items()}) / len(mine)
+                    some = loss(predict, {role: replays[role][own[share]].to(model.device) for role, own in places.items()}) / len(mine)
                     some.backward()
                 value += some.detach()
             value = together(value, change.trained)
@@ -209,9 +213,9 @@ def precisely(model: Model) -> Student:
     return lambda x, t, condition: model.predict(x, t, condition).float()
 
 
-def thin(replay: Replay, n: int) -> Replay:
-    """At most n points, evenly spread."""
-    return replay[torch.linspace(0, len(replay) - 1, min(n, len(replay))).long()]
+def thin(places: Tensor, n: int) -> Tensor:
+    """At most n of them, evenly spread."""
+    return places[torch.linspace(0, len(places) - 1, min(n, len(places))).long()]
 
 
 @torch.no_grad()
@@ -219,8 +223,8 @@ def _whitenings(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tens
     """P by the name of every tensor of the group that reads the prompt."""
     if tune.whiten is None:
         return {}
-    sites, prompts, n, by_name = model.group(tune.group), ["", *keep], 64 * model.max_batch, {}
+    sites, by_name = model.group(tune.group), {}
     for name in {site.reads for site in sites if site.reads}:
-        states = [model.reading(name, model.encode(prompts[i : i + n])).cpu() for i in range(0, len(prompts), n)]
-        by_name[name] = whitening(torch.cat(states), tune.whiten).to(model.device, torch.float32)
+        states = (model.reading(name, condition) for condition in encoded(model, ["", *keep]))
+        by_name[name] = whitening(states, tune.whiten).to(model.device, torch.float32)
     return {site.name: by_name[site.reads] for site in sites if site.reads}

@@ -2,9 +2,10 @@
 
 Earlier methods sample half a trajectory for a single training step and throw the rest away. Here every point (x_t, t) is kept with the
 teacher's ε*(x_t, ·), so that the teacher is free in training: a step is one forward and one backward of the student.
+What is asked there is kept once for each distinct prompt: a large text encoder says megabytes of one.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
@@ -12,13 +13,45 @@ import torch
 from torch import Tensor
 
 from .checkpoint import remembered
-from .models.base import Condition, Model, on, pick
+from .models.base import Condition, Model, on
+
+NUMBERS = 2**25  # of conditions that are made at once: 16 prompts of Flux.1, 567 of Stable Diffusion 1.x
+
+
+@dataclass(frozen=True, eq=False)
+class Asked(Mapping[str, Tensor]):
+    """The condition of N points: that of each distinct prompt once, `each` [M, ...], and `which` of them every point has [N].
+    By name it gives tensors of N rows, made when they are asked for."""
+
+    each: Condition
+    which: Tensor
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.each[name][self.which]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.each)
+
+    def __len__(self) -> int:
+        return len(self.each)
+
+    @classmethod
+    def of(cls, condition: Condition) -> "Asked":
+        """Any condition; where it is none of these, every row stands for itself."""
+        if isinstance(condition, cls):
+            return condition
+        rows = next(iter(condition.values()))
+        return cls(condition, torch.arange(len(rows), device=rows.device))
+
+    def rows(self, index: Tensor | slice) -> "Asked":
+        return Asked(self.each, self.which[index])
 
 
 @dataclass(frozen=True)
 class Replay:
     """N points of trajectories: x [N, C, H, W], t [N], which trajectory each is of [N], and by role ("c", "a", "null", "k")
-    the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]. In the host's memory, whatever the model is on."""
+    the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]. In the host's memory, whatever the model is on.
+    Parts of it share its conditions; on a device (`to`) every point has its own."""
 
     x: Tensor
     t: Tensor
@@ -31,21 +64,24 @@ class Replay:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, as a file holds it."""
-        asked = {f"asked.{role}.{name}": t for role, condition in self.asked.items() for name, t in condition.items()}
+        conditions = {role: Asked.of(condition) for role, condition in self.asked.items()}
+        asked = {f"asked.{role}.{name}": t for role, condition in conditions.items() for name, t in condition.each.items()}
+        which = {f"which.{role}": condition.which for role, condition in conditions.items()}
         said = {f"said.{role}": t for role, t in self.said.items()}
-        return {"x": self.x, "t": self.t, "trajectory": self.trajectory, **asked, **said}
+        return {"x": self.x, "t": self.t, "trajectory": self.trajectory, **asked, **which, **said}
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Replay":
-        asked: dict[str, dict[str, Tensor]] = {}
+        each: dict[str, dict[str, Tensor]] = {}
         for name in (n for n in tensors if n.startswith("asked.")):
             _, role, entry = name.split(".", 2)
-            asked.setdefault(role, {})[entry] = tensors[name]
+            each.setdefault(role, {})[entry] = tensors[name]
+        asked = {role: Asked(condition, tensors[f"which.{role}"]) for role, condition in each.items()}
         said = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("said.")}
         return cls(tensors["x"], tensors["t"], tensors["trajectory"], asked, said)
 
     def __getitem__(self, index: Tensor | slice) -> "Replay":
-        asked = {role: pick(condition, index) for role, condition in self.asked.items()}
+        asked = {role: Asked.of(condition).rows(index) for role, condition in self.asked.items()}
         said = {role: output[index] for role, output in self.said.items()}
         return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said)
 
@@ -54,11 +90,11 @@ class Replay:
         said = {role: output.to(device) for role, output in self.said.items()}
         return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said)
 
-    def split(self, share: float) -> tuple["Replay", "Replay"]:
-        """(the rest, about `share` of the trajectories held out): no trajectory is in both."""
+    def split(self, share: float) -> tuple[Tensor, Tensor]:
+        """(the rest, about `share` of the trajectories held out), as the points' places: no trajectory is in both."""
         names = self.trajectory.unique()
         held = torch.isin(self.trajectory, names[:: max(2, round(1 / share))])
-        return self[~held], self[held]
+        return (~held).nonzero().flatten(), held.nonzero().flatten()
 
 
 @torch.no_grad()
@@ -104,16 +140,33 @@ def sampled(
     for role, prompts in asked.items():
         own = [prompts[int(r)][int(k) % len(prompts[int(r)])] for r, k in zip(trajectory.tolist(), turn.tolist())]
         names = list(dict.fromkeys(own))
-        conditions[role] = pick(on(x.device, model.encode(names)), torch.tensor([names.index(prompt) for prompt in own]))
+        conditions[role] = Asked(gathered(model, names), torch.tensor([names.index(prompt) for prompt in own]))
     return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})
+
+
+def encoded(model: Model, prompts: Sequence[str]) -> Iterator[Condition]:
+    """The prompts' conditions, as many at a time as have `NUMBERS` numbers."""
+    n = max(1, NUMBERS // sum(t[0].numel() for t in model.encode([""]).values()))
+    return (model.encode(prompts[i : i + n]) for i in range(0, len(prompts), n))
+
+
+def gathered(model: Model, prompts: Sequence[str]) -> Condition:
+    """The prompts' conditions in the host's memory."""
+    all_: dict[str, Tensor] = {}
+    done = 0
+    for some in encoded(model, prompts):
+        for name, t in some.items():
+            all_.setdefault(name, t.new_empty(len(prompts), *t.shape[1:], device="cpu"))[done : done + len(t)] = t
+        done += len(next(iter(some.values())))
+    return all_
 
 
 @torch.no_grad()
 def answer(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int | None = None) -> Tensor:
     """The model's output at many points of the host's memory, `batch` (None: as many as it takes) at a time, in single precision."""
     batch = batch or model.max_batch
-    there, parts = model.device, (slice(i, i + batch) for i in range(0, len(t), batch))
-    return torch.cat([model.predict(x[s].to(there), t[s].to(there), on(there, pick(condition, s))).float().cpu() for s in parts])
+    there, asked, parts = model.device, Asked.of(condition), (slice(i, i + batch) for i in range(0, len(t), batch))
+    return torch.cat([model.predict(x[s].to(there), t[s].to(there), on(there, asked.rows(s))).float().cpu() for s in parts])
 
 
 @torch.no_grad()
