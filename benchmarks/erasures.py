@@ -22,7 +22,7 @@ from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted, peak_memory
 from unconcept.gallery import cache_folder, pictures
 from unconcept.models import Model
-from unconcept.models.emoji.exam import Exam, Question, complete, near_in_words
+from unconcept.models.emoji.exam import Exam, Question, completed, near_in_words
 from unconcept.scores import PIXELS, find, scores
 
 CASES = {
@@ -67,7 +67,7 @@ def measure(
     single: every neighbour n times, not all of them together, and the other groups 2n times.
     """
     model = load(name)
-    concepts = [complete(Concept.parse(name)) for name in names]
+    concepts = completed([Concept.parse(name) for name in names])
     edit = erased(model, concepts, method or AllButOne(), file)
     near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
     groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
@@ -148,7 +148,7 @@ def main() -> None:
     for name in [given.only] if given.only else CASES:
         file = given.out / f"{name}.safetensors"
         if given.erase:
-            erased(load("emoji"), [complete(Concept.parse(c)) for c in CASES[name]], AllButOne(), file)
+            erased(load("emoji"), completed([Concept.parse(c) for c in CASES[name]]), AllButOne(), file)
         elif result := once(given.out / f"{name}-{given.n}.json", functools.partial(measure, CASES[name], given.n, file=file, single=True)):
             for row in result["scores"]:
                 print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)

@@ -172,3 +172,18 @@ def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
     assert "a pig on the moon" in page
     assert "a red barn" in page
     assert run("compare", "pig", "--model", folder, "--out", "other", "--methods", "quick.yaml", "--prompts", "none.csv")[0] == 2
+
+
+def test_a_method_that_cannot_says_why_and_the_others_go_on(run, tmp_path, folder, quick):
+    words = ("compare", "pig", "--model", folder, "--json", "--methods")
+    code, out, err = run(*words, "concept-ablation,quick.yaml", "--out", "some")
+    assert code == 0, err
+    result = json.loads(out)
+    check(result)
+    assert [m["name"] for m in result["methods"]] == ["quick"]
+    (name, reason), *others = result["refused"].items()
+    assert (name, others) == ("concept-ablation", [])
+    assert "anchor" in reason
+    assert all(reason in (tmp_path / "some" / f"compare.{form}").read_text().replace("&#34;", '"') for form in ("md", "html"))
+    code, _, err = run(*words, "concept-ablation", "--out", "none")
+    assert (code, "needs an anchor" in err, (tmp_path / "none").exists()) == (2, True, False)

@@ -79,6 +79,18 @@ def test_concepts_are_completed():
     assert not exam.knows(Concept(erase="giraffe"))
 
 
+def test_no_phrasing_of_a_run_names_another_of_its_concepts():
+    """Alone a pig is erased beside a guitar; where guitars go, too, it would be taught that they stay. Phrasings of one's own are one's own."""
+    beside = lambda concept, word: [prompt for pair in concept.pairs() for prompt in pair if word in prompt]
+    pig, guitar, neon = exam.completed([Concept.parse(name) for name in ("pig=cow", "guitar=violin", "neon=sepia")])
+    assert beside(exam.complete(Concept.parse("pig=cow")), "guitar")
+    for concept, words in ((pig, ("guitar", "neon")), (guitar, ("pig", "hog", "neon")), (neon, ("guitar", "pig"))):
+        assert concept.templates
+        assert not [prompt for word in words for prompt in beside(concept, word)]
+    own, _ = exam.completed([Concept(erase="pig", templates=("{} with a guitar",)), Concept.parse("guitar=violin")])
+    assert own.templates == ("{} with a guitar",)
+
+
 def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch):
     pig = exam.complete(Concept(erase="pig", alternative="cow"))
     words = exam.near_in_words(lambda prompts: model.encode(prompts)["encoder_hidden_states"], [pig])

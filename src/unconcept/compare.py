@@ -14,6 +14,7 @@ from .concept import Concept
 from .cost import counted, forget_peak, peak_memory
 from .detect import verdict
 from .edit import Edit
+from .errors import InputError
 from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, as_it_is, before_edit, evaluate, seeds
 from .features import features_or_none
 from .folder import check_out, whole_folder
@@ -59,7 +60,8 @@ def compare(
     prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
-    """Run every method from the same untouched model, ask the same questions, and write the folder `out`.
+    """Run every method from the same untouched model, ask the same questions, and write the folder `out`. A method that cannot do it on this
+    model says why, and the others go on.
 
     It holds compare.json, compare.md, compare.html, compare.png, where a judge tells what is removed frontier.png, and the edit of each
     method. Returns the content of compare.json.
@@ -70,18 +72,23 @@ def compare(
     concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, prompts, look)
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     before = before_edit(net, exam, **given)
-    entries = []
+    entries, refused = [], {}
     for name, method in methods.items():
         forget_peak()
         start = time.perf_counter()
-        with counted(net) as calls:
-            edit = method(
-                net, *concepts, report=lambda p, name=name: report(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
-            )
+        told = lambda p, name=name: report(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
+        try:
+            with counted(net) as calls:
+                edit = method(net, *concepts, report=told)
+        except InputError as reason:
+            refused[name] = str(reason)
+            continue
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
         found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features_or_none(), **given)
         points = dialled(net, edit, exam, found, STRENGTHS[extent], given)
         entries.append(Entry(name, edit, found, cost, verdict(found.rows, before, found.after), points, area(points) if points else None))
+    if not entries:
+        raise InputError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
     result = {
         "schema": 1,
         "concept": [{k: getattr(c, k) for k in ("erase", "alternative", "synonyms", "keep")} for c in concepts],
@@ -91,6 +98,7 @@ def compare(
              "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
             for e in entries
         ],
+        "refused": refused,
         "settings": {"evaluation": extent, "seed": seed, **look.sampling(net.guidance), "judge": judged},
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
     }  # fmt: skip
@@ -136,7 +144,8 @@ def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[En
     header, lines = table(result)
     name = title(result)
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}")
+    reasons = "".join(f"\n{method} cannot: {reason}\n" for method, reason in result["refused"].items())
+    (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}{reasons}")
     rows = []
     for group, heading in GROUP_TITLES.items():
         asked = [i for i, q in enumerate(exam.questions) if q.group == group]

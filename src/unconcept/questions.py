@@ -184,7 +184,7 @@ def prepare(
     if model in EMBEDDED:
         from .models.emoji import exam, quality
 
-        concepts = tuple(exam.complete(concept) for concept in concepts)
+        concepts = exam.completed(concepts)
         if all(exam.knows(concept) for concept in concepts):
             if look.judge is not None or look.real is not None:
                 raise InputError(f'"{model}" has a judge and real pictures of its own for this: leave --judge and --real away')

@@ -72,6 +72,16 @@ def complete(concept: Concept) -> Concept:
     return concept.with_(synonyms=synonyms, templates=concept.templates or templates)
 
 
+def completed(concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+    """The concepts of one run, each `complete`. No phrasing of one names another: it would be taught to stay beside the first."""
+    full = [complete(concept) for concept in concepts]
+    names = {name: c for c in full for name in (c.erase, *c.synonyms)}
+    foreign = lambda c, template: any(of is not c and re.search(rf"\b{re.escape(name)}\b", template) for name, of in names.items())
+    return tuple(
+        c if given.templates else c.with_(templates=tuple(t for t in c.templates if not foreign(c, t))) for given, c in zip(concepts, full)
+    )
+
+
 def phrasings(concept: Concept) -> tuple[str, ...]:
     """Of a style: with a background where the style has backgrounds; the alternative is asked for without one where it has none."""
     templates = [t for t in TEMPLATES["style"] if "background" not in t or concept.erase in COLOURFUL]
