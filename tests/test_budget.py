@@ -115,6 +115,14 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     assert "no saving makes it fit" in run(*words)[1]
 
 
+def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch):
+    words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
+    assert "text encoders" not in run(*words)[1]
+    for name, there in {"place": torch.device("cuda"), "room": 2**35, "pace": 1e12}.items():
+        monkeypatch.setattr(budget, name, lambda *_, there=there: there)
+    assert "GiB), and text encoders 0.0 GiB\n" in run(*words)[1]
+
+
 def test_a_single_file_does_not_say_its_shapes(tmp_path):
     with pytest.raises(InputError, match="does not say its shapes"):
         load(tmp_path / "model.safetensors", device="meta")

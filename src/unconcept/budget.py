@@ -263,14 +263,16 @@ def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: 
     free, gib, sampling = room(device), lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers
     training = need.weights + need.training + need.activations
     parts = f"weights {gib(need.weights)}, tuned {gib(need.training)}, activations {gib(need.activations)}"
-    away = "" if device.type == "cpu" else f"), and {gib(need.readers)} of text encoders while training"
+    away = "" if device.type == "cpu" else f", and text encoders {gib(need.readers)}"
     lines = [
         f"device   {device}, {dtype}",
         f"tuned    {need.tuned:,} parameters: {method.tune.group}",
         f"memory   {gib(training)} while training ({parts}), {gib(sampling)} and more while sampling; {gib(free) if free else 'nobody tells how much'} free",
-        f"host     {gib(here.whole)} of the host's memory besides (points {gib(here.points)}, {here.prompts:,} prompts {gib(here.conditions)}, token states {gib(here.states)}{away})",
+        f"host     {gib(here.whole)} of the host's memory besides (points {gib(here.points)}, {here.prompts:,} prompts {gib(here.conditions)}, token states {gib(here.states)}){away}",
         f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
     ]  # fmt: skip
+    if model.remark:
+        lines.append(f"note     {model.remark}")
     if free and max(training, sampling) > free:
         found = made_to_fit(model, method, len(concepts), free, quantize)
         lines.append(f"warning  this will not fit: {f'{instead(method, *found)} would' if found else 'and no saving makes it fit'}")

@@ -99,6 +99,7 @@ def compare(
             for e in entries
         ],
         "refused": refused,
+        "remark": net.remark or None,
         "settings": {"evaluation": extent, "seed": seed, **look.sampling(net.guidance), "judge": judged},
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
     }  # fmt: skip
@@ -144,8 +145,8 @@ def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[En
     header, lines = table(result)
     name = title(result)
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    reasons = "".join(f"\n{method} cannot: {reason}\n" for method, reason in result["refused"].items())
-    (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}{reasons}")
+    notes = [f"{method} cannot: {reason}" for method, reason in result["refused"].items()] + [result["remark"]] * bool(result["remark"])
+    (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}" + "".join(f"\n{note}\n" for note in notes))
     rows = []
     for group, heading in GROUP_TITLES.items():
         asked = [i for i, q in enumerate(exam.questions) if q.group == group]
