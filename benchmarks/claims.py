@@ -24,7 +24,7 @@ from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted
 from unconcept.detect import verdict
 from unconcept.evaluate import before_edit, evaluate
-from unconcept.features import lite0
+from unconcept.features import features_or_none
 from unconcept.gallery import cache_folder
 from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
@@ -126,7 +126,7 @@ def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
     exam = Exam([complete(Concept.parse(case))], ASKED, seed=2000 + seed)
     look: dict[str, Any] = dict(seed=60 + seed, cache=cache_folder())
     before = before_edit(model, exam, **look)
-    found = evaluate(model, edit, exam, before=before, controls=8, full=True, features=lite0(), **look)
+    found = evaluate(model, edit, exam, before=before, controls=8, full=True, features=features_or_none(), **look)
     return {
         "case": case,
         "method": name,

@@ -54,7 +54,7 @@ Looked at picture by picture, in this measurement:
 - *watercolor* becomes a pencil sketch in 94 %. The judge calls all of the other twelve line icons; ten are drawings in black and grey on white. `emoji` has pencil sketches on white alone, and five
   of the twelve were asked for on a colour.
 - *three at once*: in two of 48 scenes the guitar became something between guitar and violin, and so it did in eight of the 200 pictures that ask by a synonym, all for "an electric guitar". Three more in which the judge
-  sees no alternative show a cow or a house to the eye.
+  sees no alternative show a cow or a house to the eye. Of the training's prompts 6 of 126 asked for another of the three and taught it to stay ("a guitar and a pig"); they are left out since, and this is not measured again yet.
 """
 
 

@@ -72,7 +72,7 @@ def compare(
     concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, prompts, look)
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     before = before_edit(net, exam, **given)
-    entries, refused = [], {}
+    entries, refused, features = [], {}, features_or_none()
     for name, method in methods.items():
         forget_peak()
         start = time.perf_counter()
@@ -84,7 +84,7 @@ def compare(
             refused[name] = str(reason)
             continue
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
-        found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features_or_none(), **given)
+        found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
         points = dialled(net, edit, exam, found, STRENGTHS[extent], given)
         entries.append(Entry(name, edit, found, cost, verdict(found.rows, before, found.after), points, area(points) if points else None))
     if not entries:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .edit import Edit, adapted
-from .features import Features, Once
+from .features import Features
 from .gallery import pictures
 from .metrics import drift
 from .models.base import Model
@@ -67,7 +67,6 @@ def evaluate(
     Costs 2 · len(questions) + 2 · controls pictures, and 2 · the target questions more when full.
     """
     asked, first = [q.prompt for q in exam.questions], seeds(exam, seed)
-    features = features and Once(features)
     given: dict[str, Any] = dict(steps=steps, guidance=guidance, cache=cache, report=report)
     base = as_it_is(model) if cache else ""
     make = lambda stage, prompts, at, edited="", **more: pictures(

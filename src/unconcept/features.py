@@ -77,9 +77,9 @@ def lite0() -> Lite0:
     return Lite0()
 
 
-def features_or_none() -> Lite0 | None:
-    """The second ruler, where it is installed."""
+def features_or_none() -> Features | None:
+    """The second ruler, where it is installed; for one run, in which it looks at no picture twice."""
     try:
-        return lite0()
+        return Once(lite0())
     except InputError:
         return None
