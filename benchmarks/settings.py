@@ -16,6 +16,7 @@ import yaml
 
 from unconcept import Concept
 from unconcept.compare import compare
+from unconcept.gallery import cache_folder
 from unconcept.methods import METHODS
 from unconcept.models.emoji import FOLDER
 from unconcept.settings import override
@@ -38,7 +39,7 @@ TRIED = {
     "rece": {"tokens": ["last", "all"], "lam": [0.1, 1.0]},
     "receler": {"lr": [1e-3, 3e-3]},
     "sae": {"features": [2048, 4096], "active": [16, 32]},
-    "sdd": {"lr": [1e-4, 3e-4, 1e-3]},
+    "sdd": {"lr": [3e-5, 1e-4, 3e-4]},
     "sld": {"warmup": [2, 5], "scale": [500.0, 2000.0]},
     "spm": {"lr": [1e-3, 1e-2], "lam": [1.0, 10.0]},
     "uce": {"tokens": ["last", "all"], "lam": [0.1, 0.5]},
@@ -55,9 +56,15 @@ def called(settings: dict) -> str:
 
 
 def best(name: str, out: Path) -> dict | None:
-    """The settings of the candidate with the largest area, of those that are done."""
+    """The settings of the candidate with the largest area, of those that are done. That a method has no place for an alternative is nothing
+    against its settings."""
     done = [(json.loads(file.read_text()), s) for s in candidates(name) if (file := out / name / called(s) / "compare.json").exists()]
-    rank = lambda entry: (entry[0]["methods"][0]["failure"] is None, entry[0]["methods"][0]["area"] or 0.0)
+
+    def rank(entry: tuple[dict, dict]) -> tuple[bool, float]:
+        result = entry[0]["methods"][0]
+        works = not result["failure"] or result["failure"].startswith("alternative ignored")
+        return works, result["area"] or 0.0
+
     return max(done, key=rank)[1] if done else None
 
 
@@ -80,7 +87,8 @@ def main() -> None:
         for settings in candidates(name):
             folder = given.out / name / called(settings)
             if not (folder / "compare.json").exists():
-                compare([Concept.parse(given.case)], {name: override(METHODS[name](), settings, name)}, out=folder, force=True)
+                method = override(METHODS[name](), settings, name)
+                compare([Concept.parse(given.case)], {name: method}, out=folder, force=True, cache=cache_folder())
             entry = json.loads((folder / "compare.json").read_text())["methods"][0]
             cost = entry["cost"]
             print(

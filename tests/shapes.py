@@ -24,6 +24,10 @@ T5_XXL = dict(
     d_model=4096, d_kv=64, d_ff=10240, num_layers=24, num_heads=64, vocab_size=32128,
     feed_forward_proj="gated-gelu", is_gated_act=True, dense_act_fn="gelu_new",
 )  # fmt: skip
+QWEN_3 = dict(
+    hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128, vocab_size=151936,
+    layer_types=["full_attention"] * 36, max_window_layers=36,
+)  # fmt: skip
 SHAPES = {  # of the published configurations
     "stable-diffusion": {
         "unet": dict(
@@ -60,8 +64,34 @@ SHAPES = {  # of the published configurations
             dim=3840, n_layers=30, n_refiner_layers=2, n_heads=30, n_kv_heads=30, in_channels=16, cap_feat_dim=2560, axes_dims=[32, 48, 48], axes_lens=[1536, 512, 512],
         ),
         "vae": {**SD_VAE, "sample_size": 1024, "latent_channels": 16},
+        "text_encoder": QWEN_3,
+    },
+    "flux-2-klein": {  # of 4 billion
+        "transformer": dict(
+            in_channels=128, num_layers=5, num_single_layers=20, attention_head_dim=128, num_attention_heads=24, joint_attention_dim=7680, mlp_ratio=3.0,
+            axes_dims_rope=[32, 32, 32, 32], timestep_guidance_channels=256,
+        ),
+        "text_encoder": QWEN_3,
+    },
+    "qwen-image": {
+        "transformer": dict(
+            in_channels=64, out_channels=16, num_layers=60, attention_head_dim=128, num_attention_heads=24, joint_attention_dim=3584, axes_dims_rope=[16, 56, 56],
+        ),
+        "text_encoder": {
+            "text_config": dict(
+                hidden_size=3584, intermediate_size=18944, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4, vocab_size=152064,
+                layer_types=["full_attention"] * 28, max_window_layers=28,
+            ),
+        },
+    },
+    "sana": {
+        "transformer": dict(
+            in_channels=32, out_channels=32, num_layers=20, num_attention_heads=70, attention_head_dim=32, num_cross_attention_heads=20, cross_attention_head_dim=112,
+            cross_attention_dim=2240, caption_channels=2304, sample_size=32,
+        ),
         "text_encoder": dict(
-            hidden_size=2560, intermediate_size=9728, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8, head_dim=128, vocab_size=151936, layer_types=["full_attention"] * 36, max_window_layers=36,
+            hidden_size=2304, intermediate_size=9216, num_hidden_layers=26, num_attention_heads=8, num_key_value_heads=4, head_dim=256, vocab_size=256000,
+            layer_types=["full_attention"] * 26,
         ),
     },
 }  # fmt: skip
@@ -72,5 +102,10 @@ def folder(kind: str, place: Path) -> Path:
     TINY[kind]().save_pretrained(place)
     for part, more in SHAPES[kind].items():
         file = place / part / "config.json"
-        file.write_text(json.dumps(json.loads(file.read_text()) | more))
+        file.write_text(json.dumps(deep(json.loads(file.read_text()), more)))
     return place
+
+
+def deep(own: dict, more: dict) -> dict:
+    """`more` over `own`, where both have sections, inside them."""
+    return own | {key: deep(own.get(key, {}), value) if isinstance(value, dict) else value for key, value in more.items()}

@@ -20,7 +20,6 @@ from test_report import check
 
 from unconcept import InputError, cli
 from unconcept.files import write_safetensors
-from unconcept.folder import whole_folder
 
 
 def one_line(err: str) -> bool:
@@ -340,21 +339,6 @@ def test_force_replaces_results_and_nothing_else(run, tmp_path, folder):
     assert run(*words, "pictures")[0] == 0
     assert "a cat" in (tmp_path / "pictures" / "prompts.txt").read_text()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["mine", "pictures"]
-
-
-def test_the_old_folder_is_there_again_when_the_new_one_cannot_take_its_place(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "report.json").write_text("old")
-    rename = Path.rename
-    monkeypatch.setattr(
-        Path, "rename", lambda self, to: rename(self, to) if Path(to) != out or self.name.endswith(".old") else rename(self / "gone", to)
-    )
-    with pytest.raises(InputError, match="could not be written"), whole_folder(out, force=True) as part:
-        (part / "report.json").write_text("new")
-    monkeypatch.undo()
-    assert (out / "report.json").read_text() == "old"
-    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 DOCUMENTS = [Path(__file__).parent.parent / name for name in ("README.md", "docs/training.md", "docs/evaluation.md")]

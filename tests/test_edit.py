@@ -5,6 +5,7 @@ from tiny import tiny_pipeline, tiny_xl
 
 from unconcept import Concept, Edit, InputError, wrap
 from unconcept.edit import as_without_edits, between, identity
+from unconcept.files import open_safetensors, write_safetensors
 
 SITE = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 
@@ -163,3 +164,12 @@ def test_an_erased_pipeline_is_an_edit_too(model, edits):
     assert found.card["concepts"][0]["erase"] == "pig"
     with pytest.raises(InputError, match="one architecture"):
         between(model, wrap(tiny_xl(), ()), [concept])
+
+
+def test_the_same_content_is_the_same_bytes(tmp_path):
+    """Whatever order safetensors gives to what a file says of itself, and whatever is said there."""
+    about = {f"k{i}": f'"quoted" \\ \n \x07 ü 😀 \u2028 {i}' for i in range(8)}
+    files = [write_safetensors({"b": torch.ones(3), "a": torch.zeros(2, 2)}, tmp_path / f"{i}.safetensors", about) for i in range(4)]
+    assert len({file.read_bytes() for file in files}) == 1
+    tensors, said = open_safetensors(files[0])
+    assert (said, tensors["b"].tolist(), tensors["a"].tolist()) == (about, [1.0] * 3, [[0.0] * 2] * 2)

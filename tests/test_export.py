@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import re
 import shutil
 
@@ -61,11 +62,17 @@ def test_a_pipeline_folder(edit, erased, folder, tmp_path):
     assert all((out / f).read_bytes() == (folder / f).read_bytes() for f in same)
 
 
-def test_a_lora_for_diffusers(edit, erased, tmp_path):
+def test_a_lora_for_diffusers(edit, erased, tmp_path, caplog, monkeypatch):
+    """All that diffusers remarks on is that the text encoder is left alone, which says nothing against the file."""
     file = export(edit, "lora", tmp_path / "lora.safetensors")
     pipe = tiny_pipeline()
     plain = says(pipe)
-    pipe.load_lora_weights(file, adapter_name="gone")
+    monkeypatch.setattr(logging.getLogger("diffusers"), "propagate", True)
+    with caplog.at_level("INFO", "diffusers"):
+        pipe.load_lora_weights(file, adapter_name="gone")
+    remarks = {record.getMessage() for record in caplog.records if record.levelname != "INFO"}
+    assert all(said.startswith("No LoRA keys associated to CLIPTextModel") for said in remarks), remarks
+    assert remarks
     torch.testing.assert_close(says(pipe), erased, rtol=1e-2, atol=1e-3)
     pipe.set_adapters("gone", 0.0)
     assert torch.equal(says(pipe), plain), "at scale 0 it is the base"

@@ -5,7 +5,7 @@ import torch
 from conftest import same, state
 from tiny import TINY, tiny_3, tiny_flux, tiny_flux2, tiny_xl
 
-from unconcept import AllButOne, Concept, Edit, InputError, load, wrap
+from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
 from unconcept.cost import counted
 from unconcept.export import export
 from unconcept.methods import NegativePrompt
@@ -72,6 +72,15 @@ def agree(pipe, start):
     *_, (ours, _) = model.trajectory(["a pig", "a cat"], [0, 0], steps=6, guidance=5.0, latents=start.clone())
     torch.testing.assert_close(model.decode(ours), theirs, atol=1e-3, rtol=1e-3)
     assert (theirs[0] - theirs[1]).abs().max() > 0.01
+
+
+def test_no_pipeline_is_called(pipe, start, monkeypatch):
+    """The first argument of some is the prompt, of Flux.2's a picture: we ask their parts."""
+    model = wrap(pipe, ("cat", "dog"))
+    monkeypatch.setattr(type(pipe), "__call__", None)
+    quick = AllButOne(trajectories=4, points=1, sampling_steps=2, keep=0.0, tune=Tune(steps=1, batch=2, check=1))
+    with quick(model, Concept(erase="pig", alternative="cow", templates=("{}",))).on(model):
+        assert model.decode(model.sample(["a pig"], [0], steps=2)).shape[1] == 3
 
 
 def test_negative_prompt_is_the_pipelines_own(pipe, start):

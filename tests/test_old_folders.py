@@ -1,7 +1,7 @@
 """Folders as they were written over the years, and as other tools read them: what of it bites with today's libraries, each once.
 
 Pickles are refused in tests/test_cli.py, single files stay offline in tests/test_single_file.py, CLIP's scores are worked out in tests/test_judges.py,
-LoRAs load in diffusers in tests/test_export.py, and no pipeline's first argument is relied on: tests/test_families.py.
+LoRAs load in diffusers in tests/test_export.py, and no pipeline is called, so none's first argument is relied on: tests/test_families.py.
 """
 
 import json
@@ -49,6 +49,16 @@ def test_folders_that_name_classes_that_are_gone(folder, copy):
     }
     (copy / "model_index.json").write_text(json.dumps(index))
     assert load(copy).fingerprint() == load(folder).fingerprint()
+
+
+def test_tokenizers_of_before_transformers_5(folder, copy):
+    """A vocabulary and its merges alone: what older libraries wrote, and the only thing that they read."""
+    prompts = ["a pig", "a cat and a dog", "never seen"]
+    model = load(folder)
+    (copy / "tokenizer" / "tokenizer.json").unlink()
+    model.pipe.tokenizer.backend_tokenizer.model.save(str(copy / "tokenizer"))
+    assert {"vocab.json", "merges.txt"} <= {file.name for file in (copy / "tokenizer").iterdir()}
+    assert torch.equal(load(copy).encode(prompts)[model.words], model.encode(prompts)[model.words])
 
 
 def test_half_precision_on_disk_is_one_precision_in_memory(folder, copy):

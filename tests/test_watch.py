@@ -1,6 +1,7 @@
 """What runs beside a training, and on what: it must not change what comes out."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate import tracking
-from conftest import same
+from conftest import QUICK, same
 from PIL import Image
 from pretend import card
 from tiny import TINY
@@ -127,24 +128,46 @@ def test_samples_and_trackers_change_nothing(run, quick, folder, tmp_path, monke
     assert (code, "unknown tracker" in err) == (2, True)
 
 
+def apart(one: Edit, other: Edit) -> float:
+    """The norm of their difference, in norms of the first."""
+    flat = lambda edit: torch.cat([t.flatten() for t in edit.tensors().values()])
+    return float((flat(one) - flat(other)).norm() / flat(one).norm())
+
+
 def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
-    """As torchrun starts them. The second writes nothing."""
+    """Started by torchrun, ten steps. The second writes nothing. What is left is the order in which the gradients are summed."""
+    quick.write_text(QUICK.replace("steps: 2, batch: 2", "steps: 10, batch: 4"))
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
     assert run(*words, "--out", "alone")[0] == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unconcept"]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run([*launch, *map(str, words), "--out", "together"], env=quiet, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert apart(Edit.load("alone"), Edit.load("together")) < 1e-3
+    quick.write_text(QUICK.replace("steps: 2, batch: 2", "steps: 10, batch: 2"))
+    assert run(*words, "--out", "half")[0] == 0
+    assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, "half of the batch alone makes another edit"
+
+
+def test_two_processes_end_together(quick, folder, tmp_path):
+    """When one of them is asked to, and not the one that writes: the other would wait for its gradients for ever."""
+    quick.write_text(QUICK.replace("steps: 2, batch: 2, check: 1", "steps: 100000, batch: 2, check: 1000"))
+    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none", "--out", "out")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     team = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1", PYTHONWARNINGS="default")
-    command = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, words)]
-    started = [
-        subprocess.Popen([*command, "--out", f"by-{rank}"], env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "unconcept", *map(str, words)]
+    first, second = (
+        subprocess.Popen(command, env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
         for rank in "01"
-    ]  # fmt: skip
-    for process in started:
-        _, err = process.communicate(timeout=120)
-        assert process.returncode == 0, err
-    assert not (tmp_path / "by-1").exists()
-    assert alike(Edit.load("alone"), Edit.load("by-0")) > 0.999
+    )  # fmt: skip
+    assert first.stderr
+    assert any(line.strip() == "training" for line in first.stderr), "it never began to train"
+    second.send_signal(signal.SIGTERM)
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in (first, second)]
+    assert [code for _, code in ends] == [143, 143], ends
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_method_that_draws_one_point_a_step_is_not_shared(run, folder, monkeypatch):

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .errors import RunError, Terminated
 from .files import open_safetensors, write_safetensors
-from .processes import is_first
+from .processes import anyone, is_first
 
 
 @dataclass
@@ -50,7 +50,7 @@ def kept_in(folder: Path, *, every: int, resume: bool) -> Iterator[Place]:
     """Trainings inside keep their state in `folder`, each `every` steps; with `resume` they go on from what is there, else it is cleared.
 
     What goes on must be the same job on the same software: the folder's name should say so. SIGTERM waits for the end of a step, the step
-    is kept, and `Terminated` is raised. Of several processes the first writes. A training that fails (RunError) leaves nothing. When everything was kept that should be, the caller removes the folder.
+    is kept, and `Terminated` is raised. Of several processes the first writes, and all of them end when one is asked to. A training that fails (RunError) leaves nothing. When everything was kept that should be, the caller removes the folder.
     """
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
@@ -84,9 +84,12 @@ def surviving(
                 yield step
             finally:
                 facts["seconds"] += time.perf_counter() - start
-            if place and file and is_first() and (place.terminated or step % place.every == 0 or step == n):
+            ends = place is not None and anyone(
+                place.terminated, trained(optimizer)[0].device
+            )  # a signal during this counts at the next step
+            if place and file and is_first() and (ends or step % place.every == 0 or step == n):
                 keep(file, step, optimizer, generator, tensors, facts)
-            if place and place.terminated:
+            if ends:
                 raise Terminated
 
 

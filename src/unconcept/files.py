@@ -1,5 +1,6 @@
 """Weights on disk: safetensors only, read with one clear line for whatever else is offered, and written whole or not at all."""
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,11 +28,13 @@ def names_in(path: Path) -> list[str]:
 
 
 def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
-    """Whole or not at all, and readable by whoever may read other new files (safetensors alone would keep it to the owner)."""
+    """Whole or not at all, the same bytes for the same content, and readable by whoever may read other new files (safetensors alone would
+    keep it to the owner)."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, metadata=dict(metadata))
+        in_order(part)
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
@@ -40,6 +43,19 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
         part.unlink(missing_ok=True)
         raise InputError(f"{path} could not be written: {error}") from error
     return path
+
+
+def in_order(path: Path) -> None:
+    """Sort what a file says of itself: safetensors writes it in an order of chance."""
+    with path.open("r+b") as f:
+        length = int.from_bytes(f.read(8), "little")
+        header = json.loads(f.read(length))
+        if about := header.pop("__metadata__", None):
+            header = {"__metadata__": dict(sorted(about.items())), **header}
+            said = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+            if len(said) <= length:  # as long as it was, but for the spaces at the end
+                f.seek(8)
+                f.write(said.ljust(length))
 
 
 def check_safetensors(path: Path) -> None:

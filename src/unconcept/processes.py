@@ -53,6 +53,11 @@ def agreed(value: float, device: torch.device) -> float:
     return float(said)
 
 
+def anyone(said: bool, device: torch.device) -> bool:
+    """Does any of the processes say so? All get the same answer."""
+    return bool(mean(torch.tensor(float(said), device=device)) > 0)
+
+
 @cache
 def connect(cpu: bool) -> Any:
     from accelerate import PartialState
