@@ -47,6 +47,16 @@ def test_killed_at_any_moment_the_folder_is_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="not offered there")
+def test_the_system_exchanges_two_names(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name / name).mkdir(parents=True)
+    assert folder.exchanged(tmp_path / "one", tmp_path / "other")
+    assert (tmp_path / "one" / "other").exists()
+    assert (tmp_path / "other" / "one").exists()
+    assert not folder.exchanged(tmp_path / "one", tmp_path / "nothing")
+
+
 def test_what_another_is_writing_is_left_alone(tmp_path):
     out = tmp_path / "out"
 
