@@ -1,7 +1,7 @@
 """What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained; asked of the model as it is.
 
-    python benchmarks/quantized.py [--n 100]                   # what is done is not done again
-    python benchmarks/quantized.py --write docs/quantized.md
+python benchmarks/quantized.py [--n 100]                   # what is done is not done again
+python benchmarks/quantized.py --write docs/quantized.md
 """
 
 import functools
@@ -47,7 +47,9 @@ def main() -> None:
             cells = [cell(find(result["scores"], *where), "after") for where in COLUMNS.values()]
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {result['seconds']:.0f} |")
     if given.write:
-        given.write.write_text(page(f"{CASE}, trained on a base in few bits", "quantized.py", [(__doc__ or "").splitlines()[0], "", *lines]))
+        given.write.write_text(
+            page(f"{CASE}, trained on a base in few bits", "quantized.py", [(__doc__ or "").splitlines()[0], "", *lines])
+        )
     else:
         print("\n".join(lines))
 
