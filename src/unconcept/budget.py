@@ -260,7 +260,8 @@ def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: 
         need, here = budget(model, method, len(concepts), quantize), host(model, method, concepts)
     except InputError as error:
         return [f"memory   cannot be told: {error}"]
-    free, gib, sampling = room(device), lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers
+    gib, sampling, beside = lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers, here.whole + need.readers
+    free, host_free = room(device), room(torch.device("cpu"))
     training = need.weights + need.training + need.activations
     parts = f"weights {gib(need.weights)}, tuned {gib(need.training)}, activations {gib(need.activations)}"
     away = "" if device.type == "cpu" else f", and text encoders {gib(need.readers)}"
@@ -273,8 +274,13 @@ def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: 
     ]  # fmt: skip
     if model.remark:
         lines.append(f"note     {model.remark}")
-    if free and max(training, sampling) > free:
-        found = made_to_fit(model, method, len(concepts), free, quantize)
+    left = free - here.whole if free and device.type == "cpu" else free  # there the host's memory is the device's
+    if device.type != "cpu" and host_free and beside > host_free:
+        lines.append(
+            f"warning  the host's memory will not hold it: {gib(beside)} of {gib(host_free)} free; fewer trajectories or points would"
+        )
+    if left and max(training, sampling) > left:
+        found = made_to_fit(model, method, len(concepts), left, quantize)
         lines.append(f"warning  this will not fit: {f'{instead(method, *found)} would' if found else 'and no saving makes it fit'}")
     return lines
 
