@@ -6,7 +6,7 @@
 The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in the concept inversion of Pham et al. 2024,
 and what Receler's training looks for). It takes STEPS steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
 original, and is then judged on prompts and seeds that it never saw. Controls: the attack on the untouched model must change nothing, and random
-states must do less than learnt ones.
+states must do less than learnt ones. For other words: erasures that were told no synonym, asked by every one.
 """
 
 import contextlib
@@ -30,10 +30,20 @@ from unconcept.trajectories import record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin")
 TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
+
+
+def untold(method: AllButOne) -> Callable[..., Edit]:
+    """The method, told of the concepts' own names alone."""
+    return lambda model, *concepts: method(model, *(concept.with_(synonyms=()) for concept in concepts))
+
+
 METHODS: dict[str, Callable[..., Edit]] = {
     "untouched model": lambda model, *concepts: Edit({}),
     "All but One": AllButOne(),
     "All but One, adversary 4": AllButOne(adversary=4),
+    "All but One, paraphrases .5": AllButOne(paraphrase=0.5),
+    "All but One, told no synonym": untold(AllButOne()),
+    "All but One, told no synonym, paraphrases .5": untold(AllButOne(paraphrase=0.5)),
     "ESD": ESD(steps=250, lr=3e-4, sampling_steps=25),
     "Receler": Receler(steps=120, sampling_steps=25),
     "UCE": UCE(),
@@ -95,9 +105,9 @@ def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
 
 
 def main() -> None:
-    given, attacks = arguments(__doc__, "robustness", 100), ("as asked", "random states", "learnt states")
+    given, attacks = arguments(__doc__, "robustness", 100, only={"choices": METHODS}), ("as asked", "random states", "learnt states")
     lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT)])
-    for name, make in METHODS.items():
+    for name, make in METHODS.items() if given.only is None else [(given.only, METHODS[given.only])]:
         run = lambda case, make=make: None if given.write else functools.partial(whole, case, make, given.n)
         done = [once(given.out / f"{name} {case} {given.n}.json", run(case)) for case in CASES]
         if done := [found for found in done if found]:

@@ -18,6 +18,7 @@ ROWS = {
     "all-but-one": AllButOne(**QUICK, keep=0.1),
     "all-but-one, joint, no keep term": AllButOne(**QUICK, surgical=False, keep=0.0),
     "all-but-one, against an adversary": AllButOne(**QUICK, keep=0.1, adversary=2, attacks=2),
+    "all-but-one, paraphrases": AllButOne(**QUICK, keep=0.1, paraphrase=0.5),
     "concept-ablation": ConceptAblation(**WALK, pictures=3),
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),

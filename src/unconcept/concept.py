@@ -124,8 +124,12 @@ class Concept:
     def pairs(self) -> list[tuple[str, str]]:
         """(prompt that asks for the concept, prompt that takes its place), every name in every template; each template begins with another
         name, so that no name has a place of its own in the order."""
+        return [(self.phrase(t, name), self.instead(t)) for t, name in self.phrasings()]
+
+    def phrasings(self) -> list[tuple[str, str]]:
+        """(template, name) of each of `pairs`."""
         templates, names = self.templates or TEMPLATES[self.kind], (self.erase, *self.synonyms)
-        return [(self.phrase(t, name), self.instead(t)) for i, t in enumerate(templates) for name in turned(names, i)]
+        return [(t, name) for i, t in enumerate(templates) for name in turned(names, i)]
 
     def __str__(self) -> str:
         return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"

@@ -8,6 +8,7 @@ What is asked there is kept once for each distinct prompt: a large text encoder 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,22 +109,23 @@ def record(
     guidance: float,
     points: int,
     batch: int | None = None,
+    beside: Mapping[str, Sequence[Sequence[str]]] | None = None,
 ) -> Replay:
     """Sample one trajectory for each prompt of `drive`, and ask the teacher at its points what it says to the prompts `asked` by role.
 
     A trajectory has one or more prompts in a role and asks them in turn, from point to point: so a few trajectories hear many phrasings.
+    `beside` are prompts by role, too, whose conditions are kept and to which the teacher says nothing.
     `batch` rows go through the model at once; None: as many as it takes. Of the `steps` points of a trajectory `points` are kept, evenly spread behind a random offset.
     Cost in network calls on one picture: 2 · steps + roles · points for each trajectory. A run that survives does it once.
     """
     batch = batch or model.max_batch
-    return Replay.of(
-        remembered(lambda: sampled(model, drive, asked, seed=seed, steps=steps, guidance=guidance, points=points, batch=batch).tensors())
-    )
+    settings: dict[str, Any] = dict(steps=steps, guidance=guidance, points=points, batch=batch)
+    return Replay.of(remembered(lambda: sampled(model, drive, asked, beside or {}, seed=seed, **settings).tensors()))
 
 
 def sampled(
-    model: Model, drive: Sequence[str], asked: Mapping[str, Sequence[Sequence[str]]], *, seed: int, steps: int, guidance: float, points: int,
-    batch: int,
+    model: Model, drive: Sequence[str], asked: Mapping[str, Sequence[Sequence[str]]], beside: Mapping[str, Sequence[Sequence[str]]], *,
+    seed: int, steps: int, guidance: float, points: int, batch: int,
 ) -> Replay:  # fmt: skip
     stride = max(1, steps // points)
     offset = torch.randint(stride, (len(drive),), generator=torch.Generator().manual_seed(seed))
@@ -137,11 +139,11 @@ def sampled(
             kept.append((x[now].cpu(), t[now].cpu(), rows[now], (step - offset[rows[now]]) // stride))
     x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*kept))
     conditions = {}
-    for role, prompts in asked.items():
+    for role, prompts in {**asked, **beside}.items():
         own = [prompts[int(r)][int(k) % len(prompts[int(r)])] for r, k in zip(trajectory.tolist(), turn.tolist())]
         names = list(dict.fromkeys(own))
         conditions[role] = Asked(gathered(model, names), torch.tensor([names.index(prompt) for prompt in own]))
-    return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, c, batch) for role, c in conditions.items()})
+    return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, conditions[role], batch) for role in asked})
 
 
 def encoded(model: Model, prompts: Sequence[str]) -> Iterator[Condition]:

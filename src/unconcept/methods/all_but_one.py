@@ -24,6 +24,7 @@ from ..concept import Concept, kept, turned
 from ..edit import Edit, card_of
 from ..errors import InputError
 from ..models.base import Model, join
+from ..paraphrase import every_other, on_the_way, partners
 from ..train import Progress, Report, Student, Tune, fit
 from ..trajectories import Replay, record
 
@@ -46,6 +47,8 @@ class AllButOne:
     trajectories  sampled for a group's concepts, `LEAST` at least for each; twice as many of other prompts, for the keep term
     adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
                   `attacks` steps at `attack_lr` in every step of the training, which then takes 1 + `attacks` times as long
+    paraphrase    r: at every other point the concept's states are moved by up to this share of the way to a synonym's or a near word's, and
+                  what is asked there is erased, too; 0: nowhere. It costs nothing but the conditions
     points        kept of each trajectory's `sampling_steps`, sampled at `guidance`; None: the model's own
     """
 
@@ -64,6 +67,7 @@ class AllButOne:
     adversary: int = 0
     attacks: int = 3
     attack_lr: float = 0.1
+    paraphrase: float = 0.0
     tune: Tune = field(default_factory=Tune)
 
     def __post_init__(self):
@@ -71,6 +75,8 @@ class AllButOne:
             raise InputError("lam and keep are weights of a loss: 0 or more")
         if self.adversary < 0 or self.attacks < 1:
             raise InputError("adversary is 0 or more, attacks 1 or more")
+        if not 0 <= self.paraphrase <= 1:
+            raise InputError("paraphrase is a share of the way to another word: between 0 and 1")
         if self.together < 1:
             raise InputError("together is 1 or more")
         if self.trajectories < LEAST or not 1 <= self.points <= self.sampling_steps:
@@ -103,6 +109,8 @@ class AllButOne:
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
             erase = z["erase"]
             of, early = erase.trajectory // self.each(len(concepts)), erase.t >= self.onset * model.timesteps
+            if self.paraphrase:
+                erase = every_other(erase)
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
             if adversary:
                 erase = adversary.within(erase, student, of)
@@ -159,7 +167,13 @@ class AllButOne:
         # Half of the trajectories are steered by the concept, half by what shall come instead: the edited model walks there.
         drive = [own[0][r % 2] for r, own in enumerate(pairs)]
         asked = {"c": [[c for c, _ in own] for own in pairs], "a": [[a for _, a in own] for own in pairs], "null": [[""]] * len(pairs)}
-        replays = {"erase": record(model, drive, asked, seed=self.tune.seed, **settings)}
+        near = (
+            {"near": [turned(partners(model, c, r), r * len(c.pairs()) // n) for c in concepts for r in range(n)]}
+            if self.paraphrase
+            else {}
+        )
+        erase = record(model, drive, asked, beside=near, seed=self.tune.seed, **settings)
+        replays = {"erase": on_the_way(erase, model.words, self.paraphrase, self.tune.seed) if near else erase}
         if self.keep:
             report(Progress("recording trajectories of what is kept", 1, stages))
             k = [turned(others, r * self.points) for r in range(2 * self.trajectories)]

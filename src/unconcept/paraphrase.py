@@ -1,0 +1,50 @@
+"""Paraphrases inside the training: token states on the way from the concept to its synonyms and to the words nearest to it.
+
+c̃ = c + u (w − c),    u ~ U(0, r),    c, w: the states of one phrasing with either word in it
+"""
+
+import random
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from .concept import Concept, article
+from .models.base import Condition, Model, nearest
+from .trajectories import Asked, Replay
+
+NEIGHBOURS = 8  # the nearest words of the vocabulary
+
+
+def partners(model: Model, concept: Concept, seed: int) -> list[str]:
+    """For each of `concept.pairs()` a prompt to go towards: of the same phrasing, with a synonym or a near word by chance."""
+    words, chance = [*concept.synonyms, *neighbours(model, concept)], random.Random(seed)
+    return [concept.phrase(phrase, chance.choice(words)) for phrase, _ in concept.phrasings()]
+
+
+def neighbours(model: Model, concept: Concept) -> list[str]:
+    """The words of the vocabulary that the text encoder puts nearest to the concept."""
+    say = article if concept.kind == "object" else str
+    words = list(dict.fromkeys([concept.erase, *concept.keep, *model.vocabulary]))
+    order = nearest(model.encode([say(word) for word in words])[model.words].float(), [0])[0].tolist()
+    return [words[i] for i in order if i and words[i] not in concept.synonyms][:NEIGHBOURS]
+
+
+def on_the_way(z: Replay, words: str, radius: float, seed: int) -> Replay:
+    """The replay with c̃ in its role "near", where w stood; of each point its own. words: the entry of a condition that holds token states."""
+    c, w = z.asked["c"], z.asked["near"]
+    u = radius * torch.rand(len(z), 1, 1, generator=torch.Generator().manual_seed(seed))
+    mixed = torch.lerp(c[words].float(), w[words].float(), u).to(c[words].dtype)
+    return replace(z, asked={**z.asked, "near": Asked.of({**c, words: mixed})})
+
+
+def every_other(z: Replay) -> Replay:
+    """Every other point of a batch asks for c̃ in the place of c, beginning with the first."""
+    c, near = z.asked["c"], z.asked["near"]
+
+    def turned(a: Tensor, b: Tensor) -> Tensor:
+        first = (torch.arange(len(a), device=a.device) % 2 == 0).view(-1, *[1] * (a.ndim - 1))
+        return torch.where(first, b, a)
+
+    mixed: Condition = {name: turned(c[name], near[name]) for name in c}
+    return replace(z, asked={**z.asked, "c": mixed})
