@@ -29,7 +29,8 @@ from unconcept.gallery import cache_folder
 from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
 from unconcept.models.base import Model
-from unconcept.models.emoji.exam import Exam, complete
+from unconcept.models.emoji.exam import Exam
+from unconcept.models.emoji.known import complete
 from unconcept.scores import BETTER, PIXELS, find
 from unconcept.trajectories import Replay, record
 

@@ -22,7 +22,8 @@ from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted, peak_memory
 from unconcept.gallery import cache_folder, pictures
 from unconcept.models import Model
-from unconcept.models.emoji.exam import Exam, Question, completed, near_in_words
+from unconcept.models.emoji.exam import Exam, Question
+from unconcept.models.emoji.known import completed, near_in_words
 from unconcept.scores import PIXELS, find, scores
 
 CASES = {

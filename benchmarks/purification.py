@@ -20,8 +20,8 @@ from unconcept.concept import article
 from unconcept.methods import ESD, SDD
 from unconcept.metrics import proportion, psnr
 from unconcept.models.emoji.drawings import LABELS, ONE_HAND, picture
-from unconcept.models.emoji.exam import complete
 from unconcept.models.emoji.judge import load_judge
+from unconcept.models.emoji.known import complete
 from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES, find
 from unconcept.purify import purify
 from unconcept.sheets import columns

@@ -13,7 +13,7 @@ from common import arguments, cell, head, once, page
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
-from unconcept.models.emoji.exam import completed
+from unconcept.models.emoji.known import completed
 from unconcept.scores import PIXELS, find
 
 CASE = "pig=cow"

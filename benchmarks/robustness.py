@@ -24,7 +24,8 @@ from unconcept.gallery import pictures
 from unconcept.methods import ESD, UCE, Receler
 from unconcept.metrics import proportion
 from unconcept.models.base import Model, on
-from unconcept.models.emoji.exam import Exam, complete
+from unconcept.models.emoji.exam import Exam
+from unconcept.models.emoji.known import complete
 from unconcept.scores import find
 from unconcept.trajectories import record
 

@@ -18,7 +18,7 @@ from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
 from unconcept.methods import ESD
-from unconcept.models.emoji.exam import complete
+from unconcept.models.emoji.known import complete
 from unconcept.scores import find
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")

@@ -9,7 +9,7 @@ import torch
 
 from unconcept import Concept, InputError
 from unconcept.models import emoji
-from unconcept.models.emoji import exam, world
+from unconcept.models.emoji import exam, known, world
 from unconcept.models.emoji.judge import NONE, load_judge
 
 HOME = emoji.PIPELINE.parent
@@ -71,29 +71,29 @@ def test_the_prompt_steers(model):
 
 
 def test_concepts_are_completed():
-    pig = exam.complete(Concept(erase="pig", alternative="cow"))
+    pig = known.complete(Concept(erase="pig", alternative="cow"))
     assert {"hog", "piglet"} <= set(pig.synonyms)
-    weapon = exam.complete(Concept(erase="weapon"))
+    weapon = known.complete(Concept(erase="weapon"))
     assert {"bomb", "dagger", "swords", "crossed swords"} <= set(weapon.synonyms)
-    assert exam.complete(Concept(erase="watercolor", alternative="pencil sketch")).kind == "style"
-    assert not exam.knows(Concept(erase="giraffe"))
+    assert known.complete(Concept(erase="watercolor", alternative="pencil sketch")).kind == "style"
+    assert not known.knows(Concept(erase="giraffe"))
 
 
 def test_no_phrasing_of_a_run_names_another_of_its_concepts():
     """Alone a pig is erased beside a guitar; where guitars go, too, it would be taught that they stay. Phrasings of one's own are one's own."""
     beside = lambda concept, word: [prompt for pair in concept.pairs() for prompt in pair if word in prompt]
-    pig, guitar, neon = exam.completed([Concept.parse(name) for name in ("pig=cow", "guitar=violin", "neon=sepia")])
-    assert beside(exam.complete(Concept.parse("pig=cow")), "guitar")
+    pig, guitar, neon = known.completed([Concept.parse(name) for name in ("pig=cow", "guitar=violin", "neon=sepia")])
+    assert beside(known.complete(Concept.parse("pig=cow")), "guitar")
     for concept, words in ((pig, ("guitar", "neon")), (guitar, ("pig", "hog", "neon")), (neon, ("guitar", "pig"))):
         assert concept.templates
         assert not [prompt for word in words for prompt in beside(concept, word)]
-    own, _ = exam.completed([Concept(erase="pig", templates=("{} with a guitar",)), Concept.parse("guitar=violin")])
+    own, _ = known.completed([Concept(erase="pig", templates=("{} with a guitar",)), Concept.parse("guitar=violin")])
     assert own.templates == ("{} with a guitar",)
 
 
 def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch):
-    pig = exam.complete(Concept(erase="pig", alternative="cow"))
-    words = exam.near_in_words(lambda prompts: model.encode(prompts)["encoder_hidden_states"], [pig])
+    pig = known.complete(Concept(erase="pig", alternative="cow"))
+    words = known.near_in_words(lambda prompts: model.encode(prompts)["encoder_hidden_states"], [pig])
     assert len(words) == 2
     assert "pig" not in words
     monkeypatch.setattr(exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}})
@@ -106,7 +106,7 @@ def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch
 
 
 def test_what_may_imply_a_concept_is_asked_apart():
-    pig = exam.complete(Concept(erase="pig", alternative="cow"))
+    pig = known.complete(Concept(erase="pig", alternative="cow"))
     for q in exam.Exam([pig], {"implied": 6}).questions:
         assert (q.group, q.object) == ("implied", -1)
         assert "farm animal" in q.prompt
@@ -114,7 +114,7 @@ def test_what_may_imply_a_concept_is_asked_apart():
 
 
 def test_the_prompt_of_the_alternative():
-    pig, style = (exam.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch"))
+    pig, style = (known.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch"))
     for q in exam.Exam([pig], {"target": 12, "synonym": 12}).questions:
         assert "an owl" in q.instead
         assert not any(word in q.instead.split() for word in ("pig", "hog", "piglet"))
@@ -123,7 +123,7 @@ def test_the_prompt_of_the_alternative():
 
 def test_exam_questions():
     n = {"target": 20, "synonym": 10, "neighbour": 12, "unrelated": 20}
-    concepts = [exam.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]
+    concepts = [known.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]
     questions = exam.Exam(concepts, n).questions
     assert {g: sum(q.group == g for q in questions) for g in n} == n
     erased = {0, *(world.WORDS.index(w) for w in ("bomb", "dagger", "swords", "bow and arrow"))}
@@ -136,12 +136,12 @@ def test_exam_questions():
 def test_the_alternative_is_something_else():
     for name in ("pig=hog", "weapon=bomb"):
         with pytest.raises(InputError, match="choose something else"):
-            exam.complete(Concept.parse(name))
+            known.complete(Concept.parse(name))
 
 
 def test_own_questions_are_about_all_concepts(model, monkeypatch):
     """The judge sees a pig in every picture: what was asked for in the user's own words counts for whichever concept it shows."""
-    concepts = [exam.complete(Concept.parse(name)) for name in ("fox=wolf", "pig=cow", "neon=sepia")]
+    concepts = [known.complete(Concept.parse(name)) for name in ("fox=wolf", "pig=cow", "neon=sepia")]
     own = [exam.Question("a pig at dawn", "target", "", way="own"), exam.Question("a tree", "neighbour", "", way="own")]
     asked = exam.Exam(concepts, {}, own=own)
     pig, area = torch.full((2,), world.WORDS.index("pig")), ("whole", "left", "right")
@@ -159,7 +159,7 @@ def test_own_questions_are_about_all_concepts(model, monkeypatch):
 
 
 def test_a_style_that_is_asked_for_by_name_is_asked_plainly():
-    style = exam.complete(Concept.parse("watercolor=pencil sketch"))
+    style = known.complete(Concept.parse("watercolor=pencil sketch"))
     assert {q.way for q in exam.Exam([style], {"target": 60}).questions} == {"plain", "colour", "scene"}
 
 

@@ -22,7 +22,7 @@ from unconcept.evaluate import Evaluation, evaluate
 from unconcept.frontier import Point, point
 from unconcept.judges import Clip
 from unconcept.metrics import kid, psnr
-from unconcept.models.emoji import drawings, exam, world
+from unconcept.models.emoji import drawings, exam, known, world
 from unconcept.models.emoji.exam import Exam, Question
 from unconcept.models.emoji.judge import Verdict
 from unconcept.questions import Ask, Plain
@@ -161,7 +161,7 @@ def judge():
         yield
 
 
-CONCEPT = exam.complete(Concept(erase="pig", alternative="cow"))
+CONCEPT = known.complete(Concept(erase="pig", alternative="cow"))
 EXAM = Exam([CONCEPT], {}, own=[replace(q, object=-1) if q.group == "implied" else q for q in ASKED])
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from unconcept import Concept, load
 from unconcept.models import emoji
-from unconcept.models.emoji import exam, world
+from unconcept.models.emoji import known, world
 from unconcept.models.emoji.judge import load_judge
 from unconcept.plan import fitting
 
@@ -46,7 +46,7 @@ def test_erasing_takes_the_concept_and_leaves_the_rest(model):
     method = fitting("all-but-one", "emoji-flow")
     assert method.tune.group == "prompt embedders"
     edit = replace(method, trajectories=4, points=6, tune=replace(method.tune, steps=24, check=24))(
-        model, exam.complete(Concept(erase="cat", alternative="dog"))
+        model, known.complete(Concept(erase="cat", alternative="dog"))
     )
     assert set(edit.deltas) == {f"transformer.{name}.weight" for name in ("context_embedder", "time_text_embed.text_embedder.linear_1")}
     others = [word for word in WORDS if word != "cat"]

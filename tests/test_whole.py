@@ -9,7 +9,8 @@ import torch
 from unconcept import Concept
 from unconcept.features import Once
 from unconcept.metrics import fid
-from unconcept.models.emoji.exam import Exam, complete
+from unconcept.models.emoji.exam import Exam
+from unconcept.models.emoji.known import complete
 from unconcept.scores import find
 from unconcept.whole import distances, row
 

@@ -37,8 +37,7 @@ def main() -> None:
         export.unpack(WORK)
     say("1 atlas")
     atlas.packages()
-    if not atlas.complete():
-        atlas.make()
+    atlas.make()
     unknowns = atlas.make_unknown(WORK / "unknown")
     say("2 pictures")
     pictures.make(WORK / "pictures", range(given.shards))

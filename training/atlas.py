@@ -94,21 +94,29 @@ def packages() -> None:
         subprocess.run(["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True)
 
 
-def complete() -> bool:
-    """Are all sheets there, as sha256.json has them?"""
-    sums = json.loads((SHEETS / "sha256.json").read_text()) if (SHEETS / "sha256.json").exists() else {}
-    names = [f"{name}.webp" for name in SETS]
-    return all((SHEETS / n).exists() and sums.get(n) == hashlib.sha256((SHEETS / n).read_bytes()).hexdigest() for n in names)
+def sums() -> dict[str, str]:
+    """sha256 of every sheet that was finished."""
+    return json.loads((SHEETS / "sha256.json").read_text()) if (SHEETS / "sha256.json").exists() else {}
+
+
+def finished(name: str) -> bool:
+    """Is the sheet there, as sha256.json has it?"""
+    sheet = SHEETS / f"{name}.webp"
+    return sheet.exists() and sums().get(sheet.name) == hashlib.sha256(sheet.read_bytes()).hexdigest()
 
 
 def make() -> None:
+    """The sheets that are not there yet, one by one."""
     SHEETS.mkdir(exist_ok=True)
     for name in SETS:
-        write_sheet(name, [thing.slug for thing in OBJECTS], SHEETS / f"{name}.webp", method=6)
-    sums = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(SHEETS.glob("*.webp"))}
-    part = SHEETS / "sha256.json.part"
-    part.write_text(json.dumps(sums, indent=1) + "\n")
-    part.replace(SHEETS / "sha256.json")
+        if finished(name):
+            continue
+        sheet = SHEETS / f"{name}.webp"
+        write_sheet(name, [thing.slug for thing in OBJECTS], sheet, method=6)
+        known = {**sums(), sheet.name: hashlib.sha256(sheet.read_bytes()).hexdigest()}
+        part = SHEETS / "sha256.json.part"
+        part.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n")
+        part.replace(SHEETS / "sha256.json")
 
 
 if __name__ == "__main__":

@@ -182,14 +182,14 @@ def prepare(
     total = sum(n.values())
     own = read_prompts(prompts) if prompts else []
     if model in EMBEDDED:
-        from .models.emoji import exam, quality
+        from .models.emoji import exam, known, quality
 
-        concepts = exam.completed(concepts)
-        if all(exam.knows(concept) for concept in concepts):
+        concepts = known.completed(concepts)
+        if all(known.knows(concept) for concept in concepts):
             if look.judge is not None or look.real is not None:
                 raise InputError(f'"{model}" has a judge and real pictures of its own for this: leave --judge and --real away')
             mine = [exam.Question(**asdict(ask)) for ask in own]
-            near = exam.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
+            near = known.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
             ask = lambda n: exam.Exam(concepts, n, seed, mine, near)
             return concepts, ask(filled(n, total - len(ask(n).questions) + len(mine))), quality()["judge"]
     known = None if look.judge is None else load_judge(look.judge)
