@@ -38,7 +38,8 @@ def erase(
     synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
     config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
     preset: Annotated[
-        str | None, Parameter(help="Settings for a model and a card: sd-8gb, sdxl-12gb, sdxl-24gb, z-image-16gb, flux-24gb.")
+        str | None,
+        Parameter(help="Settings for a model and a card, for example sdxl-12gb or sd3-24gb; any other word lists them all."),
     ] = None,
     evaluate: Annotated[Extent, Parameter(help="How many pictures are looked at: a minute's worth, a thousand, or none.")] = "short",
     prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,

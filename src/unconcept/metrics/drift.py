@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from ..models.base import Model, pick
-from ..trajectories import answer
+from ..models.base import Model
+from ..trajectories import Asked, answer
 
 
 @torch.no_grad()
@@ -17,7 +17,7 @@ def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: in
     """
     walk = model.trajectory([""] * seeds, list(range(first, first + seeds)), steps=steps, guidance=1.0)
     x, t = (torch.cat(parts) for parts in zip(*((x, t) for x, t in walk if t[0] >= 0)))
-    say = lambda: answer(model, x.cpu(), t.cpu(), pick(model.encode([""]), torch.zeros(len(x), dtype=torch.long)))
+    say = lambda: answer(model, x.cpu(), t.cpu(), Asked(model.encode([""]), torch.zeros(len(x), dtype=torch.long, device=model.device)))
     before = say()
     with on:
         after = say()
