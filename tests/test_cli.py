@@ -144,7 +144,7 @@ def test_values_of_a_file(tmp_path):
     from unconcept.settings import override
 
     assert override(ESD(), {"lr": "1e-4", "erase_from": "cowboy", "eta": 2}, "") == ESD(lr=1e-4, erase_from="cowboy", eta=2.0)
-    assert override(SAE(), {"cache": "folder"}, "").cache == "folder"
+    assert override(SAE(), {"cache": False}, "").cache is False
     assert override(ESD(erase_from="cowboy"), {"erase_from": None}, "").erase_from is None
     with pytest.raises(InputError, match="one of student, teacher"):
         override(ESD(), {"walk": "both"}, "")

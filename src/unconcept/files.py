@@ -1,5 +1,6 @@
 """Weights on disk: safetensors only, read with one clear line for whatever else is offered, and written whole or not at all."""
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +13,12 @@ from torch import Tensor
 from .errors import InputError
 
 PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
+
+
+def user_cache() -> Path:
+    """$UNCONCEPT_CACHE, or the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("UNCONCEPT_CACHE") or Path(base) / "unconcept")
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -40,7 +47,8 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
         part.chmod(0o666 & ~umask)
         part.replace(path)
     except (SafetensorError, OSError) as error:  # what fills up here is the disk
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise InputError(f"{path} could not be written: {error}") from error
     return path
 

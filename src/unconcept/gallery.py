@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .files import user_cache
 from .models.base import Model
 from .train import Progress
 
@@ -23,9 +24,8 @@ log = logging.getLogger(__name__)
 
 
 def cache_folder() -> Path:
-    """$UNCONCEPT_CACHE, or the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("UNCONCEPT_CACHE") or Path(base) / "unconcept") / "pictures"
+    """Where pictures are kept."""
+    return user_cache() / "pictures"
 
 
 def pictures(

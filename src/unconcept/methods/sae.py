@@ -2,28 +2,47 @@
 
 Source      Tian, Nan et al. 2025, arXiv 2503.09446 (ItD); code NANSirun/Interpret-then-deactivate. Autoencoder: Gao et al. 2024, arXiv 2406.04093.
 Idea        Learn once which features prompts are made of. The concept's own features, and those alone, are turned down where a prompt has them.
-Equation    z = ReLU(TopK_k(W_e (h − b) + β)),   h ≈ W_d z + b        h: the text encoder's residual stream after a layer [tokens, width]
+Equation    z = ReLU(TopK_k(W_e (h − b) + β)),   h ≈ ĥ = W_d z + b        h: the text encoder's residual stream after a layer [tokens, width]
+            L = E ‖h − ĥ‖² / E ‖h − E h‖² + 1/32 E ‖e − W_d z†‖² / E ‖e − E e‖²,   e = h − ĥ, not trained;  z†: as z, of features that have long been 0
             z'_F = −τ z_F,  z' = z elsewhere;    h ← h + s W_d (z' − z)   where   mean (W_d (z' − z))² ≥ θ,   else h stays
             F: strongest features of the concept's prompts without those of any other prompt;  θ: .99 of the least score of the concept's prompts
-Cost        One autoencoder for a model, minutes, kept in the cache; a new concept costs one pass of the text encoder over some prompts.
-Problems    It knows what the prompts it was trained on say. No alternative can be chosen. It guards the prompt, not the pictures.
+Cost        One autoencoder for a model, minutes, kept in the user's cache; a new concept costs one pass of the text encoder over some prompts.
+Problems    It knows what the prompts it was trained on say: the model's vocabulary and what its tokenizer has as whole words. A name made of pieces
+            (most artists') it may have seen by its pieces alone, and tells it worse from others. No alternative can be chosen. It guards the prompt,
+            not the pictures.
 """
 
-from collections.abc import Sequence
+import hashlib
+import json
+import logging
+import random
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.metadata import version
 
 import torch
 from torch import Tensor
 
 from ..adapters import SparseAutoencoder, frozen
 from ..checkpoint import surviving
-from ..concept import Concept, kept
-from ..edit import Edit, card_of, identity
+from ..concept import Concept, article, kept
+from ..edit import Edit, adapted, card_of, identity
 from ..errors import InputError
-from ..files import open_safetensors, write_safetensors
+from ..files import open_safetensors, user_cache, write_safetensors
 from ..models.base import Model
+from ..processes import is_first
 from ..train import Progress, Report
+
+log = logging.getLogger(__name__)
+
+# What the autoencoder reads: a, b are words with an article ("a pig"), x and y any words as they are: styles, colours, or what comes.
+PHRASINGS = (
+    "{a}", "a picture of {a}", "a painting of {a}", "{a} and {b}", "{a} next to {b}", "{a} to the left of {b}", "{a} on {an_x} background", "{an_x} of {a}",
+    "{a} in {x} style", "{a}, {x}", "{an_x} picture of {a}", "{an_x} of {a} and {b}", "{a} and {b} in {x} style", "{an_x} of {a} on {a_y} background",
+)  # fmt: skip
+STATES = 2**17  # of tokens are kept for the training, of all that were read: at width 768 0.4 GB
+READ = 64  # prompts at once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +51,8 @@ class SAE:
 
     strength   τ
     top        how many of the strongest features of a prompt are looked at, of the concept's and of the others
-    steps, lr  of the autoencoder's training, `batch` prompts each
-    cache      a folder for trained autoencoders; None: it is trained anew
-    Where the authors put the reconstruction in the place of h, ours adds the difference alone: a prompt without the concept is left bit for bit.
+    steps, lr  of the autoencoder's training, 8 · `batch` states each; prompts: how many it is trained on, whatever the concept
+    cache      is a trained autoencoder kept for the next concept, in the user's cache folder? false: it is trained for this edit alone
     """
 
     features: int = 4096
@@ -44,7 +62,8 @@ class SAE:
     steps: int = 1500
     lr: float = 1e-3
     batch: int = 64
-    cache: str | None = None
+    prompts: int = 8192
+    cache: bool = True
     seed: int = 0
 
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
@@ -52,52 +71,84 @@ class SAE:
         targets = [c for concept in concepts for c, _ in concept.pairs()]
         others = ["", *kept(concepts, model.vocabulary)]
         site = model.text_layer()
-        sae = self.autoencoder(model, [*others, *targets], report)
+        sae, seconds = self.autoencoder(model, report)
         report(Progress("finding the concept's features", 0, 1))
-        mine, theirs = (strongest(sae, model.hidden(prompts), self.top) for prompts in (targets, others))
+        mine, theirs = (set().union(*(strongest(sae, h, self.top) for h in read(model, prompts))) for prompts in (targets, others))
         chosen = sorted(mine - theirs)
         if not chosen:
             raise InputError("the concept has no feature of its own: name fewer synonyms, or raise `top` or `features`")
         sae.features = torch.tensor(chosen)
         sae.scale = torch.tensor(-self.strength)
-        score = sae.score(model.hidden(targets))
+        score = torch.cat([sae.score(h) for h in read(model, targets)])
         sae.threshold = 0.99 * score[score > 0].min() if (score > 0).any() else torch.tensor(0.0)
-        card = card_of("sae", self, concepts, model)
-        return Edit({}, {**card, **identity(model), "features": len(chosen)}, {site: frozen(sae.kind, sae.state_dict())})
+        told = {"features": len(chosen), "autoencoder": {"steps": self.steps, "seconds": seconds}}
+        return Edit({}, {**card_of("sae", self, concepts, model), **identity(model), **told}, {site: frozen(sae.kind, sae.state_dict())})
 
-    def autoencoder(self, model: Model, prompts: Sequence[str], report: Report) -> SparseAutoencoder:
-        """The model's autoencoder out of the cache, or trained on the hidden states of `prompts`."""
-        name = f"sae-{model.fingerprint()[:16]}-{self.features}-{self.active}-{self.steps}-{self.seed}.safetensors"
-        file = Path(self.cache) / name if self.cache else None
+    def autoencoder(self, model: Model, report: Report) -> tuple[SparseAutoencoder, float]:
+        """The model's autoencoder and the seconds that it took once: out of the cache, or trained on `sayings`, none of which knows the concept.
+
+        A model with adapters on it says other things than its weights tell: its autoencoder is not kept.
+        """
+        prompts = [said for said in sayings(model.vocabulary, model.lexicon, self.prompts) if not model.overflow(said)]
+        file = user_cache() / "autoencoders" / self.file_name(model, prompts) if self.cache and not adapted(model) else None
         if file and file.exists():
-            return SparseAutoencoder.of(open_safetensors(file)[0]).to(model.device)
-        sae = self.train(model.hidden(prompts)[:, 1:].flatten(0, 1), report)
-        if file:
-            write_safetensors(sae.state_dict(), file, {})
-        return sae
+            try:
+                tensors, told = open_safetensors(file)
+                return SparseAutoencoder.of(tensors).to(model.device), float(told["seconds"])
+            except InputError as error:
+                log.warning("%s; it is trained again", error)
+        start = time.perf_counter()
+        sae = self.train(self.seen(model, prompts, report), report)
+        seconds = round(time.perf_counter() - start, 1)
+        if file and is_first():
+            try:
+                write_safetensors(sae.state_dict(), file, {"seconds": str(seconds)})
+            except InputError as error:
+                log.warning("the autoencoder is not kept for the next concept: %s", error)
+        return sae, seconds
+
+    def file_name(self, model: Model, prompts: Sequence[str]) -> str:
+        """Of everything that makes the autoencoder what it is; what is done with it afterwards has no part."""
+        settings = [self.features, self.active, self.steps, self.lr, self.batch, self.seed, STATES]
+        software = [version(name) for name in ("unconcept", "torch", "transformers")]
+        job = json.dumps([model.picture_key(), model.text_layer(), settings, prompts, software])
+        return f"{hashlib.sha256(job.encode()).hexdigest()[:32]}.safetensors"
+
+    def seen(self, model: Model, prompts: Sequence[str], report: Report) -> Tensor:
+        """States [N, width] of the prompts' tokens but the first: STATES of them where there are more, of every prompt as many, words before padding."""
+        generator, found, share = torch.Generator().manual_seed(self.seed), [], max(1, STATES // len(prompts))
+        for i, h in enumerate(read(model, prompts)):
+            report(Progress("reading the model's vocabulary", i * READ, len(prompts)))
+            places = torch.arange(1, h.shape[1]).expand(len(h), -1)
+            padding = places > model.ends(prompts[i * READ : (i + 1) * READ])[:, None] + 1
+            order = (torch.rand(places.shape, generator=generator) + padding).argsort(1)[:, :share] + 1
+            found.append(h.gather(1, order.to(h.device)[..., None].expand(-1, -1, h.shape[2])).flatten(0, 1))
+        return torch.cat(found)
+
+    def loss(self, sae: SparseAutoencoder, x: Tensor, spread: Tensor, dead: Tensor) -> tuple[Tensor, Tensor]:
+        """(L, the features [N, n] of x [N, width]); spread: E ‖h − E h‖²; dead [n]: which features have long been 0. Without any, there is no second term."""
+        before = sae.before(x)
+        z = sae.sparse(before)
+        e = x - sae.decode(z)
+        loss = e.square().sum(1).mean() / spread
+        if dead.any():
+            woken = sae.sparse(torch.where(dead, before, -torch.inf))
+            target = e.detach() + sae.centre.detach()
+            loss = loss + (sae.decode(woken) - target).square().mean() / (target - target.mean(0)).square().mean().clamp(min=1e-12) / 32
+        return loss, z
 
     def train(self, h: Tensor, report: Report) -> SparseAutoencoder:
-        """Least squares with k active features; columns of the decoder stay on the unit sphere; features that never fire learn the rest.
-
-        h [N, width]
-        """
+        """Minimise L over states h [N, width]; columns of the decoder stay on the unit sphere."""
         generator = torch.Generator().manual_seed(self.seed)
         sae = SparseAutoencoder.begin(h.cpu(), self.features, self.active, generator).to(h.device)
         weights = [sae.encoder, sae.latent, sae.decoder, sae.centre]
         for w in weights:
             w.requires_grad_(True)
         optimizer = torch.optim.Adam(weights, lr=self.lr, eps=1e-8)
-        spread, silent = h.var(0).sum(), torch.zeros(self.features, dtype=torch.long, device=h.device)
+        spread, silent = h.var(0, correction=0).sum(), torch.zeros(self.features, dtype=torch.long, device=h.device)
         for step in surviving(self.steps, optimizer, generator, {"silent": silent}):
             x = h[torch.randint(len(h), (self.batch * 8,), generator=generator)]
-            before = sae.before(x)
-            z = sae.sparse(before)
-            rest = x - sae.decode(z)
-            loss = rest.square().sum(1).mean() / spread
-            dead = silent > 200
-            if int(dead.sum()) > self.active:
-                woken = torch.where(dead, before, -torch.inf)
-                loss = loss + (rest.detach() - sae.sparse(woken) @ sae.decoder.T).square().sum(1).mean() / spread / 32
+            loss, z = self.loss(sae, x, spread, silent > 200)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -108,6 +159,25 @@ class SAE:
         for w in weights:
             w.requires_grad_(False)
         return sae
+
+
+def sayings(vocabulary: Sequence[str], lexicon: Sequence[str], n: int) -> list[str]:
+    """At most `n` prompts: the words of the vocabulary alone and beside others; then they, and those of the lexicon, by turns in every phrasing."""
+    chance, words = random.Random(0), list(dict.fromkeys(vocabulary))
+    words += chance.sample(more := sorted(set(lexicon) - set(words)), len(more))
+    prompts = ["", *kept((), vocabulary)]
+    for i in range(n - len(prompts)):
+        turn, place = divmod(i, len(words))
+        b, x, y = (chance.choice(words) for _ in range(3))
+        phrasing = PHRASINGS[(turn + place) % len(PHRASINGS)]
+        prompts.append(phrasing.format(a=article(words[place]), b=article(b), x=x, an_x=article(x), a_y=article(y)))
+    return list(dict.fromkeys(prompts))[:n]
+
+
+def read(model: Model, prompts: Sequence[str]) -> Iterator[Tensor]:
+    """The hidden states [READ, tokens, width] of the prompts, part by part."""
+    for i in range(0, len(prompts), READ):
+        yield model.hidden(prompts[i : i + READ])
 
 
 def strongest(sae: SparseAutoencoder, hidden: Tensor, top: int) -> set[int]:

@@ -44,6 +44,11 @@ class Model(Protocol):
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
 
     @property
+    def lexicon(self) -> Sequence[str]:
+        """Other words that its prompts may be made of, styles and colours among them: with the vocabulary, what an autoencoder of prompts is trained on."""
+        ...
+
+    @property
     def device(self) -> torch.device:
         """Where the denoiser is."""
         ...

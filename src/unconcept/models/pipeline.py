@@ -7,6 +7,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -96,6 +97,12 @@ class PipelineModel(ABC):
         layers = ("EncoderLayer", "DecoderLayer")
         paths = [path for path, module in self.components[encoders[0]].named_modules() if type(module).__name__.endswith(layers)]
         return f"{encoders[0]}.{paths[min(len(paths) - 2, 8 * len(paths) // 12)]}"
+
+    @cached_property
+    def lexicon(self) -> Sequence[str]:
+        """What the first reader's tokenizer has a token of its own for, where that says that it is a whole word: CLIP's does ("cat</w>")."""
+        whole = [token.removesuffix("</w>") for token in self.pipe.tokenizer.get_vocab() if token.endswith("</w>")]
+        return sorted(word for word in whole if len(word) > 2 and word.isascii() and word.isalpha())
 
     def hidden(self, prompts: Sequence[str]) -> Tensor:
         seen: list[Tensor] = []

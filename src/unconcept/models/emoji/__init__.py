@@ -9,7 +9,7 @@ import torch
 
 from ...errors import InputError
 from ..base import Model
-from .world import WORDS
+from .world import LEXICON, WORDS
 
 FOLDER = Path(__file__).parent
 PIPELINE = FOLDER / "pipeline"
@@ -36,7 +36,7 @@ def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32)
     pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
     pipe.set_progress_bar_config(disable=True)
     model = wrap(pipe.to(device), WORDS)
-    model.guidance = GUIDANCE
+    model.guidance, model.lexicon = GUIDANCE, LEXICON
     return model
 
 
@@ -68,7 +68,7 @@ def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.flo
     pipe.set_progress_bar_config(disable=True)
     model = StableDiffusion3(pipe.to(device, dtype), WORDS)
     model.t5_tokens = 0
-    model.guidance = GUIDANCE
+    model.guidance, model.lexicon = GUIDANCE, LEXICON
     return model
 
 

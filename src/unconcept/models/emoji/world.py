@@ -160,6 +160,7 @@ HELD_OUT = tuple((OBJECTS[(7 * i + 3) % len(OBJECTS)].word, STYLES[2 + i % (len(
 
 WORDS = tuple(thing.word for thing in OBJECTS)
 CATEGORIES = tuple(sorted({category for thing in OBJECTS for category in thing.categories}))
+LEXICON = (*(word for thing in OBJECTS for word in thing.synonyms), *CATEGORIES, *STYLES, *COLOURS)  # what captions say besides WORDS
 
 
 def find(name: str) -> Thing | None:
