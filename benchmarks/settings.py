@@ -40,7 +40,7 @@ TRIED = {
     "receler": {"lr": [1e-3, 3e-3]},
     "sae": {"features": [2048, 4096], "active": [16, 32]},
     "sdd": {"lr": [3e-5, 1e-4, 3e-4]},
-    "sld": {"warmup": [2, 5], "scale": [500.0, 2000.0]},
+    "sld": {"warmup": [2], "scale": [50.0, 200.0, 500.0, 2000.0]},
     "spm": {"lr": [1e-3, 1e-2], "lam": [1.0, 10.0]},
     "uce": {"tokens": ["last", "all"], "lam": [0.1, 0.5]},
 }

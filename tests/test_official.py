@@ -77,6 +77,23 @@ def test_receler_mask():
     assert small.flatten().nonzero().flatten()[:12].tolist() == [0, 3, 4, 7, 8, 9, 11, 12, 13, 15, 16, 17]
 
 
+def test_receler_mask_without_maps_of_16():
+    """The same get_mask() stops where no map is 16 x 16 ("stack expects a non-empty TensorList", from maps of 8 and 4). Given the map of 8 with each of its places
+    written four times, which makes it 16 x 16, it says what ours says of the map of 8 as it is: 41 places of the layer of 8, 11 of the layer of 4."""
+    maps = {"a": (wave(1, 2, 64, 6) + 1) / 2, "b": (wave(1, 2, 16, 6) + 1) / 2}
+    seen = {name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2) for name, m in maps.items()}
+    mask = Receler(threshold=0.3).mask(seen)
+    assert mask.shape == (1, 1, 8, 8)
+    assert int(mask.sum()) == 41
+    assert mask.flatten().nonzero().flatten()[:12].tolist() == [0, 1, 3, 4, 6, 8, 9, 11, 12, 14, 16, 17]
+    assert interpolate(mask, (4, 4), mode="nearest").flatten().nonzero().flatten().tolist() == [0, 2, 3, 4, 6, 7, 8, 10, 11, 12, 15]
+
+
+def test_receler_mask_of_a_map_without_contrast():
+    """Of a map that is the same everywhere theirs makes NaN, which no weight comes back from; ours makes no place inside."""
+    assert Receler(threshold=0.3).mask({"a": torch.full((1, 16, 16), 0.2)}).sum() == 0
+
+
 def test_receler_eraser():
     """AdapterEraser of receler/erasers/utils.py at the same commit, added to the attention's output as AttentionWithEraser adds it."""
     tensors = {

@@ -180,3 +180,16 @@ def test_nothing_of_its_own_is_said(model):
 
     with pytest.raises(InputError, match="no feature of its own"):
         SAE(features=8, active=8, steps=2, top=8, batch=4)(model, PIG)
+
+
+def test_whole_words():
+    """Of CLIP's tokens those that end a word and are letters; of a tokenizer that does not tell, none. The embedded model tells its own, styles among them."""
+    from types import SimpleNamespace
+
+    from unconcept import load
+    from unconcept.models.pipeline import whole_words
+
+    told = lambda *tokens: SimpleNamespace(get_vocab=lambda: dict.fromkeys(tokens, 0))
+    assert whole_words(told("neon</w>", "cat</w>", "ne", "12</w>", "é</w>", "at</w>", "<|endoftext|>")) == ("cat", "neon")
+    assert whole_words(told("cat", "▁cat")) == ()
+    assert {"hog", "pixel art", "farm animal", "blue"} <= set(load("emoji").lexicon)

@@ -8,6 +8,10 @@ Equation    L = E ‖ε_θ(x,c̃) − [ε*(x,∅) − η g*(x,c)]‖² + w R,   
             c̃: the states of c with `tokens` learnt ones behind the concept's, P ← P − lr Adam(∇ ‖ε_θ(x,c̃) − ε*(x,c)‖²), `attacks` times a step
 Cost        Half a guided trajectory, three calls of the teacher, and `attacks` forwards and backwards, for every training step.
 Problems    Slow. The edit is modules, not weights: other tools cannot merge it. Nothing holds ε_θ(·,∅).
+Differs     x_t is met at its own t of the sampler's grid; theirs draws t anew, within the part of the schedule that the sampler's step stands for.
+            The erasers learn from one more forward, behind the last step of the attack; theirs learn from that step's own, with the P before it.
+            Adam of P begins anew for every training step; theirs goes on. The attention maps take a forward of their own.
+            M comes from the maps nearest to 16 x 16; theirs from maps of 16 x 16 alone, and it stops where a model has none.
 """
 
 from collections.abc import Mapping
@@ -34,7 +38,6 @@ class Receler:
 
     attacks, attack_lr  of the inner adversary, per step; tokens: how many states it may choose, behind the concept's own
     local               w, weight of R;  threshold: τ
-    Their masks come from 16 x 16 maps alone; ours from the maps that are nearest to that among those the model has.
     """
 
     eta: float = 1.0

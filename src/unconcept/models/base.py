@@ -42,11 +42,9 @@ class Model(Protocol):
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     quantized: str  # how the layers that are not tuned are held, where not as they are
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
-
-    @property
-    def lexicon(self) -> Sequence[str]:
-        """Other words that its prompts may be made of, styles and colours among them: with the vocabulary, what an autoencoder of prompts is trained on."""
-        ...
+    lexicon: tuple[
+        str, ...
+    ]  # others that its prompts may be made of, styles and colours among them: with them, what its autoencoder is trained on
 
     @property
     def device(self) -> torch.device:

@@ -7,7 +7,6 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -46,7 +45,7 @@ class PipelineModel(ABC):
     base_sha256: str | None = None  # the fingerprint before that
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
-        self.pipe, self.vocabulary = pipe, vocabulary
+        self.pipe, self.vocabulary, self.lexicon = pipe, vocabulary, whole_words(pipe.tokenizer)
         self.denoiser: Any = getattr(pipe, self.network)
         names = (self.network, *self.encoders)
         self.components: Mapping[str, nn.Module] = {name: part for name in names if (part := getattr(pipe, name)) is not None}
@@ -97,12 +96,6 @@ class PipelineModel(ABC):
         layers = ("EncoderLayer", "DecoderLayer")
         paths = [path for path, module in self.components[encoders[0]].named_modules() if type(module).__name__.endswith(layers)]
         return f"{encoders[0]}.{paths[min(len(paths) - 2, 8 * len(paths) // 12)]}"
-
-    @cached_property
-    def lexicon(self) -> Sequence[str]:
-        """What the first reader's tokenizer has a token of its own for, where that says that it is a whole word: CLIP's does ("cat</w>")."""
-        whole = [token.removesuffix("</w>") for token in self.pipe.tokenizer.get_vocab() if token.endswith("</w>")]
-        return sorted(word for word in whole if len(word) > 2 and word.isascii() and word.isalpha())
 
     def hidden(self, prompts: Sequence[str]) -> Tensor:
         seen: list[Tensor] = []
@@ -250,6 +243,12 @@ class PipelineModel(ABC):
         ]
         settings = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
         return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{settings[:16]}"
+
+
+def whole_words(tokenizer: Any) -> tuple[str, ...]:
+    """What a tokenizer has a token of its own for, where that says that it is a whole word, as CLIP's does ("cat</w>")."""
+    whole = [token.removesuffix("</w>") for token in tokenizer.get_vocab() if token.endswith("</w>")]
+    return tuple(sorted(word for word in whole if len(word) > 2 and word.isascii() and word.isalpha()))
 
 
 def hashed(modules: Mapping[str, nn.Module]) -> str:
