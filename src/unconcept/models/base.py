@@ -42,9 +42,7 @@ class Model(Protocol):
     words: str  # the entry of a condition that holds token states [N, tokens, width]
     quantized: str  # how the layers that are not tuned are held, where not as they are
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
-    lexicon: tuple[
-        str, ...
-    ]  # others that its prompts may be made of, styles and colours among them: with them, what its autoencoder is trained on
+    lexicon: tuple[str, ...]  # other words of its prompts, styles and colours among them: an autoencoder of them is trained on both
 
     @property
     def device(self) -> torch.device:
