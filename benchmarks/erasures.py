@@ -41,7 +41,7 @@ ROWS = (
 )  # fmt: skip
 
 
-INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its defaults, made on two processor cores; the same prompts and seeds before (left of the arrow) and after, no seed of which a training
+INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its defaults, made on two processor cores (three at once on one of them, beside other work); the same prompts and seeds before (left of the arrow) and after, no seed of which a training
 began at. Of the prompts a quarter asks plainly, a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself.
 The judge sees a weapon even in pictures without any prompt in 2 % (6 of 300), which is where *weapon*, with nothing in its place, can get at best.
 """
@@ -54,8 +54,9 @@ Looked at picture by picture, in this measurement:
 - *weapon*: the judge suspects one in two pictures of 200, and in four of the 200 that ask by a synonym. None of the six shows a weapon: they are shapes that are nothing.
 - *watercolor* becomes a pencil sketch in 94 %. The judge calls all of the other twelve line icons; ten are drawings in black and grey on white. `emoji` has pencil sketches on white alone, and five
   of the twelve were asked for on a colour.
-- *three at once*: in two of 48 scenes the guitar became something between guitar and violin, and so it did in eight of the 200 pictures that ask by a synonym, all for "an electric guitar". Three more in which the judge
-  sees no alternative show a cow or a house to the eye. Of the training's prompts 6 of 126 asked for another of the three and taught it to stay ("a guitar and a pig"); they are left out since, and this is not measured again yet.
+- *three at once*: all but one of 200 show the alternative, all but seven by a synonym ("an electric guitar" five times, "hog" as a line icon twice). The seven show violins and cows to the eye, badly drawn;
+  one of them the judge calls a guitar. Of the neighbours *dog* keeps 97 of 99: both of those that were lost are the same dog to the eye. In an earlier measurement phrasings of one of the three named another and
+  taught it to stay ("a guitar and a pig"): guitars were left in 2 of 48 scenes, and the alternative came in 97.0 % and 94.5 %.
 """
 
 
