@@ -26,7 +26,7 @@ ROWS = {
     "negative-prompt": NegativePrompt(),
     "rece": RECE(),
     "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
-    "sae": SAE(features=512, active=8, steps=50, top=16, batch=16),
+    "sae": SAE(features=512, active=8, steps=50, top=16, batch=16, cache=False),
     "sdd": SDD(**WALK, average=0.5),
     "sld": SLD(warmup=0),
     "spm": SPM(**WALK),
