@@ -56,7 +56,8 @@ class SAE:
     """features and active are n and k of the autoencoder; the authors' 524,288 and 64 are for a vocabulary far larger than a small model's.
 
     strength   τ
-    top        how many of the strongest features of a prompt are looked at, of the concept's and of the others
+    top        how many of the strongest features of a prompt are looked at, of the concept's and of the others; as many as are active, and a trace of one
+               in any other prompt takes it from the concept: with 16 fox was left in 17 of 32 pictures, with 8 in none
     steps, lr  of the autoencoder's training, 8 · `batch` states each; prompts: how many it is trained on, whatever the concept
     cache      is a trained autoencoder kept for the next concept, in the user's cache folder? false: it is trained for this edit alone
     """
@@ -64,7 +65,7 @@ class SAE:
     features: int = 4096
     active: int = 16
     strength: float = 8.0
-    top: int = 16
+    top: int = 8
     steps: int = 1500
     lr: float = 1e-3
     batch: int = 64
