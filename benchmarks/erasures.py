@@ -53,7 +53,8 @@ Looked at picture by picture, in this measurement:
   its eagle so badly that the judge's call flips. In the fourth the eagle turned into a second telephone. What would mend it is a better eagle.
 - *weapon*: the judge suspects one in two pictures of 200, and in four of the 200 that ask by a synonym. None of the six shows a weapon: they are shapes that are nothing.
 - *watercolor* becomes a pencil sketch in 94 %. The judge calls all of the other twelve line icons; ten are drawings in black and grey on white. `emoji` has pencil sketches on white alone, and five
-  of the twelve were asked for on a colour.
+  of the twelve were asked for on a colour. The untouched model, asked for the pencil sketch in the same words and seeds, draws one in 82.0 % (plainly 95.9 %, in scenes 95.8 %, on a colour 45.5 %; n 200, 97, 48, 55).
+  More steps do not help: 91.5 % after 130, 92.5 % after 170.
 - *three at once*: all but one of 200 show the alternative, all but seven by a synonym ("an electric guitar" five times, "hog" as a line icon twice). The seven show violins and cows to the eye, badly drawn;
   one of them the judge calls a guitar. Of the neighbours *dog* keeps 97 of 99: both of those that were lost are the same dog to the eye. In an earlier measurement phrasings of one of the three named another and
   taught it to stay ("a guitar and a pig"): guitars were left in 2 of 48 scenes, and the alternative came in 97.0 % and 94.5 %.
