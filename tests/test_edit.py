@@ -4,6 +4,7 @@ from conftest import same, state
 from tiny import tiny_pipeline, tiny_xl
 
 from unconcept import Concept, Edit, InputError, wrap
+from unconcept.deltas import Deltas
 from unconcept.edit import as_without_edits, between, identity
 from unconcept.files import open_safetensors, write_safetensors
 
@@ -49,6 +50,33 @@ def test_a_sum_of_edits_is_one_edit(model, edits):
         a + Edit(b.deltas, {"model_sha256": "another"})
     with pytest.raises(InputError, match="attn2"):
         Edit({}, {}, {"unet.attn2": None}) + Edit({}, {}, {"unet.attn2": None})
+
+
+def test_pairs_are_one_with_their_products(model, tmp_path):
+    """Δ = U V: saved, loaded, dialled, added up, put on and taken off as Δ itself."""
+    base, w = state(model.pipe.unet), weight(model)
+    U, V, full = torch.randn(len(w), 2), torch.randn(2, w.shape[1]), torch.randn_like(w)
+    pair, whole = Edit(Deltas({}, {SITE: (U, V)})), Edit({SITE: full})
+    loaded = Edit.load(pair.save(tmp_path / "pair.safetensors"))
+    assert loaded.fingerprint() == pair.fingerprint() != Edit({SITE: U @ V}).fingerprint()
+    assert set(loaded.tensors()) == {f"{SITE}:up", f"{SITE}:down"}
+    torch.testing.assert_close(loaded.scale(0.3).deltas[SITE], 0.3 * U @ V)
+    torch.testing.assert_close((pair + whole).deltas[SITE], U @ V + full)
+    torch.testing.assert_close((whole + pair).deltas[SITE], U @ V + full)
+    twice, often = pair + pair.scale(2.0), sum([pair] * 20, Edit({}))
+    torch.testing.assert_close(twice.deltas[SITE], 3 * U @ V)
+    torch.testing.assert_close(often.deltas[SITE], 20 * U @ V)
+    assert [t.shape[1] for t in twice.tensors().values()] == [4, w.shape[1]], "ranks add up"
+    assert set(often.tensors()) == {SITE}, "until a whole one is smaller"
+    other = SITE.replace("to_k", "to_v")
+    assert list((pair + Edit({other: full})).tensors()) == [other, f"{SITE}:up", f"{SITE}:down"]
+    with pair.on(model):
+        inside = model.components["unet"].get_submodule(SITE[5:-7]).weight.clone()
+    loaded.apply(model)
+    torch.testing.assert_close(weight(model), w + U @ V)
+    assert torch.equal(weight(model), inside)
+    pair.remove(model)
+    assert same(base, state(model.pipe.unet))
 
 
 def test_scale(model, edits):

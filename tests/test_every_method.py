@@ -22,6 +22,7 @@ ROWS = {
     "concept-ablation": ConceptAblation(**WALK, pictures=3),
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),
+    "esd, the newer form": ESD(**WALK, form="newer", eta=2.0, group="x-strict"),
     "esd, from the teacher, an attribute": ESD(**WALK, walk="teacher", erase_from="animal", eta=2.0),
     "negative-prompt": NegativePrompt(),
     "rece": RECE(),
@@ -36,7 +37,7 @@ ROWS = {
 CONCEPTS = (Concept(erase="pig", alternative="cow"), Concept(erase="bomb", alternative="ball", keep=("cat",)))
 REFUSALS = {  # what a family cannot do, and how it says so
     "stable-diffusion-xl": {SAE: "several text encoders"},
-    "stable-diffusion-3": (JOINT := {SAE: "several text encoders", UCE: "layers stand in between", Receler: "no cross-attention"}),
+    "stable-diffusion-3": (JOINT := {SAE: "several text encoders", Receler: "no cross-attention"}),
     "flux": {**JOINT, NegativePrompt: "distilled", SLD: "distilled"},
     "flux-2-klein": (CHAT := {**JOINT, SAE: "inside a template"}),
     "qwen-image": CHAT,

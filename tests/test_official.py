@@ -269,6 +269,43 @@ def trained(method, monkeypatch, module, timesteps, *names):
     return model.denoiser.attn2.to_k.weight + edit.deltas["unet.attn2.to_k.weight"], losses
 
 
+class TwoMatrices(OneMatrix):
+    """The same with a value matrix, and words that end at different tokens."""
+
+    def __init__(self):
+        super().__init__()
+        self.last = {"": 0, "pig": 2, "cat": 2, "cow": 1, "dog": 3}
+        self.denoiser.attn2.to_v = nn.Linear(4, 3, bias=False).requires_grad_(False)
+        self.denoiser.attn2.to_v.weight.copy_(W[1])
+        self.asked |= {"cow": COW, "dog": wave(5, 4, start=7.0)}
+
+    def group(self, name):
+        return tuple(Site(f"unet.attn2.{which}.weight", "states") for which in ("to_k", "to_v"))
+
+    def reading(self, name, condition):
+        return condition[name]
+
+    def ends(self, prompts):
+        return torch.tensor([self.last[prompt] for prompt in prompts])
+
+
+OLD_UCE_W = {
+    "to_k": [[0.73425, 0.319785, -0.816674, -0.109334], [0.855927, 0.187839, -0.904335, 0.045203], [0.754035, 0.006821, -0.755774, 0.187927]],
+    "to_v": [[0.767243, 0.019197, -0.772172, 0.179781], [0.479305, -0.164998, -0.436758, 0.277538], [0.066168, -0.306097, 0.012739, 0.302804]],
+}  # fmt: skip
+
+
+def test_the_older_uce():
+    """edit_model() of train-scripts/train_erase.py, rohitgandikota/unified-concept-editing@35e91e2, technique "replace", with_to_k, λ = 0.1, 1 and 0.5: pig
+    to cow and dog to nothing, with the tokens behind them; the empty prompt and cat kept, all their tokens. Pig and cow end at another token."""
+    concept = lambda name, other, keep: Concept(erase=name, alternative=other, keep=keep, kind="style", templates=("{}",))
+    method, model = UCE(tokens="all", lam=0.1, preserve=0.5), TwoMatrices()
+    edit = method(model, concept("pig", "cow", ("cat",)), concept("dog", None, ()))
+    for which, weights in OLD_UCE_W.items():
+        name = f"unet.attn2.{which}.weight"
+        assert (model.denoiser.get_submodule(f"attn2.{which}").weight + edit.deltas[name]).flatten().tolist() == near(weights)
+
+
 ESD_W = [[0.709112, 0.295021, -0.819244, -0.049804], [0.866101, -0.207593, -0.846735, 0.459917], [0.761913, -0.690929, -0.61811, 0.884452]]
 ESD_FROM_W = [
     [0.709053, 0.559798, -0.819184, -0.31458],
@@ -277,17 +314,34 @@ ESD_FROM_W = [
 ]
 
 
+ESD_PAPER_W = [
+    [0.70912, 0.295029, -0.819251, -0.049811],
+    [0.866113, -0.207581, -0.846747, 0.459905],
+    [0.761955, -0.690887, -0.618152, 0.884409],
+]
+ESD_NEWER_W = [
+    [0.7091, 0.295009, -0.819231, -0.049791],
+    [0.866081, -0.207613, -0.846715, 0.459937],
+    [0.761843, -0.691, -0.618039, 0.884522],
+]
+
+
 @pytest.mark.parametrize(
     ("settings", "losses", "weights"),
     [
         ({"eta": 1.0}, [2.169598, 7.467613, 0.956608], ESD_W),
+        ({"eta": 1.5}, [3.389997, 11.725915, 1.509639], ESD_PAPER_W),
+        ({"eta": 1.5, "form": "newer"}, [1.220399, 4.16605, 0.529215], ESD_NEWER_W),
+        ({"eta": 2.0, "form": "newer"}, [2.169598, 7.467613, 0.956608], ESD_W),
         ({"eta": 2.0, "erase_from": "farm"}, [2.169598, 7.491688, 0.962142], ESD_FROM_W),
+        ({"eta": 2.0, "erase_from": "farm", "form": "newer"}, [2.169598, 7.491688, 0.962142], ESD_FROM_W),
     ],
 )
 def test_esd(monkeypatch, settings, losses, weights):
-    """esd_sd.py as a whole, rohitgandikota/erasing@25613d2, its negative_guidance 2 with and without erase_from: three steps at lr 0.05.
+    """Both codes of rohitgandikota/erasing, three steps at lr 0.05, η as their negative_guidance.
 
-    It subtracts from ε*(x,c) where the paper and we subtract from ε*(x,∅): its 2 is our η = 1, but for erase_from, where both subtract from ε*(x,f).
+    The paper's form: train_esd() of train-scripts/train-esd.py@a2189e9, 1 and 1.5. The newer one: esd_sd.py@25613d2 as a whole, 1.5 and 2, and 2 with
+    erase_from. Its 2 gave the numbers that the older 1 gave; with erase_from both forms subtract from ε*(x,f).
     """
     found, said = trained(ESD(steps=3, lr=0.05, **settings), monkeypatch, esd, (501, 941, 341), "pig")
     assert found.flatten().tolist() == near(weights)

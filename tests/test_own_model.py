@@ -51,6 +51,14 @@ def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
     ]
     assert said == [family in DISTILLED] * 2, "what stands for ε(∅) is said when it is run"
 
+    done("erase", "pig", "--to", "cow", "--method", "uce", *few, "--out", "closed", codes=(0, 3))
+    warnings = json.loads((tmp_path / "closed/report.json").read_text())["warnings"]
+    said = [
+        any("context embedder alone" in line for line in lines)
+        for lines in (warnings, done("erase", "pig", "--method", "uce", "--model", "mine", "--dry-run"))
+    ]
+    assert said == [family not in (*KOHYA, "sana")] * 2, "what a closed form leaves is said when it is run"
+
     done("evaluate", "--edit", "gone", *few, "--extent", "short", "--out", "again", codes=(0, 3))
     done("generate", "a pig", *few, "--edit", "gone", "--images", "1", "--out", "pictures")
     done("purify", "pictures/000-seed0.png", "--edit", "gone", *few, "--caption", "a house in van gogh style", "--out", "clean")

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from tiny import tiny_flux
 
-from unconcept import AllButOne, Concept, InputError
-from unconcept.methods import ESD, RECE, SDD, SPM, UCE, ConceptAblation
+from unconcept import AllButOne, Concept, Edit, InputError, load, wrap
+from unconcept.deltas import Deltas
+from unconcept.methods import ESD, RECE, SDD, SPM, UCE, ConceptAblation, remark
 from unconcept.methods.spm import around
+from unconcept.models.base import Site
 from unconcept.trajectories import Replay
 
 PIG = Concept(erase="pig", alternative="cow")
@@ -115,6 +118,67 @@ def test_uce_is_the_published_fraction():
     torch.testing.assert_close(W + UCE(erase=s, preserve=p, lam=λ).solve(W, c, v, k), published)
 
 
+@pytest.mark.parametrize("method", [UCE(), RECE(tokens="last", rounds=3)])
+def test_closed_forms_are_exact_products_in_less_room(method, tmp_path):
+    """On the embedded model: what is held as U V is ΔW of the published fraction, to single precision, in fewer bytes than ΔW."""
+    model = load("emoji")
+    edit = method(model, PIG)
+    W, c, g, k = method.system(model, [PIG])
+    whole = W
+    for turn in range(1 + getattr(method, "rounds", 0)):
+        now = c if turn == 0 else method.find(list(whole.values()), list(W.values()), c)
+        whole = {name: fraction(w, now, w @ g.T, k, method) for name, w in whole.items()}
+    assert edit.deltas.keys() == W.keys()
+    for name, w in W.items():
+        exact = whole[name] - w
+        assert (edit.deltas[name].double() - exact).norm() < 1e-6 * exact.norm()
+        assert torch.linalg.matrix_rank(edit.deltas[name], rtol=1e-4) <= len(c) * (1 + getattr(method, "rounds", 0))
+    dense = Edit({**edit.deltas}, edit.card).save(tmp_path / "dense.safetensors").stat().st_size
+    assert edit.save(tmp_path / "pairs.safetensors").stat().st_size < 0.25 * dense
+
+
+def fraction(W, c, v, k, method):
+    """(λW + s Σ v cᵀ + p Σ W k kᵀ)(λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹"""
+    s, p, λ, one = method.erase, method.preserve, method.lam, torch.eye(W.shape[1], dtype=W.dtype)
+    return (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(λ * one + s * c.T @ c + p * k.T @ k)
+
+
+def test_where_a_product_is_smaller_than_what_it_is_made_of_it_is_held(model):
+    """All tokens of a prompt are more than the width of the matrices."""
+    edit = UCE(tokens="all")(model, PIG)
+    assert not Deltas.of(edit.deltas).pairs
+    assert not any(":" in name for name in edit.tensors())
+
+
+class NoReader:
+    """A model in which layers stand before every matrix."""
+
+    def group(self, name):
+        if name == "context embedder":
+            raise InputError("unknown weight group")
+        return (Site("unet.attn2.to_k.weight", ""),)
+
+
+def test_a_closed_form_refuses_a_model_in_which_nothing_reads_the_prompt():
+    with pytest.raises(InputError, match="in this model there is none"):
+        UCE()(NoReader(), PIG)
+
+
+def test_a_transformers_context_embedder_maps_the_concept():
+    """The one matrix that reads the tokens as they come; as λ goes to 0 the concept's token goes all the way, and the kept one stays."""
+    model = wrap(tiny_flux(), ())
+    concept = PIG.with_(keep=("cat",), templates=("{}",))
+    edit = UCE(lam=1e-9)(model, concept)
+    assert list(edit.deltas) == ["transformer.context_embedder.weight"]
+    assert "context embedder alone" in remark(UCE(), model)
+    last = lambda prompt: model.encode([prompt])[model.words][0, int(model.ends([prompt]))]
+    W = model.denoiser.context_embedder.weight
+    changed = W + edit.deltas["transformer.context_embedder.weight"]
+    torch.testing.assert_close(changed @ last("a pig"), W @ last("a cow"), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(changed @ last("cat"), W @ last("cat"), atol=1e-3, rtol=1e-3)
+    assert (W @ last("a pig") - W @ last("a cow")).abs().max() > 0.1
+
+
 def test_rece_finds_what_still_means_the_concept():
     """With invertible matrices and no ridge, c' under the edited weights is what c was under the original ones."""
     torch.manual_seed(2)
@@ -132,8 +196,41 @@ def test_uce_reads_the_last_token(model):
     states = model.encode(["cat"])[model.words][0]
     [last] = UCE().states(model, model.words, ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])
+    assert torch.equal(UCE().kept_states(model, model.words, ["cat"]), last)
+    assert UCE(tokens="all").kept_states(model, model.words, ["cat", ""]).shape == (48, 16), "what is kept is kept from the start token on"
     c, g = UCE(tokens="all").states(model, model.words, ["cat"], ["elephant"])
     assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
+
+
+@pytest.mark.parametrize(
+    ("variant", "group"),
+    [("x", "cross-attention"), ("u", "all but cross-attention"), ("x-strict", "cross-attention keys and values"), ("full", "all")],
+)
+def test_esd_has_four_variants(model, variant, group):
+    edit = ESD(group=variant, steps=1, sampling_steps=1)(model, PIG)
+    assert set(edit.deltas) == {site.name for site in model.group(group)}
+    assert edit.card["settings"]["group"] == variant
+
+
+@pytest.mark.parametrize("walk", ["student", "teacher"])
+def test_esd_walks_by_the_student_or_by_the_teacher(model, walk, monkeypatch):
+    """Whose weights are in the model while x_t is sampled: from the second step on the student's are others."""
+    owner, _ = model.group("cross-attention keys and values")[0].find(model.components)
+    base, inside, trajectory = owner.weight.clone(), [], model.trajectory
+
+    def watched(*given, **how):
+        inside.append(owner.weight.detach().clone())
+        yield from trajectory(*given, **how)
+
+    monkeypatch.setattr(model, "trajectory", watched)
+    ESD(walk=walk, steps=3, lr=1e-2, sampling_steps=2)(model, PIG)
+    assert [torch.equal(w, base) for w in inside] == [True, walk == "teacher", walk == "teacher"]
+
+
+@pytest.mark.parametrize("wrong", [{"walk": "both"}, {"form": "older"}])
+def test_esd_has_no_other_forms(wrong):
+    with pytest.raises(InputError, match=r"paper or newer|student or teacher"):
+        ESD(**wrong)
 
 
 def test_esd_takes_an_attribute_out_of_another_prompt(model):

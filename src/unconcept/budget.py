@@ -22,7 +22,7 @@ from .change import Change
 from .concept import Concept
 from .concept import kept as others_of
 from .errors import InputError
-from .methods import AllButOne
+from .methods import AllButOne, remark
 from .methods.all_but_one import MOST, TOKENS
 from .models import load, place, usual
 from .models.base import Model, pick
@@ -251,12 +251,13 @@ def made_to_fit(
 
 def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: Quantized | None = None) -> list[str]:
     """Lines for people about a run from `source`; the last warns where it does not fit."""
-    if not isinstance(method, AllButOne):
-        return ["memory   only told of all-but-one"]
     device = place(source.device)
     dtype = source.dtype or usual(source.model, device)
     try:
         model = load(replace(source, device="meta", dtype=dtype))
+        notes = [f"note     {line}" for line in (model.remark, remark(method, model)) if line]
+        if not isinstance(method, AllButOne):
+            return ["memory   only told of all-but-one", *notes]
         need, here = budget(model, method, len(concepts), quantize), host(model, method, concepts)
     except InputError as error:
         return [f"memory   cannot be told: {error}"]
@@ -272,8 +273,7 @@ def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: 
         f"host     {gib(here.whole)} of the host's memory besides (points {gib(here.points)}, {here.prompts:,} prompts {gib(here.conditions)}, token states {gib(here.states)}){away}",
         f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
     ]  # fmt: skip
-    if model.remark:
-        lines.append(f"note     {model.remark}")
+    lines += notes
     left = free - here.whole if free and device.type == "cpu" else free  # there the host's memory is the device's
     if device.type != "cpu" and host_free and beside > host_free:
         lines.append(

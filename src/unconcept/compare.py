@@ -20,7 +20,7 @@ from .features import features_or_none
 from .folder import check_out, whole_folder
 from .frontier import Point, area, plot, point
 from .gallery import pictures
-from .methods import Method
+from .methods import Method, remark
 from .models import load
 from .models.base import Model
 from .options import Look, Source
@@ -44,13 +44,14 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Entry:
-    """What came of one method. failure: what the detectors found, or null. area: under its frontier, null where no judge tells."""
+    """What came of one method. failure: what the detectors found, or null. remark: what must be known of it in this model, or "". area: under its frontier, null where no judge tells."""
 
     name: str
     edit: Edit
     found: Evaluation
     cost: dict
     failure: str | None
+    remark: str
     points: list[Point]
     area: float | None
 
@@ -86,7 +87,8 @@ def compare(
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
         found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
         points = dialled(net, edit, exam, found, STRENGTHS[extent], given)
-        entries.append(Entry(name, edit, found, cost, verdict(found.rows, before, found.after), points, area(points) if points else None))
+        failure, told = verdict(found.rows, before, found.after), remark(method, net)
+        entries.append(Entry(name, edit, found, cost, failure, told, points, area(points) if points else None))
     if not entries:
         raise InputError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
     result = {
@@ -94,8 +96,8 @@ def compare(
         "concept": [{k: getattr(c, k) for k in ("erase", "alternative", "synonyms", "keep")} for c in concepts],
         "model": {"name": source.model, "family": net.family, "sha256": entries[0].edit.card.get("model_sha256")},
         "methods": [
-            {"name": e.name, "settings": e.edit.card.get("settings", {}), "cost": e.cost, "failure": e.failure, "area": e.area,
-             "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
+            {"name": e.name, "settings": e.edit.card.get("settings", {}), "cost": e.cost, "failure": e.failure, "remark": e.remark or None,
+             "area": e.area, "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
             for e in entries
         ],
         "refused": refused,
@@ -146,6 +148,7 @@ def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[En
     name = title(result)
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     notes = [f"{method} cannot: {reason}" for method, reason in result["refused"].items()] + [result["remark"]] * bool(result["remark"])
+    notes += [f"{e.name}: {e.remark}" for e in entries if e.remark]
     (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}" + "".join(f"\n{note}\n" for note in notes))
     rows = []
     for group, heading in GROUP_TITLES.items():

@@ -18,6 +18,7 @@ from torch.utils.hooks import RemovableHandle
 
 from .adapters import KINDS, frozen, hook, hooked
 from .concept import Concept
+from .deltas import Deltas
 from .errors import InputError
 from .models.base import Model, Site
 
@@ -25,15 +26,14 @@ from .models.base import Model, Site
 @contextmanager
 def swapped(components: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside: the named tensors stand where the parameters stood, gradients flow through them. Outside: the very parameters again."""
-    places = [(*Site(name, "").find(components), tensor) for name, tensor in tensors.items()]
-    originals = [owner._parameters.pop(name) for owner, name, _ in places]
+    places: list[tuple[Any, str, Tensor]] = [(*Site(name, "").find(components), tensor) for name, tensor in tensors.items()]
+    originals = [owner._parameters[name] for owner, name, _ in places]
     try:
         for owner, name, tensor in places:
-            setattr(owner, name, tensor)
+            owner._parameters[name] = tensor  # and no attribute beside them: a network is asked for its dtype when all of it is swapped
         yield
     finally:
         for (owner, name, _), original in zip(places, originals):
-            owner.__dict__.pop(name, None)
             owner._parameters[name] = original
 
 
@@ -46,8 +46,8 @@ LOOKED_AT = 16, 8  # weights of a model, and numbers of each, by which it is kno
 
 @dataclass(frozen=True)
 class Edit:
-    """Δ of every changed tensor by site name ("unet.….to_k.weight"), a card that says what it is and for which model, and adapters by the
-    name of the module that they sit behind ("unet.….attn2")."""
+    """Δ of every changed tensor by site name ("unet.….to_k.weight"; of `Deltas`, some are kept as pairs U V), a card that says what it is and
+    for which model, and adapters by the name of the module that they sit behind ("unet.….attn2")."""
 
     deltas: Mapping[str, Tensor]
     card: Mapping = field(default_factory=dict)
@@ -125,7 +125,7 @@ class Edit:
         adapters = {site: frozen(adapter.kind, adapter.state_dict()) for site, adapter in self.adapters.items()}
         for adapter in adapters.values():
             adapter.strength.mul_(s)
-        return replace(self, deltas={name: delta * s for name, delta in self.deltas.items()}, adapters=adapters)
+        return replace(self, deltas=Deltas.of(self.deltas) * s, adapters=adapters)
 
     def __add__(self, other: "Edit") -> "Edit":
         """Both erasures as one: the changes added up. Edits of two models, or with adapters behind the same module, are refused.
@@ -136,15 +136,15 @@ class Edit:
             raise InputError("these edits were made for two models: they cannot be one")
         if both := self.adapters.keys() & other.adapters.keys():
             raise InputError(f"both edits have an adapter behind {min(both)}: apply them one after the other instead")
-        deltas = {**self.deltas, **{name: self.deltas.get(name, 0) + delta for name, delta in other.deltas.items()}}
         concepts = [*self.card.get("concepts", ()), *other.card.get("concepts", ())]
         shared = {key: value for key, value in self.card.items() if other.card.get(key) == value}
+        deltas = Deltas.of(self.deltas) + Deltas.of(other.deltas)
         return Edit(deltas, {**shared, "concepts": concepts}, {**self.adapters, **other.adapters})
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything that the edit is made of, by name: what is saved, counted and hashed."""
         inside = {f"{site}:{name}": t for site, adapter in self.adapters.items() for name, t in adapter.state_dict().items()}
-        return {name: t.detach().contiguous() for name, t in {**self.deltas, **inside}.items()}
+        return {name: t.detach().contiguous() for name, t in {**Deltas.of(self.deltas).tensors(), **inside}.items()}
 
     def save(self, path: str | Path) -> Path:
         """One .safetensors file, the card in its metadata. Written whole or not at all."""
@@ -164,13 +164,13 @@ class Edit:
         if "unconcept" not in metadata:
             raise InputError(f"{file} holds weights, but is no edit of unconcept")
         card = json.loads(metadata["unconcept"])
-        adapters = {}
+        adapters, changed = {}, dict(tensors)
         for site, kind in card.get("adapters", {}).items():
             if kind not in KINDS:
                 raise InputError(f'{file} holds an adapter of the kind "{kind}", which this version does not know')
-            inside = {name.partition(":")[2]: t for name, t in tensors.items() if name.startswith(f"{site}:")}
-            adapters[site] = frozen(kind, inside)
-        return cls({name: t for name, t in tensors.items() if ":" not in name}, card, adapters)
+            inside = {name: changed.pop(name) for name in tensors if name.startswith(f"{site}:")}
+            adapters[site] = frozen(kind, {name.partition(":")[2]: t for name, t in inside.items()})
+        return cls(Deltas.read(changed), card, adapters)
 
 
 def between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:

@@ -25,7 +25,7 @@ from .errors import InputError
 from .evaluate import CONTROLS, QUESTIONS, Evaluation, Extent, before_edit, evaluate, seeds
 from .features import features_or_none
 from .folder import check_out, whole_folder
-from .methods import AllButOne, Method
+from .methods import AllButOne, Method, remark
 from .models import load
 from .models.base import Model
 from .options import Look, Source, Training
@@ -59,7 +59,7 @@ def erase(
     source = Source.of(model)
     net, name = load(source, quantize=shown.quantize, whole=tuned_group(method) if shown.quantize else ""), source.model
     concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, look)
-    warnings = [*too_long(net, concepts), *([net.remark] if net.remark else [])]
+    warnings = [*too_long(net, concepts), *(line for line in (net.remark, remark(method, net)) if line)]
     if shown.quantize:
         warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)

@@ -24,6 +24,12 @@ class Method(Protocol):
     def __call__(self, model: Model, *concepts: Concept, report: Report = ...) -> Edit: ...
 
 
+def remark(method: object, model: Model) -> str:
+    """What must be known of this method in this model, and not in every one; "" for nothing."""
+    told = getattr(method, "remark", None)
+    return told(model) if told else ""
+
+
 METHODS: dict[str, type] = {
     "all-but-one": AllButOne,
     "concept-ablation": ConceptAblation,
@@ -52,4 +58,5 @@ __all__ = [
     "Method",
     "NegativePrompt",
     "Receler",
+    "remark",
 ]

@@ -3,8 +3,9 @@
 Source      Gandikota, Materzyńska, Fiotto-Kaufman, Bau. ICCV 2023, arXiv 2303.07345; code rohitgandikota/erasing.
 Idea        Steer away from the concept: what classifier-free guidance adds for it, the student shall subtract.
 Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,∅) − η g*(x,c)]‖²,      g*(x,c) = ε*(x,c) − ε*(x,∅)
-            with `erase_from` f, to take c out of f alone:  ε_θ(x,f) → ε*(x,f) − η g*(x,c)
-Cost        Half a guided trajectory for every training step, then three calls of the teacher and one forward and backward.
+            `form` "newer", of the authors' newer code:     ε_θ(x,c) → ε*(x,c) − η g*(x,c):  its η is the paper's and one more
+            with `erase_from` f, to take c out of f alone:  ε_θ(x,f) → ε*(x,f) − η g*(x,c),  in both forms
+Cost        Half a guided trajectory for every training step, then two calls of the teacher (three with `erase_from`), one forward and backward.
 Problems    Nothing holds ε_θ(·,∅), which guidance multiplies by 1 − s in every picture; no alternative can be chosen.
 """
 
@@ -24,20 +25,32 @@ from ..models.base import Condition, Model
 from ..train import Report, Student
 from ..trajectories import point
 
+VARIANTS = {
+    "x": "cross-attention",
+    "u": "all but cross-attention",
+    "x-strict": "cross-attention keys and values",
+    "full": "all",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ESD:
-    """Defaults are the authors' for esd-x (the cross-attention); esd-u is the group "all but cross-attention".
+    """Defaults are those of the authors' older code for esd-x.
 
-    eta         η of the paper. The authors' newer code counts one more: its 2 is this 1, as long as nothing is named in erase_from
+    group       "x": all of the cross-attention, for what a word names, an artist's style; "u": everything else but the layers of time and output,
+                for what comes without its word, as nudity does; "x-strict": keys and values of the cross-attention alone; "full": everything.
+                Or any other weight group (docs/models.md)
+    form        what η g* is taken off: "paper", ε*(x,∅), or "newer", ε*(x,c)
+    eta         η. The authors' is 1 in the paper's form, 2 in the newer one for Stable Diffusion, which is the same, and 1 for XL, which is η = 0
     erase_from  what the concept is taken out of, as in erasing "hat" from "cowboy": the pictures of this prompt change. None: everything
     walk        who samples x_t: the student (the paper and the older code) or the frozen teacher (the newer code)
     """
 
     eta: float = 1.0
+    form: Literal["paper", "newer"] = "paper"
     erase_from: str | None = None
     walk: Literal["student", "teacher"] = "student"
-    group: str = "cross-attention"
+    group: str = "x"
     steps: int = 1000
     lr: float = 1e-5
     sampling_steps: int = 50
@@ -47,9 +60,11 @@ class ESD:
     def __post_init__(self):
         if self.walk not in ("student", "teacher"):
             raise InputError(f'walk is "{self.walk}": student or teacher')
+        if self.form not in ("paper", "newer"):
+            raise InputError(f'form is "{self.form}": paper or newer')
 
     def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor) -> Tensor:
-        """c: what the student is asked, the concept or f; teacher_f: ε*(x,∅), or ε*(x,f); g: g*(x,c), all [N, C, H, W]."""
+        """c: what the student is asked, the concept or f; teacher_f: ε*(x,∅), ε*(x,c) or ε*(x,f); g: g*(x,c), all [N, C, H, W]."""
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
@@ -63,8 +78,11 @@ class ESD:
             c, null, student_c = model.encode([name]), model.encode([""]), model.encode([asked])
             with torch.no_grad():
                 teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)
-                teacher_f = teacher_null if self.erase_from is None else model.predict(x, t, student_c)
+                teacher_f = teacher_null if self.form == "paper" else teacher_c
+                if self.erase_from is not None:
+                    teacher_f = model.predict(x, t, student_c)
             return x, t, student_c, teacher_f, teacher_c - teacher_null
 
         card = card_of("esd", self, concepts, model)
-        return descend(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
+        group = VARIANTS.get(self.group, self.group)
+        return descend(model, group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
