@@ -7,6 +7,11 @@ Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,∅) − η g*(x,c)]‖²,      g
             with `erase_from` f, to take c out of f alone:  ε_θ(x,f) → ε*(x,f) − η g*(x,c),  in both forms
 Cost        Half a guided trajectory for every training step, then two calls of the teacher (three with `erase_from`), one forward and backward.
 Problems    Nothing holds ε_θ(·,∅), which guidance multiplies by 1 − s in every picture; no alternative can be chosen.
+Differs     x_t is met at its own t of the sampler's grid, as in the newer code; the older draws t anew, within the part of the schedule that the
+            sampler's step stands for. The sampler is the family's own (DDIM, as in the older); the newer takes the pipeline's, PNDM for 1.4.
+            A concept's synonyms are erased by turns, as the older code does with a list; the newer knows one name.
+            Its defaults are others: 200 steps at 5e-5 (of XL 2e-4), in half precision, of pictures of 1,024 pixels. Its esd-u has the layers
+            of time and output, too, but norms in none of its variants; ours is the older's.
 """
 
 from collections.abc import Callable

@@ -5,6 +5,7 @@ Idea        Guide away from the concept instead of away from nothing.
 Equation    ε̂ = ε*(x,n) + s (ε*(x,c) − ε*(x,n))          n: the concept's name, where ∅ stood
 Cost        No training. A third network call, besides two, for every step of every picture.
 Problems    Every picture changes, since ∅ is a part of all of them. Whoever runs the model can leave it out. No alternative can be chosen.
+Differs     Nothing known: pictures are those of diffusers' own negative prompt. Where one is given besides, it stays, and the concept is not added to it.
 """
 
 from dataclasses import dataclass

@@ -5,6 +5,9 @@ Idea        Let the prompt add nothing: the student's conditional prediction fol
 Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,∅)‖²;      x is sampled by, and kept is, the running average θ̄ ← m θ̄ + (1 − m) θ
 Cost        Half a guided trajectory of the average for every step, then one forward and backward of two predictions.
 Problems    The target is the student's own: nothing ties ε_θ(·,∅) to the original. No alternative can be chosen.
+Differs     x_t is met at its own t of the sampler's grid; theirs draws t anew, within the part of the schedule that the sampler's step stands for.
+            Where the noise itself is drawn, one time in 50, ours trains on it; theirs samples to the end and takes the clean picture for noise.
+            Of its ways to take several concepts ours has the default, one after the other.
 """
 
 from collections.abc import Callable

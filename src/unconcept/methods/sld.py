@@ -6,6 +6,9 @@ Equation    ε̂ = ε*(x,∅) + s_g (ε*(x,c) − ε*(x,∅) − γ_t),      γ_
             μ = min(1, s |ε*(x,c) − ε*(x,e)|) where ε*(x,c) − ε*(x,e) < λ, else 0;      ν_{t+1} = β ν_t + (1 − β) γ_t;      γ_t = 0 in the first δ steps
 Cost        No training. Two network calls, besides two, for every step of every picture.
 Problems    Whoever runs the model can leave it out. Strong settings leave the concept's pictures without content. No alternative can be chosen.
+Differs     e is what you name; theirs is a list of what is unsafe, until it is told otherwise. γ_t is made of ε*(x,∅), which costs a call of its own;
+            theirs takes a negative prompt in its place where one is given, ours takes γ_t off what is said of it, too. Without guidance (s_g = 1)
+            γ_t is taken off all the same; theirs does nothing then. Its safety checker is not part of this.
 """
 
 from dataclasses import asdict, dataclass

@@ -6,6 +6,11 @@ Equation    L(θ) = E ‖ε_θ(x,c) − [ε*(x,n) − η (ε*(x,c) − ε*(x,n))
             n: the alternative, or ∅;   r: states in a random direction, as long as c's, kept with probability 1 − cos(r, c)
 Cost        A guided trajectory for every step, two calls of the teacher and one for every anchor, one forward and backward of 1 + `anchors` predictions.
 Problems    Slow: 3,000 steps. The anchors are anywhere but where prompts are. Their prompt-dependent strength at inference is not part of this.
+Differs     The learning rate is the same in all steps; theirs rises for 500, and falls and begins again three times. AdamW in single precision and
+            without weight decay for AdamW in 8 bits with its own. D begins by a normal distribution, theirs by a uniform one.
+            Every anchor is a random state; theirs puts ∅ before each and takes the second half of all, so that two of its four are ∅.
+            x_t is met at its own t of the sampler's grid, the noise itself among them; theirs begins behind the first step, and takes t of 1,000.
+            Pictures are of the model's own size, theirs of sizes by chance (dynamic_resolution). The pooled state of an anchor is the concept's own.
 """
 
 from collections.abc import Callable
