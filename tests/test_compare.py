@@ -128,6 +128,7 @@ def test_removed_against_kept(side_by_side, tmp_path):
     assert (whole["area"], nothing["area"]) == (pytest.approx(by_hand), 0.0)
 
     header, lines = table(result)
+    assert [line[header.index("calls for a picture")] for line in lines] == ["4"] * 3, "two steps, guided"
     assert [line[header.index("area")] for line in lines] == [f"{m['area']:.2f}" for m in result["methods"]]
     assert markdown(header, lines) in (tmp_path / "plane/compare.md").read_text()
     drawn = base64.b64encode((tmp_path / "plane/frontier.png").read_bytes()).decode()

@@ -4,8 +4,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny import tiny_flux
 
-from unconcept.cost import forget_peak, peak_memory
+from unconcept import Concept, Edit, wrap
+from unconcept.cost import calls_for_a_picture, counted, forget_peak, peak_memory
+from unconcept.methods import SLD, NegativePrompt
+
+
+@pytest.mark.parametrize(("make", "calls"), [(lambda *_: Edit({}), 2), (NegativePrompt(), 3), (SLD(), 4)])
+def test_what_a_picture_takes(model, make, calls):
+    """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅) where they have not heard it."""
+    edit = make(model, Concept(erase="pig"))
+    assert calls_for_a_picture(model, edit, steps=7, guidance=3.0) == 7 * calls
+    with edit.on(model), counted(model) as all_of_it:
+        model.sample(["a cat"], [0], steps=7, guidance=3.0)
+    assert all_of_it["n"] == 7 * calls
+    assert "forward" not in vars(model.denoiser), "nothing is left of the counting"
+
+
+def test_what_a_distilled_model_takes():
+    assert calls_for_a_picture(wrap(tiny_flux(), ()), Edit({}), steps=4, guidance=3.5) == 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="of the host's memory, Linux alone forgets the peak")

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from .concept import Concept
-from .cost import counted, forget_peak, peak_memory
+from .cost import calls_for_a_picture, counted, forget_peak, peak_memory
 from .detect import verdict
 from .edit import Edit
 from .errors import InputError
@@ -85,6 +85,7 @@ def compare(
             refused[name] = str(reason)
             continue
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
+        cost["calls_for_a_picture"] = calls_for_a_picture(net, edit, **look.sampling(net.guidance))
         found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
         points = dialled(net, edit, exam, found, STRENGTHS[extent], given)
         failure, told = verdict(found.rows, before, found.after), remark(method, net)
@@ -138,9 +139,9 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
                 "–" if row is None else f"{say(row['after'], name)} [{' – '.join(say(v, name) for v in row['ci95'])}] n {row['n']}"
             )
         cost = e["cost"]
-        cells += ["–" if e["area"] is None else f"{e['area']:.2f}", f"{cost['network_calls']:,}", f"{cost['seconds']:.0f}", f"{cost['peak_memory_bytes'] / 2**30:.1f}"]  # fmt: skip
+        cells += ["–" if e["area"] is None else f"{e['area']:.2f}", f"{cost['network_calls']:,}", f"{cost['calls_for_a_picture']:,}", f"{cost['seconds']:.0f}", f"{cost['peak_memory_bytes'] / 2**30:.1f}"]  # fmt: skip
         lines.append([e["name"], *cells])
-    return ["method", *(called for *_, called in shown), "area", "network calls", "seconds", "GiB"], lines
+    return ["method", *(called for *_, called in shown), "area", "network calls", "calls for a picture", "seconds", "GiB"], lines
 
 
 def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:

@@ -1,31 +1,49 @@
 """What a run costs: network calls and memory."""
 
 import contextlib
+import functools
 import gc
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import torch
 
+from .edit import Edit
 from .models.base import Model
 
 
 @contextlib.contextmanager
 def counted(net: Model) -> Iterator[dict[str, int]]:
-    """Counts the pictures that go forward through the denoiser meanwhile, under "n"."""
-    calls = {"n": 0}
+    """Counts the pictures that go forward through the denoiser meanwhile, under "n"; also where an adapter behind it asks it again."""
+    denoiser: Any = net.denoiser
+    calls, own, forward = {"n": 0}, vars(denoiser).get("forward"), denoiser.forward
 
-    def hook(module, given, output) -> None:
-        calls["n"] += len(output[0])  # some denoisers are given everything by keyword
+    @functools.wraps(forward)
+    def watched(*given, **named):
+        output = forward(*given, **named)
+        calls["n"] += len(output[0])
+        return output
 
-    handle = net.denoiser.register_forward_hook(hook)
+    denoiser.forward = watched
     try:
         yield calls
     finally:
-        handle.remove()
+        del denoiser.forward
+        if own is not None:
+            denoiser.forward = own
+
+
+def calls_for_a_picture(net: Model, edit: Edit, *, steps: int, guidance: float) -> int:
+    """Network calls that one picture takes with the edit on: `steps` times those of the sampler's first step."""
+    with edit.on(net), counted(net) as calls:
+        walk = net.trajectory(["a picture"], [0], steps=steps, guidance=guidance)
+        next(walk)
+        next(walk)
+    return steps * calls["n"]
 
 
 def forget_peak() -> None:
