@@ -9,13 +9,14 @@ import argparse
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from unconcept.metrics import proportion
+from unconcept.plan import fitting
 from unconcept.report import say
 
 RESULTS = Path(__file__).parent / "results"
@@ -70,6 +71,11 @@ def alone(file: Path) -> Iterator[bool]:
             lock.unlink(missing_ok=True)
 
 
+def as_given(method: str) -> Any:
+    """The method as the command line runs it on the embedded model."""
+    return fitting(method, "emoji")
+
+
 def machine() -> str:
     """What computes here."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} processor cores"
@@ -98,3 +104,19 @@ def page(title: str, made_by: str, lines: list[str], what: str = "shares of pict
 def head(columns: list[str]) -> list[str]:
     """The first two lines of a table."""
     return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+
+
+def curves(file: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, dict]]]], x: str) -> None:
+    """PNG with one panel for each title: by name the points (x, share with its interval) of a line. x: what it is, on a logarithmic scale."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(3 * len(panels), 3.6), layout="constrained")
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), sharex=True, sharey=True), panels.items()):
+        for name, points in lines.items():
+            shares = [(share["value"], *share["ci95"]) for _, share in points]
+            ends = [[v - low for v, low, _ in shares], [high - v for v, _, high in shares]]
+            axes.errorbar([at for at, _ in points], [v for v, *_ in shares], ends, marker="o", capsize=2, label=name)
+        axes.set(title=title, xscale="log", xlabel=x, ylim=(-0.03, 1.03))
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(file, dpi=110)

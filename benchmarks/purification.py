@@ -13,46 +13,50 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from common import arguments, cell, head, once, page
+from common import arguments, as_given, cell, head, once, page
 
-from unconcept import AllButOne, Concept, Edit, load
+from unconcept import Concept, Edit, load
 from unconcept.concept import article
-from unconcept.methods import ESD, SDD
 from unconcept.metrics import proportion, psnr
 from unconcept.models.emoji.drawings import LABELS, ONE_HAND, picture
 from unconcept.models.emoji.judge import load_judge
 from unconcept.models.emoji.known import complete
 from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES, find
 from unconcept.purify import purify
+from unconcept.scores import median_row
 from unconcept.sheets import columns
 
 CASES = ("pig=cow", "castle=house")
 METHODS: dict[str, Callable[..., Edit]] = {
-    "All but One": AllButOne(),
-    "ESD": ESD(steps=250, lr=3e-4, sampling_steps=25),
-    "SDD": SDD(steps=250, lr=3e-4, sampling_steps=25, average=0.98),
+    "All but One": as_given("all-but-one"),
+    "ESD": as_given("esd"),
+    "SDD": as_given("sdd"),
 }
 SETTINGS = ({"strength": 1.0, "guidance": 1.0}, {"strength": 1.0, "guidance": 3.0}, {"strength": 0.8, "guidance": 3.0})
 
 
-def drawn(word: str, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, list[str]]:
-    """Pictures [n, 3, 64, 64] of `word`, every other one with another object at its right; their labels and captions."""
-    rng, own = np.random.default_rng([77, seed]), OBJECTS.index(find(word))  # pyright: ignore
-    others = [i for i in range(len(OBJECTS)) if i != own]
+def drawn(concept: Concept, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, list[str]]:
+    """Pictures [n, 3, 64, 64] of the concept, every other one with another object at its right, never the alternative; their labels and captions."""
+    rng, (own, instead) = np.random.default_rng([77, seed]), map(index, (concept.erase, concept.alternative))
+    others = [i for i in range(len(OBJECTS)) if i not in (own, instead)]
     labels = np.array(
         [(own, rng.choice(others) if i % 2 else -1, STYLES.index("cartoon"), rng.integers(len(COLOURS))) for i in range(n)], LABELS
     )
     made = np.stack([picture(label, rng, ONE_HAND, aligned=True) for label in labels])
-    things = [article(word) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "") for b in labels["b"]]
+    things = [article(concept.erase) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "") for b in labels["b"]]
     captions = [f"{thing} on {article(list(COLOURS)[c])} background" for thing, c in zip(things, labels["colour"])]
     return torch.from_numpy(made).permute(0, 3, 1, 2).float() / 255, labels, captions
+
+
+def index(word: str) -> int:
+    """The place of an object of the world."""
+    return OBJECTS.index(find(word))  # pyright: ignore
 
 
 def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[str, dict | None]:
     """Shares of pictures in which the judge sees the concept, its alternative, the background as it was, and the other object of a scene."""
     seen, scene = load_judge().look(pictures), torch.from_numpy(labels["b"] >= 0)
     b, colour = (torch.from_numpy(labels[key].astype(np.int64)) for key in ("b", "colour"))
-    index = lambda word: OBJECTS.index(find(word))  # pyright: ignore
     shows = lambda i, by: torch.where(scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i).float()
     rows = {
         "concept": shows(index(concept.erase), seen.guess),  # only suspected is there, too
@@ -66,22 +70,34 @@ def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[
 def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dict]:
     model, concept = load("emoji"), complete(Concept.parse(case))
     edit = make(model, concept)
-    real, labels, captions = drawn(concept.erase, n)
+    real, labels, captions = drawn(concept, n)
     rows, _ = [], out.mkdir(parents=True, exist_ok=True)
     for settings in SETTINGS:
         control, made = purify(real, model, edit, captions, **settings)
         loop, change = psnr(real, control), psnr(control, made)
         found = {"real": marks(real, labels, concept), "control": marks(control, labels, concept), "purified": marks(made, labels, concept)}
-        rows.append({"settings": settings, "control_psnr": loop.median().item(), "changed_psnr": change.median().item(), "marks": found})
+        rows.append(
+            {
+                "settings": settings,
+                "control_psnr": median_row("PSNR", "control", loop, "higher"),
+                "changed_psnr": median_row("PSNR", "purified", change, None),
+                "marks": found,
+            }
+        )
         name = " ".join(str(v) for v in settings.values())
         shown = [type("Row", (), {"prompt": caption, "group": "target"})() for caption in captions[:16]]
         columns(shown, {"real": real, "control": control, "purified": made}, rows=16).save(out / f"{case} {name}.png")
     return rows
 
 
+def decibel(row: dict) -> str:
+    """A median with its interval."""
+    return f"{row['after']:.1f} [{row['ci95'][0]:.1f} – {row['ci95'][1]:.1f}]"
+
+
 def main() -> None:
     given, names = arguments(__doc__, "purification", 100), ("concept", "alternative", "background", "other")
-    lines = head(["", "edit", "strength, guidance", "control PSNR", *names])
+    lines = head(["", "edit", "strength, guidance", "PSNR of the control to the picture, dB", "of the purified to the control", *names])
     for case in CASES:
         for name, make in METHODS.items():
             folder = given.out / name.replace(" ", "-")
@@ -90,7 +106,8 @@ def main() -> None:
                 for stage in ("control", "purified") if name == "All but One" else ("purified",):
                     setting, edit = ", ".join(str(v) for v in row["settings"].values()), name if stage == "purified" else "none (control)"
                     cells = [cell(row["marks"][stage][mark]) for mark in names]
-                    lines.append(f"| {case} | {edit} | {setting} | {row['control_psnr']:.1f} | " + " | ".join(cells) + " |")
+                    loops = decibel(row["control_psnr"]), decibel(row["changed_psnr"]) if stage == "purified" else "–"
+                    lines.append(f"| {case} | {edit} | {setting} | " + " | ".join((*loops, *cells)) + " |")
                     print(lines[-1], flush=True)
     if given.write:
         given.write.write_text(page("Real pictures, purified", "purification.py", lines))

@@ -1,6 +1,6 @@
 """An attack on erased models: token states, learnt against each, that bring the concept back; and the same question in other words.
 
-    python benchmarks/robustness.py [--n 100]  # what is done is not done again
+    python benchmarks/robustness.py [--n 40]  # what is done is not done again
     python benchmarks/robustness.py --write docs/robustness.md
 
 The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in the concept inversion of Pham et al. 2024,
@@ -14,14 +14,13 @@ import functools
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from common import arguments, cell, head, once, page, pooled
+from common import arguments, as_given, cell, head, once, page, pooled
 from erasures import measure
 from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.adversary import Adversary, extended
 from unconcept.gallery import pictures
-from unconcept.methods import ESD, UCE, Receler
 from unconcept.metrics import proportion
 from unconcept.models.base import Model, on
 from unconcept.models.emoji.exam import Exam
@@ -33,7 +32,7 @@ CASES = ("pig=cow", "castle=house", "guitar=violin")
 TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
 
 
-def untold(method: AllButOne) -> Callable[..., Edit]:
+def untold(method: Callable[..., Edit]) -> Callable[..., Edit]:
     """The method, told of the concepts' own names alone."""
     return lambda model, *concepts: method(model, *(concept.with_(synonyms=()) for concept in concepts))
 
@@ -45,9 +44,11 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "All but One, paraphrases .5": AllButOne(paraphrase=0.5),
     "All but One, told no synonym": untold(AllButOne()),
     "All but One, told no synonym, paraphrases .5": untold(AllButOne(paraphrase=0.5)),
-    "ESD": ESD(steps=250, lr=3e-4, sampling_steps=25),
-    "Receler": Receler(steps=120, sampling_steps=25),
-    "UCE": UCE(),
+    "SAE": as_given("sae"),
+    "SAE, told no synonym": untold(as_given("sae")),
+    "UCE": as_given("uce"),
+    "ESD": as_given("esd"),
+    "Receler": as_given("receler"),
 }
 KEPT = (("concept", "synonym"), ("right", "neighbour"), ("right", "unrelated"))
 
@@ -106,7 +107,7 @@ def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
 
 
 def main() -> None:
-    given, attacks = arguments(__doc__, "robustness", 100, only={"choices": METHODS}), ("as asked", "random states", "learnt states")
+    given, attacks = arguments(__doc__, "robustness", 40, only={"choices": METHODS}), ("as asked", "random states", "learnt states")
     lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT)])
     for name, make in METHODS.items() if given.only is None else [(given.only, METHODS[given.only])]:
         run = lambda case, make=make: None if given.write else functools.partial(whole, case, make, given.n)

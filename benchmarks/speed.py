@@ -1,6 +1,6 @@
 """Erased and kept against network calls: All but One with less and less work, and ESD in its authors' loop with more and more.
 
-    python benchmarks/speed.py [--n 60]  # hours; what is done is not done again
+    python benchmarks/speed.py [--n 40]  # hours; what is done is not done again
     python benchmarks/speed.py --erase                                   # the edits alone
     python benchmarks/speed.py --write docs/speed.md                     # the table, and docs/speed.png
 
@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import alone, arguments, head, once, page, plain, pooled
+from common import alone, arguments, cell, curves, head, once, page, plain, pooled
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
@@ -31,42 +31,32 @@ def lighter(trajectories: int, points: int, steps: int) -> AllButOne:
 
 METHODS: dict[str, dict[str, Any]] = {
     "All but One": {"4, 6, 12": lighter(4, 6, 12), "8, 8, 25": lighter(8, 8, 25), "defaults": BASE, "32, 12, 100": lighter(32, 12, 100)},
-    "ESD-x, lr 1e-5": {str(steps): ESD(steps=steps, lr=1e-5) for steps in (250, 1000)},
+    "ESD-x, lr 1e-5": {"1000": ESD(steps=1000, lr=1e-5)},
     "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250, 1000)},
 }
-COLUMNS = (("concept", "target"), ("right", "neighbour"), ("right", "unrelated"))
+COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"))
+DRAWN = ("concept, target", "right, neighbour", "right, unrelated")
 
 
-def summary(results: list[dict]) -> dict[str, tuple[float, float, float]]:
-    """Network calls and seconds (mean, least, most), and the share of every column with its interval, over concepts."""
+def summary(results: list[dict]) -> dict[str, dict]:
+    """Over concepts: network calls and seconds (mean, least, most), and the share of every column."""
     found = {}
     for name in ("network_calls", "seconds"):
         values = [float(r[name]) for r in results]
-        found[name.replace("_", " ")] = (sum(values) / len(values), min(values), max(values))
+        found[name.replace("_", " ")] = {"value": sum(values) / len(values), "ci95": [min(values), max(values)]}
     for name, group in COLUMNS:
         if share := pooled([find(r["scores"], name, group) for r in results], "after"):
-            found[f"{name}, {group}"] = (share["value"], *share["ci95"])
+            found[f"{name}, {group}"] = share
     return found
 
 
-def plot(rows: dict[tuple[str, str], dict], file: Path) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    for axes, (name, group) in zip(figure.subplots(1, len(COLUMNS), sharex=True, sharey=True), COLUMNS):
-        for method in METHODS:
-            own = [found for (m, _), found in rows.items() if m == method]
-            x, y = [f["network calls"][0] for f in own], [f[f"{name}, {group}"] for f in own]
-            low, high = [v[0] - v[1] for v in y], [v[2] - v[0] for v in y]
-            axes.errorbar(x, [v[0] for v in y], [low, high], marker="o", capsize=2, label=method)
-        axes.set(title=f"{name} ({group})", xscale="log", xlabel="network calls", ylim=(-0.03, 1.03))
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.axes[0].legend(frameon=False)
-    figure.savefig(file, dpi=110)
+def figure(rows: dict[tuple[str, str], dict], file: Path) -> None:
+    own = lambda method, column: [(found["network calls"]["value"], found[column]) for (m, _), found in rows.items() if m == method]
+    curves(file, {column: {method: own(method, column) for method in METHODS} for column in DRAWN}, "network calls")
 
 
 def main() -> None:
-    given, rows = arguments(__doc__, "speed", 60, erase={"action": "store_true"}), {}
+    given, rows = arguments(__doc__, "speed", 40, erase={"action": "store_true"}), {}
     for method, settings in METHODS.items():
         for setting, make in settings.items():
             edit = lambda case, name=f"{method} {setting}": given.out / f"{name} {case}.safetensors"
@@ -81,14 +71,15 @@ def main() -> None:
                 rows[method, setting] = summary(done)
     if not rows:
         return
-    names = list(next(iter(rows.values())))
+    names = list(dict.fromkeys(name for found in rows.values() for name in found))
     lines = head(["method", "setting", *names])
     for (method, setting), found in rows.items():
-        cells = [f"{v:.0f}" if name in names[:2] else f"{v:.2f} [{low:.2f}, {high:.2f}]" for name, (v, low, high) in found.items()]
+        cells = [f"{f['value']:,.0f}" for f in list(found.values())[:2]]
+        cells += [cell(found.get(name)) for name in names[2:]]
         lines.append(f"| {method} | {setting} | " + " | ".join(cells) + " |")
     print("\n".join(lines))
     if given.write:
-        plot(rows, given.write.with_suffix(".png"))
+        figure(rows, given.write.with_suffix(".png"))
         note = ["", f"![the curves]({given.write.stem}.png)", "", "Settings of All but One are trajectories, points, steps; of ESD steps."]
         given.write.write_text(page("Erased and kept against network calls", "speed.py", lines + note))
 

@@ -1,7 +1,10 @@
+from unittest import mock
+
+import pytest
 import torch
 
 from unconcept import AllButOne, Concept, Tune, trajectories
-from unconcept.change import Change
+from unconcept.change import Change, Seen
 from unconcept.export import to_lora
 from unconcept.models.sd import STATES
 from unconcept.train import adamw, whitening
@@ -116,6 +119,48 @@ def test_a_change_of_low_rank_stands_beside_its_layers(model):
     assert (beside - before).abs().max() > 1e-3
     assert torch.equal(model.predict(x, t, c), before)
     assert all(int(torch.linalg.matrix_rank(delta)) == 2 for delta in change.deltas().values())
+
+
+@pytest.mark.parametrize("rows", (1, 4))
+def test_a_whole_change_behind_a_P_is_made_for_many_rows_and_stands_beside_for_few(model, rows, monkeypatch):
+    """y + A (P x) is (W + A P) x, in numbers and in gradients, whichever is less to multiply; P x is read once where x is the prompt."""
+    group = "cross-attention keys and values"
+    mixed = torch.rand(16, 16)
+    change = Change(model, group, P={site.name: mixed for site in model.group(group)})
+    for a in change.A.values():
+        torch.nn.init.normal_(a)
+    x, t, c = torch.randn(rows, *model.latent_shape), torch.full((rows,), 500), model.encode(["a pig"] * rows)
+    c = {name: states[:, :6] if states.ndim == 3 else states for name, states in c.items()}  # 6 rows, or 24; the layers have 16 columns
+    before = model.predict(x, t, c)
+    made = []
+    monkeypatch.setattr(Change, "behind", lambda self, name, A, behind=Change.behind: made.append(name) or behind(self, name, A))
+    reads = mock.patch("unconcept.change.Seen.__call__", autospec=True, side_effect=Seen.__call__)
+    with change.on(), reads as read:
+        beside = model.predict(x, t, c)
+        beside.square().sum().backward()
+    assert (len(made) == 0, read.call_count == len(change.A)) == (rows == 1, rows == 1)
+    gradients = [a.grad.clone() for a in change.A.values()]
+    for a in change.A.values():
+        a.grad = None
+    with change.on(change.deltas()):
+        whole = model.predict(x, t, c)
+        whole.square().sum().backward()
+    torch.testing.assert_close(beside, whole, rtol=1e-4, atol=1e-4)
+    for a, gradient in zip(change.A.values(), gradients):
+        torch.testing.assert_close(gradient, a.grad, rtol=1e-3, atol=1e-3)
+    assert (whole - before).abs().max() > 1e-3
+    assert torch.equal(model.predict(x, t, c), before), "nothing is left of it"
+
+
+def test_what_a_P_gives_is_read_once(model):
+    seen, P, Q, x = Seen(), torch.rand(3, 3), torch.rand(3, 3), torch.rand(2, 3)
+    assert seen(x, P) is seen(x, P)
+    assert seen(x, Q) is not seen(x, P)
+    assert torch.equal(seen(x.clone(), P), x @ P.T)
+    moved = x.clone().requires_grad_()
+    assert seen(moved, P) is not seen(moved, P), (
+        "a gradient goes back through each on its own: layers may be computed again on the way back"
+    )
 
 
 def test_an_edit_of_low_rank_is_an_exact_lora(model):

@@ -1,10 +1,11 @@
 """What a training changes: Δ of the tensors of a weight group, and the student that has it on.
 
-whole        Δ = A P           A [out, in] begins at 0;  P: the identity, or the whitening of what the matrix reads
+whole        Δ = A P           A [out, in] begins at 0;  P: the identity, or the whitening of what the matrix reads;
+                               a linear layer that reads fewer rows x than it has columns gives y + A (P x), and Δ is not made
 of a rank    Δ = U D P         U [out, rank] begins at 0, D [rank, in] at random;  a linear layer gives y + U (D P x), and Δ is never made
 """
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -42,7 +43,7 @@ class Change:
     def deltas(self, but: Collection[str] = ()) -> dict[str, Tensor]:
         """Δ of every tensor, with gradients where they are on."""
         if self.rank is None:
-            return {name: self.behind(name, a) for name, a in self.A.items()}
+            return {name: self.behind(name, a) for name, a in self.A.items() if name not in but}
         return {name: (u @ self.behind(name, self.D[name])).view_as(self.weights[name]) for name, u in self.U.items() if name not in but}
 
     @contextmanager
@@ -54,19 +55,63 @@ class Change:
             inside.enter_context(
                 swapped(self.components, {name: self.weights[name] + d.to(self.weights[name]) for name, d in made.items()})
             )
+            seen = Seen()
             for name, layer in beside.items():
-                inside.enter_context(self.hooked(layer, self.U[name], self.behind(name, self.D[name])))
+                if self.rank is None:
+                    inside.enter_context(self.for_few_rows(name, layer, seen))
+                else:
+                    down = self.behind(name, self.D[name])
+                    inside.enter_context(hooked(layer, self.U[name], lambda x, down=down: linear(x.to(down), down)))
             yield
 
     def linears(self) -> dict[str, nn.Linear]:
-        """The layers that a change of low rank can stand beside."""
-        return {n: o for n, o in self.owners.items() if n in self.U and isinstance(o, nn.Linear) and n.endswith(".weight")}
+        """The layers that a change can stand beside: one of low rank, or one behind a P."""
+        layers = self.P if self.rank is None else self.U
+        return {n: o for n, o in self.owners.items() if n in layers and isinstance(o, nn.Linear) and n.endswith(".weight")}
 
-    @staticmethod
     @contextmanager
-    def hooked(layer: nn.Linear, up: Tensor, down: Tensor) -> Iterator[None]:
-        handle = layer.register_forward_hook(lambda _, args, y: y + linear(linear(args[0].to(down), down), up).to(y))
+    def for_few_rows(self, name: str, layer: nn.Linear, seen: "Seen") -> Iterator[None]:
+        """y + A (P x) where that is less to multiply than Δ, which is made at most once."""
+        A, P, weight = self.A[name], self.P[name].to(self.A[name]), layer.weight
+        few = lambda x: x.numel() // x.shape[-1] < layer.in_features
+        made: list[Tensor] = []
+
+        def before(_, args) -> None:
+            if not few(args[0]):
+                made.extend([] if made else [self.weights[name] + self.behind(name, A).to(weight)])
+                layer._parameters["weight"] = made[0]  # type: ignore[assignment]
+
+        def after(_, args, y: Tensor) -> Tensor:
+            layer._parameters["weight"] = weight
+            return y + linear(seen(args[0], P), A).to(y) if few(args[0]) else y
+
+        handles = layer.register_forward_pre_hook(before), layer.register_forward_hook(after)
         try:
             yield
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
+
+
+class Seen:
+    """P x, once for all layers that read the same x through the same P, where no gradient goes back through x."""
+
+    def __init__(self):
+        self.last: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, x: Tensor, P: Tensor) -> Tensor:
+        if x.requires_grad:
+            return linear(x.to(P), P)
+        if id(P) not in self.last or self.last[id(P)][0] is not x:
+            self.last[id(P)] = x, linear(x.to(P), P)
+        return self.last[id(P)][1]
+
+
+@contextmanager
+def hooked(layer: nn.Linear, up: Tensor, down: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Inside, the layer gives y + up (down x)."""
+    handle = layer.register_forward_hook(lambda _, args, y: y + linear(down(args[0]), up).to(y))
+    try:
+        yield
+    finally:
+        handle.remove()
