@@ -121,7 +121,7 @@ def test_a_change_of_low_rank_stands_beside_its_layers(model):
     assert all(int(torch.linalg.matrix_rank(delta)) == 2 for delta in change.deltas().values())
 
 
-@pytest.mark.parametrize("rows", (1, 4))
+@pytest.mark.parametrize("rows", [1, 4])
 def test_a_whole_change_behind_a_P_is_made_for_many_rows_and_stands_beside_for_few(model, rows, monkeypatch):
     """y + A (P x) is (W + A P) x, in numbers and in gradients, whichever is less to multiply; P x is read once where x is the prompt."""
     group = "cross-attention keys and values"
