@@ -1,10 +1,9 @@
 from unittest import mock
 
-import pytest
 import torch
 
 from unconcept import AllButOne, Concept, Tune, trajectories
-from unconcept.change import Change, Seen
+from unconcept.change import Change, Seen, read
 from unconcept.export import to_lora
 from unconcept.models.sd import STATES
 from unconcept.train import adamw, whitening
@@ -121,35 +120,40 @@ def test_a_change_of_low_rank_stands_beside_its_layers(model):
     assert all(int(torch.linalg.matrix_rank(delta)) == 2 for delta in change.deltas().values())
 
 
-@pytest.mark.parametrize("rows", [1, 4])
-def test_a_whole_change_behind_a_P_is_made_for_many_rows_and_stands_beside_for_few(model, rows, monkeypatch):
-    """y + A (P x) is (W + A P) x, in numbers and in gradients, whichever is less to multiply; P x is read once where x is the prompt."""
+def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_few_rows(model):
+    """y + A (P x) is (W + A P) x, in numbers and in gradients, and P x is read once, by the layers of one prompt."""
     group = "cross-attention keys and values"
     mixed = torch.rand(16, 16)
-    change = Change(model, group, P={site.name: mixed for site in model.group(group)})
-    for a in change.A.values():
-        torch.nn.init.normal_(a)
-    x, t, c = torch.randn(rows, *model.latent_shape), torch.full((rows,), 500), model.encode(["a pig"] * rows)
-    c = {name: states[:, :6] if states.ndim == 3 else states for name, states in c.items()}  # 6 rows, or 24; the layers have 16 columns
+    P = {site.name: mixed for site in model.group(group)}
+    few, many = (Change(model, group, P=P, rows=rows) for rows in (15, 16))  # the layers have 16 columns
+    for a, b in zip(few.trained, many.trained):
+        b.data.copy_(torch.nn.init.normal_(a))
+    x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
     before = model.predict(x, t, c)
-    made = []
-    monkeypatch.setattr(Change, "behind", lambda self, name, A, behind=Change.behind: made.append(name) or behind(self, name, A))
-    reads = mock.patch("unconcept.change.Seen.__call__", autospec=True, side_effect=Seen.__call__)
-    with change.on(), reads as read:
-        beside = model.predict(x, t, c)
-        beside.square().sum().backward()
-    assert (len(made) == 0, read.call_count == len(change.A)) == (rows == 1, rows == 1)
-    gradients = [a.grad.clone() for a in change.A.values()]
-    for a in change.A.values():
-        a.grad = None
-    with change.on(change.deltas()):
-        whole = model.predict(x, t, c)
-        whole.square().sum().backward()
-    torch.testing.assert_close(beside, whole, rtol=1e-4, atol=1e-4)
-    for a, gradient in zip(change.A.values(), gradients):
-        torch.testing.assert_close(gradient, a.grad, rtol=1e-3, atol=1e-3)
-    assert (whole - before).abs().max() > 1e-3
+    answers = {}
+    for change in (few, many):
+        with change.on(), mock.patch("unconcept.change.read", side_effect=read) as reads:
+            answers[change] = model.predict(x, t, c)
+            answers[change].square().sum().backward()
+        assert reads.call_count == (change is few)
+    torch.testing.assert_close(answers[few], answers[many], rtol=1e-4, atol=1e-4)
+    for a, b in zip(few.trained, many.trained):
+        torch.testing.assert_close(a.grad, b.grad, rtol=1e-3, atol=1e-3)
+    assert (answers[few] - before).abs().max() > 1e-3
     assert torch.equal(model.predict(x, t, c), before), "nothing is left of it"
+
+
+def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
+    """A step reads of one point the conditions c, a, ∅ and k; whether that is few hangs on the layers' columns."""
+    seen, edits, rows = [], [], 4 * model.encode([""])[STATES].shape[1]
+    monkeypatch.setattr(Change, "linears", lambda self, own=Change.linears: seen.append(len(found := own(self))) or found)
+    method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=2, parts=2, check=3, lr=1e-2))
+    for columns in (rows, rows + 1):
+        monkeypatch.setattr(torch.nn.Linear, "in_features", property(lambda self, columns=columns: columns), raising=False)
+        edits.append(method(model, Concept(erase="pig")))
+    assert {*seen} == {0, len(model.group(method.tune.group))}
+    for name, delta in edits[0].deltas.items():
+        torch.testing.assert_close(edits[1].deltas[name], delta, rtol=1e-3, atol=1e-5)
 
 
 def test_what_a_P_gives_is_read_once(model):

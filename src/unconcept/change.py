@@ -1,10 +1,12 @@
 """What a training changes: Δ of the tensors of a weight group, and the student that has it on.
 
 whole        Δ = A P           A [out, in] begins at 0;  P: the identity, or the whitening of what the matrix reads;
-                               a linear layer that reads fewer rows x than it has columns gives y + A (P x), and Δ is not made
+                               where a step reads fewer rows x than a linear layer has columns it gives y + A (P x), and Δ is not made
 of a rank    Δ = U D P         U [out, rank] begins at 0, D [rank, in] at random;  a linear layer gives y + U (D P x), and Δ is never made
 """
 
+import functools
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,11 +20,14 @@ from .models.base import Model
 
 
 class Change:
-    """`trained` is what an optimizer gets. P by the name of a tensor; where there is none it is the identity."""
+    """`trained` is what an optimizer gets. P by the name of a tensor; where there is none it is the identity. rows: token states that a step reads."""
 
-    def __init__(self, model: Model, group: str, *, rank: int | None = None, P: Mapping[str, Tensor] | None = None, generator: torch.Generator | None = None):  # fmt: skip
+    def __init__(
+        self, model: Model, group: str, *, rank: int | None = None, P: Mapping[str, Tensor] | None = None, rows: float = math.inf,
+        generator: torch.Generator | None = None,
+    ):  # fmt: skip
         sites = model.group(group)
-        self.components, self.rank, self.P = model.components, rank, P or {}
+        self.components, self.rank, self.P, self.rows = model.components, rank, P or {}, rows
         self.owners: dict[str, Any] = {site.name: site.find(model.components)[0] for site in sites}
         self.weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}
         self.A, self.U, self.D = {}, {}, {}
@@ -58,39 +63,21 @@ class Change:
             seen = Seen()
             for name, layer in beside.items():
                 if self.rank is None:
-                    inside.enter_context(self.for_few_rows(name, layer, seen))
+                    up, down = self.A[name], functools.partial(seen, P=self.P[name].to(self.A[name]))
                 else:
-                    down = self.behind(name, self.D[name])
-                    inside.enter_context(hooked(layer, self.U[name], lambda x, down=down: linear(x.to(down), down)))
+                    up, down = self.U[name], functools.partial(read, P=self.behind(name, self.D[name]))
+                inside.enter_context(hooked(layer, up, down))
             yield
 
     def linears(self) -> dict[str, nn.Linear]:
-        """The layers that a change can stand beside: one of low rank, or one behind a P."""
-        layers = self.P if self.rank is None else self.U
-        return {n: o for n, o in self.owners.items() if n in layers and isinstance(o, nn.Linear) and n.endswith(".weight")}
+        """The layers that a change can stand beside: one of low rank, or one behind a P where that is less to multiply."""
+        layers = {n: o for n, o in self.owners.items() if isinstance(o, nn.Linear) and n.endswith(".weight")}
+        return {n: o for n, o in layers.items() if self.rank is not None or (n in self.P and self.rows < o.in_features)}
 
-    @contextmanager
-    def for_few_rows(self, name: str, layer: nn.Linear, seen: "Seen") -> Iterator[None]:
-        """y + A (P x) where that is less to multiply than Δ, which is made at most once."""
-        A, P, weight = self.A[name], self.P[name].to(self.A[name]), layer.weight
-        few = lambda x: x.numel() // x.shape[-1] < layer.in_features
-        made: list[Tensor] = []
 
-        def before(_, args) -> None:
-            if not few(args[0]):
-                made.extend([] if made else [self.weights[name] + self.behind(name, A).to(weight)])
-                layer._parameters["weight"] = made[0]  # type: ignore[assignment]
-
-        def after(_, args, y: Tensor) -> Tensor:
-            layer._parameters["weight"] = weight
-            return y + linear(seen(args[0], P), A).to(y) if few(args[0]) else y
-
-        handles = layer.register_forward_pre_hook(before), layer.register_forward_hook(after)
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
+def read(x: Tensor, P: Tensor) -> Tensor:
+    """P x, row by row."""
+    return linear(x.to(P), P)
 
 
 class Seen:
@@ -101,9 +88,9 @@ class Seen:
 
     def __call__(self, x: Tensor, P: Tensor) -> Tensor:
         if x.requires_grad:
-            return linear(x.to(P), P)
+            return read(x, P)
         if id(P) not in self.last or self.last[id(P)][0] is not x:
-            self.last[id(P)] = x, linear(x.to(P), P)
+            self.last[id(P)] = x, read(x, P)
         return self.last[id(P)][1]
 
 

@@ -121,11 +121,14 @@ def fit(
     The model's own tensors are never written. A loss that is not finite raises RunError.
     """
     generator = torch.Generator().manual_seed(tune.seed)
-    change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), generator=generator)
-    optimizer = adamw(change, tune)
+    mine = shares(tune.batch, tune.parts)
+    rows = (
+        len(range(tune.batch)[mine[0]]) * sum(len(replay.asked) for replay in replays.values()) * model.encode([""])[model.words].shape[1]
+    )
+    change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), rows=rows, generator=generator)
+    optimizer, predict = adamw(change, tune), precisely(model)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
     held = {role: replays[role][thin(places, LOOK)] for role, (_, places) in parts.items()}
-    predict, mine = precisely(model), shares(tune.batch, tune.parts)
 
     looks = min(-(-2 * LOOK // model.max_batch), *map(len, held.values()))  # as many points at once as the model takes
 
