@@ -1,5 +1,7 @@
 """Tiny pipelines of every family with random weights: the real diffusers classes, small enough for any laptop."""
 
+import re
+
 import torch
 
 
@@ -232,10 +234,15 @@ def tiny_sana():
     from transformers.models.gemma2.configuration_gemma2 import Gemma2Config
     from transformers.models.gemma2.modeling_gemma2 import Gemma2Model
 
+    from unconcept.models.sana import INSTRUCTION
+
     torch.manual_seed(0)
     letters = [chr(c) for c in range(33, 127)]
     vocabulary = ["<pad>", "<eos>", "<bos>", "<unk>", "\n", "▁", *letters]
     tokenizer = GemmaTokenizer(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[])
+    tokenizer.add_tokens(
+        sorted({word for line in INSTRUCTION for word in re.findall("[A-Za-z]{5,}", line)})
+    )  # letter by letter it is thousands
     config = Gemma2Config(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=3, num_attention_heads=2, num_key_value_heads=2, head_dim=8
     )  # fmt: skip
