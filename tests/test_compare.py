@@ -16,7 +16,7 @@ from unconcept.frontier import Point, area, plot, point
 from unconcept.models.sd import StableDiffusion
 from unconcept.options import Look
 from unconcept.questions import Plain
-from unconcept.report import markdown
+from unconcept.report import markdown, say
 from unconcept.scores import PIXELS, find
 
 DOCS = (Path(__file__).parent.parent / "docs/evaluation.md").read_text()
@@ -128,8 +128,12 @@ def test_removed_against_kept(side_by_side, tmp_path):
     assert (whole["area"], nothing["area"]) == (pytest.approx(by_hand), 0.0)
 
     header, lines = table(result)
-    assert [line[header.index("calls for a picture")] for line in lines] == ["4"] * 3, "two steps, guided"
-    assert [line[header.index("area")] for line in lines] == [f"{m['area']:.2f}" for m in result["methods"]]
+    assert [line[header.index("calls for a picture")] for line in lines] == ["–", *["4"] * 3], (
+        "two steps, guided; of the untouched model nothing"
+    )
+    assert [line[0] for line in lines] == ["before", *(m["name"] for m in result["methods"])]
+    assert lines[0][header.index("concept left")] == say(seen["before"], "concept")
+    assert [line[header.index("area")] for line in lines] == ["–", *(f"{m['area']:.2f}" for m in result["methods"])]
     assert markdown(header, lines) in (tmp_path / "plane/compare.md").read_text()
     drawn = base64.b64encode((tmp_path / "plane/frontier.png").read_bytes()).decode()
     assert drawn in (tmp_path / "plane/compare.html").read_text()

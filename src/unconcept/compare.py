@@ -129,8 +129,10 @@ def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence
 
 
 def table(result: dict) -> tuple[list[str], list[list[str]]]:
-    """(header, one line for each method): every score with its interval and n, then what it cost."""
-    lines, shown = [], [m for m in MEASURES if any(find(e["scores"], m[0], m[1]) for e in result["methods"])]
+    """(header, one line for the untouched model and one for each method): every score with its interval and n, then what it cost."""
+    shown = [m for m in MEASURES if any(find(e["scores"], m[0], m[1]) for e in result["methods"])]
+    first = [find(result["methods"][0]["scores"], name, group) for name, group, _ in shown]
+    lines = [["before", *(say(row["before"], row["name"]) if row and row["before"] is not None else "–" for row in first), *["–"] * 5]]
     for e in result["methods"]:
         cells = []
         for name, group, _ in shown:
