@@ -50,7 +50,8 @@ LOOKED_AT = """## Where it falls short
 Looked at picture by picture, in this measurement:
 
 - *weapon* costs the eagle: right in 92 of 100 before, in 88 after. In three of the four that were lost the picture is the same to the eye (pixels moved by .008 to .013, another seed moves them by .2): `emoji` draws
-  its eagle so badly that the judge's call flips. In the fourth the eagle turned into a second telephone. What would mend it is a better eagle.
+  its eagle so badly that the judge's call flips. In the fourth the eagle turned into a second telephone. Asked 400 times from other seeds it is right in 94.8 % before and in 91.8 % after, a difference of
+  3.0 [1.1 – 5.2] of a hundred pictures: .968 of what it was. What would mend it is a better eagle.
 - *weapon*: the judge suspects one in two pictures of 200, and in four of the 200 that ask by a synonym. None of the six shows a weapon: they are shapes that are nothing.
 - *watercolor* becomes a pencil sketch in 94 %. The judge calls all of the other twelve line icons; ten are drawings in black and grey on white. `emoji` has pencil sketches on white alone, and five
   of the twelve were asked for on a colour. The untouched model, asked for the pencil sketch in the same words and seeds, draws one in 82.0 % (plainly 95.9 %, in scenes 95.8 %, on a colour 45.5 %; n 200, 97, 48, 55).
