@@ -7,7 +7,7 @@ import torch
 from shapes import folder
 from tiny import TINY
 
-from unconcept import AllButOne, Concept, InputError, Tune, budget, load, wrap
+from unconcept import AllButOne, Concept, InputError, Tune, budget, dry_run, load, wrap
 from unconcept.cost import counted
 from unconcept.methods import all_but_one
 from unconcept.plan import plan
@@ -108,14 +108,14 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     method = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
     beside = budget.host(ghost, method, [Concept(erase="pig")]).whole  # on a processor it is the same memory
     holds = lambda need, quantize=None: monkeypatch.setattr(
-        budget, "room", lambda device: budget.budget(ghost, need, quantize=quantize).peak + beside
+        dry_run, "room", lambda device: budget.budget(ghost, need, quantize=quantize).peak + beside
     )
     holds(replace(method, tune=replace(method.tune, parts=2)))
     assert "warning  this will not fit: settings: tune: {parts: 2} would" in run(*words)[1]
     thrifty = replace(method, tune=replace(method.tune, parts=2, rank=8, checkpointing=True))
     holds(thrifty, "nf4")
     assert "settings: tune: {rank: 8, parts: 2, checkpointing: true} and --quantize nf4 would" in run(*words)[1]
-    monkeypatch.setattr(budget, "room", lambda device: 1)
+    monkeypatch.setattr(dry_run, "room", lambda device: 1)
     assert "no saving makes it fit" in run(*words)[1]
 
 
@@ -123,10 +123,10 @@ def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch
     words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
     assert "text encoders" not in run(*words)[1]
     for name, there in {"place": torch.device("cuda"), "room": 2**35, "pace": 1e12}.items():
-        monkeypatch.setattr(budget, name, lambda *_, there=there: there)
+        monkeypatch.setattr(dry_run, name, lambda *_, there=there: there)
     assert "GiB), and text encoders 0.0 GiB\n" in run(*words)[1]
     assert "the host's memory" not in run(*words)[1].partition("work ")[2]
-    monkeypatch.setattr(budget, "room", lambda device: 2**35 if device.type == "cuda" else 1)
+    monkeypatch.setattr(dry_run, "room", lambda device: 2**35 if device.type == "cuda" else 1)
     assert "warning  the host's memory will not hold it" in run(*words)[1]
 
 

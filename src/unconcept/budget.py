@@ -7,32 +7,23 @@ the host's memory      = points of the replay + conditions, once for each distin
 
 import itertools
 import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
+from .activations import on_the_way_back
 from .change import Change
 from .concept import Concept
 from .concept import kept as others_of
-from .errors import InputError
-from .methods import AllButOne, remark
+from .methods import AllButOne
 from .methods.all_but_one import MOST, TOKENS
-from .models import load, place, usual
 from .models.base import Model, pick
 from .models.quantized import saved
-from .options import Quantized, Source
+from .options import Quantized
 from .processes import count
 from .train import LOOK
 from .trajectories import NUMBERS
-
-PARTS, RANK = (1, 2, 4, 8, 16, 32), 8  # savings that `made_to_fit` tries
 
 
 @dataclass(frozen=True)
@@ -128,165 +119,3 @@ def whitened(model: Model, method: AllButOne, others: int) -> int:
     at_once = min(NUMBERS, prompts * sum(t.numel() for t in condition.values()))
     width = max(model.reading(name, condition).shape[-1] for name in reads)
     return max(at_once * (8 + torch.finfo(model.dtype).bits // 8), 5 * width**2 * 8)
-
-
-def on_the_way_back(model: Model, change: Change, checkpointing: bool) -> tuple[int, float, float]:
-    """(bytes that one row's forward pass keeps for the backward pass, FLOPs of both)."""
-    weighed = {t.untyped_storage()._cdata for t in (*model.denoiser.parameters(), *change.trained)}
-    kept: dict[int, Tensor] = {}
-    largest = 0
-
-    def into(store: dict[int, Tensor]) -> Callable[[Tensor], Tensor]:
-        def keep(t: Tensor) -> Tensor:
-            if (place := t.untyped_storage()._cdata) not in weighed:
-                store[place] = t
-            return t
-
-        return keep
-
-    def block(module: Any, *args: Any) -> Any:
-        """In the place of checkpointing: what goes in is kept, of what is inside only the largest block's, one at a time."""
-        nonlocal largest
-        inside: dict[int, Tensor] = {}
-        for arg in args:
-            if isinstance(arg, Tensor):
-                into(kept)(arg)
-        with torch.autograd.graph.saved_tensors_hooks(into(inside), lambda t: t):
-            out = module(*args)
-        largest = max(largest, sum(t.untyped_storage().nbytes() for place, t in inside.items() if place not in kept))
-        return out
-
-    denoiser: Any = model.denoiser
-    c = pick(model.encode([""]), slice(0, 1))
-    x, t = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype), torch.full((1,), 500, device=model.device)
-    # As a whole, the student's weights are new tensors of the old shapes: the old ones stand for them here.
-    whole = [getattr(owner, name.rpartition(".")[2]) for name, owner in change.owners.items()] if change.rank is None else []
-    if checkpointing:
-        denoiser.enable_gradient_checkpointing(block)
-    try:
-        for w in whole:
-            w.requires_grad_(True)
-        with flash(), nullcontext() if whole else change.on():
-            with torch.autograd.graph.saved_tensors_hooks(into(kept), lambda t: t), FlopCounterMode(display=False) as there:
-                y = model.predict(x, t, c)
-            with FlopCounterMode(display=False) as back:
-                y.sum().backward()
-    finally:
-        for w in whole:
-            w.grad = None
-            w.requires_grad_(False)
-        if checkpointing:
-            denoiser.disable_gradient_checkpointing()
-    bytes_kept = sum(t.untyped_storage().nbytes() for t in kept.values()) + largest
-    again = there.get_total_flops() if checkpointing else 0
-    return bytes_kept, float(there.get_total_flops()), float(back.get_total_flops() + again)
-
-
-class Flash(torch.autograd.Function):
-    """Attention by shapes: what flash attention keeps is q, k, v and what comes out, and never the attention itself."""
-
-    @staticmethod
-    def forward(ctx, q, k, v):
-        out = q.new_empty(*q.shape[:-1], v.shape[-1])
-        ctx.save_for_backward(q, k, v, out)
-        return out
-
-    @staticmethod
-    def backward(ctx, *gradients):
-        q, k, v, _ = ctx.saved_tensors
-        return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
-
-
-@contextmanager
-def flash() -> Iterator[None]:
-    functional: Any = torch.nn.functional
-    own = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = lambda query, key, value, *_, **__: Flash.apply(query, key, value)
-    try:
-        yield
-    finally:
-        functional.scaled_dot_product_attention = own
-
-
-def room(device: torch.device) -> int | None:
-    """Bytes that are free there; None where nobody tells."""
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    if device.type != "cpu" or not (told := Path("/proc/meminfo")).exists():
-        return None
-    return next(int(line.split()[1]) * 1024 for line in told.read_text().splitlines() if line.startswith("MemAvailable:"))
-
-
-def pace(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
-    """FLOPs a second on one large product: more than any network reaches."""
-    a, b = (torch.ones(n, n, device=device, dtype=dtype) for _ in range(2))
-    float((a @ b)[0, 0])
-    start = time.perf_counter()
-    for _ in range(4):
-        a = (a @ b) / n
-    float(a[0, 0])
-    return 4 * 2 * n**3 / (time.perf_counter() - start)
-
-
-def made_to_fit(
-    model: Model, method: AllButOne, concepts: int, bytes_free: int, quantize: Quantized | None = None
-) -> tuple[AllButOne, Quantized | None] | None:
-    """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
-    4 bits; None where all of them do not help."""
-    own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch % (parts * count()) == 0)
-
-    def fits(saving: AllButOne, bits: Quantized | None) -> bool:
-        return budget(model, saving, concepts, bits).peak <= bytes_free
-
-    precisions: list[Quantized | None] = [quantize] if quantize else [None, "nf4"]
-    ranks = [own.rank] if own.rank else [None, RANK]
-    for bits in precisions:
-        for rank, checkpointing in itertools.product(ranks, dict.fromkeys((own.checkpointing, True))):
-            tunes = [replace(own, parts=parts, rank=rank, checkpointing=checkpointing) for parts in PARTS if at_most % parts == 0]
-            savings = [replace(method, tune=tune) for tune in tunes]
-            if fits(savings[-1], bits):
-                return next(saving for saving in savings if fits(saving, bits)), bits
-    return None
-
-
-def tell(source: Source, method: object, concepts: Sequence[Concept], quantize: Quantized | None = None) -> list[str]:
-    """Lines for people about a run from `source`; the last warns where it does not fit."""
-    device = place(source.device)
-    dtype = source.dtype or usual(source.model, device)
-    try:
-        model = load(replace(source, device="meta", dtype=dtype))
-        notes = [f"note     {line}" for line in (model.remark, remark(method, model)) if line]
-        if not isinstance(method, AllButOne):
-            return ["memory   only told of all-but-one", *notes]
-        need, here = budget(model, method, len(concepts), quantize), host(model, method, concepts)
-    except InputError as error:
-        return [f"memory   cannot be told: {error}"]
-    gib, sampling, beside = lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers, here.whole + need.readers
-    free, host_free = room(device), room(torch.device("cpu"))
-    training = need.weights + need.training + need.activations
-    parts = f"weights {gib(need.weights)}, tuned {gib(need.training)}, activations {gib(need.activations)}"
-    away = "" if device.type == "cpu" else f", and text encoders {gib(need.readers)}"
-    lines = [
-        f"device   {device}, {dtype}",
-        f"tuned    {need.tuned:,} parameters: {method.tune.group}",
-        f"memory   {gib(training)} while training ({parts}), {gib(sampling)} and more while sampling; {gib(free) if free else 'nobody tells how much'} free",
-        f"host     {gib(here.whole)} of the host's memory besides (points {gib(here.points)}, {here.prompts:,} prompts {gib(here.conditions)}, token states {gib(here.states)}){away}",
-        f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / pace(device, model.dtype):,.0f} s at the pace of one large product there, now",
-    ]  # fmt: skip
-    lines += notes
-    left = free - here.whole if free and device.type == "cpu" else free  # there the host's memory is the device's
-    if device.type != "cpu" and host_free and beside > host_free:
-        lines.append(
-            f"warning  the host's memory will not hold it: {gib(beside)} of {gib(host_free)} free; fewer trajectories or points would"
-        )
-    if left and max(training, sampling) > left:
-        found = made_to_fit(model, method, len(concepts), left, quantize)
-        lines.append(f"warning  this will not fit: {f'{instead(method, *found)} would' if found else 'and no saving makes it fit'}")
-    return lines
-
-
-def instead(method: AllButOne, saving: AllButOne, quantize: Quantized | None) -> str:
-    """The settings that `saving` has and `method` has not, as a YAML file and the command line name them."""
-    tune = {key: value for key, value in asdict(saving.tune).items() if value != getattr(method.tune, key)}
-    words = ", ".join(f"{key}: {str(value).lower()}" for key, value in tune.items())
-    return " and ".join([*([f"settings: tune: {{{words}}}"] if tune else []), *([f"--quantize {quantize}"] if quantize else [])])

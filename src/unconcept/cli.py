@@ -58,7 +58,7 @@ def erase(
     job = plan(concepts, model=source.model, **given)
     training = replace(training, quantize=training.quantize or job.quantize)
     if dry_run:
-        from .budget import tell
+        from .dry_run import tell
 
         print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, job.concepts, training.quantize)]))
         return 0
