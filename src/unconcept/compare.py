@@ -40,6 +40,7 @@ MEASURES = (
     (PIXELS, "unrelated", "unrelated moved"), ("layout change, 8x8 L1", "target", "layout of the concept's pictures moved"),
     ("drift of the unconditional prediction", "structure", "drift of ε(∅)"),
 )  # fmt: skip
+COSTS = "area", "network calls", "calls for a picture", "seconds", "GiB"  # behind them
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,9 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
     """(header, one line for the untouched model and one for each method): every score with its interval and n, then what it cost."""
     shown = [m for m in MEASURES if any(find(e["scores"], m[0], m[1]) for e in result["methods"])]
     first = [find(result["methods"][0]["scores"], name, group) for name, group, _ in shown]
-    lines = [["before", *(say(row["before"], row["name"]) if row and row["before"] is not None else "–" for row in first), *["–"] * 5]]
+    lines = [
+        ["before", *(say(row["before"], row["name"]) if row and row["before"] is not None else "–" for row in first), *["–"] * len(COSTS)]
+    ]
     for e in result["methods"]:
         cells = []
         for name, group, _ in shown:
@@ -143,7 +146,7 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
         cost = e["cost"]
         cells += ["–" if e["area"] is None else f"{e['area']:.2f}", f"{cost['network_calls']:,}", f"{cost['calls_for_a_picture']:,}", f"{cost['seconds']:.0f}", f"{cost['peak_memory_bytes'] / 2**30:.1f}"]  # fmt: skip
         lines.append([e["name"], *cells])
-    return ["method", *(called for *_, called in shown), "area", "network calls", "calls for a picture", "seconds", "GiB"], lines
+    return ["method", *(called for *_, called in shown), *COSTS], lines
 
 
 def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:

@@ -122,9 +122,8 @@ def fit(
     """
     generator = torch.Generator().manual_seed(tune.seed)
     mine = shares(tune.batch, tune.parts)
-    rows = (
-        len(range(tune.batch)[mine[0]]) * sum(len(replay.asked) for replay in replays.values()) * model.encode([""])[model.words].shape[1]
-    )
+    asked, tokens = sum(len(replay.asked) for replay in replays.values()), model.encode([""])[model.words].shape[1]
+    rows = (mine[0].stop - mine[0].start) * asked * tokens  # at most: not every condition that was recorded is asked of the student
     change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), rows=rows, generator=generator)
     optimizer, predict = adamw(change, tune), precisely(model)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
