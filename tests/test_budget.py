@@ -130,6 +130,15 @@ def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch
     assert "warning  the host's memory will not hold it" in run(*words)[1]
 
 
+def test_what_is_never_made_is_not_counted(tmp_path):
+    """At Stable Diffusion's shapes a step of one point reads 4 · 77 states of 768 numbers: Δ, the student's weights and both gradients are not made."""
+    ghost = load(folder("stable-diffusion", tmp_path), device="meta", dtype="bf16")
+    one, whole = (budget.budget(ghost, AllButOne(tune=Tune(batch=batch))) for batch in (1, 8))
+    assert whole.training - one.training == 12 * one.tuned
+    assert budget.budget(ghost, AllButOne(tune=Tune(batch=8, parts=8))).training == one.training
+    assert budget.budget(ghost, AllButOne(tune=Tune(batch=1, whiten=None))).training > one.training
+
+
 def test_a_single_file_does_not_say_its_shapes(tmp_path):
     with pytest.raises(InputError, match="does not say its shapes"):
         load(tmp_path / "model.safetensors", device="meta")

@@ -1,6 +1,7 @@
 """What a training will need, from shapes alone: the model is built on torch's meta device, and nothing is loaded or computed.
 
-memory while training  = weights + what is tuned · (A, its gradient, two moments, Δ, the student's weights) + what the way back keeps
+memory while training  = weights + what is tuned · (A, its gradient, two moments) + Δ and the student's weights where they are made
+                       + what the way back keeps
 memory while sampling  = weights + text encoders
 the host's memory      = points of the replay + conditions, once for each distinct prompt + token states that whitening reads at once
 """
@@ -22,7 +23,7 @@ from .models.base import Model, pick
 from .models.quantized import saved
 from .options import Quantized
 from .processes import count
-from .train import LOOK
+from .train import LOOK, rows_read
 from .trajectories import NUMBERS
 
 
@@ -46,9 +47,13 @@ class Budget:
 def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> Budget:
     """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
     tune, size = method.tune, lambda module: sum({t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}.values())
-    sites, change, width = model.group(tune.group), Change(model, tune.group, rank=tune.rank), torch.finfo(model.dtype).bits // 8
-    tuned = sum(t.numel() for t in change.trained)
-    made = 8 + 2 * width if tune.rank is None else 0  # Δ and the student's weights, and the gradients of both
+    sites, width = model.group(tune.group), torch.finfo(model.dtype).bits // 8
+    read = {site.name: torch.empty(0) for site in sites if site.reads and tune.whiten is not None and tune.rank is None}
+    change = Change(model, tune.group, rank=tune.rank, P=read, rows=rows_read(model, tune, 3 + bool(method.keep)))  # c, a, ∅, k
+    tuned, beside = sum(t.numel() for t in change.trained), change.linears()
+    made = (8 + 2 * width) * sum(
+        a.numel() for name, a in change.A.items() if name not in beside
+    )  # Δ, the student's weights, both gradients
     own = 10 if tune.eight_bit else 16  # A, its gradient, two moments
     whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, change.weights.values()) if site.reads}.values())
 
@@ -67,7 +72,7 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
         tuned=tuned,
         weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.vae_bytes,
         readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
-        training=tuned * (own + made) + whitening,
+        training=tuned * own + made + whitening,
         activations=at_once * kept,
         calls=recorded + looked + steps,
         flops=(recorded + looked) * forward + steps * (forward + back),

@@ -122,8 +122,7 @@ def fit(
     """
     generator = torch.Generator().manual_seed(tune.seed)
     mine = shares(tune.batch, tune.parts)
-    asked, tokens = sum(len(replay.asked) for replay in replays.values()), model.encode([""])[model.words].shape[1]
-    rows = (mine[0].stop - mine[0].start) * asked * tokens  # at most: not every condition that was recorded is asked of the student
+    rows = rows_read(model, tune, sum(len(replay.asked) for replay in replays.values()))
     change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), rows=rows, generator=generator)
     optimizer, predict = adamw(change, tune), precisely(model)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
@@ -221,6 +220,12 @@ def thin(places: Tensor, n: int) -> Tensor:
 
 
 @torch.no_grad()
+def rows_read(model: Model, tune: Tune, asked: int) -> int:
+    """Token states that one part of a step reads at most: not every condition that was recorded of a point is asked of the student."""
+    first = shares(tune.batch, tune.parts)[0]
+    return (first.stop - first.start) * asked * model.encode([""])[model.words].shape[1]
+
+
 def _whitenings(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tensor]:
     """P by the name of every tensor of the group that reads the prompt."""
     if tune.whiten is None:
