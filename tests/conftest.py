@@ -37,6 +37,17 @@ def folder(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="session")
+def edit():
+    """Keys and values changed at random: of full rank, and easy to see."""
+    from unconcept import Edit, wrap
+
+    model, generator = wrap(tiny_pipeline()), torch.Generator().manual_seed(1)
+    weights = {site.name: getattr(*site.find(model.components)) for site in model.group("cross-attention keys and values")}
+    deltas = {name: 0.3 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}
+    return Edit(deltas, {"model_sha256": model.fingerprint(), "method": "by hand", "concepts": [{"erase": "pig", "alternative": "cow"}]})
+
+
 def state(module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
 
