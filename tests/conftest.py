@@ -83,6 +83,10 @@ def run(monkeypatch, capsys, tmp_path):
     return command
 
 
+def one_line(err: str) -> bool:
+    return err.startswith("unconcept: ") and err.count("\n") == 1 and "Traceback" not in err
+
+
 @pytest.fixture
 def quick(tmp_path):
     file = tmp_path / "quick.yaml"
