@@ -72,10 +72,11 @@ def main() -> None:
     if not rows:
         return
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
-    lines = head(["method", "setting", *names])
+    lines = head(["method", "setting", names[0], "of ESD's 1000 steps", *names[1:]])
+    longest = max(found[names[0]]["value"] for found in rows.values())
     for (method, setting), found in rows.items():
-        cells = [f"{f['value']:,.0f}" for f in list(found.values())[:2]]
-        cells += [cell(found.get(name)) for name in names[2:]]
+        calls, seconds = (found[name]["value"] for name in names[:2])
+        cells = [f"{calls:,.0f}", f"1/{longest / calls:.1f}", f"{seconds:,.0f}", *(cell(found.get(name)) for name in names[2:])]
         lines.append(f"| {method} | {setting} | " + " | ".join(cells) + " |")
     print("\n".join(lines))
     if given.write:
