@@ -32,7 +32,7 @@ def lighter(trajectories: int, points: int, steps: int) -> AllButOne:
 METHODS: dict[str, dict[str, Any]] = {
     "All but One": {"4, 6, 12": lighter(4, 6, 12), "8, 8, 25": lighter(8, 8, 25), "defaults": BASE, "32, 12, 100": lighter(32, 12, 100)},
     "ESD-x, lr 1e-5": {"1000": ESD(steps=1000, lr=1e-5)},
-    "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250, 1000)},
+    "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250)},
 }
 COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"))
 DRAWN = ("concept, target", "right, neighbour", "right, unrelated")
