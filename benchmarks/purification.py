@@ -8,12 +8,13 @@ through the untouched model, which should give the picture back.
 """
 
 import functools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import arguments, as_given, cell, head, once, page
+from common import arguments, as_given, cell, head, once, page, plain
 
 from unconcept import Concept, Edit, load
 from unconcept.concept import article
@@ -32,6 +33,13 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "ESD": as_given("esd"),
     "SDD": as_given("sdd"),
 }
+ROWS, SHOWN = 8, "castle=house 1.0 3.0.webp"  # of a sheet, and the sheets that the page shows
+NOTE = """Of every case half of the pictures show the concept alone, half beside another object. A picture goes back to noise through the untouched model and forward again through the erased
+one (`unconcept purify`). Control: forward through the untouched model, too; guidance 1 gives the picture back best, 3 steers more. *concept*, *alternative* and *background*: shares of the
+purified pictures in which the judge sees them; *other*: shares of scenes in which the other object is still there. ESD and SDD know no alternative; their settings are those of [compared.md](compared.md).
+
+At guidance 1 the erased model's ε(x, c) alone leads forward. All but One taught it the alternative's; ESD's leads away from the caption and SDD's is ε(x, ∅), by their equations, and so
+background and the other object go with the concept. Sheets: guidance 3."""
 SETTINGS = ({"strength": 1.0, "guidance": 1.0}, {"strength": 1.0, "guidance": 3.0}, {"strength": 0.8, "guidance": 3.0})
 
 
@@ -85,8 +93,8 @@ def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dic
             }
         )
         name = " ".join(str(v) for v in settings.values())
-        shown = [type("Row", (), {"prompt": caption, "group": "target"})() for caption in captions[:16]]
-        columns(shown, {"real": real, "control": control, "purified": made}, rows=16).save(out / f"{case} {name}.png")
+        shown = [type("Row", (), {"prompt": caption, "group": "target"})() for caption in captions[:ROWS]]
+        columns(shown, {"real": real, "control": control, "purified": made}, rows=ROWS).save(out / f"{case} {name}.webp", quality=85)
     return rows
 
 
@@ -95,12 +103,19 @@ def decibel(row: dict) -> str:
     return f"{row['after']:.1f} [{row['ci95'][0]:.1f} – {row['ci95'][1]:.1f}]"
 
 
+def sheet(out: Path, name: str, page: Path) -> str:
+    """A method's sheet, put beside the page: the line that shows it there."""
+    file = plain(page.parent / f"{page.stem}-{name.lower()}.webp")
+    shutil.copy(plain(out / name) / SHOWN, file)
+    return f"![{name}: real, control, purified]({file.name})"
+
+
 def main() -> None:
     given, names = arguments(__doc__, "purification", 100), ("concept", "alternative", "background", "other")
     lines = head(["", "edit", "strength, guidance", "PSNR of the control to the picture, dB", "of the purified to the control", *names])
     for case in CASES:
         for name, make in METHODS.items():
-            folder = given.out / name.replace(" ", "-")
+            folder = plain(given.out / name)
             run = None if given.write else functools.partial(measure, case, given.n, make, folder)
             for row in once(folder / f"{case}-{given.n}.json", run) or ():
                 for stage in ("control", "purified") if name == "All but One" else ("purified",):
@@ -110,6 +125,14 @@ def main() -> None:
                     lines.append(f"| {case} | {edit} | {setting} | " + " | ".join((*loops, *cells)) + " |")
                     print(lines[-1], flush=True)
     if given.write:
+        lines = [
+            NOTE,
+            "",
+            *lines,
+            "",
+            *head(list(METHODS)),
+            "| " + " | ".join(sheet(given.out, name, given.write) for name in METHODS) + " |",
+        ]
         given.write.write_text(page("Real pictures, purified", "purification.py", lines))
 
 
