@@ -30,7 +30,14 @@ def lighter(trajectories: int, points: int, steps: int) -> AllButOne:
 
 
 METHODS: dict[str, dict[str, Any]] = {
-    "All but One": {"4, 6, 12": lighter(4, 6, 12), "8, 8, 25": lighter(8, 8, 25), "defaults": BASE, "32, 12, 100": lighter(32, 12, 100)},
+    "All but One": {
+        "4, 6, 12": lighter(4, 6, 12),
+        "8, 8, 25": lighter(8, 8, 25),
+        "8, 8, 100": lighter(8, 8, 100),
+        "12, 12, 75": lighter(12, 12, 75),
+        "defaults": BASE,
+        "32, 12, 100": lighter(32, 12, 100),
+    },
     "ESD-x, lr 1e-5": {"1000": ESD(steps=1000, lr=1e-5)},
     "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250)},
 }
@@ -38,14 +45,14 @@ COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "targe
 DRAWN = ("concept, target", "right, neighbour", "right, unrelated")
 
 
-def summary(results: list[dict]) -> dict[str, dict]:
-    """Over concepts: network calls and seconds (mean, least, most), and the share of every column."""
+def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
+    """Over concepts: network calls and seconds (mean, least, most), and the share of every column, after the erasure or before."""
     found = {}
     for name in ("network_calls", "seconds"):
         values = [float(r[name]) for r in results]
         found[name.replace("_", " ")] = {"value": sum(values) / len(values), "ci95": [min(values), max(values)]}
     for name, group in COLUMNS:
-        if share := pooled([find(r["scores"], name, group) for r in results], "after"):
+        if share := pooled([find(r["scores"], name, group) for r in results], when):
             found[f"{name}, {group}"] = share
     return found
 
@@ -56,7 +63,7 @@ def figure(rows: dict[tuple[str, str], dict], file: Path) -> None:
 
 
 def main() -> None:
-    given, rows = arguments(__doc__, "speed", 40, erase={"action": "store_true"}), {}
+    given, rows, before = arguments(__doc__, "speed", 40, erase={"action": "store_true"}), {}, {}
     for method, settings in METHODS.items():
         for setting, make in settings.items():
             edit = lambda case, name=f"{method} {setting}": given.out / f"{name} {case}.safetensors"
@@ -69,10 +76,12 @@ def main() -> None:
             done = [once(given.out / f"{method} {setting} {case} {given.n}.json", run(case) if asks else None) for case in CASES]
             if done := [found for found in done if found]:
                 rows[method, setting] = summary(done)
+                before = before if len(done) < len(CASES) else summary(done, "before")
     if not rows:
         return
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
     lines = head(["method", "setting", names[0], "of ESD's 1000 steps", *names[1:]])
+    lines.append("| untouched model | – | – | – | – | " + " | ".join(cell(before.get(name)) for name in names[2:]) + " |")
     longest = max(found[names[0]]["value"] for found in rows.values())
     for (method, setting), found in rows.items():
         calls, seconds = (found[name]["value"] for name in names[:2])
