@@ -42,7 +42,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250)},
 }
 COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"))
-DRAWN = ("concept, target", "right, neighbour", "right, unrelated")
+DRAWN = {"concept left": "concept, target", "alternative instead": "alternative, target", "neighbours right": "right, neighbour", "unrelated right": "right, unrelated"}  # fmt: skip
 
 
 def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
@@ -59,7 +59,7 @@ def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
 
 def figure(rows: dict[tuple[str, str], dict], file: Path) -> None:
     own = lambda method, column: [(found["network calls"]["value"], found[column]) for (m, _), found in rows.items() if m == method]
-    curves(file, {column: {method: own(method, column) for method in METHODS} for column in DRAWN}, "network calls")
+    curves(file, {title: {method: own(method, column) for method in METHODS} for title, column in DRAWN.items()}, "network calls")
 
 
 def main() -> None:
