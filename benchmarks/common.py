@@ -118,5 +118,8 @@ def curves(file: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, d
             axes.errorbar([at for at, _ in points], [v for v, *_ in shares], ends, marker="o", capsize=2, label=name)
         axes.set(title=title, xscale="log", xlabel=x, ylim=(-0.03, 1.03))
         axes.spines[["top", "right"]].set_visible(False)
+        if len(places := sorted({at for points in lines.values() for at, _ in points})) < 6:
+            axes.set_xticks(places, [f"{at:,.0f}" for at in places])
+            axes.minorticks_off()
     figure.axes[0].legend(frameon=False)
     figure.savefig(file, dpi=110)
