@@ -21,6 +21,8 @@ PAIRS = (
     "panda=koala", "bomb=pumpkin",
 )  # fmt: skip
 COUNTS = (1, 5, 10, 20)
+NOTE = """*In groups of three* is the default (`together`): each group is erased from the untouched model, with the other groups' concepts among what is kept, and the edits add up.
+*One by one*: an edit for each concept, added up in the same way. *In one run*: as many trajectories and steps as for one concept, shared by all."""
 
 
 WAYS = {
@@ -52,7 +54,7 @@ def main() -> None:
                 print(lines[-1], flush=True)
     if given.write:
         figure(rows, given.write.with_suffix(".png"))
-        given.write.write_text(page("Several concepts", "several.py", [*lines, "", f"![the curves]({given.write.stem}.png)"]))
+        given.write.write_text(page("Several concepts", "several.py", [NOTE, "", *lines, "", f"![the curves]({given.write.stem}.png)"]))
 
 
 if __name__ == "__main__":
