@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from common import arguments, as_given, cell, head, once, page, pooled
-from erasures import measure
+from erasures import erased, measure
 from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
@@ -102,19 +102,20 @@ def attacked(case: str, edit: Edit, n: int) -> dict:
 
 def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
     """What the attack brings back, and what the erasure does to everything else."""
-    edit = make(load("emoji"), complete(Concept.parse(case)))
-    return {"attack": attacked(case, edit, n), **measure([case], n, lambda model, *concepts: edit)}
+    edit = erased(load("emoji"), [complete(Concept.parse(case))], make, None)
+    return {"attack": attacked(case, edit, n), **measure([case], n, lambda model, *concepts: edit), **edit.card["cost"]}
 
 
 def main() -> None:
     given, attacks = arguments(__doc__, "robustness", 40, only={"choices": METHODS}), ("as asked", "random states", "learnt states")
-    lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT)])
+    lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT), "network calls"])
     for name, make in METHODS.items() if given.only is None else [(given.only, METHODS[given.only])]:
         run = lambda case, make=make: None if given.write else functools.partial(whole, case, make, given.n)
         done = [once(given.out / f"{name} {case} {given.n}.json", run(case)) for case in CASES]
         if done := [found for found in done if found]:
             cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
             cells += [cell(pooled([find(d["scores"], *column) for d in done], "after")) for column in KEPT]
+            cells.append(f"{max(d['network_calls'] for d in done):,}")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
     if given.write:
