@@ -80,10 +80,11 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     ends, first = model.ends(prompts[:16])[z.trajectory], adversary.P.clone()
     erased = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), on(model.device, c)).cpu()
     with edit.on(model):
+        own = model.encode(prompts[:16])  # as the erased model reads them: an edit of the text encoder is attacked behind it
         for _ in range(STEPS // 5):
             i = torch.randint(len(z), (BATCH,), generator=generator)
-            batch = z[i]
-            adversary.attack(erased, batch.x, batch.t, batch.asked["c"], ends[i], torch.zeros(BATCH, dtype=torch.long), batch.said["c"])
+            batch, c = z[i], {name: states.cpu()[z.trajectory[i]] for name, states in own.items()}
+            adversary.attack(erased, batch.x, batch.t, c, ends[i], torch.zeros(BATCH, dtype=torch.long), batch.said["c"])
     return first, adversary.P
 
 
