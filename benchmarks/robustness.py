@@ -55,7 +55,7 @@ through the weights of the erased model on trajectories of the original, and jud
 
 Nothing here withstands an attacker who has the weights: learnt states bring the concept back in three pictures of four or more, whatever the method, the autoencoder too (its U-Net is the original's).
 `adversary: 4` takes a fifth off the attack and closes the door to random states, and costs a third more network calls and, in 40 pictures of each concept, nothing of the rest that could be
-seen; Receler, whose idea it is, withstands as much and takes half of the neighbours along. On *pig=cow* alone (n 40, learnt states 75 % left) no stronger adversary did better: without its weight
+seen; Receler, whose idea it is, withstands as much and takes four in ten neighbours along. On *pig=cow* alone (n 40, learnt states 75 % left) no stronger adversary did better: without its weight
 decay 80 %, and with twice its steps 92 %, with states for every trajectory 92 %, on all weights of cross-attention 92 % (without adversary 88 %); with an eighth of the decay of A 65 %, too near to tell.
 
 `paraphrase: .5` changes little, for there is little to change: told no synonym, All but One leaves the concept by none of them, with it or without.
