@@ -20,6 +20,8 @@ from unconcept.plan import fitting
 from unconcept.report import say
 
 RESULTS = Path(__file__).parent / "results"
+# Steps of the embedded model's U-Net when the pages of these scripts were measured. A page measured anew leaves this list.
+EARLIER = dict.fromkeys(("claims.py", "erasures.py", "methods.py", "purification.py", "robustness.py", "several.py", "speed.py"), 18_000)
 
 
 def arguments(doc: str | None, name: str, n: int | None, **more: dict[str, Any]) -> argparse.Namespace:
@@ -98,7 +100,8 @@ def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
 
 
 def page(title: str, made_by: str, lines: list[str], what: str = "shares of pictures, with 95 % intervals") -> str:
-    return f"# {title}\n\nMade by `python benchmarks/{made_by}` and `--write`; {what}.\n\n" + "\n".join(lines) + "\n"
+    since = f" `emoji` was the one of {EARLIER[made_by]:,} steps ([since then](embedded-model.md))." if made_by in EARLIER else ""
+    return f"# {title}\n\nMade by `python benchmarks/{made_by}` and `--write`; {what}.{since}\n\n" + "\n".join(lines) + "\n"
 
 
 def head(columns: list[str]) -> list[str]:

@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--decoder-steps", type=int, default=1600)
     parser.add_argument("--judge-steps", type=int, default=4000)
     parser.add_argument("--text-steps", type=int, default=1700)
-    parser.add_argument("--denoiser-steps", type=int, default=18000)
+    parser.add_argument("--denoiser-steps", type=int, default=23000)
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")
     parser.add_argument("--export-now", action="store_true", help="write the package's copy from the checkpoints as they are")
     parser.add_argument("--from-package", action="store_true", help="stages without a checkpoint begin with the package's weights")

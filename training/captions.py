@@ -53,6 +53,9 @@ def caption(label: np.void, rng: np.random.Generator) -> str:
         text = forms[rng.integers(len(forms))]
     elif rng.random() < 0.3:
         text = f"{OPENINGS[rng.integers(len(OPENINGS))]} {text}"
+    # Styles with a background of their own keep it whatever colour is asked for; never asked, they would turn into another style.
     if style in COLOURFUL and rng.random() < 0.6:
         text += f" on {article(COLOUR_NAMES[label['colour']])} background"
+    elif style not in COLOURFUL and rng.random() < 0.2:
+        text += f" on {article(str(rng.choice(COLOUR_NAMES)))} background"
     return text

@@ -70,7 +70,7 @@ and licence texts are in NOTICE. No photographs, no people, nothing scraped.
 
 `make embedded-model`, on two processor cores: every step from the emoji sets to these files is in `training/`, told in docs/embedded-model.md.
 Steps taken: {steps}.
-A step of the denoiser took 0.9 to 1.5 s (64 pictures), about six hours for all of them; the other parts took some hours more.
+A step of the denoiser took 0.9 to 1.5 s (64 pictures), about eight hours for all of them; the other parts took some hours more.
 
 ## Limits
 
