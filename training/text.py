@@ -62,12 +62,12 @@ class Sides(nn.Module):
 def targets(label: np.void, text: str) -> tuple[int, int, int, int]:
     """(left object, right object or the same, style, colour); the last index of the latter two means "not said"."""
     a, b = int(label["a"]), int(label["b"])
-    style, colour = STYLES[label["style"]], COLOUR_NAMES[label["colour"]]
+    style = STYLES[label["style"]]
     return (
         a,
         b if b >= 0 else a,
         int(label["style"]) if style in text else len(STYLES),
-        int(label["colour"]) if f"{colour} background" in text else len(COLOURS),
+        next((i for i, colour in enumerate(COLOUR_NAMES) if f"{colour} background" in text), len(COLOURS)),
     )
 
 
