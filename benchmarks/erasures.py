@@ -41,24 +41,19 @@ ROWS = (
 )  # fmt: skip
 
 
-INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its defaults, made on two processor cores (three at once on one of them, beside other work); the same prompts and seeds before (left of the arrow) and after, no seed of which a training
+INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its defaults, made on two processor cores (*watercolor* and *weapon* on one each); the same prompts and seeds before (left of the arrow) and after, no seed of which a training
 began at. Of the prompts a quarter asks plainly, a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself.
-The judge sees a weapon even in pictures without any prompt in 2 % (6 of 300), which is where *weapon*, with nothing in its place, can get at best.
+The machine computed a third slower than when the same edits took 66 to 79 s, 41 to 43 of them training.
 """
 LOOKED_AT = """## Where it falls short
 
-Looked at picture by picture, in this measurement:
-
-- *weapon* costs the eagle: right in 92 of 100 before, in 88 after. In three of the four that were lost the picture is the same to the eye (pixels moved by .008 to .013, another seed moves them by .2): `emoji` draws
-  its eagle so badly that the judge's call flips. In the fourth the eagle turned into a second telephone. Asked 400 times from other seeds it is right in 94.8 % before and in 91.8 % after, a difference of
-  3.0 [1.1 – 5.2] of a hundred pictures: .968 of what it was. What would mend it is a better eagle.
-- *weapon*: the judge suspects one in two pictures of 200, and in four of the 200 that ask by a synonym. None of the six shows a weapon: they are shapes that are nothing.
-- *watercolor* becomes a pencil sketch in 94 %. The judge calls all of the other twelve line icons; ten are drawings in black and grey on white. `emoji` has pencil sketches on white alone, and five
-  of the twelve were asked for on a colour. The untouched model, asked for the pencil sketch in the same words and seeds, draws one in 82.0 % (plainly 95.9 %, in scenes 95.8 %, on a colour 45.5 %; n 200, 97, 48, 55).
-  More steps do not help: 91.5 % after 130, 92.5 % after 170.
-- *three at once*: all but one of 200 show the alternative, all but seven by a synonym ("an electric guitar" five times, "hog" as a line icon twice). The seven show violins and cows to the eye, badly drawn;
-  one of them the judge calls a guitar. Of the neighbours *dog* keeps 97 of 99: both of those that were lost are the same dog to the eye. In an earlier measurement phrasings of one of the three named another and
-  taught it to stay ("a guitar and a pig"): guitars were left in 2 of 48 scenes, and the alternative came in 97.0 % and 94.5 %.
+- *castle=house* costs the house, its own alternative, two of 97 pictures: .979 of what it was. Every other neighbour of the five erasures keeps .98 or more in this measurement.
+- *weapon*: the eagle, which lost the most of its neighbours before `emoji` was trained for longer, is right in 98 of 100 before and in 97 after. Asked 400 times from other seeds it is right in 96.0 % before and in
+  94.2 % [91.5 – 96.1] after: .982 of what it was.
+- *watercolor* becomes a pencil sketch in 95.0 %, which is the bar, and its interval holds values on either side. The untouched model, asked for the pencil sketch in the same words and seeds, draws one in 96.5 %
+  (plainly 96.9 %, in scenes 97.9 %, on a colour 94.5 %; n 200, 97, 48, 55).
+- *three at once*: the alternative comes in 100 % of the pigs and of the castles asked for by name, and in 89.4 % [79.7 – 94.8] of the guitars (59 of 66; by a synonym in 58 of 66). No guitar is left in any of them. The untouched model, asked
+  for a violin as a neighbour, draws one in 93.3 % [87.4 – 96.6] (n 120).
 """
 
 
