@@ -45,7 +45,7 @@ INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its
 began at. Of the prompts a quarter asks plainly, a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself.
 
 What erasing takes depends on whose cores these are. On the ones of this page, shared ones that multiply matrices at 90 GFLOPS together, training the same edits again took 60 to 76 s, alone and on both; elsewhere
-the same steps took 38 to 43 s, and 59 to 69 with the trajectories before them. Fewer steps are no way to save: after 75 instead of 100 *watercolor* is left in 3.0 % [1.4 – 6.4] of its prompts (n 200).
+as many steps, with the weights of 18,000 steps, took 38 to 43 s, and 59 to 69 with the trajectories before them. Fewer steps are no way to save: after 75 instead of 100 *watercolor* is left in 3.0 % [1.4 – 6.4] of its prompts (n 200).
 """
 LOOKED_AT = """## Where it falls short
 
@@ -54,10 +54,10 @@ LOOKED_AT = """## Where it falls short
 - *weapon*: the eagle, which lost the most of its neighbours before `emoji` was trained for longer, is right in 98 of 100 before and in 97 after. Asked 400 times from other seeds it is right in 96.0 % before and in
   94.2 % [91.5 – 96.1] after: .982 of what it was.
 - *watercolor* becomes a pencil sketch in 95.0 %, which is the bar, and its interval holds values on either side. The untouched model, asked for the pencil sketch in the same words and seeds, draws one in 96.5 %
-  (plainly 96.9 %, in scenes 97.9 %, on a colour 94.5 %; n 200, 97, 48, 55). The ten that fall short are drawings in grey, most with a trace of colour on a wing or a cheek; of three the judge says no
-  to the untouched model's sketch, too. Made anew on two cores, in other last bits, the edit leaves watercolor in 0.0 % and draws a pencil sketch in 95.0 % again; *weapon* stays at 1.5 %, by a synonym at 1.0 %.
+  (plainly 96.9 %, in scenes 97.9 %, on a colour 94.5 %; n 200, 97, 48, 55). Made anew on two cores, in other last bits, the edit leaves watercolor in 0.0 % and draws a pencil sketch
+  in 95.0 % again (*weapon*, too: 1.5 %, by a synonym 1.0 %). Its ten that fall short are drawings in grey, most with a trace of colour on a wing or a cheek; of three the judge says no to the untouched model's sketch, too.
 - *three at once*: the alternative comes in 100 % of the pigs and of the castles asked for by name, and in 89.4 % [79.7 – 94.8] of the guitars (59 of 66; by a synonym in 58 of 66). The fifteen others
-  are violins to the eye, nearly those that the untouched model draws when asked for one, and of these the judge passes over five: `emoji` draws a poor violin. As a neighbour it is right in 93.3 % [87.4 – 96.6] (n 120) before.
+  are violins to the eye, in shape nearly those that the untouched model draws when asked for one, and of these the judge passes over five: `emoji` draws a poor violin. As a neighbour it is right in 93.3 % [87.4 – 96.6] (n 120) before.
 """
 
 
