@@ -64,7 +64,7 @@ TEXT = """# Erasing from a transformer
 
 Made by `python benchmarks/transformer.py` and `--write`; shares of pictures before → after, with 95 % intervals.
 
-The edits on this page were made before pairs of words were kept (ρ = 1; CHANGELOG).
+The edits on this page were made before pairs of words were kept (ρ = 1), and were taught to keep the concept at t = 1000, where a trajectory begins (CHANGELOG).
 
 `emoji-flow` is the embedded model with Stable Diffusion 3's denoiser: pictures and words look at each other in one attention (MMDiT), and there is no
 cross-attention whose keys and values are made of the prompt alone. Its blocks do have keys and values of the words (`add_k_proj`, `add_v_proj`), but they multiply

@@ -78,6 +78,19 @@ def test_the_keep_term_and_the_onset_by_hand():
     assert AllButOne().loss(student(*numbers(6.0, 2.0)), replay(6.0, 3.0, 2.0), 0 * ONE, -ONE).item() == 0.0
 
 
+@pytest.mark.parametrize(("onset", "points"), [(1.0, []), (0.5, [750.0, 1000.0])])
+def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
+    """1 is everywhere, and of a flow, whose time begins at 1000, the beginning, too. Above it g_target is the prompt's own."""
+    seen = []
+    monkeypatch.setattr(AllButOne, "loss", lambda self, student, z, kappa, eta: seen.append((z.t, kappa, eta)) or ONE.sum())
+    monkeypatch.setattr(AllButOne, "replay", lambda *args: {})
+    z = Replay(torch.zeros(4, 1, 1, 1), torch.tensor([250.0, 500.0, 750.0, 1000.0]), torch.zeros(4).long(), {}, {})
+    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, *args, **more: loss(None, {"erase": z}))
+    AllButOne(onset=onset, keep=0.0)(model, Concept(erase="pig", alternative="cow"))
+    [(t, kappa, eta)] = seen
+    assert t[(kappa == 0).flatten()].tolist() == t[(eta == -1).flatten()].tolist() == points
+
+
 def test_limit_concept_ablation():
     """λ → ∞ pins ε(∅) to ε*(∅); what is left is ‖ε(c) − ε*(a)‖² (Kumari et al. 2023, frozen teacher)."""
     c, null = numbers(5.0, 2.0)
@@ -140,16 +153,17 @@ def test_wrong_tuning(fields):
 
 
 def test_many_concepts_are_erased_in_groups(model):
-    """Four by threes are two and two: the edits of both groups, added up."""
+    """Four by threes are two and two: the edits of both groups, added up, each of which keeps the other's names (of these the vocabulary has all but pig)."""
     concepts = [Concept(erase=word, alternative="tree") for word in ("pig", "cat", "dog", "house")]
     method = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2, check=1))
     assert (method.groups(3), method.groups(4), method.groups(10)) == ([3], [2, 2], [2, 3, 2, 3])
     stages = []
     whole, first, second = (
-        method(model, *concepts, report=lambda p: stages.append(p.stage)), method(model, *concepts[:2]), method(model, *concepts[2:])
+        method(model, *concepts, report=lambda p: stages.append(p.stage)), method(model, *concepts[:2]),
+        method(model, *(concept.with_(keep=("pig",)) for concept in concepts[2:])),
     )  # fmt: skip
     assert all(torch.equal(delta, first.deltas[name] + second.deltas[name]) for name, delta in whole.deltas.items())
-    assert [c["erase"] for c in whole.card["concepts"]] == ["pig", "cat", "dog", "house"]
+    assert [Concept.read(c) for c in whole.card["concepts"]] == concepts
     assert whole.card["training"]["steps"] == 4
     assert "group 2 of 2: training" in stages
     assert (whole.card["method"], whole.card["model_sha256"]) == ("all-but-one", first.card["model_sha256"])

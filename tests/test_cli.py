@@ -216,6 +216,10 @@ def test_an_edit_of_another_model_is_refused_unless_forced(run, folder, tmp_path
     assert "another model" in err
     assert not (tmp_path / "pictures").exists()
     assert run(*words, "--force")[0] == 0
+    look = ("evaluate", "pig", "--edit", "foreign.safetensors", "--model", folder, "--extent", "short", "--out", "looked", "--json")
+    assert run(*look)[0] == 2
+    told = json.loads(run(*look, "--force")[1])["warnings"]
+    assert any("another model" in line for line in told), "--force is for the folder, too: what is doubtful is said"
 
 
 DOCUMENTS = [Path(__file__).parent.parent / name for name in ("README.md", "docs/training.md", "docs/evaluation.md")]

@@ -82,6 +82,27 @@ def test_what_is_kept_is_phrased_like_the_concept_and_never_asks_for_it():
     assert kept([pig, house], ["cow", "pig"]) == ["a cow", "a hedgehog", "a sketch of a hedgehog", "a sketch of a cow"]
 
 
+def test_what_is_named_to_keep_may_hold_an_erased_word():
+    pig = Concept(erase="pig", keep=("guinea pig", "Pig"), templates=("a sketch of {}",))
+    assert kept([pig], ["cow", "pig"]) == ["a cow", "a guinea pig", "a sketch of a guinea pig", "a sketch of a cow"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("pig", "a pig"), ("owl", "an owl"), ("unicorn", "a unicorn"), ("ukulele", "a ukulele"), ("Mickey Mouse", "Mickey Mouse"),
+        ("The Beatles", "The Beatles"), ("the moon", "the moon"), ("Persian cat", "a Persian cat"), ("fries", "fries"),
+    ],
+)  # fmt: skip
+def test_articles(words, said):
+    assert article(words) == said
+
+
+def test_a_kind_is_one_of_two():
+    with pytest.raises(InputError, match="kind is 'character': it must be one of object, style"):
+        Concept(erase="pig", kind="character")
+
+
 def test_what_is_kept_of_a_style_is_other_styles_in_its_phrases_and_plain_objects():
     neon = Concept(erase="neon", kind="style", keep=("sepia",), templates=("a cat in {} style",))
     assert kept([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]

@@ -5,7 +5,7 @@ from tiny import tiny_pipeline, tiny_xl
 
 from unconcept import Concept, Edit, InputError, wrap
 from unconcept.deltas import Deltas
-from unconcept.edit import as_without_edits, between, identity
+from unconcept.edit import LOOKED_AT, as_without_edits, between, identity, numbers
 from unconcept.files import open_safetensors, write_safetensors
 
 SITE = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
@@ -95,6 +95,13 @@ def test_the_fingerprint_does_not_depend_on_the_memory_format(model):
     assert model.fingerprint() == before
 
 
+def test_a_few_numbers_of_a_very_large_tensor():
+    """Of 2**24 + 4 numbers float32 counts the last as one too many."""
+    large = torch.zeros(2**24 + 4, dtype=torch.int8)
+    large[-1] = 1
+    assert numbers(large).tolist() == [0] * (LOOKED_AT[1] - 1) + [1]
+
+
 def test_the_fingerprint_looks_through_applied_edits(model, edits):
     before = model.fingerprint()
     edits[0].apply(model)
@@ -104,12 +111,13 @@ def test_the_fingerprint_looks_through_applied_edits(model, edits):
     edits[1].apply(model)  # so a second edit of the same base goes on
 
 
-def test_an_edit_of_another_model_is_refused(model, edits):
+def test_an_edit_of_another_model_is_refused(model, edits, caplog):
     foreign = Edit(edits[0].deltas, {"model_sha256": "0" * 64})
     with pytest.raises(InputError, match="--force"):
         foreign.apply(model)
     before = weight(model)
     foreign.apply(model, force=True)
+    assert "made for another model" in caplog.text
     assert torch.equal(weight(model), before + foreign.deltas[SITE])
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from unconcept import Concept, InputError
+from unconcept.concept import kept
 from unconcept.models import emoji
 from unconcept.models.emoji import exam, known, world
 from unconcept.models.emoji.judge import NONE, load_judge
@@ -131,6 +132,29 @@ def test_exam_questions():
         assert (q.object in erased) == (q.group in ("target", "synonym")), q
         assert q.other not in erased
     assert [q.prompt for q in questions] == [q.prompt for q in exam.Exam(concepts, n).questions]
+
+
+def test_of_several_concepts_each_is_asked_in_every_way():
+    weapon = [known.complete(Concept.parse(name)) for name in ("weapon", "pig=cow")]
+    asked = [q.prompt for q in exam.Exam(weapon, {"target": 40}).questions if q.name == "weapon"]
+    assert sum("weapon" in prompt for prompt in asked) == len(asked) / 2 == 10
+    three = [known.complete(Concept.parse(name)) for name in ("pig=cow", "fox=cat", "chicken=duck")]
+    implied = exam.Exam(three, {"implied": 18}).questions
+    assert {(q.name, q.way) for q in implied} == {(c.erase, way) for c in three for way in ("plain", "colour", "style")}
+
+
+def test_a_hot_dog_is_no_dog():
+    [dog] = known.completed([Concept.parse("dog=cat")])
+    assert dog.keep == ("hot dog",)
+    assert "a hot dog" in kept([dog], world.WORDS)
+    assert not any(known.completed([Concept.parse(name)])[0].keep for name in ("pig=cow", "castle=house", "weapon", "guitar=violin"))
+
+
+def test_capital_letters_are_read_as_small_ones():
+    [pig] = known.completed([Concept.parse("Pig=Cow")])
+    assert known.completed([Concept.parse("pig=cow")]) == (pig,)
+    [other] = known.completed([Concept.parse("Gondola=cow")])
+    assert other.erase == "Gondola", "what the world does not know stays as it was written"
 
 
 def test_the_alternative_is_something_else():

@@ -60,6 +60,7 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
     assert any("went on from step" in line for line in told)
     told = json.loads(run(*words, "two", "--json", "--resume")[1])["warnings"]
     assert not any("went on from step" in line for line in told), "a training that is done leaves no state"
+    assert any("--resume found no training" in line for line in told)
     one, two = (Edit.load(tmp_path / name).deltas for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in two)
 

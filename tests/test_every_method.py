@@ -47,6 +47,7 @@ REFUSALS = {  # what a family cannot do, and how it says so
 # Where hundreds of tokens of a template stand around a prompt, or one network has much to say, a tiny random model needs long words and other settings.
 LONG = tuple(Concept(erase=f"{a} " * 16, alternative=f"{b} " * 16, keep=("cat",)) for a, b in (("pig", "cow"), ("bomb", "ball")))
 HARD = {
+    "flux": dict(tune=replace(TUNE, lr=3e-4)),
     "flux-2-klein": {},
     "qwen-image": dict(trajectories=48, tune=replace(TUNE, batch=32)),
     "sana": dict(tune=replace(TUNE, lr=1e-5)),

@@ -5,6 +5,7 @@ import torch
 
 from unconcept import AllButOne, Concept, InputError, load
 from unconcept.paraphrase import NEIGHBOURS, every_other, neighbours, on_the_way, partners
+from unconcept.processes import shares
 from unconcept.trajectories import Replay
 
 PIG = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a painting of {}"))
@@ -46,6 +47,13 @@ def test_every_other_point_asks_on_the_way():
     c = every_other(replay(5)).asked["c"]
     assert c["states"][:, 0, 0].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
     assert c["mask"].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_however_the_batch_is_parted(parts):
+    whole = replay(8).batch(torch.tensor([3, 1, 4, 1, 5, 0, 2, 6]))
+    pieces = [every_other(whole[share]).asked["c"]["states"][:, 0, 0] for share in shares(8, parts)]
+    assert torch.cat(pieces).tolist() == [1.0, 0.0] * 4
 
 
 def test_it_is_a_share():

@@ -1,6 +1,7 @@
 """The loop through noise and back: exact where it can be, steered by the edit alone."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from PIL import Image
 from unconcept import Edit
 from unconcept.errors import InputError
 from unconcept.metrics import psnr
-from unconcept.purify import purify, read
+from unconcept.purify import asking_for, purify, read
 
 
 class Constant(torch.nn.Module):
@@ -70,3 +71,16 @@ def test_purify(run, tmp_path, folder, quick):
     assert found["settings"]["caption"] == "a pig"
     assert found["pictures"][0]["control_psnr"] > 0
     assert run("purify", "red.png", "--edit", "gone", "--model", folder, "--strength", "2", "--out", "other")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("concepts", "said"),
+    [([{"erase": "owl"}], "an owl"), ([{"erase": "van gogh", "kind": "style"}], "a van gogh picture"), ([], None), ([{"erase": "pig"}, {"erase": "owl"}], None)],
+)  # fmt: skip
+def test_the_caption_is_what_the_edit_erases(concepts, said):
+    edit = Edit({}, {"concepts": concepts})
+    if said:
+        assert asking_for(edit, Path("gone")) == said
+    else:
+        with pytest.raises(InputError, match="give a --caption"):
+            asking_for(edit, Path("gone"))

@@ -58,6 +58,12 @@ def test_neighbours_are_asked_one_by_one_and_not_as_unrelated():
     assert asked(exam, "unrelated") == [("a cat", "cat"), ("a house", "house"), ("a tree", "tree"), ("a car", "car"), ("a cat", "cat")]
 
 
+def test_a_capital_letter_is_no_other_word():
+    exam = Plain([Concept(erase="Dog")], ["dog", "cat", "house"], {"neighbour": 2, "unrelated": 2}, near=[["dog", "cat", "house"]])
+    assert {name for group in ("neighbour", "unrelated") for _, name in asked(exam, group)} == {"cat", "house"}
+    assert "dog" not in exam.names
+
+
 def test_other_styles_are_asked_as_styles():
     exam = Plain(
         [Concept(erase="van gogh", kind="style", keep=("monet",))], ("cat",), {"neighbour": 1, "unrelated": 1}, near=[["monet", "cat"]]

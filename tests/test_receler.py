@@ -7,6 +7,8 @@ from unconcept import Concept, Edit
 from unconcept.adapters import Eraser
 from unconcept.adversary import Adversary, extended
 from unconcept.methods import Receler
+from unconcept.processes import shares
+from unconcept.trajectories import Replay
 
 X = torch.zeros(2, 1, 1, 1)
 
@@ -44,6 +46,32 @@ def test_the_adversary_writes_behind_the_concept():
     written = lambda end: extended(c, "states", P, torch.tensor([end]))["states"][0, :, 0].tolist()
     assert written(1) == [0, 1, 9, 9, 4]
     assert written(3) == [0, 1, 2, 3, 9], "no more than there is room for"
+
+
+@pytest.mark.parametrize("parts", [1, 8])
+def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(parts):
+    n, one = 8, torch.ones((), requires_grad=True)
+    c = {"states": torch.zeros(n, 5, 1)}
+    whole = Replay(torch.zeros(n, 1, 1), torch.zeros(n), torch.zeros(n), {"c": c}, {"c": torch.ones(n, 1, 1)}).batch(torch.arange(n))
+    adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
+    student = lambda x, t, asked: one * asked["states"].sum((1, 2), keepdim=True)
+    pieces = [whole[share] for share in shares(n, parts)]
+    states = torch.cat([adversary.within(z, student, torch.zeros(len(z)).long()).asked["c"]["states"] for z in pieces])
+    assert states[::2].abs().sum() == 0
+    assert (states[1::2, -2:] > 0).all()
+    assert states[1::2, :-2].abs().sum() == 0
+
+
+def test_the_adversary_is_seen_where_tokens_are_masked():
+    c = {"states": torch.zeros(2, 6, 1), "mask": torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]]).bool(), "pooled": torch.zeros(2, 6)}
+    z = Replay(torch.zeros(2, 1, 1), torch.zeros(2), torch.zeros(2), {"c": c}, {"c": torch.ones(2, 1, 1)})
+    adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
+    one = torch.ones((), requires_grad=True)
+    seen = lambda x, t, asked: one * (asked["states"] * asked["mask"][..., None]).sum((1, 2), keepdim=True)
+    found = adversary.within(z[torch.tensor([1, 0])], seen, torch.zeros(2).long()).asked["c"]
+    assert found["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], "the second asks with two more tokens"
+    assert (found["states"][1, 2:4] > 0).all()
+    assert found["pooled"].abs().sum() == 0
 
 
 def test_the_adversary_finds_what_was_said():

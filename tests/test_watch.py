@@ -170,7 +170,8 @@ def test_two_processes_end_together(quick, folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_method_that_draws_one_point_a_step_is_not_shared(run, folder, monkeypatch):
+@pytest.mark.parametrize("method", ["esd", "receler", "sae", "concept-ablation"])
+def test_a_method_with_a_loop_of_its_own_is_not_shared(run, folder, monkeypatch, method):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = run("erase", "pig", "--method", "esd", "--model", folder, "--evaluate", "none")
-    assert (code, "several processes" in err) == (2, True)
+    code, _, err = run("erase", "pig", "--to", "cow", "--method", method, "--model", folder, "--evaluate", "none")
+    assert (code, "in one process" in err) == (2, True), err

@@ -44,24 +44,33 @@ class Adversary:
         return extended(c, self.words, self.P[of.cpu()], ends)
 
     def within(self, z: Replay, student: Callable[[Tensor, Tensor, Condition], Tensor], of: Tensor) -> Replay:
-        """Every other point of a replay asks for the concept with P at the end of the prompt, found against the student as it is.
+        """Every other point of a batch asks for the concept with P at the end of the prompt, found against the student as it is.
 
-        Where nothing is trained, at a look at the held-out part, nobody attacks: losses there can be compared from look to look.
+        The end is the last tokens that the model takes, and of models that mask what is not there the tokens behind the prompt's own. Where nothing is trained, at a look at the held-out part, nobody attacks: losses there can be compared from look to look.
         """
         if not torch.is_grad_enabled():
             return z
         c, n = z.asked["c"], self.P.shape[1]
-        ends = torch.full((len(z),), c[self.words].shape[1] - n - 1)
+        masks, last = masks_of(c, self.words), c[self.words].shape[1] - n - 1
+        ends = torch.full((len(z),), last)
+        for mask in masks.values():
+            ends = mask.long().cumsum(1).argmax(1).cpu().clamp(max=last)
         self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
-        states = c[self.words].clone()
-        states[1::2] = self.disguised(c, ends, of)[self.words][1::2]
-        return replace(z, asked={**z.asked, "c": {**c, self.words: states}})
+        disguised, second = self.disguised(c, ends, of), z.second().to(z.x.device)
+        mixed = {name: torch.where(second.view(-1, *[1] * (own.ndim - 1)), disguised[name], own) for name, own in c.items()}
+        return replace(z, asked={**z.asked, "c": mixed})
 
 
 def extended(c: Condition, words: str, P: Tensor, ends: Tensor) -> Condition:
-    """The condition with P [N, n, width] in place of the states behind the tokens `ends` [N], as many as there is room for."""
+    """The condition with P [N, n, width] in place of the states behind the tokens `ends` [N], as many as there is room for; P is not masked."""
     states = c[words]
     place = ends[:, None] + 1 + torch.arange(P.shape[1])
     row, column = (place < states.shape[1]).nonzero(as_tuple=True)
     where = row.to(states.device), place[row, column].to(states.device)
-    return {**c, words: states.index_put(where, P.to(states)[row, column])}
+    seen = {name: mask.index_put(where, torch.ones_like(mask[where])) for name, mask in masks_of(c, words).items()}
+    return {**c, **seen, words: states.index_put(where, P.to(states)[row, column])}
+
+
+def masks_of(c: Condition, words: str) -> dict[str, Tensor]:
+    """By name the condition's masks [N, tokens]: which tokens there are."""
+    return {name: mask for name, mask in c.items() if mask.shape == c[words].shape[:2] and not mask.is_floating_point()}

@@ -67,7 +67,7 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
         n, m = method.each(group) * group, 2 * method.trajectories * bool(method.keep)
         recorded += 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
         looked += (1 + -(-tune.steps // tune.check)) * (2 * held(n) + held(m))
-        steps += tune.steps * (1 + method.attacks * bool(method.adversary)) * rows * tune.batch // count()
+        steps += tune.steps * (rows + method.attacks * bool(method.adversary)) * tune.batch // count()
     return Budget(
         tuned=tuned,
         weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.vae_bytes,

@@ -32,11 +32,12 @@ COMMON = tuple(
 
 
 def article(words: str) -> str:
-    """`words` behind an indefinite article ("a pig", "an owl"); plurals and phrases that have one already stay as they are."""
-    first, last = words.split()[0], words.split()[-1]
-    if first in ("a", "an", "the", "some", "two") or last in PLURALS:
+    """`words` behind an indefinite article ("a pig", "an owl"). Names ("Mickey Mouse": every word with a capital), some plurals, and phrases
+    that have an article already stay as they are."""
+    first, last = words.split()[0].lower(), words.split()[-1]
+    if first in ("a", "an", "the", "some", "two") or last in PLURALS or all(word[0].isupper() for word in words.split()):
         return words
-    vowel = first[0].lower() in "aeiou" and not first.startswith(("uni", "eu", "one"))
+    vowel = first[0] in "aeiou" and not first.startswith(("uni", "eu", "one", "uku"))
     return f"{'an' if vowel else 'a'} {words}"
 
 
@@ -51,7 +52,7 @@ class Concept:
     alternative  what comes instead; None: nothing, and the rest of the prompt stays
     synonyms     other words for it, erased along with it
     keep         words that must not change; empty: a list of common ones
-    kind         "object" gets an article in front, "style" does not
+    kind         "object" gets an article in front (see `article`), "style" does not
     templates    phrasings with {} for the concept; empty: those of its kind. Of "[{} and ]a chair" the chair is left where nothing comes
                  instead; without brackets nothing is. "{} at night => {}" phrases the alternative in a way of its own
     """
@@ -78,6 +79,8 @@ class Concept:
         same = {name.strip().lower() for name in (self.erase, *self.synonyms)}
         if self.alternative is not None and self.alternative.strip().lower() in same:
             raise InputError(f'the alternative "{self.alternative}" is the concept itself: choose something else, or leave --to away')
+        if self.kind not in TEMPLATES:
+            raise InputError(f"kind is {self.kind!r}: it must be one of {', '.join(TEMPLATES)} (a character is an object)")
         for template in self.templates:
             if "{}" not in template:
                 raise InputError(f'the template "{template}" has no {{}} for the concept')
@@ -144,12 +147,15 @@ def turned(items: Sequence[T], n: int) -> list[T]:
 def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
     """Prompts that must draw what they drew: what the concepts name to keep, and the vocabulary without anything that is erased.
 
+    A word that is named to keep is kept although it contains one that is erased (the "guinea pig" of an erased "pig").
     Each word stands alone, beside `BESIDE` others (in a style by turns, where a style goes and others stay), and in the phrasings of the
     concepts too, where it is a word of their kind: the rest of such a phrasing ("a watercolor of ...") is not to blame for the concept and
     must come out untouched.
     """
     erased = [re.escape(name) for concept in concepts for name in (concept.erase, *concept.synonyms)]
     asks_for_it = re.compile(rf"\b({'|'.join(erased)})\b", re.IGNORECASE)
+    another = [re.escape(word) for c in concepts for word in c.keep if asks_for_it.search(word) and not asks_for_it.fullmatch(word)]
+    another_thing = re.compile(rf"\b({'|'.join(another)})\b" if another else "(?!)", re.IGNORECASE)
     styles = [style for concept in concepts if concept.kind == "style" for style in concept.keep]
     scenes, prompts = beside(vocabulary), [article(word) for word in vocabulary]
     if not styles or any(concept.kind == "object" for concept in concepts):
@@ -158,7 +164,7 @@ def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
     for concept in concepts:
         words = concept.keep if concept.kind == "style" else (*concept.keep, *vocabulary)
         prompts += [concept.phrase(t, word) for word in words for t in ("{}", *(concept.templates or TEMPLATES[concept.kind]))]
-    return [prompt for prompt in dict.fromkeys(prompts) if not asks_for_it.search(prompt)]
+    return [prompt for prompt in dict.fromkeys(prompts) if not asks_for_it.search(another_thing.sub("", prompt))]
 
 
 def beside(vocabulary: Sequence[str]) -> list[str]:

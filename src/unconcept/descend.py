@@ -9,9 +9,9 @@ from torch import Tensor
 from .change import Change
 from .checkpoint import surviving
 from .edit import Edit, identity
-from .errors import InputError, RunError
+from .errors import RunError
 from .models.base import Model
-from .processes import count
+from .processes import alone
 from .train import Progress, Report, precisely
 
 Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tuple]
@@ -28,8 +28,7 @@ def descend(
     average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
     rank: Δ = U D of this rank (U begins at 0), instead of Δ as a whole.
     """
-    if count() > 1:
-        raise InputError("this method draws one point a step: there is nothing for several processes to share (all-but-one does)")
+    alone()
     generator = torch.Generator().manual_seed(seed)
     change = Change(model, group, rank=rank, generator=generator)
     mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in change.weights.items()} if average is not None else None

@@ -5,6 +5,7 @@ W = W* + s · Δ,    y = E_s(f(x))          s: how much of the edit is on (1: as
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,8 @@ from .concept import Concept
 from .deltas import Deltas
 from .errors import InputError
 from .models.base import Model, Site
+
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -67,8 +70,8 @@ class Edit:
         from .models import wrap
 
         model, key = wrap(model), self.fingerprint()
-        if not force:
-            self.check(model)
+        if doubt := self.check(model, force=force):
+            log.warning(doubt)
         for name, delta in self.deltas.items():
             owner, parameter = Site(name, "").find(model.components)
             weight = getattr(owner, parameter)
@@ -94,17 +97,20 @@ class Edit:
                 handle.remove()
             _handles[_module(wrap(model), site)] = [h for h in handles if h[0] != key]
 
-    def check(self, model: Model) -> None:
-        """Is this edit made for this model? By the hash of its weights, taken as they are without any edit; in another precision, by some of them."""
+    def check(self, model: Model, *, force: bool = False) -> str | None:
+        """Is this edit made for this model? By the hash of its weights, taken as they are without any edit; in another precision, by some of them.
+        Another model is an InputError; with `force` it is returned as a line to show. Another architecture is an error in any case."""
+        doubt = None
         with as_without_edits(model):
             wanted, found = self.card.get("model_sha256"), model.fingerprint()
             if wanted and wanted != found and not self.knows(dict(named(model.components))):
-                raise InputError(
-                    f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…): --force to try all the same"
-                )
+                doubt = f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…)"
+                if not force:
+                    raise InputError(f"{doubt}: --force to try all the same")
         missing = [name for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)) if not _has(model, name)]
         if missing:
             raise InputError(f"this model has no weight {missing[0]}: the edit was made for another architecture")
+        return doubt
 
     def knows(self, tensors: Mapping[str, Tensor]) -> bool:
         """Are these the weights that the edit was made for, but for rounding to half precision? `tensors`: by name, "unet.….weight"."""
@@ -240,7 +246,10 @@ def named(components: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
 def numbers(tensor: Tensor) -> Tensor:
     """A few numbers of a tensor, evenly spread."""
     flat = tensor.detach().flatten()
-    return flat[torch.linspace(0, len(flat) - 1, LOOKED_AT[1]).long().to(flat.device)].float().cpu()
+    places = (
+        torch.linspace(0, len(flat) - 1, LOOKED_AT[1]).long().clamp(max=len(flat) - 1)
+    )  # above 2**24 a float rounds up to the length itself
+    return flat[places.to(flat.device)].float().cpu()
 
 
 @contextmanager

@@ -72,6 +72,8 @@ def erase(
     began, state = time.perf_counter(), training_folder(cache, net, method, concepts) if cache and shown.save_every else None
     if state and state.exists() and not shown.resume:
         warnings.append("a training of the same words had been cut off; it was begun anew (--resume goes on instead)")
+    if shown.resume and not (state and state.exists()):
+        warnings.append("--resume found no training of these words, settings, weights and versions to go on with: it was begun anew")
     with ExitStack() as inside:
         calls = inside.enter_context(counted(net))
         place = inside.enter_context(kept_in(state, every=shown.save_every, resume=shown.resume)) if state else None
@@ -145,8 +147,7 @@ def examine(
     net, name = load(source := Source.of(model)), source.model
     whole = (path / "model_index.json").exists()
     edit = between(net, load(replace(source, model=str(path))), concepts) if whole else Edit.load(path)
-    if not force:
-        edit.check(net)
+    doubt = edit.check(net, force=force)
     named = list(concepts) or [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases: name it, for example: unconcept evaluate pig=cow --edit {path}")
@@ -154,7 +155,8 @@ def examine(
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
     cost = {"training_seconds": None, "network_calls": None}
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, undrawn(exam, concepts, found.before), given, prompts)
+    warnings = [*([doubt] if doubt else ()), *undrawn(exam, concepts, found.before)]
+    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
     return leave(out, force, edit, result, exam, found)
 
 

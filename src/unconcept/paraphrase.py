@@ -40,11 +40,10 @@ def on_the_way(z: Replay, words: str, radius: float, seed: int) -> Replay:
 
 def every_other(z: Replay) -> Replay:
     """Every other point of a batch asks for c̃ in the place of c, beginning with the first."""
-    c, near = z.asked["c"], z.asked["near"]
+    c, near, second = z.asked["c"], z.asked["near"], z.second()
 
     def turned(a: Tensor, b: Tensor) -> Tensor:
-        first = (torch.arange(len(a), device=a.device) % 2 == 0).view(-1, *[1] * (a.ndim - 1))
-        return torch.where(first, b, a)
+        return torch.where(second.to(a.device).view(-1, *[1] * (a.ndim - 1)), a, b)
 
     mixed: Condition = {name: turned(c[name], near[name]) for name in c}
     return replace(z, asked={**z.asked, "c": mixed})

@@ -22,6 +22,12 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
+def alone() -> None:
+    """Of a loop that would do the same in every process: an InputError where there are several."""
+    if count() > 1:
+        raise InputError("this method trains in one process: start it without torchrun (all-but-one shares its batches between several)")
+
+
 def shares(batch: int, parts: int) -> list[slice]:
     """This process's rows of a batch, in `parts` pieces."""
     size, rest = divmod(batch, parts * count())

@@ -7,6 +7,7 @@ same loop through the original alone. What that loses is the loop's, not the edi
 """
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from .concept import article
+from .concept import Concept, article
 from .edit import Edit
 from .errors import InputError
 from .folder import check_out, whole_folder
@@ -26,6 +27,8 @@ from .models.base import Model
 from .options import Source
 from .sheets import columns, to_image
 from .train import Progress
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,9 @@ def run(
     if not 0 < strength <= 1:
         raise InputError(f"strength is {strength}: it must be above 0 and at most 1")
     erased, net = Edit.load(edit), load(source := Source.of(model))
-    if not force:
-        erased.check(net)
-    erase = [c["erase"] for c in erased.card.get("concepts", [])]
-    if caption is None and not erase:
-        raise InputError(f"{edit} does not say which concept it erases: give a --caption")
-    said = caption or article(erase[0])
+    if doubt := erased.check(net, force=force):
+        log.warning(doubt)
+    said = caption or asking_for(erased, edit)
     names = [path.stem for path in images]
     if len({*names, "sheet"}) <= len(names):
         raise InputError(
@@ -95,6 +95,19 @@ def run(
         settings = {"caption": said, "strength": strength, "steps": steps, "guidance": guidance, "edit": str(edit), "model": source.model}
         (folder / "purify.json").write_text(json.dumps({"settings": settings, "pictures": found}, indent=1) + "\n")
     return out
+
+
+def asking_for(edit: Edit, file: Path) -> str:
+    """The caption of a picture that shows what the edit erases: "a pig", "a van gogh picture"."""
+    concepts = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
+    if len(concepts) != 1:
+        what = (
+            "does not say which concept it erases"
+            if not concepts
+            else f"erases {len(concepts)} concepts, and a picture may show any of them"
+        )
+        raise InputError(f"{file} {what}: give a --caption")
+    return article(f"{concepts[0].erase} picture" if concepts[0].kind == "style" else concepts[0].erase)
 
 
 def read(path: Path, size: int) -> Tensor:

@@ -62,10 +62,11 @@ class Plain:
     ):
         self.concepts, self.judge, self.pictures = tuple(concepts), judge, real
         self.erased = {name for c in concepts for name in (c.erase, *c.synonyms)}
+        erased = {name.casefold() for name in self.erased}  # a tokenizer reads "Dog" as "dog"
         knows = getattr(judge, "knows", lambda name: True)
         for word in [c.erase for c in concepts if not knows(c.erase)]:
             raise InputError(f'the judge does not know "{word}": take a CLIP folder as --judge')
-        others = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w not in self.erased]
+        others = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w.casefold() not in erased]
         known = [w for w in others if knows(w)]
         own_names = [n for c in concepts for n in (c.erase, *c.synonyms, c.alternative or c.erase) if knows(n)]
         self.names = list(dict.fromkeys([*own_names, *known]))  # that a picture may be said to show

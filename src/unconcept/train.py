@@ -126,7 +126,7 @@ def fit(
     change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), rows=rows, generator=generator)
     optimizer, predict = adamw(change, tune), precisely(model)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
-    held = {role: replays[role][thin(places, LOOK)] for role, (_, places) in parts.items()}
+    held = {role: replays[role].batch(thin(places, LOOK)) for role, (_, places) in parts.items()}
 
     looks = min(-(-2 * LOOK // model.max_batch), *map(len, held.values()))  # as many points at once as the model takes
 
@@ -145,7 +145,9 @@ def fit(
             value = torch.zeros((), device=model.device)
             for share in mine:
                 with change.on():
-                    some = loss(predict, {role: replays[role][own[share]].to(model.device) for role, own in places.items()}) / len(mine)
+                    some = loss(predict, {role: replays[role].batch(own)[share].to(model.device) for role, own in places.items()}) / len(
+                        mine
+                    )
                     some.backward()
                 value += some.detach()
             value = together(value, change.trained)

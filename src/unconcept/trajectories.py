@@ -7,7 +7,7 @@ What is asked there is kept once for each distinct prompt: a large text encoder 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -52,16 +52,25 @@ class Asked(Mapping[str, Tensor]):
 class Replay:
     """N points of trajectories: x [N, C, H, W], t [N], which trajectory each is of [N], and by role ("c", "a", "null", "k")
     the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]. In the host's memory, whatever the model is on.
-    Parts of it share its conditions; on a device (`to`) every point has its own."""
+    Parts of it share its conditions; on a device (`to`) every point has its own. Parts of a `batch` know their points' places [N] in it."""
 
     x: Tensor
     t: Tensor
     trajectory: Tensor
     asked: Mapping[str, Condition]
     said: Mapping[str, Tensor]
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.t)
+
+    def batch(self, index: Tensor) -> "Replay":
+        """These points as one batch."""
+        return replace(self[index], places=torch.arange(len(index)))
+
+    def second(self) -> Tensor:
+        """[N], on the host: is the point the second, fourth, ... of its batch? The same however the batch is parted."""
+        return (torch.arange(len(self)) if self.places is None else self.places) % 2 == 1
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, as a file holds it."""
@@ -84,12 +93,13 @@ class Replay:
     def __getitem__(self, index: Tensor | slice) -> "Replay":
         asked = {role: Asked.of(condition).rows(index) for role, condition in self.asked.items()}
         said = {role: output[index] for role, output in self.said.items()}
-        return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said)
+        places = None if self.places is None else self.places[index]
+        return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said, places)
 
     def to(self, device: torch.device) -> "Replay":
         asked = {role: on(device, condition) for role, condition in self.asked.items()}
         said = {role: output.to(device) for role, output in self.said.items()}
-        return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said)
+        return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said, self.places)
 
     def split(self, share: float) -> tuple[Tensor, Tensor]:
         """(the rest, about `share` of the trajectories held out), as the points' places: no trajectory is in both."""
@@ -115,8 +125,9 @@ def record(
 
     A trajectory has one or more prompts in a role and asks them in turn, from point to point: so a few trajectories hear many phrasings.
     `beside` are prompts by role, too, whose conditions are kept and to which the teacher says nothing.
-    `batch` rows go through the model at once; None: as many as it takes. Of the `steps` points of a trajectory `points` are kept, evenly spread behind a random offset.
-    Cost in network calls on one picture: 2 · steps + roles · points for each trajectory. A run that survives does it once.
+    `batch` rows go through the model at once; None: as many as it takes. Of the `steps` points of a trajectory every `steps // points`-th is kept behind a random offset: `points`,
+    or more where they do not divide (12 of 25: 12 or 13; 13 to 25 of 25: all).
+    Cost in network calls on one picture: 2 · steps + roles · points kept for each trajectory. A run that survives does it once.
     """
     batch = batch or model.max_batch
     settings: dict[str, Any] = dict(steps=steps, guidance=guidance, points=points, batch=batch)

@@ -13,7 +13,7 @@ import functools
 import itertools
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 import torch
@@ -39,17 +39,17 @@ class AllButOne:
 
     lam           λ, how firmly the unconditional prediction is held
     kappa, eta    of g_target; η None: 0 with an alternative, `eta_alone` without one, where a is what is left of the prompt without the concept
-    onset         share of the noise schedule below which the concept is taken away; above, the prompt adds what it always did, so that
+    onset         share of the noise schedule up to which the concept is taken away; above, the prompt adds what it always did, so that
                   layout and background stay those of the same seed; 1: everywhere
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
     keep          ρ, how firmly other prompts are held; 0: no keep term
     together      concepts that are trained in one run, at most; more are trained in groups of even size, and the groups' edits added up
     trajectories  sampled for a group's concepts, `LEAST` at least for each; twice as many of other prompts, for the keep term
     adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
-                  `attacks` steps at `attack_lr` in every step of the training, which then takes 1 + `attacks` times as long
+                  `attacks` steps at `attack_lr` in every step of the training, each forward and back on one row a point where the step has three
     paraphrase    r: at every other point the concept's states are moved by up to this share of the way to a synonym's or a near word's, and
                   what is asked there is erased, too; 0: nowhere. It costs nothing but the conditions
-    points        kept of each trajectory's `sampling_steps`, sampled at `guidance`; None: the model's own
+    points        kept of each trajectory's `sampling_steps`, about: every `sampling_steps // points`-th; guidance None: the model's own
     """
 
     lam: float = 1.0
@@ -108,7 +108,7 @@ class AllButOne:
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
             erase = z["erase"]
-            of, early = erase.trajectory // self.each(len(concepts)), erase.t >= self.onset * model.timesteps
+            of, early = erase.trajectory // self.each(len(concepts)), erase.t > self.onset * model.timesteps
             if self.paraphrase:
                 erase = every_other(erase)
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
@@ -123,16 +123,18 @@ class AllButOne:
         return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, report=report)
 
     def in_groups(self, model: Model, concepts: tuple[Concept, ...], report: Report) -> Edit:
-        """Each group is erased from the untouched model; its edit leaves the others' concepts as they are, and so the edits add up."""
+        """Each group is erased from the untouched model; its edit keeps the others' concepts as they are, and so the edits add up."""
         ends = list(itertools.accumulate(self.groups(len(concepts))))
         edits = []
         for i, (start, end) in enumerate(zip([0, *ends], ends)):
             told = lambda p, i=i: report(replace(p, stage=f"group {i + 1} of {len(ends)}: {p.stage}"))
-            edits.append(self(model, *concepts[start:end], report=told))
+            others = [c for c in (*concepts[:start], *concepts[end:]) if c.erase not in model.vocabulary]
+            beside = lambda c, others=others: dict.fromkeys([*c.keep, *(o.erase for o in others if o.kind == c.kind)])
+            edits.append(self(model, *(c.with_(keep=tuple(beside(c))) for c in concepts[start:end]), report=told))
         runs = [edit.card["training"] for edit in edits]
         training = {"steps": sum(r["steps"] for r in runs), "seconds": round(sum(r["seconds"] for r in runs), 2), "groups": runs}
         total = functools.reduce(operator.add, edits)
-        return replace(total, card={**total.card, "training": training})
+        return replace(total, card={**total.card, "concepts": [asdict(c) for c in concepts], "training": training})
 
     def groups(self, concepts: int) -> list[int]:
         """How many concepts are trained together, run by run."""

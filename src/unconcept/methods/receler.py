@@ -28,6 +28,7 @@ from ..concept import Concept
 from ..edit import Edit, card_of, identity
 from ..errors import InputError, RunError
 from ..models.base import Condition, Model
+from ..processes import alone
 from ..train import Progress, Report, Student
 from ..trajectories import point
 
@@ -73,6 +74,7 @@ class Receler:
 
     def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
         """Erase the concepts, one name drawn for each step. An alternative is not used."""
+        alone()
         generator = torch.Generator().manual_seed(self.seed)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
         sites = model.cross_attentions()

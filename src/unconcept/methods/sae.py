@@ -37,7 +37,7 @@ from ..edit import Edit, adapted, card_of, identity
 from ..errors import InputError
 from ..files import open_safetensors, user_cache, write_safetensors
 from ..models.base import Model
-from ..processes import is_first
+from ..processes import alone, is_first
 from ..train import Progress, Report
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,7 @@ class SAE:
 
     def train(self, h: Tensor, report: Report) -> SparseAutoencoder:
         """Minimise L over states h [N, width]; columns of the decoder stay on the unit sphere."""
+        alone()
         generator = torch.Generator().manual_seed(self.seed)
         sae = SparseAutoencoder.begin(h.cpu(), self.features, self.active, generator).to(h.device)
         weights = [sae.encoder, sae.latent, sae.decoder, sae.centre]

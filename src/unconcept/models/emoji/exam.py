@@ -73,7 +73,7 @@ class Exam:
         if not known:
             return None
         thing = self.choose(known)
-        word = concept.erase if concept.erase in CATEGORIES and i % 2 else thing.word
+        word = concept.erase if concept.erase in CATEGORIES and i // len(self.concepts) % 2 else thing.word
         return self.ask(thing, "target", concept.erase, word=word)
 
     def synonym(self, i: int) -> Question | None:
@@ -92,7 +92,7 @@ class Exam:
             return None
         thing = named[i // len(self.concepts) % len(named)]
         word = sorted(set(thing.categories) - {concept.erase})[0]
-        return replace(self.ask(thing, "implied", concept.erase, word=word, way=i % 3), object=-1)
+        return replace(self.ask(thing, "implied", concept.erase, word=word, way=i // len(self.concepts) % 3), object=-1)
 
     def neighbour(self, i: int) -> Question | None:
         concept = self.concepts[i % len(self.concepts)]

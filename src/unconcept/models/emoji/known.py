@@ -43,17 +43,25 @@ def complete(concept: Concept) -> Concept:
     synonyms = tuple(name for name in dict.fromkeys(names) if name not in (concept.erase, concept.alternative))
     own = {concept.erase, concept.alternative, *synonyms}
     templates = tuple(t for t in TEMPLATES["object"] if not own & set(re.findall(r"\w+", t)))  # a scene's partner is somebody else
-    return concept.with_(synonyms=synonyms, templates=concept.templates or templates)
+    called = re.compile(rf"\b({'|'.join(map(re.escape, {concept.erase, *synonyms}))})\b")
+    others = tuple(word for word in WORDS if called.search(word) and not called.fullmatch(word))  # a hot dog is no dog
+    return concept.with_(synonyms=synonyms, keep=concept.keep or others, templates=concept.templates or templates)
 
 
 def completed(concepts: Sequence[Concept]) -> tuple[Concept, ...]:
     """The concepts of one run, each `complete`. No phrasing of one names another: it would be taught to stay beside the first."""
-    full = [complete(concept) for concept in concepts]
+    full = [complete(in_its_spelling(concept)) for concept in concepts]
     names = {name: c for c in full for name in (c.erase, *c.synonyms)}
     foreign = lambda c, template: any(of is not c and re.search(rf"\b{re.escape(name)}\b", template) for name, of in names.items())
     return tuple(
         c if given.templates else c.with_(templates=tuple(t for t in c.templates if not foreign(c, t))) for given, c in zip(concepts, full)
     )
+
+
+def in_its_spelling(concept: Concept) -> Concept:
+    """The concept in small letters where the world knows it in these: the model reads no others."""
+    small = concept.with_(erase=concept.erase.lower(), alternative=concept.alternative and concept.alternative.lower())
+    return small if knows(small) else concept
 
 
 def phrasings(concept: Concept) -> tuple[str, ...]:
