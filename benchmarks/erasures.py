@@ -44,7 +44,7 @@ ROWS = (
 INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its defaults; the same prompts and seeds before (left of the arrow) and after, no seed of which a training began at. Of the prompts a quarter asks plainly,
 a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself. All of it was made and asked twice, on two kinds of processor and from other seeds.
 
-What erasing takes depends on whose cores these are. The second time two shared ones with AVX-512 multiplied matrices at 114 GFLOPS together: training the five, twice each, alone on both, took 35 to 48 s, and erasing 59 to 79 s
+What erasing takes depends on whose cores these are. The second time two shared ones with AVX-512 multiplied matrices at 114 GFLOPS together: training the five, twice each, alone on both, took 37 to 48 s, and erasing 59 to 79 s
 with the trajectories. The first time two with AVX2 did 90 GFLOPS: 60 to 76 s on both, in hours when they were busy. Fewer steps are no way to save: after 75 instead of 100 *watercolor* is left in 3.0 % [1.4 – 6.4] of its prompts (n 200).
 
 ## The first time
