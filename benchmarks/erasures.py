@@ -65,6 +65,8 @@ LOOKED_AT = """## Where it falls short
 - *weapon*: the eagle, which lost the most of its neighbours before `emoji` was trained for longer, asked 400 times from other seeds is right in 96.0 % before and in 94.2 % [91.5 – 96.1] after: .982 of what it was.
 - *three at once*: the alternative comes in 96.5 % and in 94.5 %, 95.5 % [93.0 – 97.1] of both, n 400. The first time it comes in 100 % of the pigs and of the castles asked for by name, and in 89.4 % [79.7 – 94.8] of the guitars (59 of 66; by a synonym in 58 of 66). The fifteen others
   are violins to the eye, in shape nearly those that the untouched model draws when asked for one, and of these the judge passes over five: `emoji` draws a poor violin. As a neighbour it is right in 93.3 % [87.4 – 96.6] (n 120) before.
+
+## Neighbours, one by one
 """
 
 
@@ -169,18 +171,7 @@ def main() -> None:
     out = given.out / "again" if given.again else given.out
     if given.write:
         results, again = ([asked(folder, name) for name in CASES] for folder in (given.out, given.out / "again"))
-        lines = [
-            INTRODUCTION,
-            *table(results),
-            "",
-            AGAIN,
-            *table(again),
-            "",
-            LOOKED_AT,
-            "## Neighbours, one by one",
-            "",
-            *neighbours(results, again),
-        ]
+        lines = [INTRODUCTION, *table(results), "", AGAIN, *table(again), "", LOOKED_AT, *neighbours(results, again)]
         given.write.write_text(page("Five erasures, measured", "erasures.py", lines))
         return
     for name in [given.only] if given.only else CASES:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from .models.base import Condition
+from .models.base import Condition, by_row
 from .trajectories import Replay
 
 
@@ -46,19 +46,17 @@ class Adversary:
     def within(self, z: Replay, student: Callable[[Tensor, Tensor, Condition], Tensor], of: Tensor) -> Replay:
         """Every other point of a batch asks for the concept with P at the end of the prompt, found against the student as it is.
 
-        The end is the last tokens that the model takes, and of models that mask what is not there the tokens behind the prompt's own. Where nothing is trained, at a look at the held-out part, nobody attacks: losses there can be compared from look to look.
+        The end is the last tokens that the model takes, and of models that mask what is not there the tokens behind the prompt's own.
+        Where nothing is trained, at a look at the held-out part, nobody attacks: losses there can be compared from look to look.
         """
         if not torch.is_grad_enabled():
             return z
         c, n = z.asked["c"], self.P.shape[1]
-        masks, last = masks_of(c, self.words), c[self.words].shape[1] - n - 1
-        ends = torch.full((len(z),), last)
-        for mask in masks.values():
-            ends = mask.long().cumsum(1).argmax(1).cpu().clamp(max=last)
+        last = torch.full((len(z),), c[self.words].shape[1] - n - 1)
+        there = [mask.long().cumsum(1).argmax(1).cpu() for mask in masks_of(c, self.words).values()]
+        ends = torch.stack([last, *there]).amin(0)
         self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
-        disguised, second = self.disguised(c, ends, of), z.second().to(z.x.device)
-        mixed = {name: torch.where(second.view(-1, *[1] * (own.ndim - 1)), disguised[name], own) for name, own in c.items()}
-        return replace(z, asked={**z.asked, "c": mixed})
+        return replace(z, asked={**z.asked, "c": by_row(z.second(), self.disguised(c, ends, of), c)})
 
 
 def extended(c: Condition, words: str, P: Tensor, ends: Tensor) -> Condition:

@@ -144,6 +144,11 @@ def turned(items: Sequence[T], n: int) -> list[T]:
     return [*items[n:], *items[:n]]
 
 
+def keeping(concept: Concept, others: Sequence[Concept]) -> Concept:
+    """The concept with the names of the others of its kind among what it keeps."""
+    return concept.with_(keep=tuple(dict.fromkeys([*concept.keep, *(other.erase for other in others if other.kind == concept.kind)])))
+
+
 def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
     """Prompts that must draw what they drew: what the concepts name to keep, and the vocabulary without anything that is erased.
 

@@ -246,9 +246,8 @@ def named(components: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
 def numbers(tensor: Tensor) -> Tensor:
     """A few numbers of a tensor, evenly spread."""
     flat = tensor.detach().flatten()
-    places = (
-        torch.linspace(0, len(flat) - 1, LOOKED_AT[1]).long().clamp(max=len(flat) - 1)
-    )  # above 2**24 a float rounds up to the length itself
+    last = len(flat) - 1
+    places = torch.linspace(0, last, LOOKED_AT[1]).long().clamp(max=last)  # above 2**24 a float rounds up to the length itself
     return flat[places.to(flat.device)].float().cpu()
 
 

@@ -7,10 +7,9 @@ import random
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from .concept import Concept, article
-from .models.base import Condition, Model, nearest
+from .models.base import Model, by_row, nearest
 from .trajectories import Asked, Replay
 
 NEIGHBOURS = 8  # the nearest words of the vocabulary
@@ -40,10 +39,4 @@ def on_the_way(z: Replay, words: str, radius: float, seed: int) -> Replay:
 
 def every_other(z: Replay) -> Replay:
     """Every other point of a batch asks for c̃ in the place of c, beginning with the first."""
-    c, near, second = z.asked["c"], z.asked["near"], z.second()
-
-    def turned(a: Tensor, b: Tensor) -> Tensor:
-        return torch.where(second.to(a.device).view(-1, *[1] * (a.ndim - 1)), a, b)
-
-    mixed: Condition = {name: turned(c[name], near[name]) for name in c}
-    return replace(z, asked={**z.asked, "c": mixed})
+    return replace(z, asked={**z.asked, "c": by_row(z.second(), z.asked["c"], z.asked["near"])})

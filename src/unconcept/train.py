@@ -142,12 +142,11 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
             places = {role: rest[torch.randint(len(rest), (tune.batch,), generator=generator)] for role, (rest, _) in parts.items()}
+            batch = {role: replays[role].batch(own) for role, own in places.items()}
             value = torch.zeros((), device=model.device)
             for share in mine:
                 with change.on():
-                    some = loss(predict, {role: replays[role].batch(own)[share].to(model.device) for role, own in places.items()}) / len(
-                        mine
-                    )
+                    some = loss(predict, {role: z[share].to(model.device) for role, z in batch.items()}) / len(mine)
                     some.backward()
                 value += some.detach()
             value = together(value, change.trained)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ..adversary import Adversary
-from ..concept import Concept, kept, turned
+from ..concept import Concept, keeping, kept, turned
 from ..edit import Edit, card_of
 from ..errors import InputError
 from ..models.base import Model, join
@@ -129,8 +129,7 @@ class AllButOne:
         for i, (start, end) in enumerate(zip([0, *ends], ends)):
             told = lambda p, i=i: report(replace(p, stage=f"group {i + 1} of {len(ends)}: {p.stage}"))
             others = [c for c in (*concepts[:start], *concepts[end:]) if c.erase not in model.vocabulary]
-            beside = lambda c, others=others: dict.fromkeys([*c.keep, *(o.erase for o in others if o.kind == c.kind)])
-            edits.append(self(model, *(c.with_(keep=tuple(beside(c))) for c in concepts[start:end]), report=told))
+            edits.append(self(model, *(keeping(c, others) for c in concepts[start:end]), report=told))
         runs = [edit.card["training"] for edit in edits]
         training = {"steps": sum(r["steps"] for r in runs), "seconds": round(sum(r["seconds"] for r in runs), 2), "groups": runs}
         total = functools.reduce(operator.add, edits)

@@ -187,6 +187,11 @@ def join(*conditions: Condition) -> Condition:
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
 
 
+def by_row(which: Tensor, a: Condition, b: Condition) -> Condition:
+    """The rows of `a` where `which` [N] is true, and those of `b` elsewhere."""
+    return {name: torch.where(which.to(rows.device).view(-1, *[1] * (rows.ndim - 1)), a[name], rows) for name, rows in b.items()}
+
+
 def nearest(states: Tensor, own: Sequence[int]) -> Tensor:
     """For each of the rows `own` of token states [N, tokens, width] all rows [len(own), N], from the nearest on, by cosine of what is centred."""
     states = states.flatten(1)
