@@ -2,10 +2,13 @@
 
     python benchmarks/erasures.py --erase                             # the five edits, as `unconcept erase` makes them
     python benchmarks/erasures.py [--n 200] [--only pig=cow]          # asked; what is done is not done again
+    python benchmarks/erasures.py --outright --n 1000                 # the alternative alone, a third time
     python benchmarks/erasures.py --write docs/results.md             # of each case the largest n that was asked
 
 Every single near neighbour is asked `n` times, and every other group 2n times (plainly, on a colour, in a style, in a scene, by turns of
 chance), from the same seeds before and after. The edits lie beside the results, and may be made on one machine and asked on another.
+With --outright the targets and the synonyms are asked `n` times each; before is the untouched model, asked for the alternative in the same
+words: more than it draws can hardly come.
 """
 
 import functools
@@ -33,6 +36,8 @@ CASES = {
     "weapon": ["weapon"],
     "three at once": ["pig=cow", "castle=house", "guitar=violin"],
 }
+NEAR = ["castle=house", "watercolor=pencil sketch", "three at once"]  # the alternative came in less than 98 %, by name or by a synonym
+OUTRIGHT = 5  # lot of seeds; 0 is the first time, 1 the second, settings were tried out on 2 to 4
 ROWS = (
     ("concept", "target", "the concept is left in"), ("concept: plain", "target", "asked plainly"), ("concept: colour", "target", "on a colour"),
     ("concept: style", "target", "in a style"), ("concept: scene", "target", "in scenes"),
@@ -42,9 +47,10 @@ ROWS = (
 
 
 INTRODUCTION = """The edits of `unconcept erase` on the embedded model, with its defaults; the same prompts and seeds before (left of the arrow) and after, no seed of which a training began at. Of the prompts a quarter asks plainly,
-a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself. All of it was made and asked twice, on two kinds of processor and from other seeds.
+a quarter on a colour, in a style, in a scene (a style is asked for plainly, on a colour, in a scene); every near neighbour is asked for by itself. All of it was made and asked twice, on two kinds of processor and from other seeds; where
+the alternative came in less than 98 % it was asked for a thousand times more.
 
-What erasing takes depends on whose cores these are. The second time two shared ones with AVX-512 multiplied matrices at 114 GFLOPS together: training the five, twice each, alone on both, took 37 to 48 s, and erasing 59 to 79 s
+What erasing takes depends on whose cores these are. The second time two shared ones with AVX-512 multiplied matrices at 114 GFLOPS together: training the five, three times each, alone on both, took 34 to 48 s, and erasing 55 to 79 s
 with the trajectories. The first time two with AVX2 did 90 GFLOPS: 60 to 76 s on both, in hours when they were busy. Fewer steps are no way to save: after 75 instead of 100 *watercolor* is left in 3.0 % [1.4 – 6.4] of its prompts (n 200).
 
 ## The first time
@@ -55,16 +61,25 @@ AGAIN = """## The second time
 
 Other cores, and so other roundings, and other seeds to ask from.
 """
+ASKED_OUTRIGHT = """## The alternative, a third time
+
+Where it came in less than 98 %, by name or by a synonym: made once more, and asked from seeds that nothing was chosen by, a thousand times by name and a thousand times by a synonym. What a model draws poorly can hardly come in the place
+of anything, so the untouched model was asked for the alternative outright, in the same words from the same seeds as the third time.
+"""
 LOOKED_AT = """## Where it falls short
 
-- *watercolor* becomes a pencil sketch in 95.0 % the first time and in 94.5 % the second: 94.8 % [92.1 – 96.5] of both, n 400. The untouched model, asked for the pencil sketch in the same words and seeds, draws one
-  in 96.5 % both times, and the 21 that fall short are drawings in grey and black, most with a trace of colour on a cheek or a wing, one with a blue screen. Tried on the same 400 prompts: 125 steps, 95.5 %; half the weight decay, 94.8 %;
-  κ 1.05 with η 0.05, 93.3 %. What is wanted is a model that draws pencil sketches better.
+- *watercolor* becomes a pencil sketch in 95.4 % [94.2 – 96.4] of all 1,400, and of the two hundred of the second time in 94.5 %. It is about what the model can: asked outright, it draws one in 96.2 % [94.8 – 97.2] of the thousand (in scenes more,
+  97.5 to 93.3 %; plainly less, 95.4 to 97.1 %). 43 of the thousand fall short, 14 of them outright, too; eleven are octopuses. Looked at side by side: the same drawings as outright, most with a trace of colour on a cheek, a flap or a lamp. Nothing that was tried on 400 other prompts is better
+  than another training of the same settings, which gives 96.2, 97.2 and 97.2 % (three seeds; outright 95.8 %): 125 steps 97.0 and 95.2, 150 steps 97.2 and 96.8, a learning rate of 1.5e-3 96.2, 24 trajectories 92.8 and 95.5, every other point asked of the
+  thing that its trajectory draws 97.5, 94.8 and 94.2, 48 phrasings of other things 89.5. On the first 400: half the weight decay 94.8, κ 1.05 with η 0.05 93.3. More wants a model that draws pencil sketches better.
 - *castle=house* costs the house, its own alternative, two of 97 pictures the first time, three of 96 the second; asked 400 times more, from a third lot of seeds (the first edit), 5 of 393. Of all 600 it is right in 97.7 % before and in
   96.0 % after: .983 of what it was. All seven of the 400 that the judge sees otherwise (six lost, one gained; pixels moved by .004 to .010, another seed moves them by .2) are the same to the eye.
+  In scenes the house comes in 84.2 % [78.9 – 88.4] of the third time (n 228), where the model asked outright draws one in 89.5 %; asked in any other way it comes in 99 % or more. The 36 without one are houses to the eye, the
+  same as outright: small, on a red ground of the model's choice, on which the judge does not tell their red roofs.
 - *weapon*: the eagle, which lost the most of its neighbours before `emoji` was trained for longer, asked 400 times from other seeds is right in 96.0 % before and in 94.2 % [91.5 – 96.1] after: .982 of what it was.
-- *three at once*: the alternative comes in 96.5 % and in 94.5 %, 95.5 % [93.0 – 97.1] of both, n 400. The first time it comes in 100 % of the pigs and of the castles asked for by name, and in 89.4 % [79.7 – 94.8] of the guitars (59 of 66; by a synonym in 58 of 66). The fifteen others
-  are violins to the eye, in shape nearly those that the untouched model draws when asked for one, and of these the judge passes over five: `emoji` draws a poor violin. As a neighbour it is right in 93.3 % [87.4 – 96.6] (n 120) before.
+- *three at once*: the guitars are the ones. Of the third thousand the alternative comes in 99.7 % of the pigs, in all castles, and in 87.1 % [83.1 – 90.3] of the guitars (n 333), where the model asked outright draws a violin in 95.8 %. The fifteen of the
+  first time without one are violins to the eye, in shape nearly those that the untouched model draws when asked for one, and of these the judge passes over five: `emoji` draws a poor violin. As a neighbour it is right in 93.3 % [87.4 – 96.6]
+  (n 120) before.
 
 ## Neighbours, one by one
 """
@@ -93,6 +108,17 @@ def measure(
     }  # fmt: skip
 
 
+def outright(names: Sequence[str], n: int, file: Path) -> dict:
+    """The targets n times and the synonyms n times with the edit in `file`; before: what the untouched model draws of the alternative, asked
+    for it outright."""
+    model = load("emoji")
+    concepts = completed([Concept.parse(name) for name in names])
+    edit = erased(model, concepts, AllButOne(), file)
+    exam = Exam(concepts, {"target": n, "synonym": n}, seed=1000 + OUTRIGHT)
+    rows = scores(exam, *both(model, edit, exam.questions, 5_000_000 + 10_000 * OUTRIGHT, before=[q.instead for q in exam.questions]))
+    return {"concepts": list(names), **edit.card.get("cost", {}), "training": edit.card["training"], "asked_on": machine(), "scores": rows}
+
+
 def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit], file: Path | None) -> Edit:
     """The edit in `file`; made now when it is not there. Its card says what it cost."""
     if file and plain(file).exists():
@@ -107,13 +133,15 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
     return edit
 
 
-def both(model: Model, edit: Edit, questions: Sequence[Question], first: int) -> tuple[Tensor, Tensor]:
-    """Pictures of the questions before and after, from the seeds `first`, `first` + 1, ..."""
+def both(
+    model: Model, edit: Edit, questions: Sequence[Question], first: int, *, before: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
+    """Pictures of the questions before (of other prompts, where they are given) and after, from the seeds `first`, `first` + 1, ..."""
     prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.picture_key()
-    draw = functools.partial(pictures, model, prompts, seeds, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
-    before = draw(made_by=base)
+    draw = functools.partial(pictures, model, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
+    were = draw(before or prompts, seeds, made_by=base)
     with edit.on(model):
-        return before, draw(made_by=base + edit.fingerprint())
+        return were, draw(prompts, seeds, made_by=base + edit.fingerprint())
 
 
 def singles(rows: list[dict]) -> list[dict]:
@@ -129,6 +157,18 @@ def table(results: list[dict]) -> list[str]:
     lines.append("| seconds of erasing | " + " | ".join(f"{r['seconds']:.0f}" for r in results) + " |")
     lines.append("| of them training | " + " | ".join(f"{r['training']['seconds']:.0f}" for r in results) + " |")
     lines.append("| peak memory, GiB | " + " | ".join(f"{r['peak_memory_bytes'] / 2**30:.1f}" for r in results) + " |")
+    return lines
+
+
+def alternatives(*times: list[dict]) -> list[str]:
+    """Markdown: how often the alternative comes each time and in all, beside how often the untouched model draws it (in the last)."""
+    lines = head(["erased", "asked", "the untouched model, outright", "the first time", "the second", "the third", "all together"])
+    for results in zip(*times):
+        for group, called in (("target", "by name"), ("synonym", "by a synonym")):
+            rows = [find(r["scores"], "alternative", group) for r in results]
+            if all(rows):
+                shares = [pooled(rows[-1:], "before"), *(pooled([row], "after") for row in rows), pooled(rows, "after")]
+                lines.append(f"| {' + '.join(results[0]['concepts'])} | {called} | " + " | ".join(map(cell, shares)) + " |")
     return lines
 
 
@@ -162,27 +202,32 @@ def asked(out: Path, name: str) -> dict:
 
 
 def main() -> None:
-    own = {
+    own: dict[str, dict] = {
         "only": {"choices": CASES},
         "erase": {"action": "store_true", "help": "make the edits alone"},
         "again": {"action": "store_true", "help": "all of it a second time: other edits, other seeds, kept in again/"},
+        "outright": {"action": "store_true", "help": "the alternative alone, a third time, kept in outright/"},
     }
     given = arguments(__doc__, "erasures", 200, **own)
-    out = given.out / "again" if given.again else given.out
+    out = given.out / "again" if given.again else given.out / "outright" if given.outright else given.out
     if given.write:
-        results, again = ([asked(folder, name) for name in CASES] for folder in (given.out, given.out / "again"))
-        lines = [INTRODUCTION, *table(results), "", AGAIN, *table(again), "", LOOKED_AT, *neighbours(results, again)]
+        folders = (given.out, given.out / "again", given.out / "outright")
+        first, second = ([asked(folder, name) for name in CASES] for folder in folders[:2])
+        replaced = alternatives(*([asked(folder, name) for name in NEAR] for folder in folders))
+        lines = [INTRODUCTION, *table(first), "", AGAIN, *table(second), "", ASKED_OUTRIGHT, *replaced, ""]
+        lines += [LOOKED_AT, *neighbours(first, second)]
         given.write.write_text(page("Five erasures, measured", "erasures.py", lines))
         return
-    for name in [given.only] if given.only else CASES:
+    for name in [given.only] if given.only else NEAR if given.outright else CASES:
         file = out / f"{name}.safetensors"
         if given.erase:
             erased(load("emoji"), completed([Concept.parse(c) for c in CASES[name]]), AllButOne(), file)
-        elif result := once(
-            out / f"{name}-{given.n}.json", functools.partial(measure, CASES[name], given.n, seed=int(given.again), file=file, single=True)
-        ):
-            for row in result["scores"]:
-                print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
+            continue
+        ask = functools.partial(measure, CASES[name], given.n, seed=int(given.again), file=file, single=True)
+        if given.outright:
+            ask = functools.partial(outright, CASES[name], given.n, file)
+        for row in (once(out / f"{name}-{given.n}.json", ask) or {"scores": []})["scores"]:
+            print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
 
 
 if __name__ == "__main__":
