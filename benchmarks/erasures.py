@@ -25,7 +25,7 @@ from unconcept import AllButOne, Concept, Edit, load
 from unconcept.cost import counted, peak_memory
 from unconcept.gallery import cache_folder, pictures
 from unconcept.models import Model
-from unconcept.models.emoji.exam import Exam, Question
+from unconcept.models.emoji.exam import Exam
 from unconcept.models.emoji.known import completed, near_in_words
 from unconcept.scores import PIXELS, find, scores
 
@@ -37,6 +37,7 @@ CASES = {
     "three at once": ["pig=cow", "castle=house", "guitar=violin"],
 }
 NEAR = ["castle=house", "watercolor=pencil sketch", "three at once"]  # the alternative came in less than 98 %, by name or by a synonym
+LOTS = 1000  # the first exam's seed
 OUTRIGHT = 5  # lot of seeds; 0 is the first time, 1 the second, settings were tried out on 2 to 4
 ROWS = (
     ("concept", "target", "the concept is left in"), ("concept: plain", "target", "asked plainly"), ("concept: colour", "target", "on a colour"),
@@ -75,7 +76,7 @@ LOOKED_AT = """## Where it falls short
 - *castle=house* costs the house, its own alternative, two of 97 pictures the first time, three of 96 the second; asked 400 times more, from a third lot of seeds (the first edit), 5 of 393. Of all 600 it is right in 97.7 % before and in
   96.0 % after: .983 of what it was. All seven of the 400 that the judge sees otherwise (six lost, one gained; pixels moved by .004 to .010, another seed moves them by .2) are the same to the eye.
   In scenes the house comes in 84.2 % [78.9 – 88.4] of the third time (n 228), where the model asked outright draws one in 89.5 %; asked in any other way it comes in 99 % or more. The 36 without one are houses to the eye, the
-  same as outright: small, on a red ground of the model's choice, on which the judge does not tell their red roofs.
+  same as outright, all small and on a red ground of the model's choice; ten of them the judge passes over outright, too.
 - *weapon*: the eagle, which lost the most of its neighbours before `emoji` was trained for longer, asked 400 times from other seeds is right in 96.0 % before and in 94.2 % [91.5 – 96.1] after: .982 of what it was.
 - *three at once*: the guitars are the ones. Of the third thousand the alternative comes in 99.7 % of the pigs, in all castles, and in 87.1 % [83.1 – 90.3] of the guitars (n 333), where the model asked outright draws a violin in 95.8 %. The fifteen of the
   first time without one are violins to the eye, in shape nearly those that the untouched model draws when asked for one, and of these the judge passes over five: `emoji` draws a poor violin. As a neighbour it is right in 93.3 % [87.4 – 96.6]
@@ -93,30 +94,30 @@ def measure(
 
     single: every neighbour n times, not all of them together, and the other groups 2n times.
     """
-    model = load(name)
-    concepts = completed([Concept.parse(name) for name in names])
+    model, concepts = load(name), read(names)
     edit = erased(model, concepts, method or AllButOne(), file)
     near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
     groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
     if single:
         nearby = max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)
         groups = {**dict.fromkeys(groups, 2 * n), "neighbour": n * len(concepts) * nearby}
-    exam = Exam(concepts, groups, seed=1000 + seed, likely=near)
-    rows = scores(exam, *both(model, edit, exam.questions, 5_000_000 + 10_000 * seed))
-    return {
-        "concepts": list(names), **edit.card.get("cost", {}), "training": edit.card.get("training", {}), "asked_on": machine(), "scores": rows
-    }  # fmt: skip
+    exam = Exam(concepts, groups, seed=LOTS + seed, likely=near)
+    return result(names, edit, exam, *both(model, edit, exam))
 
 
 def outright(names: Sequence[str], n: int, file: Path) -> dict:
     """The targets n times and the synonyms n times with the edit in `file`; before: what the untouched model draws of the alternative, asked
     for it outright."""
-    model = load("emoji")
-    concepts = completed([Concept.parse(name) for name in names])
+    model, concepts = load("emoji"), read(names)
+    if not all(concept.alternative for concept in concepts):
+        raise SystemExit(f"{' + '.join(names)}: there is no alternative to ask for")
     edit = erased(model, concepts, AllButOne(), file)
-    exam = Exam(concepts, {"target": n, "synonym": n}, seed=1000 + OUTRIGHT)
-    rows = scores(exam, *both(model, edit, exam.questions, 5_000_000 + 10_000 * OUTRIGHT, before=[q.instead for q in exam.questions]))
-    return {"concepts": list(names), **edit.card.get("cost", {}), "training": edit.card["training"], "asked_on": machine(), "scores": rows}
+    exam = Exam(concepts, {"target": n, "synonym": n}, seed=LOTS + OUTRIGHT)
+    return result(names, edit, exam, *both(model, edit, exam, before=[q.instead for q in exam.questions]))
+
+
+def read(names: Sequence[str]) -> tuple[Concept, ...]:
+    return completed([Concept.parse(name) for name in names])
 
 
 def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit], file: Path | None) -> Edit:
@@ -133,15 +134,20 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
     return edit
 
 
-def both(
-    model: Model, edit: Edit, questions: Sequence[Question], first: int, *, before: Sequence[str] | None = None
-) -> tuple[Tensor, Tensor]:
-    """Pictures of the questions before (of other prompts, where they are given) and after, from the seeds `first`, `first` + 1, ..."""
-    prompts, seeds, base = [q.prompt for q in questions], [first + i for i in range(len(questions))], model.picture_key()
+def both(model: Model, edit: Edit, exam: Exam, *, before: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
+    """Pictures of the exam's questions before (of other prompts, where they are given) and after, from seeds of its own lot."""
+    first = 5_000_000 + 10_000 * (exam.seed - LOTS)
+    prompts, seeds, base = [q.prompt for q in exam.questions], [first + i for i in range(len(exam.questions))], model.picture_key()
     draw = functools.partial(pictures, model, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
     were = draw(before or prompts, seeds, made_by=base)
     with edit.on(model):
         return were, draw(prompts, seeds, made_by=base + edit.fingerprint())
+
+
+def result(names: Sequence[str], edit: Edit, exam: Exam, before: Tensor, after: Tensor) -> dict:
+    """What the edit cost, and the scores of pictures of the exam."""
+    cost, training = edit.card.get("cost", {}), edit.card.get("training", {})
+    return {"concepts": list(names), **cost, "training": training, "asked_on": machine(), "scores": scores(exam, before, after)}
 
 
 def singles(rows: list[dict]) -> list[dict]:
@@ -205,11 +211,20 @@ def main() -> None:
     own: dict[str, dict] = {
         "only": {"choices": CASES},
         "erase": {"action": "store_true", "help": "make the edits alone"},
-        "again": {"action": "store_true", "help": "all of it a second time: other edits, other seeds, kept in again/"},
-        "outright": {"action": "store_true", "help": "the alternative alone, a third time, kept in outright/"},
+        "again": {
+            "action": "store_const",
+            "const": "again",
+            "dest": "time",
+            "help": "a second time: other edits, other seeds, kept in again/",
+        },
+        "outright": {
+            "action": "store_const",
+            "const": "outright",
+            "dest": "time",
+            "help": "the alternative alone, a third time, kept in outright/",
+        },
     }
     given = arguments(__doc__, "erasures", 200, **own)
-    out = given.out / "again" if given.again else given.out / "outright" if given.outright else given.out
     if given.write:
         folders = (given.out, given.out / "again", given.out / "outright")
         first, second = ([asked(folder, name) for name in CASES] for folder in folders[:2])
@@ -218,15 +233,14 @@ def main() -> None:
         lines += [LOOKED_AT, *neighbours(first, second)]
         given.write.write_text(page("Five erasures, measured", "erasures.py", lines))
         return
-    for name in [given.only] if given.only else NEAR if given.outright else CASES:
-        file = out / f"{name}.safetensors"
+    for name in [given.only] if given.only else NEAR if given.time == "outright" else CASES:
+        names, file = CASES[name], given.out / (given.time or "") / f"{name}.safetensors"
         if given.erase:
-            erased(load("emoji"), completed([Concept.parse(c) for c in CASES[name]]), AllButOne(), file)
+            erased(load("emoji"), read(names), AllButOne(), file)
             continue
-        ask = functools.partial(measure, CASES[name], given.n, seed=int(given.again), file=file, single=True)
-        if given.outright:
-            ask = functools.partial(outright, CASES[name], given.n, file)
-        for row in (once(out / f"{name}-{given.n}.json", ask) or {"scores": []})["scores"]:
+        asking = functools.partial(measure, names, given.n, seed=int(given.time == "again"), file=file, single=True)
+        ask = functools.partial(outright, names, given.n, file) if given.time == "outright" else asking
+        for row in (once(file.with_name(f"{name}-{given.n}.json"), ask) or {"scores": []})["scores"]:
             print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
 
 
