@@ -1,4 +1,4 @@
-# make demo | test | check | embedded-model | clean
+# make demo | test | check | embedded-model | emoji-unaware | clean
 #
 # PYTHON    the interpreter that makes .venv, 3.10 or newer
 # PIP_ARGS  extra arguments for pip, for example a package index that holds CPU builds of torch (the default one may bring CUDA along)
@@ -11,7 +11,7 @@ DEMO     := unconcept-out/demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check lint embedded-model clean
+.PHONY: demo test check lint embedded-model emoji-unaware clean
 .DEFAULT_GOAL := test
 
 # torch goes first and alone, at the version in constraints.txt, so that the second step finds it there and picks no other build.
@@ -52,6 +52,10 @@ check: lint
 embedded-model: .venv/.ready
 	$(PIP) --no-deps open_clip_torch
 	$(BIN)/python -m training
+
+# The same model without six concepts, the baseline of attacks: training/.work/unaware/emoji-unaware. It resumes, too, and downloads nothing.
+emoji-unaware: .venv/.ready
+	$(BIN)/python -m training --without pig,castle,guitar,rose,bus,watercolor
 
 # Caches and build outputs. Results (unconcept-out/, runs/) and the training's state (training/.work/) stay.
 clean:

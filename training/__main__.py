@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from unconcept.errors import InputError
 from unconcept.models import wrap
 from unconcept.models.emoji.drawings import ONE_HAND
 from unconcept.models.emoji.world import WORDS
 
-from . import atlas, autoencoder, denoiser, export, judge, pictures, quality, text, tokens
+from . import atlas, autoencoder, denoiser, export, judge, pictures, quality, text, tokens, unaware
 from .checkpoint import Checkpoint
+from .excluded import Excluded
 
 WORK = Path(__file__).parent / ".work"
 
@@ -28,7 +30,17 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")
     parser.add_argument("--export-now", action="store_true", help="write the package's copy from the checkpoints as they are")
     parser.add_argument("--from-package", action="store_true", help="stages without a checkpoint begin with the package's weights")
+    parser.add_argument("--without", metavar="CONCEPTS", help="train a model beside the package's that never sees these (comma-separated)")
+    parser.add_argument("--work", type=Path, default=WORK / "unaware", help="with --without: folder of the state and of the model")
     given = parser.parse_args()
+    if given.without:
+        amount = unaware.Amount(given.shards, given.text_steps, given.denoiser_steps, given.prompts)
+        try:
+            excluded = Excluded.parse(name.strip() for name in given.without.split(","))
+            unaware.train(given.work, excluded, amount, given.export_now)
+        except InputError as error:
+            parser.error(str(error))
+        return
     say = lambda stage: print(f"== {stage}", file=sys.stderr, flush=True)
     steps = (lambda n: 0) if given.export_now else (lambda n: n)
 

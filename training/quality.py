@@ -1,7 +1,10 @@
 """How well the model draws, by the judge: prompts of all kinds, one picture each, 25 DDIM steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from unconcept.concept import article
 from unconcept.metrics import proportion
@@ -11,6 +14,7 @@ from unconcept.models.emoji.judge import Judge
 from unconcept.models.emoji.world import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, STYLES, WORDS
 
 from .captions import COLOUR_NAMES
+from .excluded import NOTHING, Excluded
 from .pictures import draw_label
 
 
@@ -23,20 +27,30 @@ def prompt(label: np.void) -> str:
 
 
 @torch.no_grad()
-def measure(model: Model, judge: Judge, n: int, steps: int = 25, guidance: float = 5.0, seed: int = 0) -> dict[str, dict]:
-    """{what: {value, n, ci95}} over n prompts of random labels and, behind them, n/4 of held-out (object, style) pairs."""
-    rng = np.random.default_rng([11, seed])
-    labels = [draw_label(rng) for _ in range(n)]
-    for i in range(n // 4):
-        word, style = HELD_OUT[i % len(HELD_OUT)]
-        row = (WORDS.index(word), -1, STYLES.index(style), int(rng.integers(len(COLOURS))))
-        labels.append(np.array(row, LABELS)[()])
+def sample_images(model: Model, labels: list[np.void], seed: int) -> Tensor:
+    """One image [3, 64, 64] for each label's full prompt: 25 steps, guidance 5, seeds counted up from `seed`."""
     prompts = [prompt(label) for label in labels]
-    pictures = []
+    images = []
     for i in range(0, len(prompts), 32):
         part = prompts[i : i + 32]
-        pictures.append(model.decode(model.sample(part, range(seed + i, seed + i + len(part)), steps=steps, guidance=guidance)).cpu())
-    seen, known = judge.look(torch.cat(pictures)), np.array(labels, LABELS)
+        seeds = range(seed + i, seed + i + len(part))
+        images.append(model.decode(model.sample(part, seeds, steps=25, guidance=5.0)).cpu())
+    return torch.cat(images)
+
+
+def measure(model: Model, judge: Judge, n: int, seed: int = 0, excluded: Excluded = NOTHING) -> dict[str, dict]:
+    """{what: {value, n, ci95}} over n prompts of random labels and, behind them, n/4 of held-out (object, style) pairs.
+
+    No prompt names what is `excluded`.
+    """
+    rng = np.random.default_rng([11, seed])
+    labels = [draw_label(rng, excluded) for _ in range(n)]
+    pairs = [(WORDS.index(word), STYLES.index(style)) for word, style in HELD_OUT]
+    pairs = [(a, style) for a, style in pairs if excluded.allows(a, -1, style)]
+    for i in range(n // 4):
+        a, style = pairs[i % len(pairs)]
+        labels.append(np.array((a, -1, style, int(rng.integers(len(COLOURS)))), LABELS)[()])
+    seen, known = judge.look(sample_images(model, labels, seed)), np.array(labels, LABELS)
     a, b, style, colour = (torch.from_numpy(known[k].astype(np.int64)) for k in LABELS.names)
     single, fresh = b < 0, torch.arange(len(labels)) >= n
     coloured = torch.tensor([STYLES[s] in COLOURFUL for s in style])
@@ -49,3 +63,26 @@ def measure(model: Model, judge: Judge, n: int, steps: int = 25, guidance: float
         "held-out pairs": ((seen.whole == a) & (seen.style == style))[fresh],
     }
     return {name: proportion(marks.float()) or {} for name, marks in right.items()}
+
+
+def measure_excluded(model: Model, judge: Judge, excluded: Excluded, n: int = 100, seed: int = 0) -> dict[str, dict]:
+    """How often a model shows what it was never taught: {concept: {value, n, ci95}} over `n` prompts that name the concept and no other
+    excluded one. An object counts as shown where it is the judge's first guess, however unsure, as in the benchmark of erasures."""
+    rng = np.random.default_rng([12, seed])
+    shares = {}
+    for concept in excluded.concepts():
+        this = Excluded.parse([concept])
+        others = replace(excluded, objects=excluded.objects - this.objects, styles=excluded.styles - this.styles)
+        labels = []
+        while len(labels) < n:
+            label = draw_label(rng, others)
+            if not this.allows(label["a"], label["b"], label["style"]):
+                labels.append(label)
+        seen = judge.look(sample_images(model, labels, seed))
+        shown = []
+        for i, label in enumerate(labels):
+            areas = ("whole",) if label["b"] < 0 else ("left", "right")
+            guesses = {int(seen.guess[area][i]) for area in areas}
+            shown.append(bool(guesses & this.objects) or int(seen.style[i]) in this.styles)
+        shares[concept] = proportion(torch.tensor(shown).float()) or {}
+    return shares

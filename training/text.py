@@ -21,6 +21,7 @@ from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES
 
 from .captions import COLOUR_NAMES, caption
 from .checkpoint import Checkpoint, cosine
+from .excluded import NOTHING, Excluded
 from .pictures import draw_label
 from .tokens import LENGTH
 
@@ -71,7 +72,9 @@ def targets(label: np.void, text: str) -> tuple[int, int, int, int]:
     )
 
 
-def train(work: Path, tokenizer: CLIPTokenizer, steps: int, batch: int = 192, lr: float = 1e-3) -> CLIPTextModel:
+def train(
+    work: Path, tokenizer: CLIPTokenizer, steps: int, batch: int = 192, lr: float = 1e-3, excluded: Excluded = NOTHING
+) -> CLIPTextModel:
     torch.manual_seed(0)
     text = build(tokenizer)
     heads = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in HEADS.items()})
@@ -83,7 +86,7 @@ def train(work: Path, tokenizer: CLIPTokenizer, steps: int, batch: int = 192, lr
         rng = np.random.default_rng([2, step])
         for group in optimizer.param_groups:
             group["lr"] = lr * cosine(step, steps, warmup=100)
-        labels = [draw_label(rng) for _ in range(batch)]
+        labels = [draw_label(rng, excluded) for _ in range(batch)]
         texts = [caption(label, rng) for label in labels]
         a, b, style, colour = torch.tensor([targets(label, t) for label, t in zip(labels, texts)]).unbind(1)
         ids = tokenize(tokenizer, texts)
