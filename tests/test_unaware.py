@@ -4,8 +4,9 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
-from training import pictures, text, unaware
+from training import checkpoint, pictures, text, unaware
 from training.captions import caption
 from training.excluded import NOTHING, Excluded
 from unconcept import InputError
@@ -99,6 +100,30 @@ def test_the_text_encoder_reads_no_excluded_word(tmp_path, monkeypatch):
     text.train(tmp_path, emoji.load().pipe.tokenizer, steps=3, batch=24, excluded=EXCLUDED)
     assert len(read) == 3 * 24
     assert not [line for line in read if NAMED.search(line)]
+
+
+def test_a_killed_training_resumes_to_the_same_weights(tmp_path, monkeypatch):
+    tokenizer = emoji.load().pipe.tokenizer
+
+    def train(folder):
+        folder.mkdir(exist_ok=True)
+        return text.train(folder, tokenizer, steps=4, batch=8, excluded=EXCLUDED).state_dict()
+
+    def killed_at_its_third_step(label, rng):
+        calls.append(label)
+        if len(calls) > 2 * 8:
+            raise KeyboardInterrupt
+        return caption(label, rng)
+
+    calls = []
+    monkeypatch.setattr(checkpoint, "SAVE_SECONDS", -1)
+    monkeypatch.setattr(text, "caption", killed_at_its_third_step)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "killed")
+    monkeypatch.setattr(text, "caption", caption)
+    assert checkpoint.Checkpoint(tmp_path / "killed/text.pt").step == 2
+    resumed, whole = train(tmp_path / "killed"), train(tmp_path / "whole")
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
 
 
 def test_a_state_is_never_resumed_with_other_concepts(tmp_path):

@@ -1,9 +1,12 @@
 """What survives a kill: named modules and optimisers, and the step, written whole or not at all. A part that the file lacks starts afresh."""
 
 import math
+import time
 from pathlib import Path
 
 import torch
+
+SAVE_SECONDS = 300
 
 
 class Checkpoint:
@@ -11,6 +14,7 @@ class Checkpoint:
 
     def __init__(self, path: Path, **parts):
         self.path, self.parts, self.step = path, parts, 0
+        self.saved_at = time.time()
         if path.exists():
             state = torch.load(path, weights_only=True)
             for name in parts.keys() & state.keys():
@@ -22,6 +26,11 @@ class Checkpoint:
         part = self.path.with_suffix(".part")
         torch.save({"step": step, **{name: p.state_dict() for name, p in self.parts.items()}}, part)
         part.replace(self.path)
+        self.saved_at = time.time()
+
+    def is_old(self) -> bool:
+        """True if the last checkpoint is more than `SAVE_SECONDS` ago: time for one, however slow the steps are."""
+        return time.time() - self.saved_at > SAVE_SECONDS
 
 
 def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:

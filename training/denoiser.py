@@ -40,7 +40,6 @@ CONFIG = dict(
     up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=4,
 )  # fmt: skip
 
-SAVE_SECONDS = 300  # between two checkpoints at most, however slow the steps are
 SCENES = 0.5  # of the pictures of a batch hold two objects: the harder half of the world
 
 
@@ -112,7 +111,6 @@ def run(
     mine = slice(rank, None, workers)
     scenes, singles = np.flatnonzero(labels["b"] >= 0), np.flatnonzero(labels["b"] < 0)
     mean, start = float("nan"), time.time()
-    last_save = start
     for step in range(checkpoint.step, steps):
         rng, generator = np.random.default_rng([3, step]), torch.Generator().manual_seed(step)
         for group, share in ((muon.param_groups[0], 1.0), (adam.param_groups[0], 0.5)):
@@ -139,7 +137,6 @@ def run(
         mean = loss.item() if mean != mean else 0.98 * mean + 0.02 * loss.item()
         if rank == 0 and step % 50 == 49:
             print(f"denoiser {step + 1}/{steps} loss {mean:.4f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
-        if rank == 0 and (step % 250 == 249 or step == steps - 1 or time.time() - last_save > SAVE_SECONDS):
+        if rank == 0 and (step % 250 == 249 or step == steps - 1 or checkpoint.is_old()):
             checkpoint.save(step + 1)
-            last_save = time.time()
     dist.destroy_process_group()

@@ -106,5 +106,6 @@ def train(
             hit = placed.argmax(1).view(-1, 2) == torch.stack((a, b), 1)
             hit = hit[a != b].float().mean()
             print(f"text {step + 1}/{steps} loss {loss:.3f} scenes {hit:.2f}", file=sys.stderr, flush=True)
+        if step % 100 == 99 or step == steps - 1 or checkpoint.is_old():
             checkpoint.save(step + 1)
     return text.eval().requires_grad_(False)
