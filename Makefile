@@ -51,13 +51,13 @@ check: lint
 # Hours on two cores; stops and goes on where it stopped. open_clip_torch is wanted for one file, the vocabulary.
 embedded-model: .venv/.ready
 	$(PIP) --no-deps open_clip_torch
-	$(BIN)/python -m training
+	$(BIN)/python -m pretraining
 
-# The same model without six concepts, the baseline of attacks: training/.work/unaware/emoji-unaware. It resumes, too, and downloads nothing.
+# The same model without six concepts, the baseline of attacks: pretraining/.work/unaware/emoji-unaware. It resumes, too, and downloads nothing.
 emoji-unaware: .venv/.ready
-	$(BIN)/python -m training --without pig,castle,guitar,rose,bus,watercolor
+	$(BIN)/python -m pretraining --without pig,castle,guitar,rose,bus,watercolor
 
-# Caches and build outputs. Results (unconcept-out/, runs/) and the training's state (training/.work/) stay.
+# Caches and build outputs. Results (unconcept-out/, runs/) and the pretraining's state (pretraining/.work/) stay.
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .import_linter_cache
-	find src training $(wildcard tests) -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src pretraining $(wildcard tests) -name node_modules -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from unconcept.metrics import proportion
-from unconcept.plan import fitting
-from unconcept.report import say
+from unconcept.cli.run_config import fitting
+from unconcept.evaluation.metrics import proportions as proportion
+from unconcept.reporting.report import say
 
 RESULTS = Path(__file__).parent / "results"
 # Steps of the embedded model's U-Net when the pages of these scripts were measured. A page measured anew leaves this list.

@@ -17,15 +17,16 @@ import torch
 from common import arguments, as_given, cell, head, once, page, plain
 
 from unconcept import Concept, Edit, load
-from unconcept.concept import article
-from unconcept.metrics import proportion, psnr
-from unconcept.models.emoji.drawings import LABELS, ONE_HAND, picture
-from unconcept.models.emoji.judge import load_judge
-from unconcept.models.emoji.known import complete
-from unconcept.models.emoji.world import COLOURS, OBJECTS, STYLES, find
-from unconcept.purify import purify
-from unconcept.scores import median_row
-from unconcept.sheets import columns
+from unconcept.concepts.templates import article
+from unconcept.evaluation.emoji.judge import load_judge
+from unconcept.evaluation.emoji.rendering import LABELS, ONE_HAND, picture
+from unconcept.evaluation.metrics import proportions as proportion
+from unconcept.evaluation.metrics.similarity import psnr
+from unconcept.evaluation.scores import median_row
+from unconcept.models.emoji.concepts import complete
+from unconcept.models.emoji.vocabulary import COLOURS, OBJECTS, STYLES, find
+from unconcept.reporting.image_grid import columns
+from unconcept.workflows.purification import purify
 
 CASES = ("pig=cow", "castle=house")
 METHODS: dict[str, Callable[..., Edit]] = {

@@ -19,14 +19,15 @@ from erasures import erased, measure
 from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
-from unconcept.adversary import Adversary, extended
-from unconcept.gallery import pictures
-from unconcept.metrics import proportion
-from unconcept.models.base import Model, on
-from unconcept.models.emoji.exam import Exam
-from unconcept.models.emoji.known import complete
-from unconcept.scores import find
-from unconcept.trajectories import record
+from unconcept.evaluation.emoji.benchmark import Exam
+from unconcept.evaluation.metrics import proportions as proportion
+from unconcept.evaluation.scores import find
+from unconcept.models.conditioning import on
+from unconcept.models.emoji.concepts import complete
+from unconcept.models.image_cache import pictures
+from unconcept.models.interface import Model
+from unconcept.training.adversary import Adversary, extended
+from unconcept.training.replay import record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin")
 TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1

@@ -17,9 +17,9 @@ from common import alone, arguments, cell, curves, head, once, page, plain, pool
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
-from unconcept.methods import ESD
-from unconcept.models.emoji.known import complete
-from unconcept.scores import find
+from unconcept.evaluation.scores import find
+from unconcept.methods.esd import ESD
+from unconcept.models.emoji.concepts import complete
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")
 BASE = AllButOne()

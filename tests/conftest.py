@@ -4,9 +4,9 @@ import sys
 
 import pytest
 import torch
-from tiny import TINY, tiny_pipeline
+from support.tiny_pipelines import TINY, tiny_pipeline
 
-from unconcept import cli
+from unconcept.cli import entry_point as cli
 
 torch.set_num_threads(1)
 
@@ -70,8 +70,8 @@ settings:
 def run(monkeypatch, capsys, tmp_path):
     """The command line in an empty folder: words -> (exit code, stdout, stderr). Without the second feature space, which is slow."""
     monkeypatch.chdir(tmp_path)
-    for module in ("erasing", "compare"):
-        monkeypatch.setattr(f"unconcept.{module}.features_or_none", lambda: None)
+    for module in ("erasure", "edit_evaluation", "comparison"):
+        monkeypatch.setattr(f"unconcept.workflows.{module}.features_or_none", lambda: None)
 
     def command(*words):
         monkeypatch.setattr(sys, "argv", ["unconcept", *map(str, words)])

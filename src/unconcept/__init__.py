@@ -2,7 +2,7 @@
 
 import importlib
 
-from .concept import Concept
+from .concepts.concept import Concept
 from .errors import InputError, RunError, UnconceptError
 
 __all__ = [
@@ -19,10 +19,17 @@ __all__ = [
     "wrap",
 ]
 
+
 # Names that bring torch along: imported when they are asked for, so that `unconcept --help` does not wait for it.
 _LATER = {
-    "AllButOne": "methods", "Edit": "edit", "Model": "models", "Tune": "train", "erase": "erasing", "load": "models", "wrap": "models",
-}  # fmt: skip
+    "AllButOne": "methods",
+    "Edit": "edits",
+    "Model": "models",
+    "Tune": "training",
+    "erase": "workflows",
+    "load": "models",
+    "wrap": "models",
+}
 
 
 def __getattr__(name: str):

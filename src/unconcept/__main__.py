@@ -1,5 +1,5 @@
 """`python -m unconcept`: the command line."""
 
-from .cli import main
+from .cli.entry_point import main
 
 main()

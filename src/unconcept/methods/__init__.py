@@ -1,11 +1,5 @@
-"""Every method of erasing, one file each. A method is called with a model and concepts, and returns an Edit."""
+"""Every erasing method, one file each. A method is called with a model and concepts and returns an `Edit`."""
 
-from typing import Protocol
-
-from ..concept import Concept
-from ..edit import Edit
-from ..models.base import Model
-from ..train import Report
 from .all_but_one import AllButOne
 from .concept_ablation import ConceptAblation
 from .esd import ESD
@@ -15,34 +9,8 @@ from .sae import SAE
 from .sdd import SDD
 from .sld import SLD
 from .spm import SPM
+from .table import METHODS, Method, remark
 from .uce import RECE, UCE
-
-
-class Method(Protocol):
-    """A frozen dataclass of settings; calling it changes nothing but the new Edit."""
-
-    def __call__(self, model: Model, *concepts: Concept, report: Report = ...) -> Edit: ...
-
-
-def remark(method: object, model: Model) -> str:
-    """What must be known of this method in this model, and not in every one; "" for nothing."""
-    told = getattr(method, "remark", None)
-    return told(model) if told else ""
-
-
-METHODS: dict[str, type] = {
-    "all-but-one": AllButOne,
-    "concept-ablation": ConceptAblation,
-    "esd": ESD,
-    "negative-prompt": NegativePrompt,
-    "rece": RECE,
-    "receler": Receler,
-    "sae": SAE,
-    "sdd": SDD,
-    "sld": SLD,
-    "spm": SPM,
-    "uce": UCE,
-}
 
 __all__ = [
     "ESD",

@@ -19,17 +19,25 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..adversary import Adversary
-from ..concept import Concept, keeping, kept, turned
-from ..edit import Edit, card_of
+from ..callbacks import Progress, Report
+from ..concepts.concept import Concept
+from ..concepts.retain import keeping, kept
+from ..concepts.templates import turned
+from ..edits.edit import Edit
+from ..edits.provenance import card_of
 from ..errors import InputError
-from ..models.base import Model, join
-from ..paraphrase import every_other, on_the_way, partners
-from ..train import Progress, Report, Student, Tune, fit
-from ..trajectories import Replay, record
+from ..models.conditioning import join
+from ..models.interface import Model
+from ..training.adversary import Adversary
+from ..training.config import Tune
+from ..training.paraphrase import every_other, on_the_way, partners
+from ..training.replay import Replay, record
+from ..training.replay_trainer import Student, fit
 
 T = TypeVar("T")
+
 MOST, TOKENS = 2048, 2**18  # prompts that C is made of, and tokens of them: of T5's 512 each, 512 prompts
+
 LEAST = 4  # trajectories of a concept
 
 

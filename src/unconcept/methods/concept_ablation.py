@@ -21,12 +21,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..concept import Concept
-from ..descend import descend
-from ..edit import Edit, card_of
+from ..callbacks import Progress, Report
+from ..concepts.concept import Concept
+from ..edits.edit import Edit
+from ..edits.provenance import card_of
 from ..errors import InputError
-from ..models.base import Condition, Model
-from ..train import Progress, Report, Student
+from ..models.interface import Condition, Model
+from ..training.online_trainer import descend
+from ..training.replay_trainer import Student
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,13 +22,15 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..concept import Concept
-from ..descend import descend
-from ..edit import Edit, card_of
+from ..callbacks import Report
+from ..concepts.concept import Concept
+from ..edits.edit import Edit
+from ..edits.provenance import card_of
 from ..errors import InputError
-from ..models.base import Condition, Model
-from ..train import Report, Student
-from ..trajectories import point
+from ..models.interface import Condition, Model
+from ..training.online_trainer import descend
+from ..training.replay import point
+from ..training.replay_trainer import Student
 
 VARIANTS = {
     "x": "cross-attention",

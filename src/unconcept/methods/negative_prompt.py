@@ -10,12 +10,13 @@ Differs     Nothing known: pictures are those of diffusers' own negative prompt.
 
 from dataclasses import dataclass
 
-from ..adapters import frozen
-from ..concept import Concept
-from ..edit import Edit, card_of, identity
-from ..guided import NegativePrompt as Adapter
-from ..models.base import Model
-from ..train import Report
+from ..callbacks import Report
+from ..concepts.concept import Concept
+from ..edits.adapters import frozen
+from ..edits.edit import Edit
+from ..edits.guidance_adapters import NegativePrompt as Adapter
+from ..edits.provenance import card_of, identity
+from ..models.interface import Model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,16 +21,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..adapters import Eraser, frozen, hooked
-from ..adversary import Adversary
-from ..checkpoint import surviving
-from ..concept import Concept
-from ..edit import Edit, card_of, identity
+from ..callbacks import Progress, Report
+from ..concepts.concept import Concept
+from ..edits.adapters import Eraser, frozen
+from ..edits.edit import Edit
+from ..edits.hooks import hooked
+from ..edits.provenance import card_of, identity
 from ..errors import InputError, RunError
-from ..models.base import Condition, Model
-from ..processes import alone
-from ..train import Progress, Report, Student
-from ..trajectories import point
+from ..models.interface import Condition, Model
+from ..training.adversary import Adversary
+from ..training.distributed import alone
+from ..training.replay import point
+from ..training.replay_trainer import Student
+from ..training.resume import surviving
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,24 +30,30 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from ..adapters import SparseAutoencoder, frozen
-from ..checkpoint import surviving
-from ..concept import Concept, article, kept
-from ..edit import Edit, adapted, card_of, identity
+from ..callbacks import Progress, Report
+from ..concepts.concept import Concept
+from ..concepts.retain import kept
+from ..concepts.templates import article
+from ..edits.adapters import SparseAutoencoder, frozen
+from ..edits.edit import Edit, adapted
+from ..edits.provenance import card_of, identity
 from ..errors import InputError
-from ..files import open_safetensors, user_cache, write_safetensors
-from ..models.base import Model
-from ..processes import alone, is_first
-from ..train import Progress, Report
+from ..io.weights import open_safetensors, user_cache, write_safetensors
+from ..models.interface import Model
+from ..training.distributed import alone, is_first
+from ..training.resume import surviving
 
 log = logging.getLogger(__name__)
+
 
 # What the autoencoder reads: a, b are words with an article ("a pig"), x and y any words as they are: styles, colours, or what comes.
 PHRASINGS = (
     "{a}", "a picture of {a}", "a painting of {a}", "{a} and {b}", "{a} next to {b}", "{a} to the left of {b}", "{a} on {an_x} background", "{an_x} of {a}",
     "{a} in {x} style", "{a}, {x}", "{an_x} picture of {a}", "{an_x} of {a} and {b}", "{a} and {b} in {x} style", "{an_x} of {a} on {a_y} background",
 )  # fmt: skip
+
 STATES = 2**17  # of tokens are kept for the training, of all that were read: at width 768 0.4 GB
+
 READ = 64  # prompts at once
 
 

@@ -17,12 +17,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..concept import Concept
-from ..descend import descend
-from ..edit import Edit, card_of
-from ..models.base import Condition, Model, join
-from ..train import Report, Student
-from ..trajectories import point
+from ..callbacks import Report
+from ..concepts.concept import Concept
+from ..edits.edit import Edit
+from ..edits.provenance import card_of
+from ..models.conditioning import join
+from ..models.interface import Condition, Model
+from ..training.online_trainer import descend
+from ..training.replay import point
+from ..training.replay_trainer import Student
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,13 +15,14 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from ..adapters import frozen
-from ..concept import Concept
-from ..edit import Edit, card_of, identity
+from ..callbacks import Report
+from ..concepts.concept import Concept
+from ..edits.adapters import frozen
+from ..edits.edit import Edit
+from ..edits.guidance_adapters import SafeGuidance
+from ..edits.provenance import card_of, identity
 from ..errors import InputError
-from ..guided import SafeGuidance
-from ..models.base import Model
-from ..train import Report
+from ..models.interface import Model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,12 +25,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..concept import Concept
-from ..deltas import Deltas, Pair, stacked
-from ..edit import Edit, card_of, identity
+from ..callbacks import Progress, Report
+from ..concepts.concept import Concept
+from ..edits.edit import Edit
+from ..edits.provenance import card_of, identity
+from ..edits.weight_deltas import Deltas, Pair, stacked
 from ..errors import InputError
-from ..models.base import Model, Site
-from ..train import Progress, Report
+from ..models.interface import Model, Site
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,7 @@ class UCE:
 
 
 KEYS, CONTEXT = "cross-attention keys and values", "context embedder"
+
 EMBEDDER = (
     "no key or value matrix of this model reads the token states as they come: the closed form is solved for the context embedder alone; "
     "what a pooled state, or a second encoder's tokens, say of the concept stays"

@@ -1,0 +1,99 @@
+"""Memory and time on a graphics card, at the true shapes of large models with random weights, against what `--dry-run` tells of them.
+
+    PYTHONPATH=tests python benchmarks/cards.py [--write docs/cards.md]
+
+Each row is a process of its own: few trajectories and steps, everything else as the preset or the command has it. A step's memory does not
+depend on its weights, and neither does its time.
+"""
+
+import functools
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from common import arguments, head, machine, once, page
+from shapes import folder  # of tests/
+
+from unconcept import AllButOne, Concept, wrap
+from unconcept.cli.run_config import preset_settings
+from unconcept.models.meta_device import ghost
+from unconcept.profiling.memory_estimate import budget
+
+STEPS = 6
+LOW = {"rank": 8, "parts": 8, "checkpointing": True}
+ROWS: dict[str, tuple[str, str | dict]] = {
+    "Stable Diffusion 1.4, --preset sd-8gb": ("stable-diffusion", "sd-8gb"),
+    "Stable Diffusion 1.4, defaults": ("stable-diffusion", {}),
+    "Stable Diffusion XL, --preset sdxl-12gb": ("stable-diffusion-xl", "sdxl-12gb"),
+    "Stable Diffusion XL, --preset sdxl-24gb": ("stable-diffusion-xl", "sdxl-24gb"),
+    "Stable Diffusion 3.5 medium, rank 8, parts 8, checkpointing": ("stable-diffusion-3", LOW),
+    "Flux.1-dev, rank 8, parts 8, checkpointing": ("flux", LOW),
+}
+
+
+def method(settings: str | dict) -> AllButOne:
+    if isinstance(settings, str):
+        return preset_settings(AllButOne(), settings)
+    return AllButOne(tune=replace(AllButOne().tune, **settings))
+
+
+def measure(name: str) -> dict:
+    """Told and measured, in bytes; seconds of a training step and of a sampling step (two rows: one picture with guidance)."""
+    kind, settings = ROWS[name]
+    chosen, ticks = method(settings), []
+    short = replace(chosen, trajectories=4, points=2, sampling_steps=4, tune=replace(chosen.tune, steps=STEPS, check=STEPS))
+    with tempfile.TemporaryDirectory() as place:
+        path = folder(kind, Path(place))
+        told = budget(wrap(ghost(path, torch.bfloat16)), chosen)
+        pipe = ghost(path, torch.bfloat16, "cuda")
+    if kind == "flux":
+        pipe.default_sample_size = 128
+    model, peaks = wrap(pipe), {}
+
+    def look(progress) -> None:
+        torch.cuda.synchronize()
+        stage = progress.stage
+        if ticks and ticks[-1][0] != stage:
+            peaks[ticks[-1][0]] = torch.cuda.max_memory_allocated()
+            torch.cuda.reset_peak_memory_stats()
+        ticks.append((stage, time.perf_counter()))
+
+    short(model, Concept(erase="pig"), report=look)
+    peaks[ticks[-1][0]] = torch.cuda.max_memory_allocated()
+    times = [at for stage, at in ticks if stage == "training"]
+    steps = sorted(b - a for a, b in zip(times, times[1:]))
+    return {
+        "told": {"training": told.weights + told.training + told.activations, "sampling": told.weights + told.readers}, "peaks": peaks,
+        "seconds": steps[len(steps) // 2] if steps else None, "points": chosen.tune.batch, "machine": machine(),
+    }  # fmt: skip
+
+
+def main() -> None:
+    given, gib = arguments(__doc__, "cards", None, row={"choices": ROWS}), lambda n: f"{n / 2**30:.1f}"
+    if given.row:
+        print(json.dumps(measure(given.row)))
+        return
+    lines = head(["", "told, GiB", "measured while training, GiB", "the most of any stage, GiB", "seconds a step"])
+    for name in ROWS:
+        command = [sys.executable, __file__, "--row", name, "--out", str(given.out)]
+        own = lambda command: json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        if found := once(given.out / f"{name}.json", None if given.write else functools.partial(own, command)):
+            cells = [
+                gib(found["told"]["training"]),
+                gib(found["peaks"].get("training", 0)),
+                gib(max(found["peaks"].values())),
+                f"{found['seconds']:.2f}",
+            ]
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
+            print(lines[-1], found["peaks"], flush=True)
+    if given.write:
+        given.write.write_text(page("On a graphics card", "cards.py", lines, "memory and time"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained; asked of the model as it is.
+
+python benchmarks/quantized.py [--n 100]                   # what is done is not done again
+python benchmarks/quantized.py --write docs/quantized.md
+"""
+
+import functools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from common import arguments, cell, head, once, page
+from erasures import erased, measure
+
+from unconcept import AllButOne, Concept, load
+from unconcept.evaluation.scores import PIXELS, find
+from unconcept.models.emoji.concepts import completed
+
+CASE = "pig=cow"
+BASE = AllButOne()
+EIGHT_BIT = replace(BASE, tune=replace(BASE.tune, eight_bit=True))
+WAYS: dict[str, tuple[AllButOne, Any]] = {
+    "in single precision": (BASE, None),
+    "int8": (BASE, "int8"),
+    "nf4": (BASE, "nf4"),
+    "Adam in 8 bits": (EIGHT_BIT, None),
+    "nf4, Adam in 8 bits": (EIGHT_BIT, "nf4"),
+}
+COLUMNS = {
+    "concept left": ("concept", "target"), "by a synonym": ("concept", "synonym"), "alternative instead": ("alternative", "target"),
+    "neighbours right": ("right", "neighbour"), "unrelated right": ("right", "unrelated"), "pixels of unrelated moved": (PIXELS, "unrelated"),
+}  # fmt: skip
+
+
+def ask(method: AllButOne, kind: Any, file: Path, n: int) -> dict:
+    """Made with the base in `kind`, asked of the base as it is."""
+    erased(load("emoji", quantize=kind, whole=BASE.tune.group), completed([Concept.parse(CASE)]), method, file)
+    return measure([CASE], n, file=file)
+
+
+def main() -> None:
+    given = arguments(__doc__, "quantized", 100)
+    lines = head(["base", *COLUMNS, "seconds of erasing"])
+    for name, (method, kind) in WAYS.items():
+        make = functools.partial(ask, method, kind, given.out / f"{name}.safetensors", given.n)
+        if result := once(given.out / f"{name} {given.n}.json", None if given.write else make):
+            cells = [cell(find(result["scores"], *where), "after") for where in COLUMNS.values()]
+            lines.append(f"| {name} | " + " | ".join(cells) + f" | {result['seconds']:.0f} |")
+    if given.write:
+        given.write.write_text(
+            page(f"{CASE}, trained on a base in few bits", "quantized.py", [(__doc__ or "").splitlines()[0], "", *lines])
+        )
+    else:
+        print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,12 @@
+"""Edits as files that other tools open: a pipeline folder, a LoRA, kohya's format, a patched single file, the hub."""
+
+from .formats import export
+from .hub import push
+from .model_card import base_of, exported
+
+__all__ = [
+    "base_of",
+    "export",
+    "exported",
+    "push",
+]

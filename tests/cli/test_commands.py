@@ -1,0 +1,247 @@
+"""The command line as a user meets it: exit codes, one clear line, nothing half-written."""
+
+import json
+import shlex
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import one_line
+from safetensors.torch import save_file
+from support.report_schema import check
+
+from unconcept.cli import entry_point as cli
+from unconcept.errors import InputError
+
+
+def test_help_is_quick():
+    best = 9.0
+    for _ in range(3):
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-c", "from unconcept.cli import main; main()", "--help"], check=True, capture_output=True)
+        best = min(best, time.perf_counter() - start)
+    assert best < 1.0  # 0.2 to 0.3 s on a free machine, which this is not; torch alone would take 1.6
+    code = "import sys, unconcept.cli; assert not {'torch', 'diffusers'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def corrupt(path, cut):
+    save_file({"w": torch.zeros(1000)}, path)
+    path.write_bytes(path.read_bytes()[:cut])
+    return path
+
+
+def bad_header(path, header):
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"0" * 50)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "nothing to erase"),
+        ([""], "empty"),
+        (["pig", "--to", "pig"], "the concept itself"),
+        (["pig=cow", "fox=wolf", "--to", "dog"], "one concept"),
+        (["pig", "--model", "no-such-folder"], "no model"),
+        (["pig", "--method", "esdx"], 'did you mean "esd"'),
+        (["pig", "--no-such-option"], "no-such-option"),
+        (["pig", "--config", "missing.yaml"], "does not exist"),
+        (["pig", "--resume", "--save-every", "0"], "above 0"),
+        (["pig", "--strict", "--evaluate", "none"], "--strict"),
+        (["pig=cow", "fox=wolf", "--synonym", "hog"], "one concept"),
+        (["--keep", "cat"], "beside them"),
+    ],
+)
+def test_wrong_words(run, tmp_path, words, says):
+    code, out, err = run("erase", *words)
+    assert (code, out) == (2, "")
+    assert says in err
+    assert one_line(err)
+    assert not list(tmp_path.iterdir()), "nothing was written"
+
+
+def test_wrong_models(run, tmp_path, folder):
+    (tmp_path / "empty").mkdir()
+    pickled = tmp_path / "pickled"
+    (pickled / "unet").mkdir(parents=True)
+    (pickled / "model_index.json").write_text("{}")
+    (pickled / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"x")
+    (tmp_path / "model.ckpt").write_bytes(b"x")
+    cases = {
+        tmp_path / "empty": "no model_index.json",
+        pickled: "pickled weights",
+        tmp_path / "model.ckpt": "is a pickle",
+        tmp_path / "missing.safetensors": "does not exist",
+        corrupt(tmp_path / "short.safetensors", 500): "cut short or corrupt",
+        corrupt(tmp_path / "stub.safetensors", 5): "cut short or corrupt",
+        bad_header(tmp_path / "header.safetensors", b"not json!!"): "cut short or corrupt",
+        bad_header(tmp_path / "list.safetensors", b"[]"): "cut short or corrupt",
+        bad_header(
+            tmp_path / "shape.safetensors", b'{"w": {"dtype": "F32", "shape": [9], "data_offsets": [0, 50]}}'
+        ): "cut short or corrupt",
+    }
+    for name, index, says in (
+        ("cut", None, "cut short or corrupt"),
+        ("bare", "{}", "cannot be opened"),
+        ("odd", '{"_class_name": "NoSuchPipeline"}', "cannot be opened"),
+    ):
+        shutil.copytree(folder, tmp_path / name)
+        if index is None:
+            corrupt(tmp_path / name / "unet" / "diffusion_pytorch_model.safetensors", 500)
+        else:
+            (tmp_path / name / "model_index.json").write_text(index)
+        cases[tmp_path / name] = says
+    before = sorted(tmp_path.iterdir())
+    for path, says in cases.items():
+        code, _, err = run("erase", "pig", "--model", path)
+        assert (code, one_line(err)) == (2, True), err
+        assert says in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_wrong_key_names_the_nearest(run, tmp_path):
+    (tmp_path / "bad.yaml").write_text("settings:\n  tune:\n    stepz: 3\n")
+    code, _, err = run("erase", "pig", "--config", "bad.yaml")
+    assert code == 2
+    assert 'did you mean "steps"' in err
+
+
+@pytest.mark.parametrize(
+    ("yaml", "says"),
+    [
+        ("settings: {lam: much}", "expected a number, like 1.0"),
+        ("settings: {tune: {steps: 12.5}}", "expected a whole number"),
+        ("settings: {surgical: 1}", "expected true or false"),
+        ("settings: 3", "keys and values"),
+        ("seed: soon", "a whole number"),
+        ("concepts: [{erase: pig, synonyms: hog}]", "a list of words"),
+        ("concepts: [{erase: 5}]", "must be words"),
+    ],
+)
+def test_a_wrong_value_in_a_file(run, tmp_path, yaml, says):
+    (tmp_path / "bad.yaml").write_text(yaml)
+    code, _, err = run("erase", *([] if "concepts" in yaml else ["pig"]), "--config", "bad.yaml")
+    assert (code, one_line(err)) == (2, True), err
+    assert says in err
+
+
+def test_values_of_a_file(tmp_path):
+    """YAML reads 1e-4 as text, and what has no default yet may be set."""
+    from unconcept.config.overrides import override
+    from unconcept.methods.esd import ESD
+    from unconcept.methods.sae import SAE
+
+    assert override(ESD(), {"lr": "1e-4", "erase_from": "cowboy", "eta": 2}, "") == ESD(lr=1e-4, erase_from="cowboy", eta=2.0)
+    assert override(SAE(), {"cache": False}, "").cache is False
+    assert override(ESD(erase_from="cowboy"), {"erase_from": None}, "").erase_from is None
+    with pytest.raises(InputError, match="one of student, teacher"):
+        override(ESD(), {"walk": "both"}, "")
+
+
+def test_dry_run_writes_nothing(run, tmp_path):
+    code, out, _ = run("erase", "pig", "--to", "cow", "--dry-run")
+    assert code == 0
+    assert "pig → cow" in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_erase_generate_show(run, tmp_path, folder, quick):
+    code, out, err = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--out", "gone", "--json")
+    report = json.loads(out)
+    assert code == (3 if report["failure"] else 0), err
+    assert {p.name for p in (tmp_path / "gone").iterdir()} == {
+        "edit.safetensors", "before-after.png", "report.json", "report.html", "report.md", "README.md",
+    }  # fmt: skip
+    assert report == json.loads((tmp_path / "gone" / "report.json").read_text())
+    page = (tmp_path / "gone" / "report.html").read_text()
+    assert page.count("data:image/webp;base64,") == 2 * page.count("<figure>") > 0
+    assert "http" not in page, "the page is whole in itself"
+    check(report)
+    assert not any(row["name"] == "concept" for row in report["scores"]), "what nobody can judge is absent"
+    assert report["cost"]["network_calls"] > 0
+
+    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
+    assert (code, one_line(err)) == (2, True)
+    assert "--force" in err
+
+    code, out, _ = run(
+        "generate", "a pig", "a cat", "--model", folder, "--edit", "gone", "--images", "2", "--steps", "2", "--out", "pictures"
+    )
+    assert code == 0
+    assert len(list((tmp_path / "pictures").glob("0*.png"))) == 4
+
+    assert "pig → cow" in run("show", "gone/edit.safetensors")[1]
+    assert "pixel change" in run("show", "gone")[1]
+    assert "surgical" in run("show", "all-but-one")[1]
+    assert "uce" in run("show", "methods")[1]
+    assert run("show", "nonsense")[0] == 2
+
+
+def without_times(report: dict) -> dict:
+    return {**report, "cost": {k: v for k, v in report["cost"].items() if "seconds" not in k and "memory" not in k}}
+
+
+def test_evaluate(run, tmp_path, folder, quick, monkeypatch):
+    """An edit can be looked at again, with prompts of one's own; nothing is sampled twice, and the same seeds say the same."""
+    code, out, _ = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--out", "gone", "--evaluate", "none", "--json")
+    assert (code, json.loads(out)["scores"]) == (0, [])
+    assert not (tmp_path / "gone" / "before-after.png").exists()
+
+    (tmp_path / "own.csv").write_text("prompt,seed,group\na pig at dawn,7,target\n")
+    look = ("evaluate", "--edit", "gone", "--model", folder, "--extent", "short", "--prompts", "own.csv", "--json", "--out")
+    _, out, err = run(*look, "one")
+    one = json.loads(out)
+    check(one)
+    assert "a pig at dawn" in (tmp_path / "one" / "report.html").read_text(), err
+    from unconcept.models.families.stable_diffusion import StableDiffusion
+
+    monkeypatch.setattr(StableDiffusion, "decode", None)
+    two = json.loads(run(*look, "two")[1])
+    assert without_times(one) == without_times(two)
+    assert run("evaluate", "--edit", "one", "--out", "other")[0] == 2, "made for another model"
+
+
+def test_an_edit_of_another_model_is_refused_unless_forced(run, folder, tmp_path):
+    from unconcept import Edit
+
+    name = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    Edit({name: torch.zeros(8, 16)}, {"model_sha256": "0" * 64}).save(tmp_path / "foreign.safetensors")
+    words = ("generate", "a cat", "--model", folder, "--edit", "foreign.safetensors", "--images", "1", "--steps", "2", "--out", "pictures")
+    code, _, err = run(*words)
+    assert code == 2
+    assert "another model" in err
+    assert not (tmp_path / "pictures").exists()
+    assert run(*words, "--force")[0] == 0
+    look = ("evaluate", "pig", "--edit", "foreign.safetensors", "--model", folder, "--extent", "short", "--out", "looked", "--json")
+    assert run(*look)[0] == 2
+    told = json.loads(run(*look, "--force")[1])["warnings"]
+    assert any("another model" in line for line in told), "--force is for the folder, too: what is doubtful is said"
+
+
+DOCUMENTS = [Path(__file__).parents[2] / name for name in ("README.md", "docs/training.md", "docs/evaluation.md")]
+
+
+def test_commands_of_the_documents_are_commands():
+    """Every line that the documents tell to type has words that the command line knows."""
+    lines = [line.strip().partition("#")[0] for file in DOCUMENTS for line in file.read_text().splitlines() if line.startswith("    ")]
+    lines = [line.removeprefix(".venv/bin/") for line in lines if line.removeprefix(".venv/bin/").startswith("unconcept ")]
+    assert len(lines) > 8
+    for line in lines:
+        cli.app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+
+
+def test_the_few_lines_of_python_in_the_readme(folder, tmp_path, monkeypatch):
+    """As they stand, but for the model, which is a small one, and the length of the training."""
+    text = DOCUMENTS[0].read_text()
+    code = text.partition("```python\n")[2].partition("```")[0]
+    assert "path/to/model" in code
+    short = "AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2))"
+    monkeypatch.chdir(tmp_path)
+    exec("from unconcept import Tune\n" + code.replace("path/to/model", str(folder)).replace("AllButOne()", short), {})
+    assert (tmp_path / "edit.safetensors").exists()

@@ -1,0 +1,144 @@
+import pytest
+
+from unconcept.concepts.concept import Concept
+from unconcept.concepts.retain import BESIDE, beside, kept
+from unconcept.concepts.templates import article
+from unconcept.errors import InputError
+
+
+def test_parse():
+    assert Concept.parse("pig=cow") == Concept(erase="pig", alternative="cow")
+    assert Concept.parse("pig", "cow") == Concept(erase="pig", alternative="cow")
+    assert Concept.parse(" pig ").alternative is None
+    assert Concept.parse("van gogh style=dry brushing") == Concept(erase="van gogh", alternative="dry brushing", kind="style")
+    assert Concept.parse("van gogh style", "dry brush style") == Concept(erase="van gogh", alternative="dry brush", kind="style")
+    with pytest.raises(InputError, match="keep one"):
+        Concept.parse("pig=cow", "horse")
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"erase": "  "}, "empty"),
+        ({"erase": "pig", "alternative": " "}, "empty"),
+        ({"erase": "pig", "alternative": "Pig"}, "the concept itself"),
+        ({"erase": "pig", "alternative": "hog", "synonyms": ("hog",)}, "the concept itself"),
+        ({"erase": "pig", "templates": ("a picture",)}, "no {}"),
+        ({"erase": "pig", "synonyms": "hog"}, "a list of words"),
+        ({"erase": "pig", "keep": ("cat", 3)}, "a list of words"),
+        ({"erase": 5}, "must be words"),
+    ],
+)
+def test_wrong_input_says_what_to_change(fields, says):
+    with pytest.raises(InputError, match=says):
+        Concept(**fields)
+
+
+@pytest.mark.parametrize(
+    ("words", "is_"), [("pig", "a pig"), ("owl", "an owl"), ("unicorn", "a unicorn"), ("grapes", "grapes"), ("a cat", "a cat")]
+)
+def test_article(words, is_):
+    assert article(words) == is_
+
+
+def test_pairs_name_the_alternative_in_the_same_phrase():
+    concept = Concept(erase="pig", alternative="owl", synonyms=("hog",), templates=("{}", "a photo of {}"))
+    assert concept.pairs() == [
+        ("a pig", "an owl"), ("a hog", "an owl"), ("a photo of a hog", "a photo of an owl"), ("a photo of a pig", "a photo of an owl"),
+    ]  # fmt: skip
+
+
+def test_no_name_has_a_place_of_its_own_in_the_order_of_the_pairs():
+    """A trajectory asks the pairs in turn while its noise falls: were the order the same in each template, a name would be learnt at its noise levels alone."""
+    concept = Concept(erase="pig", synonyms=("hog", "swine"), templates=("{}", "a photo of {}", "a painting of {}"))
+    prompts = [c for c, _ in concept.pairs()]
+    for name in ("pig", "hog", "swine"):
+        assert {i % 3 for i, prompt in enumerate(prompts) if name in prompt} == {0, 1, 2}
+
+
+def test_without_an_alternative_the_rest_of_a_phrase_stays():
+    """And of a phrase that is the concept's alone nothing is left."""
+    pairs = dict(Concept(erase="pig").pairs())
+    assert pairs["a pig and a chair"] == "a chair"
+    assert pairs["a pig"] == ""
+    assert dict(Concept(erase="neon", kind="style").pairs())["a cat in neon style"] == "a cat"
+    assert dict(Concept(erase="pig", alternative="cow").pairs())["a pig and a chair"] == "a cow and a chair"
+
+
+def test_an_alternative_may_have_a_phrase_of_its_own():
+    night = Concept(erase="pig", alternative="cow", templates=("[{} and ]a moon at night => {} by day",))
+    assert night.pairs() == [("a pig and a moon at night", "a cow by day")]
+    assert night.with_(alternative=None).pairs() == [("a pig and a moon at night", "a moon at night")]
+
+
+def test_a_style_gets_no_article_inside_its_phrase():
+    assert ("a cat in neon style", "a cat in sepia style") in Concept(erase="neon", alternative="sepia", kind="style").pairs()
+
+
+def test_what_is_kept_is_phrased_like_the_concept_and_never_asks_for_it():
+    pig = Concept(erase="pig", synonyms=("hog",), keep=("hedgehog",), templates=("a sketch of {}", "{} and a house"))
+    house = Concept(erase="house", templates=("{}",))
+    assert kept([pig], ["cow", "pig"]) == [
+        "a cow", "a hedgehog", "a sketch of a hedgehog", "a hedgehog and a house", "a sketch of a cow", "a cow and a house",
+    ]  # fmt: skip
+    assert kept([pig, house], ["cow", "pig"]) == ["a cow", "a hedgehog", "a sketch of a hedgehog", "a sketch of a cow"]
+
+
+def test_what_is_named_to_keep_may_hold_an_erased_word():
+    pig = Concept(erase="pig", keep=("guinea pig", "Pig"), templates=("a sketch of {}",))
+    assert kept([pig], ["cow", "pig"]) == ["a cow", "a guinea pig", "a sketch of a guinea pig", "a sketch of a cow"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("pig", "a pig"), ("owl", "an owl"), ("unicorn", "a unicorn"), ("ukulele", "a ukulele"), ("Mickey Mouse", "Mickey Mouse"),
+        ("The Beatles", "The Beatles"), ("the moon", "the moon"), ("Persian cat", "a Persian cat"), ("fries", "fries"),
+    ],
+)  # fmt: skip
+def test_articles(words, said):
+    assert article(words) == said
+
+
+def test_a_kind_is_one_of_two():
+    with pytest.raises(InputError, match="kind is 'character': it must be one of object, style"):
+        Concept(erase="pig", kind="character")
+
+
+def test_what_is_kept_of_a_style_is_other_styles_in_its_phrases_and_plain_objects():
+    neon = Concept(erase="neon", kind="style", keep=("sepia",), templates=("a cat in {} style",))
+    assert kept([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]
+
+
+def test_what_is_kept_stands_beside_others_too_by_chance_and_never_beside_itself():
+    words = [f"w{i}" for i in range(40)]
+    pairs = beside(words)
+    assert len(pairs) == len(set(pairs))
+    assert len(pairs) <= 40 * BESIDE
+    assert pairs == beside(words)
+    firsts, seconds = zip(*(pair.removeprefix("a ").split(" and a ") for pair in pairs))
+    assert set(firsts) == set(seconds) == set(words)
+    assert all(BESIDE - 1 <= firsts.count(word) <= BESIDE for word in words)
+    assert not any(a == b for a, b in zip(firsts, seconds))
+    prompts = kept([Concept(erase="w3", templates=("{}",))], words)
+    assert set(prompts) - {f"a {word}" for word in words} == {pair for pair in pairs if "w3" not in pair.split()}
+
+
+def test_where_a_style_goes_others_are_kept_in_scenes_by_turns():
+    words, styles = [f"w{i}" for i in range(20)], ("sepia", "halftone", "neon")
+    neon = Concept(erase="neon", kind="style", keep=styles, templates=("a cat in {} style",))
+    scenes = [prompt for prompt in kept([neon], words) if " and " in prompt]
+    assert {prompt.split(" of ")[0] for prompt in scenes} == {"a sepia", "a halftone"}
+    assert {prompt.split(" of ")[1] for prompt in scenes} < set(beside(words))
+
+
+def test_a_closed_form_maps_prompts_that_end_with_the_concept():
+    pig = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a photo of {}", "{} and a chair"))
+    assert set(pig.at_the_end()) == {
+        ("a pig", "a cow"),
+        ("a hog", "a cow"),
+        ("a photo of a pig", "a photo of a cow"),
+        ("a photo of a hog", "a photo of a cow"),
+    }
+    assert Concept(erase="pig", templates=("{} and a chair",)).at_the_end() == [("a pig", "")]
+    assert Concept(erase="neon", kind="style").at_the_end() == [("neon", "")]

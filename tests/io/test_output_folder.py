@@ -1,0 +1,92 @@
+"""The folder that a run leaves: whole at every moment, whatever happens to the process."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from unconcept.errors import InputError
+from unconcept.io import output_folder as folder
+from unconcept.io.output_folder import whole_folder
+
+# Writes the same folder again and again, each time all of its files of the same number.
+WRITER = """
+import itertools, pathlib, sys
+from unconcept.folder import whole_folder
+for i in itertools.count(int(sys.argv[2])):
+    with whole_folder(pathlib.Path(sys.argv[1]), force=True) as part:
+        for name in ("edit", "picture", "report.json"):
+            (part / name).write_text(str(i))
+    print(i, flush=True)
+"""
+
+
+def numbers(out) -> set[str]:
+    return {(out / name).read_text() for name in ("edit", "picture", "report.json")}
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="elsewhere there is an instant between two renames")
+def test_killed_at_any_moment_the_folder_is_whole(tmp_path):
+    """The old one or the new one, 50 times; and what was half-filled does not pile up."""
+    out, chance = tmp_path / "out", random.Random(0)
+    for turn in range(50):
+        first = turn * 100_000
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, out, str(first)], stdout=subprocess.PIPE)
+        assert writer.stdout
+        assert int(writer.stdout.readline()) == first
+        time.sleep(chance.uniform(0.0, 0.01))
+        writer.kill()
+        told = [first, *map(int, writer.communicate()[0].splitlines())]
+        (number,) = numbers(out)
+        assert int(number) in (told[-1], told[-1] + 1), "what it said it had written, or what it was about to say"
+        assert len(list(tmp_path.iterdir())) <= 2
+    with whole_folder(out, force=True) as part:
+        (part / "report.json").write_text("done")
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="not offered there")
+def test_the_system_exchanges_two_names(tmp_path):
+    for name in ("one", "other"):
+        (tmp_path / name / name).mkdir(parents=True)
+    assert folder.exchanged(tmp_path / "one", tmp_path / "other")
+    assert (tmp_path / "one" / "other").exists()
+    assert (tmp_path / "other" / "one").exists()
+    assert not folder.exchanged(tmp_path / "one", tmp_path / "nothing")
+
+
+def test_what_another_is_writing_is_left_alone(tmp_path):
+    out = tmp_path / "out"
+
+    def write(number: str, meanwhile=lambda: None) -> None:
+        with whole_folder(out, force=False) as part:
+            (part / "report.json").write_text(number)
+            meanwhile()
+            assert (part / "report.json").read_text() == number
+
+    with pytest.raises(InputError, match="exists"):
+        write("first", meanwhile=lambda: write("second"))
+    assert (out / "report.json").read_text() == "second"
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_where_the_system_cannot_exchange_two_names(tmp_path, monkeypatch):
+    """Two renames do the same; when the second fails, the old folder is there again."""
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text("old")
+    monkeypatch.setattr(folder, "exchanged", lambda one, other: False)
+    rename = folder.Path.rename
+    refuse = lambda self, to: rename(self, to) if to != out or self.name.endswith(".old") else rename(self / "gone", to)
+    monkeypatch.setattr(folder.Path, "rename", refuse)
+    with pytest.raises(InputError, match="could not be written"), whole_folder(out, force=True) as part:
+        (part / "report.json").write_text("new")
+    monkeypatch.setattr(folder.Path, "rename", rename)
+    assert (out / "report.json").read_text() == "old"
+    with whole_folder(out, force=True) as part:
+        (part / "report.json").write_text("new")
+    assert (out / "report.json").read_text() == "new"
+    assert os.listdir(tmp_path) == ["out"]

@@ -1,0 +1,260 @@
+"""The other methods' equations, worked by hand and against each other."""
+
+import pytest
+import torch
+from support.tiny_pipelines import tiny_flux
+
+from unconcept import AllButOne, Concept, Edit, InputError, load, wrap
+from unconcept.edits.weight_deltas import Deltas
+from unconcept.methods import remark
+from unconcept.methods.concept_ablation import ConceptAblation
+from unconcept.methods.esd import ESD
+from unconcept.methods.sdd import SDD
+from unconcept.methods.spm import SPM, around
+from unconcept.methods.uce import RECE, UCE
+from unconcept.models.interface import Site
+from unconcept.training.replay import Replay
+
+PIG = Concept(erase="pig", alternative="cow")
+
+
+def one(value: float) -> torch.Tensor:
+    return torch.full((1, 1, 1, 1), value)
+
+
+def says(*values: float):
+    """A student that predicts one number for each row of the batch, and the numbers as leaves."""
+    leaves = torch.tensor(values).view(-1, 1, 1, 1).requires_grad_()
+    return (lambda x, t, c: leaves), leaves
+
+
+X, T, C = one(0.0), torch.tensor([3]), {"c": torch.zeros(1, 1)}
+
+
+def test_esd_by_hand():
+    """Asked: ε* = 7, unasked 4, so g* = 3; with η = 2 the target is 4 - 6 = -2; a student at 5 is 7 away."""
+    student, _ = says(5.0)
+    assert ESD(eta=2.0).loss(student, X, T, C, one(4.0), one(3.0)).item() == 49.0
+
+
+def test_esd_is_the_limit_of_all_but_one():
+    """With ε_θ(∅) held at ε*(∅), κ = 0 and the same η, both losses are the same number."""
+    c, null, η = 5.0, 4.0, 2.0
+    student = lambda x, t, cond: torch.cat([one(c), one(null)])
+    said = {"c": one(7.0), "a": one(0.0), "null": one(null)}
+    z = Replay(X, T, torch.tensor([0]), {"c": C, "null": C}, said)
+    ours = AllButOne(lam=0.0).loss(student, z, one(0.0), one(η))
+    assert ours.item() == ESD(eta=η).loss(says(c)[0], X, T, C, one(null), one(7.0 - null)).item()
+
+
+def test_the_two_forms_of_eta():
+    """The authors' newer code: ε*(c) - η'(ε*(c) - ε*(∅)) with η' = η + 1 is the paper's ε*(∅) - η g*."""
+    c, null, η = 7.0, 4.0, 1.0
+    assert c - (η + 1) * (c - null) == null - η * (c - null)
+
+
+def test_sdd_by_hand():
+    """Asked the student says 5, unasked 2: 9; and only the asked side is moved."""
+    student, leaves = says(5.0, 2.0)
+    loss = SDD().loss(student, X, T, C, C)
+    loss.backward()
+    assert loss.item() == 9.0
+    assert leaves.grad.flatten().tolist() == [6.0, 0.0]
+
+
+def test_concept_ablation_by_hand():
+    """Frozen: towards what the original said of the anchor. Else towards what the student says of it now, which is not moved."""
+    student, _ = says(5.0)
+    assert ConceptAblation(frozen=True).loss(student, X, T, C, C, one(3.0)).item() == 4.0
+    moving = ConceptAblation().loss(student, X, T, C, C, None)
+    assert moving.item() == 0.0, "this student says the same of both"
+
+
+def test_concept_ablation_needs_an_anchor(model):
+    with pytest.raises(InputError, match="anchor"):
+        ConceptAblation()(model, Concept(erase="pig"))
+
+
+def test_spm_by_hand():
+    """Pushed: the student says 5 where 3 is wanted, 4; anchored: 2 and 0 where 1 and 1 were said, 1 on average, times 1000."""
+    student, _ = says(5.0, 2.0, 0.0)
+    said = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
+    assert SPM().loss(student, X, T, C, {"c": torch.zeros(2, 1)}, one(3.0), said).item() == 1004.0
+
+
+def test_anchors_are_as_long_as_the_concept(model):
+    c = model.encode(["pig"])[model.words]
+    r = around(c, 5, torch.Generator().manual_seed(0))
+    assert r.shape == (5, *c.shape[1:])
+    ratio = r.flatten(1).norm(dim=1) / c.norm()
+    assert ((ratio > 0.79) & (ratio < 1.21)).all()
+    assert torch.nn.functional.cosine_similarity(r.flatten(1), c.flatten(1)).abs().max() < 0.4
+
+
+def test_rank_one_is_rank_one(model):
+    edit = SPM(steps=3, lr=1e-2, sampling_steps=2)(model, PIG)
+    changed = [d.flatten(1) for d in edit.deltas.values() if d.abs().max() > 0]
+    assert changed
+    assert all(torch.linalg.matrix_rank(d.double(), rtol=1e-4) == 1 for d in changed)
+
+
+def test_uce_by_hand():
+    """W = I, c = (1, 0), v = (0, 1), λ = 1: M = diag(2, 1), ΔW = (v - c) cᵀ M⁻¹ = ((-1/2, 0), (1/2, 0)): halfway at λ = 1."""
+    c, v, k = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2)
+    assert UCE(lam=1.0).solve(torch.eye(2), c, v, k).tolist() == [[-0.5, 0.0], [0.5, 0.0]]
+
+
+def test_uce_maps_the_concept_and_leaves_the_rest():
+    """As λ goes to 0 the concept goes all the way, and what is preserved stays where it is."""
+    torch.manual_seed(0)
+    W, c, g, k = (torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8)))
+    edited = W + UCE(lam=1e-9).solve(W, c, W @ g.T, k)
+    torch.testing.assert_close(edited @ c.T, W @ g.T, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(edited @ k.T, W @ k.T, rtol=1e-5, atol=1e-6)
+
+
+def test_uce_is_the_published_fraction():
+    """W = (λW₀ + s Σ v cᵀ + p Σ W₀ k kᵀ)(λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹, as the paper writes it."""
+    torch.manual_seed(1)
+    W, c, g, k = (torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8)))
+    s, p, λ, v = 2.0, 0.5, 0.3, W @ g.T
+    published = (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(λ * torch.eye(8) + s * c.T @ c + p * k.T @ k)
+    torch.testing.assert_close(W + UCE(erase=s, preserve=p, lam=λ).solve(W, c, v, k), published)
+
+
+@pytest.mark.parametrize("method", [UCE(), RECE(tokens="last", rounds=3)])
+def test_closed_forms_are_exact_products_in_less_room(method, tmp_path):
+    """On the embedded model: what is held as U V is ΔW of the published fraction, to single precision, in fewer bytes than ΔW."""
+    model = load("emoji")
+    edit = method(model, PIG)
+    W, c, g, k = method.system(model, [PIG])
+    whole = W
+    for turn in range(1 + getattr(method, "rounds", 0)):
+        now = c if turn == 0 else method.find(list(whole.values()), list(W.values()), c)
+        whole = {name: fraction(w, now, w @ g.T, k, method) for name, w in whole.items()}
+    assert edit.deltas.keys() == W.keys()
+    for name, w in W.items():
+        exact = whole[name] - w
+        assert (edit.deltas[name].double() - exact).norm() < 1e-6 * exact.norm()
+        assert torch.linalg.matrix_rank(edit.deltas[name], rtol=1e-4) <= len(c) * (1 + getattr(method, "rounds", 0))
+    dense = Edit({**edit.deltas}, edit.card).save(tmp_path / "dense.safetensors").stat().st_size
+    assert edit.save(tmp_path / "pairs.safetensors").stat().st_size < 0.25 * dense
+
+
+def fraction(W, c, v, k, method):
+    """(λW + s Σ v cᵀ + p Σ W k kᵀ)(λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹"""
+    s, p, λ, one = method.erase, method.preserve, method.lam, torch.eye(W.shape[1], dtype=W.dtype)
+    return (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(λ * one + s * c.T @ c + p * k.T @ k)
+
+
+def test_where_a_product_is_smaller_than_what_it_is_made_of_it_is_held(model):
+    """All tokens of a prompt are more than the width of the matrices."""
+    edit = UCE(tokens="all")(model, PIG)
+    assert not Deltas.of(edit.deltas).pairs
+    assert not any(":" in name for name in edit.tensors())
+
+
+class NoReader:
+    """A model in which layers stand before every matrix."""
+
+    def group(self, name):
+        if name == "context embedder":
+            raise InputError("unknown weight group")
+        return (Site("unet.attn2.to_k.weight", ""),)
+
+
+def test_a_closed_form_refuses_a_model_in_which_nothing_reads_the_prompt():
+    with pytest.raises(InputError, match="in this model there is none"):
+        UCE()(NoReader(), PIG)
+
+
+def test_a_transformers_context_embedder_maps_the_concept():
+    """The one matrix that reads the tokens as they come; as λ goes to 0 the concept's token goes all the way, and the kept one stays."""
+    model = wrap(tiny_flux(), ())
+    concept = PIG.with_(keep=("cat",), templates=("{}",))
+    edit = UCE(lam=1e-9)(model, concept)
+    assert list(edit.deltas) == ["transformer.context_embedder.weight"]
+    assert "context embedder alone" in remark(UCE(), model)
+    last = lambda prompt: model.encode([prompt])[model.words][0, int(model.ends([prompt]))]
+    W = model.denoiser.context_embedder.weight
+    changed = W + edit.deltas["transformer.context_embedder.weight"]
+    torch.testing.assert_close(changed @ last("a pig"), W @ last("a cow"), atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(changed @ last("cat"), W @ last("cat"), atol=1e-3, rtol=1e-3)
+    assert (W @ last("a pig") - W @ last("a cow")).abs().max() > 0.1
+
+
+def test_rece_finds_what_still_means_the_concept():
+    """With invertible matrices and no ridge, c' under the edited weights is what c was under the original ones."""
+    torch.manual_seed(2)
+    W0 = [torch.randn(8, 8, dtype=torch.double) for _ in range(3)]
+    W = [w @ torch.linalg.inv(torch.eye(8) + 0.1 * torch.randn(8, 8)).double() for w in W0]
+    W = [w0 @ torch.linalg.inv(W0[0]) @ W[0] for w0 in W0]  # all edited alike, so that one c' fits them all
+    c = torch.randn(2, 8, dtype=torch.double)
+    found = RECE(ridge=1e-12).find(W, W0, c)
+    torch.testing.assert_close(W[1] @ found.T, W0[1] @ c.T, rtol=1e-4, atol=1e-4)
+
+
+def test_uce_reads_the_last_token(model):
+    """ "cat" is spelt in three tokens here; the last of them stands at 3, behind the start token; the empty prompt has the start token."""
+    assert model.ends(["cat", ""]).tolist() == [3, 0]
+    states = model.encode(["cat"])[model.words][0]
+    [last] = UCE().states(model, model.words, ["cat"])
+    torch.testing.assert_close(last[0].float(), states[3])
+    assert torch.equal(UCE().kept_states(model, model.words, ["cat"]), last)
+    assert UCE(tokens="all").kept_states(model, model.words, ["cat", ""]).shape == (48, 16), "what is kept is kept from the start token on"
+    c, g = UCE(tokens="all").states(model, model.words, ["cat"], ["elephant"])
+    assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
+
+
+@pytest.mark.parametrize(
+    ("variant", "group"),
+    [("x", "cross-attention"), ("u", "all but cross-attention"), ("x-strict", "cross-attention keys and values"), ("full", "all")],
+)
+def test_esd_has_four_variants(model, variant, group):
+    edit = ESD(group=variant, steps=1, sampling_steps=1)(model, PIG)
+    assert set(edit.deltas) == {site.name for site in model.group(group)}
+    assert edit.card["settings"]["group"] == variant
+
+
+@pytest.mark.parametrize("walk", ["student", "teacher"])
+def test_esd_walks_by_the_student_or_by_the_teacher(model, walk, monkeypatch):
+    """Whose weights are in the model while x_t is sampled: from the second step on the student's are others."""
+    owner, _ = model.group("cross-attention keys and values")[0].find(model.components)
+    base, inside, trajectory = owner.weight.clone(), [], model.trajectory
+
+    def watched(*given, **how):
+        inside.append(owner.weight.detach().clone())
+        yield from trajectory(*given, **how)
+
+    monkeypatch.setattr(model, "trajectory", watched)
+    ESD(walk=walk, steps=3, lr=1e-2, sampling_steps=2)(model, PIG)
+    assert [torch.equal(w, base) for w in inside] == [True, walk == "teacher", walk == "teacher"]
+
+
+@pytest.mark.parametrize("wrong", [{"walk": "both"}, {"form": "older"}])
+def test_esd_has_no_other_forms(wrong):
+    with pytest.raises(InputError, match=r"paper or newer|student or teacher"):
+        ESD(**wrong)
+
+
+def test_esd_takes_an_attribute_out_of_another_prompt(model):
+    """Erasing "hat" from "cowboy", the prediction for "cowboy" moves towards ε*(cowboy) - η g*(hat)."""
+    edit = ESD(steps=30, lr=3e-3, sampling_steps=3, erase_from="cowboy")(model, Concept(erase="hat"))
+    x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
+    whole, part, null = (model.predict(x, t, model.encode([prompt] * 4)) for prompt in ("cowboy", "hat", ""))
+    target = whole - (part - null)
+    with edit.on(model):
+        now = model.predict(x, t, model.encode(["cowboy"] * 4))
+    assert (now - target).square().mean() < (whole - target).square().mean()
+
+
+def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
+    """After ESD the concept's prediction is nearer to ε*(∅) - η g* than before."""
+    edit = ESD(steps=30, lr=3e-3, sampling_steps=3)(model, PIG)
+    x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
+    c, null = model.encode(["pig"] * 4), model.encode([""] * 4)
+    asked, unasked = model.predict(x, t, c), model.predict(x, t, null)
+    target = unasked - (asked - unasked)
+    with edit.on(model):
+        now = model.predict(x, t, c)
+    assert (now - target).square().mean() < (asked - target).square().mean()

@@ -1,0 +1,58 @@
+"""The embedded transformer (Stable Diffusion 3's MMDiT) as it is shipped: whole, known by the judge, and erased from by one command."""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+
+from unconcept import Concept, load
+from unconcept.cli.run_config import fitting
+from unconcept.evaluation.emoji.judge import load_judge
+from unconcept.models import emoji
+from unconcept.models.emoji import concepts as known
+from unconcept.models.emoji import vocabulary as world
+
+WORDS = ("cat", "castle", "bus", "owl", "rocket", "pizza", "frog", "snowman")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load("emoji-flow")
+
+
+def seen(model, words, first=0):
+    prompts = [f"a {word}" for word in words]
+    pictures = model.decode(model.sample(prompts, range(first, first + len(prompts)), steps=15, guidance=5.0))
+    return load_judge().look(pictures)
+
+
+def test_the_weights_are_what_their_sum_says():
+    weights = emoji.FLOW / "transformer" / "diffusion_pytorch_model.safetensors"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == json.loads((emoji.FLOW / "quality.json").read_text())["sha256"]
+
+
+def test_it_reads_no_tokens_of_zeros(model):
+    """Where diffusers puts 256 zeros for a T5 that is not there, it was trained without."""
+    assert model.encode(["a pig"])[model.words].shape[1] == model.pipe.tokenizer.model_max_length
+
+
+def test_it_draws_what_is_asked(model):
+    found = seen(model, WORDS).whole
+    right = sum(world.WORDS[i] == word for i, word in zip(found.tolist(), WORDS) if i >= 0)
+    assert right >= 6, [world.WORDS[i] if i >= 0 else "none" for i in found.tolist()]
+
+
+def test_erasing_takes_the_concept_and_leaves_the_rest(model):
+    method = fitting("all-but-one", "emoji-flow")
+    assert method.tune.group == "prompt embedders"
+    edit = replace(method, trajectories=4, points=6, tune=replace(method.tune, steps=24, check=24))(
+        model, known.complete(Concept(erase="cat", alternative="dog"))
+    )
+    assert set(edit.deltas) == {f"transformer.{name}.weight" for name in ("context_embedder", "time_text_embed.text_embedder.linear_1")}
+    others = [word for word in WORDS if word != "cat"]
+    before = seen(model, others).whole
+    with edit.on(model):
+        cats, after = seen(model, ["cat"] * 6, first=50), seen(model, others).whole
+    assert world.WORDS.index("cat") not in cats.whole.tolist()
+    assert (before == after).sum() >= len(others) - 1

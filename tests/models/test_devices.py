@@ -1,0 +1,116 @@
+"""What runs on a graphics card: tried on one that is not there (tests/pretend.py), which computes on the processor."""
+
+import pytest
+import torch
+from support.fake_device import card
+from support.method_rows import ROWS
+from support.tiny_pipelines import TINY, tiny_pipeline
+
+from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
+from unconcept.models.interface import Model
+
+QUICK = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
+PIG = Concept(erase="pig", alternative="cow", keep=("cat",), templates=("{}", "{} and a tree"))
+WORDS = ("cat", "dog", "house", "tree")
+
+
+def test_the_card_refuses_what_a_card_refuses():
+    here = torch.ones(2)
+    with card() as there:
+        moved = here.to(there)
+        assert (moved.device.type, (moved + 1).device, moved[torch.tensor([0])].device) == (there.type, there, there)
+        assert (moved + 1).tolist() == [2, 2]
+        for refused in (
+            lambda: moved + here,
+            lambda: here[moved.long()],
+            lambda: torch.randn(2, device=there, generator=torch.Generator()),
+        ):
+            with pytest.raises(RuntimeError, match=r"cpu|processor"):
+                refused()
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_every_family_erases_there(family):
+    pipe = TINY[family]()
+    here = QUICK(wrap(pipe, WORDS), PIG)
+    with card() as there:
+        model = wrap(pipe.to(there), WORDS)
+        edit = QUICK(model, PIG)
+        assert held_out(edit) == pytest.approx(held_out(here), rel=1e-2)
+        goes_on_and_off(Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model)
+
+
+EACH = {type(method): method for method in reversed(ROWS.values())} | {AllButOne: ROWS["all-but-one, against an adversary"]}
+
+
+@pytest.mark.parametrize("method", [pytest.param(method, id=kind.__name__) for kind, method in EACH.items()])
+def test_every_method_erases_there(method):
+    pipe = tiny_pipeline()
+    here = method(wrap(pipe, WORDS), PIG)
+    with card() as there:
+        model = wrap(pipe.to(there), WORDS)
+        edit = method(model, PIG)
+        assert torch.cosine_similarity(flat(edit), flat(here), dim=0) > 0.98
+        goes_on_and_off(edit.scale(20), model)
+
+
+def held_out(edit: Edit) -> float:
+    """Before the first step."""
+    return edit.card["training"]["held_out_loss"][0][1]
+
+
+def flat(edit: Edit) -> torch.Tensor:
+    assert {t.device.type for t in edit.tensors().values()} == {"cpu"}, "an edit is a value of the host's"
+    return torch.cat([t.flatten().float() for t in edit.tensors().values()])
+
+
+def goes_on_and_off(edit: Edit, model: Model) -> None:
+    draw = lambda: model.decode(model.sample(["a pig"], [0], steps=2, guidance=5.0)).cpu()
+    before = draw()
+    with edit.on(model):
+        after = draw()
+    assert (after - before).abs().max() > 0
+    edit.apply(model)
+    assert torch.equal(draw(), after)
+    edit.remove(model)
+    assert torch.equal(draw(), before)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_every_family_erases_in_half_precision(family):
+    pipe = TINY[family]()
+    model = wrap(pipe, WORDS)
+    single, known = held_out(QUICK(model, PIG)), model.fingerprint()
+    model = wrap(pipe.to(torch.bfloat16), WORDS)
+    assert model.dtype == torch.bfloat16
+    assert model.fingerprint() == known, "an edit fits its model in any precision"
+    edit = QUICK(model, PIG)
+    assert {t.dtype for t in edit.tensors().values()} == {torch.float32}
+    assert held_out(edit) == pytest.approx(single, rel=0.5)
+    goes_on_and_off(Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model)
+
+
+def test_a_device_that_is_not_there_is_said(folder):
+    with pytest.raises(InputError, match="cuda.*is not there" if not torch.cuda.is_available() else "nonsense.*is not there"):
+        load(folder, device="nonsense" if torch.cuda.is_available() else "cuda")
+
+
+def test_a_model_comes_in_the_precision_that_was_asked_for(folder):
+    assert load(folder).dtype == torch.float32, "on a processor"
+    half = load(folder, dtype="bf16")
+    assert (half.dtype, half.picture_key() == load(folder).picture_key()) == (torch.bfloat16, False), (
+        "pictures of another precision are other pictures"
+    )
+
+
+def test_the_command_line_works_there(run, quick, folder):
+    """Erase, generate and purify, from a folder on disk."""
+    with card() as there:
+        for words in (
+            ("erase", "pig=cow", "--config", quick, "--out", "gone"),
+            ("generate", "a pig", "--edit", "gone", "--images", "1", "--out", "made"),
+            ("purify", "made/000-seed0.png", "--edit", "gone", "--out", "pure"),
+            ("evaluate", "--edit", "gone", "--extent", "short", "--out", "seen"),
+        ):
+            code, _, err = run(*words, "--steps", "2", "--model", folder, "--device", there.type)
+            assert code in (0, 3), err

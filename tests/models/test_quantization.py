@@ -1,0 +1,121 @@
+"""What is not tuned in 4 or 8 bits, and Adam's moments in 8: an edit that is trained so is one of the model as it was."""
+
+import copy
+import sys
+from dataclasses import replace
+
+import bitsandbytes.functional
+import pytest
+import torch
+from support.interruption import Stop, equal, stops
+from support.tiny_pipelines import TINY
+
+from unconcept import AllButOne, Concept, InputError, Tune, load, wrap
+from unconcept.methods.uce import UCE
+from unconcept.models.quantization import linears, quantize
+from unconcept.profiling.memory_estimate import budget
+from unconcept.training.resume import kept_in
+from unconcept.training.trainable_delta import Change
+from unconcept.workflows.erasure import erase
+
+GROUP = "cross-attention keys and values"
+FEW = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch=2, check=2))
+PIG = Concept(erase="pig", alternative="cow")
+
+
+@pytest.fixture(scope="module")
+def emoji():
+    return load("emoji", device="cpu")
+
+
+@pytest.fixture(params=["nf4", "int8"])
+def kind(request):
+    return request.param
+
+
+def off(a: torch.Tensor, b: torch.Tensor) -> float:
+    return float((a - b).norm() / b.norm())
+
+
+@torch.no_grad()
+def test_it_predicts_nearly_the_same_from_less_memory(emoji, kind):
+    model = load("emoji", device="cpu", quantize=kind, whole=GROUP)
+    x = torch.randn(2, *emoji.latent_shape, generator=torch.Generator().manual_seed(0))
+    said = [m.predict(x, torch.tensor([200, 800]), m.encode(["a pig", "a cow"])) for m in (model, emoji)]
+    assert 0 < off(*said) < {"nf4": 0.1, "int8": 0.02}[kind]
+    bytes_of = lambda m: sum(t.nbytes for t in m.denoiser.state_dict().values())
+    layers = [layer.weight for _, layer in linears(emoji, GROUP)]
+    assert bytes_of(emoji) - bytes_of(model) == pytest.approx(sum(w.nbytes for w in layers) * {"nf4": 7 / 8, "int8": 3 / 4}[kind], rel=0.03)
+    assert not list(linears(model, GROUP))
+
+
+def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
+    model = load("emoji", device="cpu", quantize=kind, whole=GROUP)
+    for site in emoji.group(GROUP):
+        assert torch.equal(getattr(*site.find(model.components)), getattr(*site.find(emoji.components)))
+    assert model.fingerprint() == emoji.fingerprint()
+    assert model.picture_key() != emoji.picture_key()  # but it draws other pictures
+
+
+def test_told_is_what_is_held(emoji, kind):
+    model, ghost = load("emoji", device="cpu", quantize=kind, whole=GROUP), load("emoji", device="meta")
+    held = {t.data_ptr(): t.nbytes for t in (*model.denoiser.parameters(), *model.denoiser.buffers())}
+    for module in model.denoiser.modules():
+        for scales in (
+            getattr(getattr(module, "weight", None), "quant_state", None),
+            getattr(getattr(module, "weight", None), "SCB", None),
+        ):
+            scales = getattr(scales, "absmax", scales)
+            held |= {} if scales is None else {scales.data_ptr(): scales.nbytes}
+    assert budget(ghost, FEW, quantize=kind).weights == pytest.approx(sum(held.values()) + model.vae_bytes, rel=0.02)
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kind):
+    """In NF4 that of the model with those weights, exactly; int8 rounds what goes in, too, and comes near the model as it was."""
+    pipe = TINY[family]()
+    whole, model = wrap(pipe, ()), wrap(copy.deepcopy(pipe), ())
+    quantize(model, kind, GROUP, torch.device("cpu"))
+    assert list(linears(whole, GROUP))
+    assert not list(linears(model, GROUP))
+    for path, layer in linears(whole, GROUP) if kind == "nf4" else ():
+        held = model.denoiser.get_submodule(path).weight
+        layer.weight.data = bitsandbytes.functional.dequantize_4bit(held.data, held.quant_state)
+    x, t = torch.randn(1, *whole.latent_shape, generator=torch.Generator().manual_seed(1)), torch.tensor([500])
+    gradients = []
+    for each in (whole, model):
+        change, condition = Change(each, GROUP), each.encode(["a pig"])
+        with change.on():
+            each.predict(x, t, condition).square().mean().backward()
+        gradients.append(torch.cat([a.grad.flatten() for a in change.trained]))
+    assert torch.cosine_similarity(*gradients, dim=0) > {"nf4": 0.99999, "int8": 0.99}[kind]
+
+
+def test_adam_of_8_bits_trains_and_goes_on_to_the_same_bits(emoji, tmp_path):
+    method = replace(FEW, tune=replace(FEW.tune, eight_bit=True))
+    undisturbed, usual = method(emoji, PIG), FEW(emoji, PIG)
+    assert not equal(undisturbed, usual)
+    moved = lambda edit: torch.cat([d.flatten() for d in edit.deltas.values()])
+    assert off(moved(undisturbed), moved(usual)) < 0.3
+    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False):
+        method(emoji, PIG, report=stops(2))
+    with kept_in(tmp_path / "state", every=1, resume=True) as place:
+        resumed = method(emoji, PIG)
+    assert place.went_on_from == 2
+    assert equal(resumed, undisturbed)
+
+
+def test_who_lacks_bitsandbytes_is_told_what_to_install(emoji, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "bitsandbytes"] + ["bitsandbytes"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(InputError, match="unconcept\\[quant\\]"):
+        load("emoji", device="cpu", quantize="nf4", whole=GROUP)
+    with pytest.raises(InputError, match="unconcept\\[quant\\]"):
+        replace(FEW, tune=replace(FEW.tune, eight_bit=True))(emoji, PIG)
+
+
+def test_a_closed_form_is_refused(tmp_path):
+    from unconcept.config.options import Training
+
+    with pytest.raises(InputError, match="UCE does not"):
+        erase([PIG], method=UCE(), out=tmp_path / "out", training=Training(quantize="nf4"))

@@ -1,0 +1,47 @@
+"""A model as one file in the original layout: it is the folder's model, and an erasure goes back into it."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from support.original_layout import single_file
+from support.tiny_pipelines import tiny_pipeline, tiny_xl
+
+from unconcept import Edit, load
+from unconcept.edits.provenance import identity
+from unconcept.export.formats import export
+
+
+def xl():
+    """With encoders of two widths: by that diffusers tells which is which."""
+    return tiny_xl(second=32)
+
+
+@pytest.fixture(params=[tiny_pipeline, xl])
+def pair(request, tmp_path):
+    """(the folder, the single file of the same model)"""
+    pipe = request.param()
+    pipe.save_pretrained(tmp_path / "folder")
+    save_file(single_file(pipe), tmp_path / "mine.safetensors")
+    return tmp_path / "folder", tmp_path / "mine.safetensors"
+
+
+def draw(model) -> torch.Tensor:
+    return model.decode(model.sample(["a pig", "a cat"], [0, 1], steps=3, guidance=3.0))
+
+
+def test_it_is_the_folders_model(pair):
+    folder, file = pair
+    model, one = load(folder), load(file, config=folder)
+    assert (one.family, one.fingerprint()) == (model.family, model.fingerprint()), "an edit of the one fits the other"
+    torch.testing.assert_close(draw(one), draw(model))
+
+
+def test_an_erasure_goes_back_into_the_file(pair, tmp_path):
+    folder, file = pair
+    model = load(folder)
+    deltas = {site.name: torch.randn_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")}
+    edit = Edit(deltas, {**identity(model), "method": "by hand", "family": model.family})
+    erased = load(export(edit, "checkpoint", tmp_path / "erased.safetensors", model=str(file)), config=folder)
+    with edit.on(model):
+        torch.testing.assert_close(draw(erased), draw(model))
+    assert (draw(erased) - draw(model)).abs().max() > 1e-3

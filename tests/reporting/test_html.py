@@ -1,0 +1,149 @@
+"""The report as a page, in Markdown and as a figure: all of it is there, nothing is fetched, and the page stays small."""
+
+import base64
+import json
+import re
+import sys
+
+import pytest
+import torch
+from PIL import Image
+
+from unconcept.evaluation.benchmark import GROUPS, Ask
+from unconcept.evaluation.scores import PIXELS, unmeasured
+from unconcept.reporting import report as reports
+from unconcept.reporting.html import bar, spread
+
+
+def row(name, group, before, after, ci95, better=None, n=50, **more):
+    return {"name": name, "group": group, "before": before, "after": after, "n": n, "ci95": ci95, "better": better, **more}
+
+
+SCORES = [
+    row("concept", "target", 0.98, 0.02, [0.0035, 0.105], "lower", difference={"value": -0.96, "ci95": [-0.99, -0.86]}),
+    row("alternative", "target", 0.0, 0.94, [0.8378, 0.9794], "higher"),
+    row(PIXELS, "target", None, 0.12, [0.09, 0.14], "lower"),
+    row("right", "unrelated", 0.96, 0.94, [0.8378, 0.9794], "higher", n=49),
+    row(PIXELS, "unrelated", None, 0.004, [0.003, 0.006], "lower"),
+    row(f"control, another seed: {PIXELS}", "structure", None, 0.1, [0.08, 0.2]),
+    row("selectivity, pixel change of target / unrelated", "structure", None, 24.3, [10.5, 36.6], "higher"),
+    row("KID EffLite0 to the alternative's own pictures", "target", 0.31, 0.021, [0.011, 0.033], "lower", n=48),
+    row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
+    unmeasured("KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"),
+]
+
+
+def made(scores=SCORES, **settings) -> dict:
+    return {
+        "schema": 1, "concept": [{"erase": "pig", "alternative": "cow", "synonyms": [], "keep": []}],
+        "method": {"name": "all-but-one", "settings": {"lam": 1.0, "tune": {"steps": 100}}},
+        "model": {"name": "emoji", "family": "stable-diffusion", "sha256": "ab" * 32},
+        "cost": {"seconds": 100.0, "training_seconds": 60.0, "network_calls": 6000, "peak_memory_bytes": 2**30, "tuned_parameters": 9, "edit_bytes": 99},
+        "scores": list(scores),
+        "settings": {"evaluation": "full", "seed": 0, "judge": {"object": [0.99, 1000]}, "edit_sha256": "cd" * 32, "prompts_sha256": None, **settings},
+        "versions": {"unconcept": "1"}, "warnings": ["mind this"], "failure": None,
+    }  # fmt: skip
+
+
+def natural(size: int) -> torch.Tensor:
+    """A picture [1, 3, H, W] of 1/f noise, which is how much of everything natural pictures hold; bright, and in all colours."""
+    f = torch.fft.fftfreq(size)
+    far = (f[:, None] ** 2 + f**2).sqrt()
+    far[0, 0] = 1
+    noise = torch.fft.ifft2(torch.fft.fft2(torch.randn(3, size, size, generator=torch.Generator().manual_seed(size))) / far).real
+    return (0.5 + 0.2 * noise / noise.std((1, 2), keepdim=True)).clamp(0, 1)[None]
+
+
+def asked(n: int) -> list[Ask]:
+    return [Ask(f"a prompt as long as such prompts are, number {i}", GROUPS[i % 5], "") for i in range(n)]
+
+
+def left(folder, report: dict, pictures: torch.Tensor) -> str:
+    reports.write(folder, report, asked(len(pictures)), pictures, pictures.flip(3))
+    return (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize(("size", "noise"), [(64, natural), (512, natural), (160, lambda size: torch.rand(1, 3, size, size).round())])
+def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, noise):
+    """Of 200 pairs of pictures that are hard to compress; the last is the worst there is."""
+    page = left(tmp_path, made(), noise(size).expand(200, -1, -1, -1))
+    assert len(page.encode()) < 3e6
+    assert page.count("<figure>") == 100
+    assert "100 of 200 pairs are shown" in page
+    assert "http" not in page
+    assert not re.search(r"url\(|@import|<link|<iframe", page)
+    loaded = re.findall(r"""(?:src|href|srcset|poster|data)\s*=\s*["']?([^"'>\s]*)""", page)
+    assert len(loaded) == 200
+    assert all(uri.startswith("data:image/webp;base64,") for uri in loaded)
+
+
+def test_all_of_few_pairs_are_shown(tmp_path):
+    page = left(tmp_path, made(), natural(64).expand(12, -1, -1, -1))
+    assert page.count("<figure>") == 12
+    assert "pairs are shown" not in page
+    [first, *_] = re.findall(r"base64,([^\"]*)", page)
+    assert b"VP8L" in base64.b64decode(first), "small pictures lose nothing"
+
+
+def test_what_is_shown_is_spread_evenly():
+    groups = ["target"] * 120 + ["synonym"] * 10 + ["unrelated"] * 70
+    shown = spread([Ask("", group, "") for group in groups])
+    assert shown == sorted(set(shown))
+    assert [sum(groups[i] == g for i in shown) for g in ("target", "synonym", "unrelated")] == [45, 10, 45]
+    assert max(shown[:45]) > 115
+    assert spread([]) == []
+    assert spread(asked(400), 100) == sorted(spread(asked(400), 100), key=lambda i: i % 5)
+
+
+def test_every_score_is_in_the_markdown(tmp_path):
+    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    lines = (tmp_path / "report.md").read_text().splitlines()
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["scores"] == SCORES, "in the order in which they were measured"
+    for said in reports.table(report["scores"]):
+        name, change = said["name"].replace("|", "\\|"), said["a"] if said["b"] == "–" else f"{said['b']} → {said['a']}"
+        name = f"{name} {said['arrow']}".strip()
+        assert f"| {name} | {change} | {said['ci']} | {said['d']} | {said['n']} |" in lines
+    headings = [line for line in lines if line.startswith("## Scores: ")]
+    assert len(headings) == len(set(headings)), "each group once"
+    for text in ("# pig → cow", reports.sentence(report), "> mind this", "![scores](scores.png)", "![before-after](before-after.png)"):
+        assert text in lines
+    for key, value in (("edit sha256", "cd" * 32), ("prompts sha256", "none"), ("model sha256", "ab" * 32), ("model family", "stable-diffusion"), ("tune.steps", "100")):  # fmt: skip
+        assert f"| {key} | {value} |" in lines
+        assert f"<dt>{key}</dt><dd>{value}</dd>" in page
+    assert any("99.0 % (object, n = 1000)" in line for line in lines)
+
+
+def test_an_interval_without_a_bar_is_there_in_words(tmp_path):
+    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    for said, score in zip(reports.table(SCORES), SCORES):
+        assert (bar(score, SCORES) is None) == (score["after"] is None or score["name"].startswith(("selectivity", "KID")))
+        assert f"<span>{said['ci']}</span>" in page
+
+
+def test_changes_are_drawn_on_the_scale_of_their_kind():
+    """Selectivity, a ratio of changes, does not flatten them; where nothing changed nothing is divided."""
+    assert bar(SCORES[2], SCORES) == {"low": 45.0, "high": 70.0, "now": 60.0, "then": None}
+    still = row(PIXELS, "target", None, 0.0, [0.0, 0.0])
+    assert bar(still, [still])["now"] == 0
+
+
+def test_the_figure(tmp_path, monkeypatch):
+    left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    with Image.open(tmp_path / "scores.png") as image:
+        assert image.width == 1650
+        assert len(image.convert("RGB").getcolors(10**6)) > 10
+    (tmp_path / "scores.png").unlink()
+    left(tmp_path, made([s for s in SCORES if s["name"] == PIXELS], judge=None), natural(64).expand(5, -1, -1, -1))
+    assert not (tmp_path / "scores.png").exists(), "no judge, no shares"
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    assert not (tmp_path / "scores.png").exists()
+    assert "scores.png" not in (tmp_path / "report.md").read_text()
+
+
+def test_without_pictures_there_is_no_table(tmp_path):
+    reports.write(tmp_path, made([], judge=None), [], torch.zeros(0, 3, 1, 1), torch.zeros(0, 3, 1, 1))
+    assert {p.name for p in tmp_path.iterdir()} == {"report.json", "report.html", "report.md", "README.md"}
+    assert "<h2>Scores" not in (tmp_path / "report.html").read_text()
+    assert "## Scores" not in (tmp_path / "report.md").read_text()

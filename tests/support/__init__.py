@@ -1,0 +1,1 @@
+"""What the tests share: tiny models, fake devices, reference layouts."""

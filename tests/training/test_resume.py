@@ -1,0 +1,95 @@
+"""A training goes on as if nothing had happened: killed, asked to end, or stopped anywhere, the edit has the same bits."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.interruption import Stop, equal, stops
+from support.method_rows import CONCEPTS, ROWS
+
+from unconcept import AllButOne, Edit, RunError, Tune
+from unconcept.concepts.retain import kept
+from unconcept.errors import Terminated
+from unconcept.io.weights import open_safetensors
+from unconcept.methods.negative_prompt import NegativePrompt
+from unconcept.methods.sld import SLD
+from unconcept.methods.uce import RECE, UCE
+from unconcept.training.resume import kept_in
+
+LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method, UCE | RECE | SLD | NegativePrompt)}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_every_loop_goes_on_to_the_same_bits(name, model, tmp_path):
+    method = LOOPS[name]
+    undisturbed = method(model, *CONCEPTS)
+    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False):
+        method(model, *CONCEPTS, report=stops(2))
+    with kept_in(tmp_path / "state", every=1, resume=True) as place:
+        resumed = method(model, *CONCEPTS)
+    assert place.went_on_from == 2
+    assert equal(resumed, undisturbed)
+
+
+def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
+    method = LOOPS["all-but-one"]
+    with kept_in(tmp_path / "state", every=2, resume=False):
+        first = method(model, *CONCEPTS)
+    monkeypatch.setattr(type(model), "trajectory", None)
+    with kept_in(tmp_path / "state", every=2, resume=True) as place:
+        again = method(model, *CONCEPTS)
+    assert place.went_on_from == again.card["training"]["steps"] == method.tune.steps
+    assert equal(first, again)
+
+
+def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
+    """Five phrasings of a pig and of a cow, ∅, and no more others than the vocabulary makes: of 72 points."""
+    with kept_in(tmp_path / "state", every=2, resume=False):
+        LOOPS["all-but-one"](model, CONCEPTS[0])
+    files = [open_safetensors(file)[0] for file in sorted((tmp_path / "state").glob("*-made.safetensors"))]
+    rows = [{name.split(".")[1]: len(t) for name, t in found.items() if name.startswith("asked.")} for found in files]
+    assert rows == [{"c": 5, "a": 5, "null": 1}, {"k": len(kept(CONCEPTS[:1], model.vocabulary))}]
+    assert sum(len(found["t"]) for found in files) == 72
+
+
+def test_without_resume_it_begins_anew(model, tmp_path):
+    method = LOOPS["all-but-one"]
+    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False):
+        method(model, *CONCEPTS, report=stops(3))
+    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False) as place:
+        method(model, *CONCEPTS, report=stops(1))
+    assert place.went_on_from == 0
+
+
+def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
+    method = LOOPS["all-but-one"]
+
+    def report(progress):
+        if progress.loss is not None and progress.done == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), kept_in(tmp_path / "state", every=1000, resume=False):
+        method(model, *CONCEPTS, report=report)
+    assert signal.getsignal(signal.SIGTERM) is before
+    with kept_in(tmp_path / "state", every=1000, resume=True) as place:
+        resumed = method(model, *CONCEPTS)
+    assert place.went_on_from == 3
+    assert equal(resumed, method(model, *CONCEPTS))
+
+
+def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
+    wild = AllButOne(trajectories=12, points=2, sampling_steps=4, tune=Tune(steps=6, batch=4, check=2, lr=1e30))
+    with pytest.raises(RunError), kept_in(tmp_path / "state", every=1, resume=False):
+        wild(model, *CONCEPTS)
+    assert not (tmp_path / "state").exists()
+
+
+def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path):
+    program, file = Path(__file__).parents[1] / "support/kill.py", tmp_path / "edit.safetensors"
+    kills = subprocess.run([sys.executable, program, "tiny", file], check=True, capture_output=True, text=True).stdout
+    assert int(kills) >= 50
+    assert equal(Edit.load(file), Edit.load(tmp_path / "edit-undisturbed.safetensors"))

@@ -1,0 +1,177 @@
+"""What runs beside a training, and on what: it must not change what comes out."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate import tracking
+from conftest import QUICK, same
+from PIL import Image
+from support.fake_device import card
+from support.tiny_pipelines import TINY
+
+from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
+from unconcept.training.distributed import shares
+
+PIG = Concept(erase="pig", alternative="cow", templates=("{}",))
+METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, keep=1.0, tune=Tune(steps=4, batch=4, check=2, lr=1e-3))
+
+
+def tuned(**settings) -> AllButOne:
+    return replace(METHOD, tune=replace(METHOD.tune, **settings))
+
+
+def alike(one: Edit, other: Edit) -> float:
+    flat = lambda edit: torch.cat([t.flatten() for t in edit.tensors().values()])
+    return float(torch.cosine_similarity(flat(one), flat(other), dim=0))
+
+
+def test_a_batch_in_parts_takes_the_same_steps(model):
+    whole = METHOD(model, PIG)
+    assert alike(whole, tuned(parts=2)(model, PIG)) > 0.999
+    assert alike(whole, tuned(batch=2)(model, PIG)) < 0.999, "which a smaller batch does not"
+    with pytest.raises(InputError, match="must be a multiple"):
+        tuned(parts=3)(model, PIG)
+
+
+def test_no_more_rows_go_through_at_once_than_the_model_takes(model, monkeypatch):
+    """Where nothing is trained: trajectories, the teacher's answers, looks at the held-out part."""
+    rows = []
+    monkeypatch.setattr(type(model), "max_batch", 2)
+    model.denoiser.register_forward_pre_hook(lambda _, args: None if torch.is_grad_enabled() else rows.append(len(args[0])))
+    edit = METHOD(model, PIG)
+    assert max(rows) == 2
+    assert any(delta.abs().max() > 0 for delta in edit.deltas.values())
+
+
+def test_each_process_has_rows_of_its_own(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    rows = []
+    for rank in "01":
+        monkeypatch.setenv("RANK", rank)
+        rows += [i for part in shares(8, 2) for i in range(8)[part]]
+    assert rows == list(range(8))
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_recomputing_gives_the_same_edit(family):
+    """A block of the denoiser begins twice in a step, and the model is left as it was."""
+    model = wrap(TINY[family](), ("cat", "dog", "house", "tree"))
+    *_, block = (m for m in model.denoiser.modules() if type(m).__name__.endswith("TransformerBlock"))
+    calls = []
+    block.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
+    edit, plain = METHOD(model, PIG), calls.count(True)
+    calls.clear()
+    again = tuned(checkpointing=True)(model, PIG)
+    assert calls.count(True) == 2 * plain
+    assert same(edit.tensors(), again.tensors())
+    assert not any(getattr(m, "gradient_checkpointing", False) for m in model.denoiser.modules())
+
+
+def test_what_reads_prompts_leaves_the_card_while_training(model):
+    places, steps = set(), []
+
+    def report(progress):
+        if progress.on:
+            steps.append(progress.done)
+            places.add((model.pipe.text_encoder.device.type, model.denoiser.device.type))
+
+    with card() as there:
+        model.pipe.to(there)
+        METHOD(model, PIG, report=report)
+        assert (steps, places) == ([1, 2, 3, 4], {("cpu", there.type)})
+        assert model.pipe.text_encoder.device == there
+
+
+class Told(tracking.GeneralTracker):
+    """A tracker that remembers what it is told."""
+
+    name, requires_logging_directory, tracker, told = "told", True, None, []
+
+    def __init__(self, run, logging_dir):
+        super().__init__()
+        self.told.append((run, logging_dir))
+
+    def start(self):
+        pass
+
+    def store_init_configuration(self, values):
+        self.told.append(values)
+
+    def log(self, values, step, **more):
+        self.told.append((step, sorted(values)))
+
+    def finish(self):
+        self.told.append("finished")
+
+
+def test_samples_and_trackers_change_nothing(run, quick, folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "told", Told)
+    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--steps", "2")
+    assert run(*words, "--out", "plain")[0] in (0, 3)
+    code, _, err = run(*words, "--out", "seen", "--sample-every", "1", "--track", "told")
+    assert code in (0, 3), err
+    assert same(Edit.load("plain").tensors(), Edit.load("seen").tensors())
+    (name, logs), settings, *steps, end = Told.told
+    assert (name, logs, end) == ("seen", "seen.logs", "finished")
+    assert settings["tune.steps"] == 2
+    assert steps == [(1, ["best held-out loss", "loss"]), (2, ["best held-out loss", "loss"])]
+    with Image.open(tmp_path / "seen" / "samples.png") as sheet:
+        assert sheet.width > 3 * 128, "before, and a column for each of two steps"
+    assert not list(tmp_path.glob("seen.samples*"))
+    code, _, err = run(*words, "--out", "other", "--track", "nobody")
+    assert (code, "unknown tracker" in err) == (2, True)
+
+
+def apart(one: Edit, other: Edit) -> float:
+    """The norm of their difference, in norms of the first."""
+    flat = lambda edit: torch.cat([t.flatten() for t in edit.tensors().values()])
+    return float((flat(one) - flat(other)).norm() / flat(one).norm())
+
+
+def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
+    """Started by torchrun, ten steps. The second writes nothing. What is left is the order in which the gradients are summed."""
+    quick.write_text(QUICK.replace("steps: 2, batch: 2", "steps: 10, batch: 4"))
+    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
+    assert run(*words, "--out", "alone")[0] == 0
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unconcept"]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run([*launch, *map(str, words), "--out", "together"], env=quiet, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert apart(Edit.load("alone"), Edit.load("together")) < 1e-3
+    quick.write_text(QUICK.replace("steps: 2, batch: 2", "steps: 10, batch: 2"))
+    assert run(*words, "--out", "half")[0] == 0
+    assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, "half of the batch alone makes another edit"
+
+
+def test_two_processes_end_together(quick, folder, tmp_path):
+    """When one of them is asked to, and not the one that writes: the other would wait for its gradients for ever."""
+    quick.write_text(QUICK.replace("steps: 2, batch: 2, check: 1", "steps: 100000, batch: 2, check: 1000"))
+    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none", "--out", "out")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    team = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1", PYTHONWARNINGS="default")
+    command = [sys.executable, "-m", "unconcept", *map(str, words)]
+    first, second = (
+        subprocess.Popen(command, env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        for rank in "01"
+    )  # fmt: skip
+    assert first.stderr
+    assert any(line.strip() == "training" for line in first.stderr), "it never began to train"
+    second.send_signal(signal.SIGTERM)
+    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in (first, second)]
+    assert [code for _, code in ends] == [143, 143], ends
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("method", ["esd", "receler", "sae", "concept-ablation"])
+def test_a_method_with_a_loop_of_its_own_is_not_shared(run, folder, monkeypatch, method):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    code, _, err = run("erase", "pig", "--to", "cow", "--method", method, "--model", folder, "--evaluate", "none")
+    assert (code, "in one process" in err) == (2, True), err

@@ -1,0 +1,97 @@
+"""The same seed says the same, to the byte; an evaluation that was killed goes on; a failure has its exit code; an erased folder can be measured."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from unconcept.models import image_cache as gallery
+from unconcept.models.image_cache import cache_folder
+
+
+@pytest.fixture
+def edit(run, folder, quick):
+    code, _, err = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--out", "gone", "--evaluate", "none")
+    assert code == 0, err
+    return "gone"
+
+
+def without_times(report: str) -> dict:
+    """report.json but for seconds and memory."""
+    result = json.loads(report)
+    return {**result, "cost": {k: v for k, v in result["cost"].items() if "seconds" not in k and "memory" not in k}}
+
+
+def embedded(page: str) -> list[str]:
+    return re.findall(r"data:image/webp;base64,[^\"]+", page)
+
+
+def test_from_two_empty_caches_come_the_same_bytes(run, tmp_path, folder, edit, monkeypatch):
+    """Not out of one cache: everything is sampled twice."""
+    looks = []
+    for name in ("one", "two"):
+        monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path / f"{name}-cache"))
+        code, _, err = run("evaluate", "--edit", edit, "--model", folder, "--extent", "short", "--steps", "3", "--out", name)
+        assert code in (0, 3), err
+        looks.append(tmp_path / name)
+    one, two = looks
+    assert without_times((one / "report.json").read_text()) == without_times((two / "report.json").read_text())
+    assert embedded((one / "report.html").read_text()) == embedded((two / "report.html").read_text()) != []
+    for file in ("edit.safetensors", "before-after.png", "scores.png"):
+        assert not (one / file).exists() or (one / file).read_bytes() == (two / file).read_bytes(), file
+    made = [{p.name: p.read_bytes() for p in (tmp_path / f"{name}-cache").rglob("*.png")} for name in ("one", "two")]
+    assert made[0] == made[1] != {}
+
+
+def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
+    """SIGKILL in the middle; then the same words sample what is missing, and say what an undisturbed run says."""
+    words = ("evaluate", "--edit", edit, "--model", folder, "--extent", "short", "--steps", "6", "--json", "--out")
+    start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, words), "cut"]
+    with subprocess.Popen(start, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL) as process:
+        until = time.monotonic() + 120
+        while (kept := len(list(cache_folder().rglob("*.png")))) < 40 and process.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL, "it came to its end before anybody could kill it"
+    assert kept >= 40
+    assert not (tmp_path / "cut").exists()
+
+    kept, made, write = len(list(cache_folder().rglob("*.png"))), [], gallery.write
+    monkeypatch.setattr(gallery, "write", lambda file, picture: made.append(file) or write(file, picture))
+    going_on = without_times(run(*words, "cut")[1])
+    total = len(list(cache_folder().rglob("*.png")))
+    assert len(made) == total - kept > 0, "what is missing, and nothing twice"
+    monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path / "another-cache"))
+    assert without_times(run(*words, "undisturbed")[1]) == going_on
+
+
+def test_an_edit_that_does_nothing_has_exit_code_3(run, tmp_path, folder, quick):
+    quick.write_text(quick.read_text().replace("lr: 1.0e-4", "lr: 1.0e-12"))
+    code, out, _ = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--steps", "2", "--out", "gone")
+    failure = json.loads((tmp_path / "gone" / "report.json").read_text())["failure"]
+    assert (code, failure) == (3, "no-op: the pictures of the concept are nearly the same as before")
+    assert failure in " ".join(out.split()), "and the line is said"
+
+
+def test_an_erased_pipeline_of_any_tool_can_be_measured(run, tmp_path, folder, edit):
+    """The whole folder, as another tool would have left it, says the same as the edit that it was made with."""
+    assert run("export", edit, "--as", "pipeline", "--model", folder, "--out", "erased")[0] == 0
+    look = ("--model", folder, "--extent", "short", "--steps", "2", "--json", "--out")
+    code, _, err = run("evaluate", "--edit", "erased", *look, "nameless")
+    assert code == 2
+    assert "unconcept evaluate pig=cow --edit erased" in err
+    by_folder, by_edit = (
+        json.loads(run("evaluate", "pig=cow", "--edit", "erased", *look, "a")[1]),
+        json.loads(run("evaluate", "--edit", edit, *look, "b")[1]),
+    )
+    pixels = lambda report: {(r["name"], r["group"]): r["after"] for r in report["scores"] if r["name"].startswith("pixel")}
+    assert pixels(by_folder) == pytest.approx(pixels(by_edit), abs=2e-3) != {}
+    assert by_folder["method"]["name"] is None
+    code, _, err = run("evaluate", "pig", "--edit", folder, *look, "same")
+    assert code == 2
+    assert "the same to the last weight" in err
