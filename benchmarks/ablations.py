@@ -21,17 +21,17 @@ from common import alone, arguments, head, machine, once, page, plain
 from scipy.stats import t
 
 from unconcept import AllButOne, Concept, Edit, load
-from unconcept.evaluation.emoji.benchmark import Exam
-from unconcept.evaluation.failure_detection import verdict
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
+from unconcept.evaluation.failure_detection import detect_failure
 from unconcept.evaluation.features import features_or_none
-from unconcept.evaluation.runner import before_edit, evaluate
-from unconcept.evaluation.scores import BETTER, PIXELS, find
+from unconcept.evaluation.runner import evaluate, images_before
+from unconcept.evaluation.scores import BETTER, PIXELS, find_score
 from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.image_cache import cache_folder
 from unconcept.models.interface import Model
-from unconcept.profiling.usage import counted
+from unconcept.profiling.usage import count_calls
 from unconcept.training.replay import Replay, record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "watercolor=pencil sketch", "neon=sepia", "weapon")
@@ -98,7 +98,7 @@ class Recorder:
             self.seconds += seconds
             return replay
         began = time.perf_counter()
-        with counted(model) as calls:
+        with count_calls(model) as calls:
             replay = record(model, drive, asked, **settings)
         self.made[key] = replay, calls["n"], time.perf_counter() - began
         return replay
@@ -112,7 +112,7 @@ def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
     if name == "without an alternative":
         concept = concept.with_(alternative=None)
     calls_saved, seconds_saved, began = recorder.calls, recorder.seconds, time.perf_counter()
-    with counted(model) as calls:
+    with count_calls(model) as calls:
         edit = replace(method, tune=replace(method.tune, seed=seed))(model, concept)
     seconds = time.perf_counter() - began + recorder.seconds - seconds_saved
     cost = {"network_calls": calls["n"] + recorder.calls - calls_saved, "seconds": round(seconds, 1)}
@@ -124,9 +124,9 @@ def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
 def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
     model = load("emoji")
     edit = erased(model, case, name, seed, file)
-    exam = Exam([complete(Concept.parse(case))], ASKED, seed=2000 + seed)
+    exam = EmojiBenchmark([complete(Concept.parse(case))], ASKED, seed=2000 + seed)
     look: dict[str, Any] = dict(seed=60 + seed, cache=cache_folder())
-    before = before_edit(model, exam, **look)
+    before = images_before(model, exam, **look)
     found = evaluate(model, edit, exam, before=before, controls=8, full=True, features=features_or_none(), **look)
     return {
         "case": case,
@@ -135,7 +135,7 @@ def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
         "machine": machine(),
         "cost": {**edit.card["cost"], "steps": edit.card["training"]["steps"]},
         "scores": [row for row in found.rows if (row["name"], row["group"]) in itertools.chain(*TABLES.values())],
-        "failure": verdict(found.rows, before, found.after),
+        "failure": detect_failure(found.rows, before, found.after),
     }
 
 
@@ -166,7 +166,7 @@ def possible(name: str) -> dict[str, float]:
 
 def values(runs: Sequence[dict], name: str, column: tuple[str, str], when: str = "after") -> dict[tuple[str, int], float]:
     """What a column says of a method, by concept and seed."""
-    rows = {(run["case"], run["seed"]): find(run["scores"], *column) for run in runs if run["method"] == name}
+    rows = {(run["case"], run["seed"]): find_score(run["scores"], *column) for run in runs if run["method"] == name}
     return {run: row[when] for run, row in rows.items() if row and row[when] is not None}
 
 
@@ -179,7 +179,7 @@ def differs(own: Mapping[tuple[str, int], float], base: Mapping[tuple[str, int],
 
 
 def direction(runs: Sequence[dict], column: tuple[str, str]) -> str | None:
-    return next(row["better"] for run in runs if (row := find(run["scores"], *column)))
+    return next(row["better"] for run in runs if (row := find_score(run["scores"], *column)))
 
 
 def in_words(runs: Sequence[dict], names: Sequence[str]) -> list[str]:

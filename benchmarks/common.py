@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from unconcept.cli.run_config import fitting
-from unconcept.evaluation.metrics import proportions as proportion
-from unconcept.reporting.report import say
+from unconcept.cli.run_config import settings_for_model
+from unconcept.evaluation.metrics.proportions import proportion
+from unconcept.reporting.report import format_value
 
 RESULTS = Path(__file__).parent / "results"
 # Steps of the embedded model's U-Net when the pages of these scripts were measured. A page measured anew leaves this list.
@@ -75,7 +75,7 @@ def alone(file: Path) -> Iterator[bool]:
 
 def as_given(method: str) -> Any:
     """The method as the command line runs it on the embedded model."""
-    return fitting(method, "emoji")
+    return settings_for_model(method, "emoji")
 
 
 def machine() -> str:
@@ -88,8 +88,8 @@ def cell(row: dict | None, value: str = "value") -> str:
     if row is None or row[value] is None:
         return "–"
     name = row.get("name", "right")
-    said = f"{say(row[value], name)} [{' – '.join(say(v, name) for v in row['ci95'])}], n {row['n']}"
-    return said if row.get("before") is None else f"{say(row['before'], name)} → {said}"
+    said = f"{format_value(row[value], name)} [{' – '.join(format_value(v, name) for v in row['ci95'])}], n {row['n']}"
+    return said if row.get("before") is None else f"{format_value(row['before'], name)} → {said}"
 
 
 def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:

@@ -12,7 +12,7 @@ from common import arguments, cell, head, once, page
 from erasures import measure
 
 from unconcept import AllButOne
-from unconcept.evaluation.scores import PIXELS, find
+from unconcept.evaluation.scores import PIXELS, find_score
 
 BASE = AllButOne()
 
@@ -45,7 +45,7 @@ def main() -> None:
     for name in [given.only] if given.only else SETTINGS:
         make = functools.partial(measure, [given.case], given.n, SETTINGS[name])
         if result := once(given.out / f"{given.case} {name} {given.n}.json", None if given.write else make):
-            cells = [cell(find(result["scores"], *column), "after") for column in COLUMNS]
+            cells = [cell(find_score(result["scores"], *column), "after") for column in COLUMNS]
             lines.append(f"| {name} | {result['seconds']} | {result['training']['steps']} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)
     if given.write:

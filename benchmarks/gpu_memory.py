@@ -22,7 +22,7 @@ from shapes import folder  # of tests/
 from unconcept import AllButOne, Concept, wrap
 from unconcept.cli.run_config import preset_settings
 from unconcept.models.meta_device import ghost
-from unconcept.profiling.memory_estimate import budget
+from unconcept.profiling.memory_estimate import estimate_memory
 
 STEPS = 6
 LOW = {"rank": 8, "parts": 8, "checkpointing": True}
@@ -49,7 +49,7 @@ def measure(name: str) -> dict:
     short = replace(chosen, trajectories=4, points=2, sampling_steps=4, tune=replace(chosen.tune, steps=STEPS, check=STEPS))
     with tempfile.TemporaryDirectory() as place:
         path = folder(kind, Path(place))
-        told = budget(wrap(ghost(path, torch.bfloat16)), chosen)
+        told = estimate_memory(wrap(ghost(path, torch.bfloat16)), chosen)
         pipe = ghost(path, torch.bfloat16, "cuda")
     if kind == "flux":
         pipe.default_sample_size = 128

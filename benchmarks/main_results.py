@@ -22,12 +22,12 @@ from common import arguments, cell, head, machine, once, page, plain, pooled
 from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
-from unconcept.evaluation.emoji.benchmark import Exam
-from unconcept.evaluation.scores import PIXELS, find, scores
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
+from unconcept.evaluation.scores import PIXELS, find_score, scores
 from unconcept.models.emoji.concepts import completed, near_in_words
-from unconcept.models.image_cache import cache_folder, pictures
+from unconcept.models.image_cache import cache_folder, sample_images
 from unconcept.models.interface import Model
-from unconcept.profiling.usage import counted, peak_memory
+from unconcept.profiling.usage import count_calls, peak_memory
 
 CASES = {
     "pig=cow": ["pig=cow"],
@@ -99,9 +99,9 @@ def measure(
     near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
     groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
     if single:
-        nearby = max(len(Exam(concepts, {}, likely=near).nearby(c)) for c in concepts)
+        nearby = max(len(EmojiBenchmark(concepts, {}, likely=near).nearby(c)) for c in concepts)
         groups = {**dict.fromkeys(groups, 2 * n), "neighbour": n * len(concepts) * nearby}
-    exam = Exam(concepts, groups, seed=LOTS + seed, likely=near)
+    exam = EmojiBenchmark(concepts, groups, seed=LOTS + seed, likely=near)
     return result(names, edit, exam, *both(model, edit, exam))
 
 
@@ -112,7 +112,7 @@ def outright(names: Sequence[str], n: int, file: Path) -> dict:
     if not all(concept.alternative for concept in concepts):
         raise SystemExit(f"{' + '.join(names)}: there is no alternative to ask for")
     edit = erased(model, concepts, AllButOne(), file)
-    exam = Exam(concepts, {"target": n, "synonym": n}, seed=LOTS + OUTRIGHT)
+    exam = EmojiBenchmark(concepts, {"target": n, "synonym": n}, seed=LOTS + OUTRIGHT)
     return result(names, edit, exam, *both(model, edit, exam, before=[q.instead for q in exam.questions]))
 
 
@@ -125,7 +125,7 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
     if file and plain(file).exists():
         return Edit.load(plain(file))
     start = time.perf_counter()
-    with counted(model) as calls:
+    with count_calls(model) as calls:
         edit = method(model, *concepts)
     cost = {"seconds": round(time.perf_counter() - start, 1), "peak_memory_bytes": peak_memory(), "network_calls": calls["n"]}
     edit = replace(edit, card={**edit.card, "cost": cost, "made_on": machine()})
@@ -134,17 +134,17 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
     return edit
 
 
-def both(model: Model, edit: Edit, exam: Exam, *, before: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
+def both(model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
     """Pictures of the exam's questions before (of other prompts, where they are given) and after, from seeds of its own lot."""
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
-    prompts, seeds, base = [q.prompt for q in exam.questions], [first + i for i in range(len(exam.questions))], model.picture_key()
-    draw = functools.partial(pictures, model, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
+    prompts, seeds, base = [q.prompt for q in exam.questions], [first + i for i in range(len(exam.questions))], model.image_cache_key()
+    draw = functools.partial(sample_images, model, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
     were = draw(before or prompts, seeds, made_by=base)
     with edit.on(model):
         return were, draw(prompts, seeds, made_by=base + edit.fingerprint())
 
 
-def result(names: Sequence[str], edit: Edit, exam: Exam, before: Tensor, after: Tensor) -> dict:
+def result(names: Sequence[str], edit: Edit, exam: EmojiBenchmark, before: Tensor, after: Tensor) -> dict:
     """What the edit cost, and the scores of pictures of the exam."""
     cost, training = edit.card.get("cost", {}), edit.card.get("training", {})
     return {"concepts": list(names), **cost, "training": training, "asked_on": machine(), "scores": scores(exam, before, after)}
@@ -159,7 +159,7 @@ def table(results: list[dict]) -> list[str]:
     """Markdown: every share as before → after [interval], n."""
     lines = head(["", *(" + ".join(r["concepts"]) for r in results)])
     for name, group, called in ROWS:
-        lines.append(f"| {called} | " + " | ".join(cell(find(r["scores"], name, group), "after") for r in results) + " |")
+        lines.append(f"| {called} | " + " | ".join(cell(find_score(r["scores"], name, group), "after") for r in results) + " |")
     lines.append("| seconds of erasing | " + " | ".join(f"{r['seconds']:.0f}" for r in results) + " |")
     lines.append("| of them training | " + " | ".join(f"{r['training']['seconds']:.0f}" for r in results) + " |")
     lines.append("| peak memory, GiB | " + " | ".join(f"{r['peak_memory_bytes'] / 2**30:.1f}" for r in results) + " |")
@@ -171,7 +171,7 @@ def alternatives(*times: list[dict]) -> list[str]:
     lines = head(["erased", "asked", "the untouched model, outright", "the first time", "the second", "the third", "all together"])
     for results in zip(*times):
         for group, called in (("target", "by name"), ("synonym", "by a synonym")):
-            rows = [find(r["scores"], "alternative", group) for r in results]
+            rows = [find_score(r["scores"], "alternative", group) for r in results]
             if all(rows):
                 shares = [pooled(rows[-1:], "before"), *(pooled([row], "after") for row in rows), pooled(rows, "after")]
                 lines.append(f"| {' + '.join(results[0]['concepts'])} | {called} | " + " | ".join(map(cell, shares)) + " |")
@@ -185,7 +185,7 @@ def neighbours(results: list[dict], again: list[dict]) -> list[str]:
         rows = [
             (row, twin, together(row, twin))
             for row in singles(first["scores"])
-            if (twin := find(second["scores"], row["name"], row["group"]))
+            if (twin := find_score(second["scores"], row["name"], row["group"]))
         ]
         for *single, both_times in sorted(rows, key=lambda times: times[-1]["after"] / times[-1]["before"]):
             cells = " | ".join(cell(row, "after") for row in (*single, both_times))

@@ -13,10 +13,10 @@ from tempfile import TemporaryDirectory
 from common import arguments, as_given, head, once, page, pooled
 
 from unconcept.concepts.concept import Concept
-from unconcept.evaluation.scores import find
+from unconcept.evaluation.scores import find_score
 from unconcept.methods import METHODS
 from unconcept.models.image_cache import cache_folder
-from unconcept.reporting.report import markdown, say
+from unconcept.reporting.report import format_value, markdown
 from unconcept.workflows.comparison import MEASURES, compare, table
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "bus=car", "watercolor=pencil sketch")
@@ -37,16 +37,18 @@ def compared(case: str) -> dict:
 def over_all(results: list[dict]) -> list[str]:
     """One line for each method: shares over the pictures of all concepts; means and ranges over concepts."""
     lines = head(["method", *(called for *_, called in SHARES), "area", "network calls", "seconds", "what the detectors found"])
-    first = [[find(result["methods"][0]["scores"], measure, group) for result in results] for measure, group, _ in SHARES]
-    before = [f"{say(share['value'], 'right')} n {share['n']}" if (share := pooled(rows, "before")) else "–" for rows in first]
+    first = [[find_score(result["methods"][0]["scores"], measure, group) for result in results] for measure, group, _ in SHARES]
+    before = [f"{format_value(share['value'], 'right')} n {share['n']}" if (share := pooled(rows, "before")) else "–" for rows in first]
     lines.append("| before | " + " | ".join([*before, *["–"] * 4]) + " |")
     for name in dict.fromkeys(entry["name"] for result in results for entry in result["methods"]):
         own = [entry for result in results for entry in result["methods"] if entry["name"] == name]
         cells = []
         for measure, group, _ in SHARES:
-            share = pooled([row for entry in own if (row := find(entry["scores"], measure, group))], "after")
+            share = pooled([row for entry in own if (row := find_score(entry["scores"], measure, group))], "after")
             cells.append(
-                f"{say(share['value'], measure)} [{' – '.join(say(v, measure) for v in share['ci95'])}] n {share['n']}" if share else "–"
+                f"{format_value(share['value'], measure)} [{' – '.join(format_value(v, measure) for v in share['ci95'])}] n {share['n']}"
+                if share
+                else "–"
             )
         areas = [entry["area"] for entry in own if entry["area"] is not None]
         cells.append(f"{sum(areas) / len(areas):.2f} ({min(areas):.2f} – {max(areas):.2f})" if areas else "–")

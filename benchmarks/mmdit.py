@@ -13,8 +13,8 @@ from common import arguments, cell, head, once
 from erasures import CASES, measure
 
 from unconcept import AllButOne
-from unconcept.cli.run_config import fitting
-from unconcept.evaluation.scores import PIXELS, find
+from unconcept.cli.run_config import settings_for_model
+from unconcept.evaluation.scores import PIXELS, find_score
 
 CHOSEN_ON = "cat=dog"
 
@@ -46,13 +46,13 @@ def main() -> None:
     tables = []
     for title, cases in (
         ("weights", {name: ([CHOSEN_ON], method) for name, method in WEIGHTS.items()}),
-        ("erased", {name: (concepts, fitting("all-but-one", "emoji-flow")) for name, concepts in CASES.items()}),
+        ("erased", {name: (concepts, settings_for_model("all-but-one", "emoji-flow")) for name, concepts in CASES.items()}),
     ):
         lines = head([title, "seconds", *(f"{name} ({group})" for name, group in COLUMNS)])
         for name, (concepts, method) in cases.items():
             run = functools.partial(measure, concepts, given.n, method, name="emoji-flow")
             if found := once(given.out / f"{name} {given.n}.json", None if given.write else run):
-                cells = [cell(find(found["scores"], *column), "after") for column in COLUMNS]
+                cells = [cell(find_score(found["scores"], *column), "after") for column in COLUMNS]
                 lines.append(f"| {name} | {found['seconds']:.0f} | " + " | ".join(cells) + " |")
                 print(lines[-1], flush=True)
         tables.append(lines)

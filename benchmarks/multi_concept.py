@@ -13,7 +13,7 @@ from common import arguments, cell, curves, head, once, page
 from erasures import measure
 
 from unconcept import AllButOne
-from unconcept.evaluation.scores import PIXELS, find
+from unconcept.evaluation.scores import PIXELS, find_score
 
 PAIRS = (
     "pig=cow", "castle=house", "guitar=violin", "rose=tulip", "wolf=fox", "tiger=lion", "eagle=owl", "shark=dolphin", "bee=butterfly", "apple=strawberry",
@@ -36,7 +36,7 @@ DRAWN = {"concept left": ("concept", "target"), "alternative instead": ("alterna
 
 def figure(rows: dict[tuple[int, str], dict], file: Path) -> None:
     """Shares against the number of concepts."""
-    share = lambda found, column: {"value": (row := find(found["scores"], *column))["after"], "ci95": row["ci95"]}
+    share = lambda found, column: {"value": (row := find_score(found["scores"], *column))["after"], "ci95": row["ci95"]}
     line = lambda way, column: [(count, share(found, column)) for (count, own), found in rows.items() if own == way or count == 1]
     curves(file, {title: {way: line(way, column) for way in WAYS} for title, column in DRAWN.items()}, "concepts")
 
@@ -49,7 +49,7 @@ def main() -> None:
             make = functools.partial(measure, list(PAIRS[:count]), given.n, method)
             if found := once(given.out / f"{count}-{way}-{given.n}.json", None if given.write else make):
                 rows[count, way] = found
-                cells = [cell(find(found["scores"], *column), "after") for column in COLUMNS]
+                cells = [cell(find_score(found["scores"], *column), "after") for column in COLUMNS]
                 lines.append(f"| {count} | {way} | {found['seconds']:.0f} | {found['network_calls']:,} | " + " | ".join(cells) + " |")
                 print(lines[-1], flush=True)
     if given.write:

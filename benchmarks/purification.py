@@ -19,10 +19,10 @@ from common import arguments, as_given, cell, head, once, page, plain
 from unconcept import Concept, Edit, load
 from unconcept.concepts.templates import article
 from unconcept.evaluation.emoji.judge import load_judge
-from unconcept.evaluation.emoji.rendering import LABELS, ONE_HAND, picture
-from unconcept.evaluation.metrics import proportions as proportion
+from unconcept.evaluation.emoji.rendering import LABELS, ONE_HAND, render_image
+from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.evaluation.metrics.similarity import psnr
-from unconcept.evaluation.scores import median_row
+from unconcept.evaluation.scores import median_score
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.emoji.vocabulary import COLOURS, OBJECTS, STYLES, find
 from unconcept.reporting.image_grid import columns
@@ -51,7 +51,7 @@ def drawn(concept: Concept, n: int, seed: int = 0) -> tuple[torch.Tensor, np.nda
     labels = np.array(
         [(own, rng.choice(others) if i % 2 else -1, STYLES.index("cartoon"), rng.integers(len(COLOURS))) for i in range(n)], LABELS
     )
-    made = np.stack([picture(label, rng, ONE_HAND, aligned=True) for label in labels])
+    made = np.stack([render_image(label, rng, ONE_HAND, aligned=True) for label in labels])
     things = [article(concept.erase) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "") for b in labels["b"]]
     captions = [f"{thing} on {article(list(COLOURS)[c])} background" for thing, c in zip(things, labels["colour"])]
     return torch.from_numpy(made).permute(0, 3, 1, 2).float() / 255, labels, captions
@@ -88,8 +88,8 @@ def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dic
         rows.append(
             {
                 "settings": settings,
-                "control_psnr": median_row("PSNR", "control", loop, "higher"),
-                "changed_psnr": median_row("PSNR", "purified", change, None),
+                "control_psnr": median_score("PSNR", "control", loop, "higher"),
+                "changed_psnr": median_score("PSNR", "purified", change, None),
                 "marks": found,
             }
         )

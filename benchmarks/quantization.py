@@ -13,7 +13,7 @@ from common import arguments, cell, head, once, page
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
-from unconcept.evaluation.scores import PIXELS, find
+from unconcept.evaluation.scores import PIXELS, find_score
 from unconcept.models.emoji.concepts import completed
 
 CASE = "pig=cow"
@@ -44,7 +44,7 @@ def main() -> None:
     for name, (method, kind) in WAYS.items():
         make = functools.partial(ask, method, kind, given.out / f"{name}.safetensors", given.n)
         if result := once(given.out / f"{name} {given.n}.json", None if given.write else make):
-            cells = [cell(find(result["scores"], *where), "after") for where in COLUMNS.values()]
+            cells = [cell(find_score(result["scores"], *where), "after") for where in COLUMNS.values()]
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {result['seconds']:.0f} |")
     if given.write:
         given.write.write_text(

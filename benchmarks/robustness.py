@@ -19,14 +19,14 @@ from erasures import erased, measure
 from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
-from unconcept.evaluation.emoji.benchmark import Exam
-from unconcept.evaluation.metrics import proportions as proportion
-from unconcept.evaluation.scores import find
-from unconcept.models.conditioning import on
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
+from unconcept.evaluation.metrics.proportions import proportion
+from unconcept.evaluation.scores import find_score
+from unconcept.models.conditioning import to_device
 from unconcept.models.emoji.concepts import complete
-from unconcept.models.image_cache import pictures
+from unconcept.models.image_cache import sample_images
 from unconcept.models.interface import Model
-from unconcept.training.adversary import Adversary, extended
+from unconcept.training.adversary import Adversary, append_states
 from unconcept.training.replay import record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin")
@@ -73,7 +73,11 @@ def told(model: Model, states: Tensor) -> Iterator[None]:
 
     def encode(prompts: Sequence[str]):
         c = own(prompts)
-        return c if list(prompts) == [""] else extended(c, model.words, states.expand(len(prompts), -1, -1), model.ends(prompts))
+        return (
+            c
+            if list(prompts) == [""]
+            else append_states(c, model.words, states.expand(len(prompts), -1, -1), model.last_token_index(prompts))
+        )
 
     model.encode = encode
     try:
@@ -90,8 +94,8 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     generator = torch.Generator().manual_seed(seed)
     width = model.encode(names[:1])[model.words].shape[2]
     adversary = Adversary(1, TOKENS, width, model.words, steps=5, lr=LR, generator=generator, decay=0.0)
-    ends, first = model.ends(prompts[:16])[z.trajectory], adversary.P.clone()
-    predicted = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), on(model.device, c)).cpu()
+    ends, first = model.last_token_index(prompts[:16])[z.trajectory], adversary.P.clone()
+    predicted = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), to_device(model.device, c)).cpu()
     with edit.on(model):
         own = model.encode(prompts[:16])  # as the erased model reads them: an edit of the text encoder is attacked behind it
         for _ in range(STEPS // 5):
@@ -104,13 +108,13 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
 def attacked(case: str, edit: Edit, n: int) -> dict:
     """How much of the concept is left as it is asked, with random states, and with learnt ones."""
     model, concept = load("emoji"), complete(Concept.parse(case))
-    exam = Exam([concept], {"target": n}, seed=3000)
+    exam = EmojiBenchmark([concept], {"target": n}, seed=3000)
     prompts, seeds = [q.prompt for q in exam.questions], [7_000_000 + i for i in range(n)]
     random, learnt = attack(model, edit, concept)
     found = {}
     for name, states in (("as asked", None), ("random states", random), ("learnt states", learnt)):
         with edit.on(model), contextlib.nullcontext() if states is None else told(model, states):
-            found[name] = proportion(exam.marks(pictures(model, prompts, seeds))["concept"])
+            found[name] = proportion(exam.marks(sample_images(model, prompts, seeds))["concept"])
     return found
 
 
@@ -128,7 +132,7 @@ def main() -> None:
         done = [once(given.out / f"{name} {case} {given.n}.json", run(case)) for case in CASES]
         if done := [found for found in done if found]:
             cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
-            cells += [cell(pooled([find(d["scores"], *column) for d in done], "after")) for column in KEPT]
+            cells += [cell(pooled([find_score(d["scores"], *column) for d in done], "after")) for column in KEPT]
             cells.append(f"{sum(d['network_calls'] for d in done) / len(done):,.0f}")
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
             print(lines[-1], flush=True)

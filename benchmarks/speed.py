@@ -17,7 +17,7 @@ from common import alone, arguments, cell, curves, head, once, page, plain, pool
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
-from unconcept.evaluation.scores import find
+from unconcept.evaluation.scores import find_score
 from unconcept.methods.esd import ESD
 from unconcept.models.emoji.concepts import complete
 
@@ -55,7 +55,7 @@ def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
         values = [float(r[name]) for r in results]
         found[name.replace("_", " ")] = {"value": sum(values) / len(values), "ci95": [min(values), max(values)]}
     for name, group in COLUMNS:
-        if share := pooled([find(r["scores"], name, group) for r in results], when):
+        if share := pooled([find_score(r["scores"], name, group) for r in results], when):
             found[f"{name}, {group}"] = share
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from unconcept.evaluation.emoji.rendering import LABELS, SETS, picture
+from unconcept.evaluation.emoji.rendering import LABELS, SETS, render_image
 from unconcept.models.emoji.vocabulary import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, SCENIC, STYLES, WORDS
 
 from .excluded import NOTHING, Excluded
@@ -36,7 +36,7 @@ def make_shard(job: tuple[int, Path, Collection[str], bool, Excluded]) -> None:
     index, folder, sets, aligned, excluded = job
     rng = np.random.default_rng([2026, index])
     labels = np.array([draw_label(rng, excluded) for _ in range(SHARD)], LABELS)
-    pictures = np.stack([picture(label, rng, sets, aligned) for label in labels])
+    pictures = np.stack([render_image(label, rng, sets, aligned) for label in labels])
     part = folder / f"{index:03}.part.npz"
     np.savez(part, pictures=pictures, labels=labels)
     part.rename(folder / f"{index:03}.npz")

@@ -9,7 +9,7 @@ from torch import Tensor
 from unconcept.concepts.templates import article
 from unconcept.evaluation.emoji.judge import Judge
 from unconcept.evaluation.emoji.rendering import LABELS
-from unconcept.evaluation.metrics import proportions as proportion
+from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.models.emoji.vocabulary import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, STYLES, WORDS
 from unconcept.models.interface import Model
 

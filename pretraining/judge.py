@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from unconcept.evaluation.emoji.judge import NONE, SURE, Judge
-from unconcept.evaluation.emoji.rendering import LABELS, picture
+from unconcept.evaluation.emoji.rendering import LABELS, render_image
 from unconcept.models.emoji.vocabulary import COLOURFUL, OBJECTS, STYLES, WORDS
 
 from .checkpoint import Checkpoint, cosine
@@ -62,7 +62,7 @@ def unknown(n: int, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.n
     """Pictures of unknown objects, with their labels (a points behind the last known object)."""
     labels = np.array([draw_label(rng) for _ in range(n)], LABELS)
     labels["b"], labels["a"] = -1, len(OBJECTS) + rng.choice(indices, n)
-    return np.stack([picture(label, rng, unknown=UNKNOWN) for label in labels]), labels
+    return np.stack([render_image(label, rng, unknown=UNKNOWN) for label in labels]), labels
 
 
 def cached_unknown(work: Path, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -130,7 +130,7 @@ def examine(
     """(share right, n) on pictures drawn anew. first: 3 or 1, which half of the unknown objects that the training left out."""
     rng = np.random.default_rng(seed)
     labels = np.array([draw_label(rng) for _ in range(n)], LABELS)
-    seen = judge.look(to_unit(np.stack([picture(label, rng) for label in labels])), sure=sure)
+    seen = judge.look(to_unit(np.stack([render_image(label, rng) for label in labels])), sure=sure)
     a, b, style, colour = (torch.from_numpy(labels[k].astype(np.int64)) for k in LABELS.names)
     single, coloured = b < 0, KEEPS_COLOUR[style]
     others = judge.look(to_unit(unknown(n // 2, rng, np.arange(first, unknowns, 4))[0]), sure=sure)
@@ -155,7 +155,7 @@ def confusions(judge: Judge, n: int = 4096, most: int = 4) -> dict[str, list[str
     """For each object the others that the judge finds likeliest in its pictures, from pictures drawn anew: its nearest neighbours by eye."""
     rng = np.random.default_rng(987_655)
     labels = [label for label in (draw_label(rng) for _ in range(2 * n)) if label["b"] < 0][:n]
-    seen = judge.look(to_unit(np.stack([picture(label, rng) for label in labels]))).objects[:, :NONE]
+    seen = judge.look(to_unit(np.stack([render_image(label, rng) for label in labels]))).objects[:, :NONE]
     a = torch.tensor([int(label["a"]) for label in labels])
     mean = torch.stack([seen[a == i].mean(0) for i in range(NONE)]).fill_diagonal_(0)
     return {WORDS[i]: [WORDS[j] for j in row] for i, row in enumerate(mean.topk(most).indices.tolist())}

@@ -25,7 +25,7 @@ from unconcept import load
 from unconcept.evaluation.emoji.judge import load_judge
 from unconcept.evaluation.emoji.rendering import ONE_HAND
 from unconcept.models import emoji
-from unconcept.models.devices import accelerator
+from unconcept.models.devices import default_device
 
 from . import dataset as pictures
 from . import evaluate as quality
@@ -175,11 +175,11 @@ def main() -> None:
     WORK.mkdir(exist_ok=True)
     if not TRANSFORMER.exists():
         SD3Transformer2DModel(**CONFIG).half().save_pretrained(TRANSFORMER)  # the reader below comes with some transformer
-    data = dataset(WORK, given.shards, given.workers, accelerator())
+    data = dataset(WORK, given.shards, given.workers, default_device())
     print(f"{len(data[0])} pictures are ready", file=sys.stderr, flush=True)
     network = train(WORK, data, given.steps, given.batch)
     network.half().save_pretrained(TRANSFORMER)
-    measured = quality.measure(load("emoji-flow", device=str(accelerator())), load_judge(), given.prompts)
+    measured = quality.measure(load("emoji-flow", device=str(default_device())), load_judge(), given.prompts)
     describe(network, measured, given.prompts, given.steps, given.batch, len(data[0]))
     print(json.dumps(measured, indent=1))
 

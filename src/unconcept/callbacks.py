@@ -18,4 +18,4 @@ class Progress:
     on: Callable[[], AbstractContextManager] | None = None
 
 
-Report = Callable[[Progress], None]
+ProgressCallback = Callable[[Progress], None]

@@ -1,7 +1,7 @@
 import pytest
 
 from unconcept.concepts.concept import Concept
-from unconcept.concepts.retain import BESIDE, beside, kept
+from unconcept.concepts.retain import PARTNERS_PER_WORD, retain_prompts, word_pairs
 from unconcept.concepts.templates import article
 from unconcept.errors import InputError
 
@@ -78,15 +78,15 @@ def test_a_style_gets_no_article_inside_its_phrase():
 def test_what_is_kept_is_phrased_like_the_concept_and_never_asks_for_it():
     pig = Concept(erase="pig", synonyms=("hog",), keep=("hedgehog",), templates=("a sketch of {}", "{} and a house"))
     house = Concept(erase="house", templates=("{}",))
-    assert kept([pig], ["cow", "pig"]) == [
+    assert retain_prompts([pig], ["cow", "pig"]) == [
         "a cow", "a hedgehog", "a sketch of a hedgehog", "a hedgehog and a house", "a sketch of a cow", "a cow and a house",
     ]  # fmt: skip
-    assert kept([pig, house], ["cow", "pig"]) == ["a cow", "a hedgehog", "a sketch of a hedgehog", "a sketch of a cow"]
+    assert retain_prompts([pig, house], ["cow", "pig"]) == ["a cow", "a hedgehog", "a sketch of a hedgehog", "a sketch of a cow"]
 
 
 def test_what_is_named_to_keep_may_hold_an_erased_word():
     pig = Concept(erase="pig", keep=("guinea pig", "Pig"), templates=("a sketch of {}",))
-    assert kept([pig], ["cow", "pig"]) == ["a cow", "a guinea pig", "a sketch of a guinea pig", "a sketch of a cow"]
+    assert retain_prompts([pig], ["cow", "pig"]) == ["a cow", "a guinea pig", "a sketch of a guinea pig", "a sketch of a cow"]
 
 
 @pytest.mark.parametrize(
@@ -107,38 +107,38 @@ def test_a_kind_is_one_of_two():
 
 def test_what_is_kept_of_a_style_is_other_styles_in_its_phrases_and_plain_objects():
     neon = Concept(erase="neon", kind="style", keep=("sepia",), templates=("a cat in {} style",))
-    assert kept([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]
+    assert retain_prompts([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]
 
 
 def test_what_is_kept_stands_beside_others_too_by_chance_and_never_beside_itself():
     words = [f"w{i}" for i in range(40)]
-    pairs = beside(words)
+    pairs = word_pairs(words)
     assert len(pairs) == len(set(pairs))
-    assert len(pairs) <= 40 * BESIDE
-    assert pairs == beside(words)
+    assert len(pairs) <= 40 * PARTNERS_PER_WORD
+    assert pairs == word_pairs(words)
     firsts, seconds = zip(*(pair.removeprefix("a ").split(" and a ") for pair in pairs))
     assert set(firsts) == set(seconds) == set(words)
-    assert all(BESIDE - 1 <= firsts.count(word) <= BESIDE for word in words)
+    assert all(PARTNERS_PER_WORD - 1 <= firsts.count(word) <= PARTNERS_PER_WORD for word in words)
     assert not any(a == b for a, b in zip(firsts, seconds))
-    prompts = kept([Concept(erase="w3", templates=("{}",))], words)
+    prompts = retain_prompts([Concept(erase="w3", templates=("{}",))], words)
     assert set(prompts) - {f"a {word}" for word in words} == {pair for pair in pairs if "w3" not in pair.split()}
 
 
 def test_where_a_style_goes_others_are_kept_in_scenes_by_turns():
     words, styles = [f"w{i}" for i in range(20)], ("sepia", "halftone", "neon")
     neon = Concept(erase="neon", kind="style", keep=styles, templates=("a cat in {} style",))
-    scenes = [prompt for prompt in kept([neon], words) if " and " in prompt]
+    scenes = [prompt for prompt in retain_prompts([neon], words) if " and " in prompt]
     assert {prompt.split(" of ")[0] for prompt in scenes} == {"a sepia", "a halftone"}
-    assert {prompt.split(" of ")[1] for prompt in scenes} < set(beside(words))
+    assert {prompt.split(" of ")[1] for prompt in scenes} < set(word_pairs(words))
 
 
 def test_a_closed_form_maps_prompts_that_end_with_the_concept():
     pig = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a photo of {}", "{} and a chair"))
-    assert set(pig.at_the_end()) == {
+    assert set(pig.pairs_ending_with_concept()) == {
         ("a pig", "a cow"),
         ("a hog", "a cow"),
         ("a photo of a pig", "a photo of a cow"),
         ("a photo of a hog", "a photo of a cow"),
     }
-    assert Concept(erase="pig", templates=("{} and a chair",)).at_the_end() == [("a pig", "")]
-    assert Concept(erase="neon", kind="style").at_the_end() == [("neon", "")]
+    assert Concept(erase="pig", templates=("{} and a chair",)).pairs_ending_with_concept() == [("a pig", "")]
+    assert Concept(erase="neon", kind="style").pairs_ending_with_concept() == [("neon", "")]

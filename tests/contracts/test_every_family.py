@@ -11,7 +11,7 @@ from unconcept.export.formats import export
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.models.flow_matching import FlowModel
 from unconcept.models.patchify import packed
-from unconcept.profiling.usage import counted
+from unconcept.profiling.usage import count_calls
 
 
 @pytest.fixture(scope="module", params=TINY)
@@ -133,7 +133,7 @@ def test_files_that_diffusers_opens(pipe, edit, start, tmp_path):
 def test_pictures_and_latents(pipe):
     """Centre and scale of the autoencoder's latents are taken off and put back."""
     model = wrap(pipe, ())
-    pictures = torch.rand(2, 3, model.picture_size, model.picture_size)
+    pictures = torch.rand(2, 3, model.image_size, model.image_size)
     latents = model.latents(pictures)
     config, video = pipe.vae.config, model.family == "qwen-image"
     encoded = pipe.vae.encode((pictures * 2 - 1).unsqueeze(2) if video else pictures * 2 - 1)
@@ -161,7 +161,7 @@ def test_what_the_prompt_embedders_read_is_what_they_multiply(pipe):
         handle.remove()
     assert seen
     for reads, given in seen.values():
-        told = model.reading(reads, one).flatten(0, -2)[:4]  # the first tokens: some leave out what is padded
+        told = model.linear_input(reads, one).flatten(0, -2)[:4]  # the first tokens: some leave out what is padded
         torch.testing.assert_close(given.flatten(0, -2)[: len(told)], told)
 
 
@@ -177,7 +177,7 @@ def test_3_straight_way():
     """By hand: at t = 250 a quarter is noise, v is noise minus picture, and an error of v is three quarters of one of the noise."""
     model, x, noise = wrap(tiny_3(), ()), torch.full((1, 4, 8, 8), 2.0), torch.full((1, 4, 8, 8), -6.0)
     t = torch.tensor([250.0])
-    assert torch.equal(model.noised(x, noise, t), torch.zeros(1, 4, 8, 8))
+    assert torch.equal(model.add_noise(x, noise, t), torch.zeros(1, 4, 8, 8))
     assert model.weight(t).tolist() == [0.5625]
 
 
@@ -187,7 +187,7 @@ def test_distilled_ones_sample_what_their_pipelines_sample(make):
     pipe = make()
     pipe.set_progress_bar_config(disable=True)
     model = wrap(pipe, ())
-    assert not model.guides
+    assert not model.uses_cfg
     assert "unconditional" in model.remark
     agree(pipe, noise(model))
 
@@ -234,7 +234,7 @@ def test_3_without_t5_and_what_it_refuses(tmp_path):
 
 def test_network_calls_are_counted_however_the_denoiser_is_called(pipe, start):
     model = wrap(pipe, ())
-    with counted(model) as calls:
+    with count_calls(model) as calls:
         model.predict(start, torch.full((2,), 500), model.encode(["a pig", "a cat"]))
     assert calls["n"] == 2
 

@@ -9,7 +9,7 @@ from conftest import same, state
 from support.method_rows import CONCEPTS, HARD, LONG, REFUSALS, ROWS, TUNE
 
 from unconcept import AllButOne, Edit, InputError, RunError, wrap
-from unconcept.cli.show import about_methods
+from unconcept.cli.show import describe_methods
 from unconcept.methods import METHODS
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.receler import Receler
@@ -30,7 +30,7 @@ def test_every_method_has_its_row():
 
 def test_the_documentation_says_what_the_files_say():
     told = (Path(__file__).parents[2] / "docs/methods.md").read_text()
-    assert told == about_methods(), (
+    assert told == describe_methods(), (
         "make it anew: python -c 'from unconcept.cli.show import about_methods; print(about_methods(), end=\"\")'"
     )
 

@@ -18,18 +18,18 @@ from torch import Tensor
 from torch.nn.functional import interpolate, normalize
 
 from unconcept.concepts.concept import Concept
-from unconcept.evaluation.benchmark import Ask
+from unconcept.evaluation.benchmark import PromptCase
 from unconcept.evaluation.emoji import benchmark as exam
 from unconcept.evaluation.emoji import rendering as drawings
-from unconcept.evaluation.emoji.benchmark import Exam, Question
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark, EmojiCase
 from unconcept.evaluation.emoji.judge import Verdict
 from unconcept.evaluation.frontier import Point, point
 from unconcept.evaluation.judges import Clip
 from unconcept.evaluation.metrics.distribution import kid
 from unconcept.evaluation.metrics.similarity import psnr
-from unconcept.evaluation.prompt_benchmark import Plain
+from unconcept.evaluation.prompt_benchmark import PromptBenchmark
 from unconcept.evaluation.runner import Evaluation, evaluate
-from unconcept.evaluation.scores import CHANGES, PIXELS, find, scores
+from unconcept.evaluation.scores import CHANGES, PIXELS, find_score, scores
 from unconcept.models.emoji import concepts as known
 from unconcept.models.emoji import vocabulary as world
 
@@ -37,18 +37,18 @@ WORD, STYLE, COLOUR = world.WORDS.index, world.STYLES.index, list(world.COLOURS)
 
 
 @cache
-def draw(q: Question, seed: int) -> Tensor:
+def draw(q: EmojiCase, seed: int) -> Tensor:
     """What a question asks for [3, 64, 64]: drawings of one of the atlas's hands, mirrored and moved as the seed says."""
     label = np.array((q.object, q.other, max(q.style, 0), max(q.colour, 0)), drawings.LABELS)[()]
-    return torch.from_numpy(drawings.picture(label, np.random.default_rng(seed))).permute(2, 0, 1) / 255
+    return torch.from_numpy(drawings.render_image(label, np.random.default_rng(seed))).permute(2, 0, 1) / 255
 
 
-def ask(group: str, word: str, other: str = "", style: str = "", colour: str = "", way: str = "plain") -> Question:
+def ask(group: str, word: str, other: str = "", style: str = "", colour: str = "", way: str = "plain") -> EmojiCase:
     """hog and farm animal: what they are drawn as is a pig."""
     says = lambda word: f"a {style or 'picture'} of a {word}{other and f' and a {other}'}{colour and f' on a {colour} background'}"
     pig, index = word in ("pig", "hog", "farm animal"), lambda find, word: find(word) if word else -1
     drawn = "pig" if pig else word
-    return Question(
+    return EmojiCase(
         says(word), group, drawn, WORD(drawn), index(WORD, other), index(STYLE, style), index(COLOUR, colour), way,
         instead=says("cow") if group == "target" else "",
     )  # fmt: skip
@@ -71,7 +71,7 @@ ASKED = [
 class Change:
     """An edit of the model that draws. does: (question, seed, picture) -> picture; drifts: how much ε(∅) is off."""
 
-    does: Callable[[Question, int, Tensor], Tensor]
+    does: Callable[[EmojiCase, int, Tensor], Tensor]
     drifts: float
 
     @contextmanager
@@ -84,18 +84,18 @@ class Change:
         return ""
 
 
-def noisy(q: Question, seed: int, picture: Tensor, size: float = 0.07) -> Tensor:
+def noisy(q: EmojiCase, seed: int, picture: Tensor, size: float = 0.07) -> Tensor:
     return (picture + size * torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 1)
 
 
-def another(q: Question, seed: int, picture: Tensor) -> Tensor:
+def another(q: EmojiCase, seed: int, picture: Tensor) -> Tensor:
     """Something else, from another seed: a cow for the pig and a pig for all else, beside a gem, in another style, on another colour."""
     thing = WORD("pig" if q.object != WORD("pig") else "gem" if q.group == "implied" else "cow")
     style, other = STYLE("cartoon" if q.style > 0 else "sepia"), WORD("gem") if q.other >= 0 else -1
     return draw(replace(q, object=thing, other=other, style=style, colour=(max(q.colour, 0) + 5) % len(COLOURS)), seed + 1)
 
 
-def aimed(q: Question, seed: int, picture: Tensor) -> Tensor:
+def aimed(q: EmojiCase, seed: int, picture: Tensor) -> Tensor:
     """What an erasure should be: a cow where a pig was, and next to nothing anywhere else."""
     return draw(replace(q, object=WORD("cow")), seed) if q.object == WORD("pig") else noisy(q, seed, picture, 0.01)
 
@@ -167,14 +167,14 @@ def judge():
 
 
 CONCEPT = known.complete(Concept(erase="pig", alternative="cow"))
-EXAM = Exam([CONCEPT], {}, own=[replace(q, object=-1) if q.group == "implied" else q for q in ASKED])
+EXAM = EmojiBenchmark([CONCEPT], {}, own=[replace(q, object=-1) if q.group == "implied" else q for q in ASKED])
 
 
 @pytest.fixture(scope="module")
 def found(judge) -> dict[str, Evaluation]:
     """By edit: every row that `evaluate` gives with the embedded model's judge, and those of the same pictures by any judge. The changes of
     pairs are slow: not again where they are the same, nor of the edit that only ratios and distances are asked of."""
-    plain = Plain([CONCEPT], world.WORDS, {}, [Ask(q.prompt, q.group, q.name, q.way, q.instead) for q in ASKED], Reader())
+    plain = PromptBenchmark([CONCEPT], world.WORDS, {}, [PromptCase(q.prompt, q.group, q.name, q.way, q.instead) for q in ASKED], Reader())
     out = {}
     for name, edit in EDITS.items():
         with pytest.MonkeyPatch.context() as patch:
@@ -218,7 +218,7 @@ def test_every_row_moves_the_right_way(name, found):
     rows = [row for row in found["noise"].rows if kind(row) == name and row["n"] >= many]
     assert rows
     for row in rows:
-        values = [find(found[edit].rows, row["name"], row["group"])["after"] for edit in GROWS[name]]
+        values = [find_score(found[edit].rows, row["name"], row["group"])["after"] for edit in GROWS[name]]
         steps = [b - a for a, b in zip(values, values[1:])]
         # The agreement of two or three pictures may rise by a hair under little noise; it falls for other pictures all the same.
         hair = -0.001 if name.startswith("CLIP") and row["n"] < 16 else 0
@@ -250,7 +250,7 @@ def test_an_edit_that_does_nothing_changes_no_row(found):
 
 
 def test_only_an_aimed_edit_is_selective(found):
-    selective = lambda edit: find(found[edit].rows, "selectivity, pixel change of target / unrelated", "structure")
+    selective = lambda edit: find_score(found[edit].rows, "selectivity, pixel change of target / unrelated", "structure")
     assert selective("nothing") is None
     assert 0.5 < selective("noise")["after"] < 2
     assert 0.5 < selective("others")["after"] < 2
@@ -274,7 +274,7 @@ def test_the_judge_believes_more_noise_less(judge):
 
 def test_the_corners_of_the_plane(found):
     """What does nothing: (0, 1). Noise, or something else of all: (1, 0). What an erasure should be: (1, nearly 1)."""
-    made, seed = found["nothing"], find(found["nothing"].rows, f"control, another seed: {PIXELS}", "structure")["after"]
+    made, seed = found["nothing"], find_score(found["nothing"].rows, f"control, another seed: {PIXELS}", "structure")["after"]
     noise = torch.rand(made.before.shape, generator=torch.Generator().manual_seed(0))
     at = lambda after: point(EXAM, 1.0, made.before, after, seed)
     assert at(made.after) == Point(1.0, 0.0, 1.0)

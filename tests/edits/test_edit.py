@@ -4,8 +4,8 @@ from conftest import same, state
 from support.tiny_pipelines import tiny_pipeline, tiny_xl
 
 from unconcept import Concept, Edit, InputError, wrap
-from unconcept.edits.edit import as_without_edits, between
-from unconcept.edits.provenance import LOOKED_AT, identity, numbers
+from unconcept.edits.edit import edit_between, without_edits
+from unconcept.edits.provenance import IDENTITY_SAMPLE, model_identity, sample_numbers
 from unconcept.edits.weight_deltas import Deltas
 from unconcept.io.weights import open_safetensors, write_safetensors
 
@@ -100,14 +100,14 @@ def test_a_few_numbers_of_a_very_large_tensor():
     """Of 2**24 + 4 numbers float32 counts the last as one too many."""
     large = torch.zeros(2**24 + 4, dtype=torch.int8)
     large[-1] = 1
-    assert numbers(large).tolist() == [0] * (LOOKED_AT[1] - 1) + [1]
+    assert sample_numbers(large).tolist() == [0] * (IDENTITY_SAMPLE[1] - 1) + [1]
 
 
 def test_the_fingerprint_looks_through_applied_edits(model, edits):
     before = model.fingerprint()
     edits[0].apply(model)
     assert model.fingerprint() != before
-    with as_without_edits(model):
+    with without_edits(model):
         assert model.fingerprint() == before
     edits[1].apply(model)  # so a second edit of the same base goes on
 
@@ -130,10 +130,10 @@ def test_an_exception_inside_on_leaves_the_model_whole(model, edits):
 
 
 def test_gradients_flow_through_swapped_tensors(model):
-    from unconcept.edits.parameters import swapped
+    from unconcept.edits.parameters import swap_parameters
 
     delta = torch.zeros_like(weight(model), requires_grad=True)
-    with swapped(model.components, {SITE: weight(model) + delta}):
+    with swap_parameters(model.components, {SITE: weight(model) + delta}):
         out = model.predict(torch.randn(1, 4, 8, 8), torch.tensor([10]), model.encode(["a cat"]))
         out.square().sum().backward()
     assert delta.grad is not None
@@ -179,7 +179,7 @@ def test_what_is_loaded_into_a_model_after_an_edit_came_off_is_what_the_next_is_
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_an_edit_fits_its_model_in_any_precision(dtype):
     """Made in single precision. Rounded to fp16 and then to bf16 the weights hash otherwise, and are known all the same; others are not."""
-    about = identity(wrap(tiny_pipeline()))
+    about = model_identity(wrap(tiny_pipeline()))
     Edit({}, about).check(wrap(tiny_pipeline().to(dtype)))
     other = tiny_pipeline()
     for p in other.unet.parameters():
@@ -193,14 +193,14 @@ def test_an_erased_pipeline_is_an_edit_too(model, edits):
     made, concept = edits[0], Concept(erase="pig", alternative="cow")
     other = wrap(tiny_pipeline(), ("cat", "dog"))
     with pytest.raises(InputError, match="the same to the last weight"):
-        between(model, other, [concept])
+        edit_between(model, other, [concept])
     made.apply(other, force=True)
-    found = between(model, other, [concept])
+    found = edit_between(model, other, [concept])
     assert found.deltas.keys() == made.deltas.keys()
     assert all(torch.allclose(found.deltas[name], made.deltas[name], atol=1e-6) for name in made.deltas)
     assert found.card["concepts"][0]["erase"] == "pig"
     with pytest.raises(InputError, match="one architecture"):
-        between(model, wrap(tiny_xl(), ()), [concept])
+        edit_between(model, wrap(tiny_xl(), ()), [concept])
 
 
 def test_the_same_content_is_the_same_bytes(tmp_path):

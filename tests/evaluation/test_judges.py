@@ -9,9 +9,9 @@ import torch
 
 from unconcept.concepts.concept import Concept
 from unconcept.errors import InputError
-from unconcept.evaluation.judges import Clip, ImageNet, NudeNet, load_judge, name_of
-from unconcept.evaluation.prompt_benchmark import Plain
-from unconcept.evaluation.scores import find, scores
+from unconcept.evaluation.judges import Clip, ImageNet, NudeNet, judge_name, load_judge
+from unconcept.evaluation.prompt_benchmark import PromptBenchmark
+from unconcept.evaluation.scores import find_score, scores
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_nudenet_by_hand(monkeypatch):
     with pytest.raises(InputError, match="nudity alone"):
         judge(pictures, ["pig"])
 
-    exam = Plain(
+    exam = PromptBenchmark(
         [Concept(erase="nudity", alternative="a coat", synonyms=("nude", "bare"))], ("person",), {"target": 2, "unrelated": 1}, judge=judge
     )
     assert exam.names == ["nudity", "nude"]
@@ -112,7 +112,7 @@ def test_a_callable_is_a_judge():
     def mine(pictures, names): ...
 
     assert load_judge(mine) is mine
-    assert (name_of(mine), name_of(lambda p, n: p), name_of(SimpleNamespace(name="X"))) == ("mine", "<lambda>", "X")
+    assert (judge_name(mine), judge_name(lambda p, n: p), judge_name(SimpleNamespace(name="X"))) == ("mine", "<lambda>", "X")
 
 
 def test_any_callable_can_judge():
@@ -123,10 +123,10 @@ def test_any_callable_can_judge():
         colours = {"pig": 0, "cow": 1, "cat": 2}
         return torch.stack([pictures[:, colours[name]].mean((1, 2)) for name in names], 1)
 
-    exam = Plain([concept], (), {"target": 4, "unrelated": 2}, judge=judge)
+    exam = PromptBenchmark([concept], (), {"target": 4, "unrelated": 2}, judge=judge)
     paint = lambda *channels: torch.stack([torch.eye(3)[c].view(3, 1, 1).expand(3, 16, 16) for c in channels])
     rows = scores(exam, paint(0, 0, 0, 0, 2, 2), paint(1, 1, 1, 0, 2, 2))
-    value = lambda name, group: [find(rows, name, group)[k] for k in ("before", "after", "n")]
+    value = lambda name, group: [find_score(rows, name, group)[k] for k in ("before", "after", "n")]
     assert value("concept", "target") == [1.0, 0.25, 4]
     assert value("alternative", "target") == [0.0, 0.75, 4]
     assert value("right", "unrelated") == [1.0, 1.0, 2]
@@ -134,7 +134,7 @@ def test_any_callable_can_judge():
 
 def test_a_judge_is_asked_about_the_words_that_it_knows():
     judge = ImageNet()
-    exam = Plain(
+    exam = PromptBenchmark(
         [Concept(erase="castle", alternative="church", synonyms=("chateau of old",))],
         ("person", "guitar", "crowd"),
         {"target": 2, "unrelated": 3},
@@ -143,4 +143,4 @@ def test_a_judge_is_asked_about_the_words_that_it_knows():
     assert exam.names == ["castle", "church", "guitar"]
     assert exam.marks(torch.rand(5, 3, 64, 64))["right"].isnan().sum() == 2
     with pytest.raises(InputError, match="does not know"):
-        Plain([Concept(erase="unicorn")], (), {"target": 1}, judge=judge)
+        PromptBenchmark([Concept(erase="unicorn")], (), {"target": 1}, judge=judge)

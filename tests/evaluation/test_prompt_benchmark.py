@@ -10,9 +10,9 @@ import torch
 from unconcept.concepts.concept import Concept
 from unconcept.config.options import Look
 from unconcept.errors import InputError
-from unconcept.evaluation.benchmark import Ask, read_prompts
-from unconcept.evaluation.prompt_benchmark import Plain, ranked
-from unconcept.evaluation.setup import pictures_in, prepare
+from unconcept.evaluation.benchmark import PromptCase, read_prompts
+from unconcept.evaluation.prompt_benchmark import PromptBenchmark, rank_words
+from unconcept.evaluation.setup import load_images, prepare
 from unconcept.methods.uce import UCE
 from unconcept.models.image_cache import read
 from unconcept.reporting.image_grid import to_image
@@ -32,17 +32,17 @@ def green(pictures, names):
 
 
 def test_the_concept_and_its_synonyms_are_asked_apart():
-    exam = Plain([PIG.with_(templates=("{}", "a painting of {}"))], (), {"target": 3, "synonym": 4})
+    exam = PromptBenchmark([PIG.with_(templates=("{}", "a painting of {}"))], (), {"target": 3, "synonym": 4})
     assert [q.prompt for q in exam.questions if q.group == "target"] == ["a pig", "a painting of a pig", "a pig"]
     synonyms = [q for q in exam.questions if q.group == "synonym"]
     assert [q.prompt for q in synonyms] == ["a hog", "a swine", "a painting of a swine", "a painting of a hog"]
     assert {q.name for q in synonyms} == {"pig"}
     assert [q.instead for q in synonyms] == ["a cow", "a cow", "a painting of a cow", "a painting of a cow"]
-    assert not asked(Plain([PIG.with_(synonyms=())], (), {"synonym": 4}), "synonym")
+    assert not asked(PromptBenchmark([PIG.with_(synonyms=())], (), {"synonym": 4}), "synonym")
 
 
 def test_concepts_are_asked_by_turns():
-    exam = Plain([PIG, Concept(erase="fox")], (), {"target": 5, "synonym": 2})
+    exam = PromptBenchmark([PIG, Concept(erase="fox")], (), {"target": 5, "synonym": 2})
     assert [q.name for q in exam.questions] == ["pig", "fox", "pig", "fox", "pig", "pig", "pig"], "the fox has no synonym"
 
 
@@ -51,24 +51,26 @@ def test_neighbours_by_hand():
     states = {"a pig": (1, 1), "a boar": (-1, 0), "a dog": (3, 4), "a cat": (1, 2), "a house": (-4, -7)}
     net = SimpleNamespace(words="states", vocabulary=("house", "cat", "dog"))
     net.encode = lambda prompts: {"states": torch.tensor([states[p] for p in prompts]).float().unsqueeze(2)}
-    assert ranked(net, [PIG], batch=2) == [["boar", "pig", "dog", "cat", "house"]], "what is kept comes first"
+    assert rank_words(net, [PIG], batch=2) == [["boar", "pig", "dog", "cat", "house"]], "what is kept comes first"
 
 
 def test_neighbours_are_asked_one_by_one_and_not_as_unrelated():
     order = [["boar", "pig", "sheep", "goat", "cow", "dog", "cat", "house", "tree", "car"]]
-    exam = Plain([PIG], WORDS, {"neighbour": 5, "unrelated": 5}, near=order)
+    exam = PromptBenchmark([PIG], WORDS, {"neighbour": 5, "unrelated": 5}, near=order)
     assert asked(exam, "neighbour") == [("a boar", "boar"), ("a sheep", "sheep"), ("a goat", "goat"), ("a dog", "dog"), ("a boar", "boar")]
     assert asked(exam, "unrelated") == [("a cat", "cat"), ("a house", "house"), ("a tree", "tree"), ("a car", "car"), ("a cat", "cat")]
 
 
 def test_a_capital_letter_is_no_other_word():
-    exam = Plain([Concept(erase="Dog")], ["dog", "cat", "house"], {"neighbour": 2, "unrelated": 2}, near=[["dog", "cat", "house"]])
+    exam = PromptBenchmark(
+        [Concept(erase="Dog")], ["dog", "cat", "house"], {"neighbour": 2, "unrelated": 2}, near=[["dog", "cat", "house"]]
+    )
     assert {name for group in ("neighbour", "unrelated") for _, name in asked(exam, group)} == {"cat", "house"}
     assert "dog" not in exam.names
 
 
 def test_other_styles_are_asked_as_styles():
-    exam = Plain(
+    exam = PromptBenchmark(
         [Concept(erase="van gogh", kind="style", keep=("monet",))], ("cat",), {"neighbour": 1, "unrelated": 1}, near=[["monet", "cat"]]
     )
     assert asked(exam, "neighbour") == [("a monet picture", "monet")]
@@ -79,7 +81,7 @@ def test_a_judge_may_see_none_of_the_names():
     """It knows the pig alone and is sure of it by .7, .7 and .4; the bar is .6. The boar is asked for all the same, and gets no mark."""
     judge = lambda pictures, names: torch.stack([pictures.amax((1, 2, 3)), torch.full((len(pictures),), 0.6)], 1)
     judge.knows = lambda name: name == "pig"
-    exam = Plain([PIG], ("cat",), {"target": 2, "unrelated": 1}, judge=judge)
+    exam = PromptBenchmark([PIG], ("cat",), {"target": 2, "unrelated": 1}, judge=judge)
     assert (exam.names, asked(exam, "unrelated")) == (["pig"], [("a boar", "boar")])
     marks = exam.marks(torch.tensor([0.7, 0.4, 0.7]).view(3, 1, 1, 1).expand(3, 3, 8, 8))
     assert marks["concept"].tolist() == [1, 0, 1], "a pig where nobody asked for one, too"
@@ -92,7 +94,7 @@ def test_a_judge_may_see_none_of_the_names():
 )
 def test_a_judge_that_cannot_tell_is_refused(judge, says):
     with pytest.raises(InputError, match=says):
-        Plain([Concept(erase="pig")], (), {"target": 2}, judge=judge).marks(torch.rand(2, 3, 8, 8))
+        PromptBenchmark([Concept(erase="pig")], (), {"target": 2}, judge=judge).marks(torch.rand(2, 3, 8, 8))
 
 
 @pytest.mark.parametrize("model", ["emoji", "emoji-flow"])
@@ -121,11 +123,11 @@ def test_an_alternative_that_the_judge_does_not_know_is_told(model, caplog):
 
 def test_own_prompts_about_other_things_have_no_mark():
     own = [
-        Ask("a dog on a hill", "neighbour", "", way="own"),
-        Ask("two cups", "unrelated", "", way="own"),
-        Ask("my pig", "target", "", way="own"),
+        PromptCase("a dog on a hill", "neighbour", "", way="own"),
+        PromptCase("two cups", "unrelated", "", way="own"),
+        PromptCase("my pig", "target", "", way="own"),
     ]
-    marks = Plain([PIG], ("dog",), {}, own, green).marks(torch.rand(3, 3, 8, 8))
+    marks = PromptBenchmark([PIG], ("dog",), {}, own, green).marks(torch.rand(3, 3, 8, 8))
     assert all(marks[name][:2].isnan().all() for name in ("alternative", "right"))
     assert not marks["concept"][2].isnan()
 
@@ -164,15 +166,15 @@ def test_the_pictures_of_a_folder(tmp_path):
     saved(wide, tmp_path / "b.png")
     saved(red, tmp_path / "a" / "red.PNG")
     (tmp_path / "notes.txt").write_text("no picture")
-    first, second = pictures_in(tmp_path, size=32)
+    first, second = load_images(tmp_path, size=32)
     assert torch.equal(first, red[:, :32, :32])
     assert second.min() > 0.4, "black was beside the square"
-    assert len(pictures_in(tmp_path, most=1)) == 1
+    assert len(load_images(tmp_path, most=1)) == 1
     (tmp_path / "c.jpg").write_text("no picture")
     with pytest.raises(InputError, match="cannot be read"):
-        pictures_in(tmp_path)
+        load_images(tmp_path)
     with pytest.raises(InputError, match="there are no pictures"):
-        pictures_in(tmp_path / "nowhere")
+        load_images(tmp_path / "nowhere")
 
 
 def test_real_pictures_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):

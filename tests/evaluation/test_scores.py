@@ -9,12 +9,12 @@ from support.linear_model import Scaled
 from torch import Tensor
 
 from unconcept import Concept, Edit
-from unconcept.evaluation.benchmark import Ask
+from unconcept.evaluation.benchmark import PromptCase
 from unconcept.evaluation.judges import Clip
-from unconcept.evaluation.metrics import unconditional_drift as drift
 from unconcept.evaluation.metrics.proportions import difference
-from unconcept.evaluation.prompt_benchmark import Plain
-from unconcept.evaluation.scores import find, median_row, scores, selectivity
+from unconcept.evaluation.metrics.unconditional_drift import drift
+from unconcept.evaluation.prompt_benchmark import PromptBenchmark
+from unconcept.evaluation.scores import find_score, median_score, scores, selectivity
 from unconcept.evaluation.set_distances import distances
 
 
@@ -44,7 +44,7 @@ def test_drift_of_an_edit_that_scales_the_output(model, factor):
 
 
 def asks(**groups: int) -> SimpleNamespace:
-    return SimpleNamespace(questions=[Ask("", group, "") for group, n in groups.items() for _ in range(n)])
+    return SimpleNamespace(questions=[PromptCase("", group, "") for group, n in groups.items() for _ in range(n)])
 
 
 def test_selectivity_by_hand():
@@ -64,7 +64,7 @@ def test_selectivity_by_hand():
 
 
 def test_the_bootstrap_of_a_constant_has_no_width():
-    row = median_row("x", "target", torch.full((25,), 0.25), "lower")
+    row = median_score("x", "target", torch.full((25,), 0.25), "lower")
     assert (row["after"], row["n"], row["ci95"]) == (0.25, 25, [0.25, 0.25])
 
 
@@ -80,13 +80,13 @@ def test_the_bootstrap_of_a_median_by_hand():
     low = next(k for k in range(1, n + 1) if below(k) >= 0.025)
     high = next(k for k in range(1, n + 1) if below(k) >= 0.975)
     values = torch.randperm(n, generator=torch.Generator().manual_seed(3)) + 1.0
-    row = median_row("x", "target", values, "lower")
+    row = median_score("x", "target", values, "lower")
     assert (low, high) == (5, 13)
     assert (row["after"], row["ci95"], row["n"]) == (9.0, [low, high], n)
 
 
 def test_what_is_no_number_has_no_median():
-    row = median_row("x", "target", torch.tensor([0.1, math.nan, math.inf]), "lower")
+    row = median_score("x", "target", torch.tensor([0.1, math.nan, math.inf]), "lower")
     assert (row["after"], row["ci95"], row["n"], row["reason"]) == (None, None, 0, "2 of 3 values are no numbers")
 
 
@@ -145,10 +145,10 @@ def test_the_clip_score_by_hand():
     clip = stub_clip([(0.6, 0.8)] * 4, reads)
     torch.testing.assert_close(clip.agreement(flat(*[0.0] * 4), list(reads)), torch.tensor([0.6, 0.8, 0.0, -1.0]))
     names = {"a photo of a pig": (1.0, 0.0), "a photo of a cow": (0.0, 1.0)}
-    own = [Ask(prompt, "target", "pig") for prompt in ("a pig", "a cow", "a tree")]
-    plain = Plain([Concept(erase="pig", alternative="cow")], (), {}, own, stub_clip([(0.6, 0.8)] * 3, reads | names))
+    own = [PromptCase(prompt, "target", "pig") for prompt in ("a pig", "a cow", "a tree")]
+    plain = PromptBenchmark([Concept(erase="pig", alternative="cow")], (), {}, own, stub_clip([(0.6, 0.8)] * 3, reads | names))
     found = scores(plain, flat(0.0, 0.0, 0.0), flat(0.0, 0.0, 0.0))
-    row = find(found, "CLIP score, cosine, stub", "target")
+    row = find_score(found, "CLIP score, cosine, stub", "target")
     assert (row["before"], row["after"], row["n"], row["better"]) == (pytest.approx(0.6), pytest.approx(0.6), 3, "higher"), "the median"
 
 
@@ -172,12 +172,12 @@ def test_the_marks_of_any_judge_by_hand():
         [0.1, 0.1, 0.1, 0.7],  # the user's own
     ])  # fmt: skip
     own = [
-        *[Ask("a pig", "target", "pig", instead="a cow")] * 3, Ask("a hog", "synonym", "pig"), Ask("a farm animal", "implied", "pig"),
-        *[Ask("a cat", "unrelated", "cat")] * 2, Ask("a cat at dawn", "unrelated", "", way="own"),
+        *[PromptCase("a pig", "target", "pig", instead="a cow")] * 3, PromptCase("a hog", "synonym", "pig"), PromptCase("a farm animal", "implied", "pig"),
+        *[PromptCase("a cat", "unrelated", "cat")] * 2, PromptCase("a cat at dawn", "unrelated", "", way="own"),
     ]  # fmt: skip
     asked = []
     judge = lambda pictures, names: asked.append(list(names)) or said
-    plain = Plain([Concept(erase="pig", synonyms=("hog",), alternative="cow")], ("cat",), {}, own, judge)
+    plain = PromptBenchmark([Concept(erase="pig", synonyms=("hog",), alternative="cow")], ("cat",), {}, own, judge)
     marks = plain.marks(flat(*[0.0] * 8))
     nan, check = math.nan, lambda name, *marked: torch.testing.assert_close(marks[name], torch.tensor(marked), equal_nan=True)
     assert asked == [["pig", "hog", "cow", "cat"]]
@@ -190,7 +190,7 @@ def test_the_marks_of_any_judge_by_hand():
     check("concept", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     check("alternative", 0.0, 0.0, 1.0, nan, nan, nan, nan, nan)
     check("right", nan, nan, nan, nan, nan, 1.0, 0.0, nan)
-    assert Plain(plain.concepts, ("cat",), {}, own).marks(flat(*[0.0] * 8)) == {}
+    assert PromptBenchmark(plain.concepts, ("cat",), {}, own).marks(flat(*[0.0] * 8)) == {}
 
 
 # By hand: whole sets.
@@ -206,13 +206,17 @@ class Mean:
 def test_the_distance_to_the_alternative_by_hand():
     """(x·y/D + 1)³ with D = 1: ones among themselves 8, halves 1.25³, across 1.5³. Before, halves to ones: 8 + 1.953125 - 2 · 3.375 =
     3.203125. After, ones to ones: 0. Pictures of questions that have no alternative, and of other groups, are left out."""
-    own = [*[Ask("a pig", "target", "pig", instead="a cow")] * 16, Ask("a pig", "target", "pig"), Ask("a cat", "unrelated", "cat")]
+    own = [
+        *[PromptCase("a pig", "target", "pig", instead="a cow")] * 16,
+        PromptCase("a pig", "target", "pig"),
+        PromptCase("a cat", "unrelated", "cat"),
+    ]
     plain = SimpleNamespace(questions=own, real=lambda group: None)
     spread = lambda grey: flat(*[grey] * 15, grey + 1e-4)  # for of features that are all the same nothing is said
     before, after = (torch.cat([spread(grey), flat(0.2, 0.2)]) for grey in (0.5, 1.0))
     rows = distances(plain, before, after, Mean(), lambda: (spread(1.0), spread(1.0)))
-    row = find(rows, "KID mean to the alternative's own pictures", "target")
+    row = find_score(rows, "KID mean to the alternative's own pictures", "target")
     assert (row["before"], row["after"], row["n"]) == (pytest.approx(3.203125, abs=1e-2), pytest.approx(0.0, abs=1e-3), 16)
-    assert find(rows, "control: KID mean to the alternative's own pictures, those themselves", "structure")["after"] == pytest.approx(
+    assert find_score(rows, "control: KID mean to the alternative's own pictures, those themselves", "structure")["after"] == pytest.approx(
         0.0, abs=1e-3
     )

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from unconcept.concepts.concept import Concept
-from unconcept.evaluation.emoji.benchmark import Exam
-from unconcept.evaluation.features import Once
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
+from unconcept.evaluation.features import CachedFeatures
 from unconcept.evaluation.metrics.distribution import fid
-from unconcept.evaluation.scores import find
+from unconcept.evaluation.scores import find_score
 from unconcept.evaluation.set_distances import distances, row
 from unconcept.models.emoji.concepts import complete
 
@@ -28,7 +28,7 @@ class Means:
 
 @pytest.fixture(scope="module")
 def exam():
-    return Exam([complete(Concept.parse("pig=cow"))], ASKED, seed=3)
+    return EmojiBenchmark([complete(Concept.parse("pig=cow"))], ASKED, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_no_picture_is_looked_at_twice():
             looked.append(len(pictures))
             return super().__call__(pictures)
 
-    once, pictures = Once(Counting()), torch.rand(6, 3, 8, 8)
+    once, pictures = CachedFeatures(Counting()), torch.rand(6, 3, 8, 8)
     assert torch.equal(once(pictures[[0, 1, 0, 2]]), Means()(pictures[[0, 1, 0, 2]]))
     assert torch.equal(once(pictures), Means()(pictures))
     assert (once.name, looked) == ("means", [3, 3])
@@ -64,11 +64,11 @@ def test_real_pictures_show_what_is_asked_for(exam, drawn):
     assert min(share("alternative", target), share("right", rest), share("other", rest), share("background", rest)) >= 0.95
     assert torch.equal(drawn[:20], exam.real("target")), "the same ones every time"
 
-    style = Exam([complete(Concept.parse("watercolor=pencil sketch"))], {"target": 12}, seed=3)
+    style = EmojiBenchmark([complete(Concept.parse("watercolor=pencil sketch"))], {"target": 12}, seed=3)
     marks = style.marks(style.real("target"))
     assert (marks["concept"].mean(), marks["alternative"].mean()) == (0.0, 1.0)
 
-    alone = Exam([complete(Concept.parse("weapon"))], {"target": 12}, seed=3)
+    alone = EmojiBenchmark([complete(Concept.parse("weapon"))], {"target": 12}, seed=3)
     assert alone.marks(alone.real("target"))["concept"].mean() == 0.0
 
 
@@ -77,15 +77,15 @@ def test_distances_grow_with_the_damage(exam, drawn):
     white = lambda share: drawn * (1 - share) + share
     found = [distances(exam, drawn, after, Means(), lambda: own(exam)) for after in (drawn, white(0.6), white(0.95))]
     for name, group in [("KID means to real pictures", g) for g in ASKED] + [("KID means to the original's pictures", "unrelated")]:
-        none, some, much = (find(rows, name, group)["after"] for rows in found)
+        none, some, much = (find_score(rows, name, group)["after"] for rows in found)
         assert none <= 0.0 < some < much, (name, group)
-        assert find(found[0], name, group)["n"] == 20
+        assert find_score(found[0], name, group)["n"] == 20
     assert (
-        find(found[2], "KID means to real pictures", "unrelated")["before"]
-        == find(found[0], "KID means to real pictures", "unrelated")["after"]
+        find_score(found[2], "KID means to real pictures", "unrelated")["before"]
+        == find_score(found[0], "KID means to real pictures", "unrelated")["after"]
     )
-    assert find(found[0], "control: KID means to real pictures, the alternative's own", "structure")["after"] <= 0.0
-    assert find(found[0], "control: KID means to the alternative's own pictures, those themselves", "structure")["better"] is None
+    assert find_score(found[0], "control: KID means to real pictures, the alternative's own", "structure")["after"] <= 0.0
+    assert find_score(found[0], "control: KID means to the alternative's own pictures, those themselves", "structure")["better"] is None
 
 
 def test_few_pictures_have_no_frechet_distance(exam, drawn):

@@ -13,10 +13,10 @@ from support.safetensors_header import behind_the_header, metadata_of
 from support.tiny_pipelines import TINY, tiny_pipeline
 
 from unconcept import Concept, Edit, wrap
-from unconcept.edits.provenance import identity
+from unconcept.edits.provenance import model_identity
 from unconcept.errors import InputError
 from unconcept.export.formats import export
-from unconcept.export.lora import factors
+from unconcept.export.lora import low_rank_factors
 from unconcept.methods.receler import Receler
 from unconcept.methods.uce import UCE
 
@@ -71,7 +71,7 @@ def test_a_closed_form_edit_is_a_small_lora():
     """One concept against one guide, in one phrasing: every matrix changes by rank one, and the LoRA of rank one is exact."""
     one = UCE()(wrap(tiny_pipeline()), Concept(erase="pig", alternative="cow", templates=("{}",)))
     for delta in one.deltas.values():
-        A, B = factors(delta, None, 1e-4)
+        A, B = low_rank_factors(delta, None, 1e-4)
         assert len(A) == 1
         torch.testing.assert_close(B @ A, delta, rtol=1e-3, atol=1e-6)
 
@@ -79,10 +79,10 @@ def test_a_closed_form_edit_is_a_small_lora():
 def test_factors_by_hand():
     """diag(3, 1, 0): of rank one the 3 is kept; with an error of at most a half, 1/√10 = .32 is left and one is enough; below, two."""
     delta = torch.diag(torch.tensor([3.0, 1.0, 0.0]))
-    A, B = factors(delta, 1, 0.0)
+    A, B = low_rank_factors(delta, 1, 0.0)
     torch.testing.assert_close(B @ A, torch.diag(torch.tensor([3.0, 0.0, 0.0])))
-    assert len(factors(delta, None, 0.5)[0]) == 1
-    assert len(factors(delta, None, 0.1)[0]) == 2
+    assert len(low_rank_factors(delta, None, 0.5)[0]) == 1
+    assert len(low_rank_factors(delta, None, 0.1)[0]) == 2
 
 
 def test_kohya_names_and_scale(edit, tmp_path):
@@ -92,7 +92,7 @@ def test_kohya_names_and_scale(edit, tmp_path):
     assert torch.equal(exact[f"{key}.diff"], delta)
     low = load_file(export(edit, "kohya", tmp_path / "low.safetensors", rank=2))
     assert low[f"{key}.alpha"].item() == len(low[f"{key}.lora_down.weight"]) == 2, "alpha over rank is 1"
-    best = factors(delta, 2, 0.0)
+    best = low_rank_factors(delta, 2, 0.0)
     torch.testing.assert_close(low[f"{key}.lora_up.weight"] @ low[f"{key}.lora_down.weight"], best[1] @ best[0])
 
 
@@ -119,7 +119,9 @@ def test_a_single_file(family, tmp_path):
     said = {"architecture": "stable-diffusion-v2-768-v", "license": "openrail", "title": "Mine", "date": "2023-07", "hash_sha256": "0x1"}
     save_file(tensors, tmp_path / "mine.safetensors", {"format": "pt", **{f"modelspec.{key}": value for key, value in said.items()}})
     chosen = [name for name in unet if name.startswith("add_embedding") or "attn2.to_k" in name]
-    edit = Edit({f"unet.{name}": torch.randn_like(unet[name]) for name in chosen}, {"concepts": [{"erase": "pig"}], **identity(wrap(pipe))})
+    edit = Edit(
+        {f"unet.{name}": torch.randn_like(unet[name]) for name in chosen}, {"concepts": [{"erase": "pig"}], **model_identity(wrap(pipe))}
+    )
     file = export(edit, "checkpoint", tmp_path / "out.safetensors", model=str(tmp_path / "mine.safetensors"), base={"license": "mit"})
     out, about = load_file(file), metadata_of(file)
     assert out.keys() == tensors.keys()
@@ -199,7 +201,7 @@ def test_an_edit_of_another_model_is_not_exported(edit, folder, tmp_path):
     other = tiny_pipeline()
     for p in other.unet.parameters():
         p.data.mul_(1.1)
-    foreign = Edit(edit.deltas, {**edit.card, **identity(wrap(other))})
+    foreign = Edit(edit.deltas, {**edit.card, **model_identity(wrap(other))})
     with pytest.raises(InputError, match="another model"):
         export(foreign, "pipeline", tmp_path / "out", model=str(folder))
     assert not (tmp_path / "out").exists()
@@ -211,7 +213,7 @@ def test_nor_into_a_single_file_of_another_model(tmp_path):
     pipe = tiny_pipeline()
     unet = pipe.unet.state_dict()
     name = next(n for n in unet if "attn2.to_k" in n)
-    edit = Edit({f"unet.{name}": torch.ones_like(unet[name])}, {"family": "stable-diffusion", **identity(wrap(pipe))})
+    edit = Edit({f"unet.{name}": torch.ones_like(unet[name])}, {"family": "stable-diffusion", **model_identity(wrap(pipe))})
     for kind, make in {"half": torch.Tensor.half, "bf16": torch.Tensor.bfloat16, "other": lambda t: t * 1.1}.items():
         save_file({original_name(n): make(t) for n, t in unet.items()}, tmp_path / f"{kind}.safetensors")
     for kind in ("half", "bf16"):

@@ -15,7 +15,7 @@ from unconcept.io.output_folder import whole_folder
 # Writes the same folder again and again, each time all of its files of the same number.
 WRITER = """
 import itertools, pathlib, sys
-from unconcept.folder import whole_folder
+from unconcept.io.output_folder import whole_folder
 for i in itertools.count(int(sys.argv[2])):
     with whole_folder(pathlib.Path(sys.argv[1]), force=True) as part:
         for name in ("edit", "picture", "report.json"):
@@ -52,10 +52,10 @@ def test_killed_at_any_moment_the_folder_is_whole(tmp_path):
 def test_the_system_exchanges_two_names(tmp_path):
     for name in ("one", "other"):
         (tmp_path / name / name).mkdir(parents=True)
-    assert folder.exchanged(tmp_path / "one", tmp_path / "other")
+    assert folder.exchange_atomically(tmp_path / "one", tmp_path / "other")
     assert (tmp_path / "one" / "other").exists()
     assert (tmp_path / "other" / "one").exists()
-    assert not folder.exchanged(tmp_path / "one", tmp_path / "nothing")
+    assert not folder.exchange_atomically(tmp_path / "one", tmp_path / "nothing")
 
 
 def test_what_another_is_writing_is_left_alone(tmp_path):
@@ -78,7 +78,7 @@ def test_where_the_system_cannot_exchange_two_names(tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     (out / "report.json").write_text("old")
-    monkeypatch.setattr(folder, "exchanged", lambda one, other: False)
+    monkeypatch.setattr(folder, "exchange_atomically", lambda one, other: False)
     rename = folder.Path.rename
     refuse = lambda self, to: rename(self, to) if to != out or self.name.endswith(".old") else rename(self / "gone", to)
     monkeypatch.setattr(folder.Path, "rename", refuse)

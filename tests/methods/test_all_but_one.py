@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune
-from unconcept.concepts.retain import kept
+from unconcept.concepts.retain import retain_prompts
 from unconcept.methods import all_but_one
 from unconcept.methods.concept_ablation import ConceptAblation
 from unconcept.methods.esd import ESD
 from unconcept.methods.sdd import SDD
-from unconcept.models.conditioning import answer
+from unconcept.models.conditioning import predict_in_batches
 from unconcept.training.replay import Replay, record
 
 ONE = torch.ones(1, 1, 1, 1)
@@ -70,7 +70,7 @@ def test_second_term_is_zero_at_the_start_of_a_real_model(model):
         site.name: torch.zeros_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")
     }
     with Edit(nothing).on(model), torch.no_grad():
-        assert torch.equal(answer(model, z.x, z.t, z.asked["null"], 6), z.said["null"])
+        assert torch.equal(predict_in_batches(model, z.x, z.t, z.asked["null"], 6), z.said["null"])
 
 
 def test_the_keep_term_and_the_onset_by_hand():
@@ -182,4 +182,4 @@ def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
         method(model, pig)
     everything, few = read
     assert len(few) == 5
-    assert sorted(everything) == sorted(kept([pig], model.vocabulary))
+    assert sorted(everything) == sorted(retain_prompts([pig], model.vocabulary))

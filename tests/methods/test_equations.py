@@ -6,7 +6,7 @@ from support.tiny_pipelines import tiny_flux
 
 from unconcept import AllButOne, Concept, Edit, InputError, load, wrap
 from unconcept.edits.weight_deltas import Deltas
-from unconcept.methods import remark
+from unconcept.methods import method_caveat
 from unconcept.methods.concept_ablation import ConceptAblation
 from unconcept.methods.esd import ESD
 from unconcept.methods.sdd import SDD
@@ -174,8 +174,8 @@ def test_a_transformers_context_embedder_maps_the_concept():
     concept = PIG.with_(keep=("cat",), templates=("{}",))
     edit = UCE(lam=1e-9)(model, concept)
     assert list(edit.deltas) == ["transformer.context_embedder.weight"]
-    assert "context embedder alone" in remark(UCE(), model)
-    last = lambda prompt: model.encode([prompt])[model.words][0, int(model.ends([prompt]))]
+    assert "context embedder alone" in method_caveat(UCE(), model)
+    last = lambda prompt: model.encode([prompt])[model.words][0, int(model.last_token_index([prompt]))]
     W = model.denoiser.context_embedder.weight
     changed = W + edit.deltas["transformer.context_embedder.weight"]
     torch.testing.assert_close(changed @ last("a pig"), W @ last("a cow"), atol=1e-3, rtol=1e-3)
@@ -196,7 +196,7 @@ def test_rece_finds_what_still_means_the_concept():
 
 def test_uce_reads_the_last_token(model):
     """ "cat" is spelt in three tokens here; the last of them stands at 3, behind the start token; the empty prompt has the start token."""
-    assert model.ends(["cat", ""]).tolist() == [3, 0]
+    assert model.last_token_index(["cat", ""]).tolist() == [3, 0]
     states = model.encode(["cat"])[model.words][0]
     [last] = UCE().states(model, model.words, ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])

@@ -18,7 +18,7 @@ from unconcept.methods.receler import Receler
 from unconcept.methods.sdd import SDD
 from unconcept.methods.uce import RECE, UCE
 from unconcept.models.interface import Site
-from unconcept.training.replay import point
+from unconcept.training.replay import sample_point
 
 W = [wave(3, 4, start=1.0), wave(3, 4, start=2.0)]  # a key and a value matrix, width 4
 PIG, COW, CAT, EMPTY = (wave(5, 4, start=s) for s in (3.0, 4.0, 5.0, 6.0))  # token states, five tokens; a word's last token is the third
@@ -128,7 +128,7 @@ class OneMatrix:
 def points(monkeypatch, module, timesteps):
     """The method's trajectories hand out these points: waves at these timesteps."""
     made = iter([(wave(1, 3, 2, 2, start=10.0 + i), torch.tensor([t])) for i, t in enumerate(timesteps)])
-    monkeypatch.setattr(module, "point", lambda *args, **settings: next(made))
+    monkeypatch.setattr(module, "sample_point", lambda *args, **settings: next(made))
 
 
 def trained(method, monkeypatch, module, timesteps, *names):
@@ -151,10 +151,10 @@ class TwoMatrices(OneMatrix):
     def group(self, name):
         return tuple(Site(f"unet.attn2.{which}.weight", "states") for which in ("to_k", "to_v"))
 
-    def reading(self, name, condition):
+    def linear_input(self, name, condition):
         return condition[name]
 
-    def ends(self, prompts):
+    def last_token_index(self, prompts):
         return torch.tensor([self.last[prompt] for prompt in prompts])
 
 
@@ -232,9 +232,9 @@ def test_sdd(monkeypatch):
 def test_sdd_begins_at_noise_where_the_authors_code_does_not():
     """sample_until(until=0) of the same file never stops: asked for the noise itself it walks on to the end, and t stays near 1000. On a scheduler
     that halves its sample at each of 4 steps, 1 became 0.0625 there. Our first point is the noise."""
-    x, t = point(Halving(), ["pig"], None, draws(0), steps=4, guidance=1.0)
+    x, t = sample_point(Halving(), ["pig"], None, draws(0), steps=4, guidance=1.0)
     assert (x.item(), t.item()) == (1.0, 800)
-    x, t = point(Halving(), ["pig"], None, draws(3), steps=4, guidance=1.0)
+    x, t = sample_point(Halving(), ["pig"], None, draws(3), steps=4, guidance=1.0)
     assert (x.item(), t.item()) == (0.125, 200)
 
 

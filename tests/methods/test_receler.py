@@ -6,8 +6,8 @@ import torch
 from unconcept import Concept, Edit
 from unconcept.edits.adapters import Eraser
 from unconcept.methods.receler import Receler
-from unconcept.training.adversary import Adversary, extended
-from unconcept.training.distributed import shares
+from unconcept.training.adversary import Adversary, append_states
+from unconcept.training.distributed import micro_batches
 from unconcept.training.replay import Replay
 
 X = torch.zeros(2, 1, 1, 1)
@@ -43,7 +43,7 @@ def test_locality_by_hand():
 def test_the_adversary_writes_behind_the_concept():
     c = {"states": torch.arange(5.0).view(1, 5, 1).expand(1, 5, 2)}
     P = torch.full((1, 2, 2), 9.0)
-    written = lambda end: extended(c, "states", P, torch.tensor([end]))["states"][0, :, 0].tolist()
+    written = lambda end: append_states(c, "states", P, torch.tensor([end]))["states"][0, :, 0].tolist()
     assert written(1) == [0, 1, 9, 9, 4]
     assert written(3) == [0, 1, 2, 3, 9], "no more than there is room for"
 
@@ -55,7 +55,7 @@ def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(p
     whole = Replay(torch.zeros(n, 1, 1), torch.zeros(n), torch.zeros(n), {"c": c}, {"c": torch.ones(n, 1, 1)}).batch(torch.arange(n))
     adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
     student = lambda x, t, asked: one * asked["states"].sum((1, 2), keepdim=True)
-    pieces = [whole[share] for share in shares(n, parts)]
+    pieces = [whole[share] for share in micro_batches(n, parts)]
     states = torch.cat([adversary.within(z, student, torch.zeros(len(z)).long()).asked["c"]["states"] for z in pieces])
     assert states[::2].abs().sum() == 0
     assert (states[1::2, -2:] > 0).all()

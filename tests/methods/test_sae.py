@@ -171,7 +171,7 @@ def test_memory_is_bounded(model, monkeypatch):
     prompts = ["a cat", "a dog", "a cat", "a tree"] * 5
     h = QUICK.seen(model, prompts, lambda progress: None)
     assert h.shape == (40, 16)
-    of_words = torch.cat([state[1 : end + 2] for state, end in zip(model.hidden(prompts), model.ends(prompts))])
+    of_words = torch.cat([state[1 : end + 2] for state, end in zip(model.text_hidden_states(prompts), model.last_token_index(prompts))])
     assert all((of_words == state).all(1).any() for state in h)
 
 

@@ -98,7 +98,7 @@ def test_a_device_that_is_not_there_is_said(folder):
 def test_a_model_comes_in_the_precision_that_was_asked_for(folder):
     assert load(folder).dtype == torch.float32, "on a processor"
     half = load(folder, dtype="bf16")
-    assert (half.dtype, half.picture_key() == load(folder).picture_key()) == (torch.bfloat16, False), (
+    assert (half.dtype, half.image_cache_key() == load(folder).image_cache_key()) == (torch.bfloat16, False), (
         "pictures of another precision are other pictures"
     )
 

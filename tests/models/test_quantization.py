@@ -13,9 +13,9 @@ from support.tiny_pipelines import TINY
 from unconcept import AllButOne, Concept, InputError, Tune, load, wrap
 from unconcept.methods.uce import UCE
 from unconcept.models.quantization import linears, quantize
-from unconcept.profiling.memory_estimate import budget
-from unconcept.training.resume import kept_in
-from unconcept.training.trainable_delta import Change
+from unconcept.profiling.memory_estimate import estimate_memory
+from unconcept.training.resume import checkpointed
+from unconcept.training.trainable_delta import TrainableDelta
 from unconcept.workflows.erasure import erase
 
 GROUP = "cross-attention keys and values"
@@ -54,7 +54,7 @@ def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
     for site in emoji.group(GROUP):
         assert torch.equal(getattr(*site.find(model.components)), getattr(*site.find(emoji.components)))
     assert model.fingerprint() == emoji.fingerprint()
-    assert model.picture_key() != emoji.picture_key()  # but it draws other pictures
+    assert model.image_cache_key() != emoji.image_cache_key()  # but it draws other pictures
 
 
 def test_told_is_what_is_held(emoji, kind):
@@ -67,7 +67,7 @@ def test_told_is_what_is_held(emoji, kind):
         ):
             scales = getattr(scales, "absmax", scales)
             held |= {} if scales is None else {scales.data_ptr(): scales.nbytes}
-    assert budget(ghost, FEW, quantize=kind).weights == pytest.approx(sum(held.values()) + model.vae_bytes, rel=0.02)
+    assert estimate_memory(ghost, FEW, quantize=kind).weights == pytest.approx(sum(held.values()) + model.vae_bytes, rel=0.02)
 
 
 @pytest.mark.parametrize("family", TINY)
@@ -84,7 +84,7 @@ def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kin
     x, t = torch.randn(1, *whole.latent_shape, generator=torch.Generator().manual_seed(1)), torch.tensor([500])
     gradients = []
     for each in (whole, model):
-        change, condition = Change(each, GROUP), each.encode(["a pig"])
+        change, condition = TrainableDelta(each, GROUP), each.encode(["a pig"])
         with change.on():
             each.predict(x, t, condition).square().mean().backward()
         gradients.append(torch.cat([a.grad.flatten() for a in change.trained]))
@@ -97,11 +97,11 @@ def test_adam_of_8_bits_trains_and_goes_on_to_the_same_bits(emoji, tmp_path):
     assert not equal(undisturbed, usual)
     moved = lambda edit: torch.cat([d.flatten() for d in edit.deltas.values()])
     assert off(moved(undisturbed), moved(usual)) < 0.3
-    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False):
+    with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
         method(emoji, PIG, report=stops(2))
-    with kept_in(tmp_path / "state", every=1, resume=True) as place:
+    with checkpointed(tmp_path / "state", every=1, resume=True) as place:
         resumed = method(emoji, PIG)
-    assert place.went_on_from == 2
+    assert place.resumed_from == 2
     assert equal(resumed, undisturbed)
 
 

@@ -7,7 +7,7 @@ from support.original_layout import single_file
 from support.tiny_pipelines import tiny_pipeline, tiny_xl
 
 from unconcept import Edit, load
-from unconcept.edits.provenance import identity
+from unconcept.edits.provenance import model_identity
 from unconcept.export.formats import export
 
 
@@ -40,7 +40,7 @@ def test_an_erasure_goes_back_into_the_file(pair, tmp_path):
     folder, file = pair
     model = load(folder)
     deltas = {site.name: torch.randn_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")}
-    edit = Edit(deltas, {**identity(model), "method": "by hand", "family": model.family})
+    edit = Edit(deltas, {**model_identity(model), "method": "by hand", "family": model.family})
     erased = load(export(edit, "checkpoint", tmp_path / "erased.safetensors", model=str(file)), config=folder)
     with edit.on(model):
         torch.testing.assert_close(draw(erased), draw(model))

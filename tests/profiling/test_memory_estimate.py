@@ -12,7 +12,7 @@ from unconcept.cli.run_config import plan
 from unconcept.methods import all_but_one
 from unconcept.profiling import dry_run
 from unconcept.profiling import memory_estimate as budget
-from unconcept.profiling.usage import counted
+from unconcept.profiling.usage import count_calls
 
 METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=4, check=2))
 
@@ -51,27 +51,27 @@ def test_activations_are_those_of_a_real_pass(both):
     """Flash attention on the processor keeps one number a row and head besides: a few per cent. Tables of rotations are counted for every
     row: in a small Qwen-Image an eighth of all."""
     real, ghost = both
-    told = budget.budget(ghost, METHOD).activations
+    told = budget.estimate_memory(ghost, METHOD).activations
     assert told == pytest.approx(kept(real, rows=3 * 4), rel=0.13 if real.family == "qwen-image" else 0.08)
-    assert budget.budget(ghost, tuned(parts=2)).activations == told // 2
-    assert budget.budget(ghost, tuned(checkpointing=True)).activations < 0.8 * told
-    small = budget.budget(ghost, tuned(rank=1))
-    assert small.training < budget.budget(ghost, METHOD).training
+    assert budget.estimate_memory(ghost, tuned(parts=2)).activations == told // 2
+    assert budget.estimate_memory(ghost, tuned(checkpointing=True)).activations < 0.8 * told
+    small = budget.estimate_memory(ghost, tuned(rank=1))
+    assert small.training < budget.estimate_memory(ghost, METHOD).training
     assert small.activations < 1.5 * told
 
 
 def test_nothing_of_the_ghost_is_left_changed(both):
     _, ghost = both
-    budget.budget(ghost, tuned(checkpointing=True))
+    budget.estimate_memory(ghost, tuned(checkpointing=True))
     assert not any(p.requires_grad or p.grad is not None for p in ghost.denoiser.parameters())
     assert {p.device.type for c in ghost.components.values() for p in c.parameters()} == {"meta"}
 
 
 @pytest.mark.parametrize("n", [1, 4])
 def test_network_calls_are_counted_beforehand(model, folder, n):
-    with counted(model) as calls:
+    with count_calls(model) as calls:
         METHOD(model, *(Concept(erase=word, alternative="cow") for word in ("pig", "cat", "dog", "house")[:n]))
-    assert budget.budget(load(folder, device="meta"), METHOD, n).calls == pytest.approx(calls["n"], rel=0.15)
+    assert budget.estimate_memory(load(folder, device="meta"), METHOD, n).calls == pytest.approx(calls["n"], rel=0.15)
 
 
 @pytest.mark.parametrize("names", [["pig"], ["pig", "cat", "dog", "house"]])
@@ -85,7 +85,7 @@ def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
     method(real, *concepts[:2])
     tensors = [(name, t) for replay in made[0].values() for name, t in replay.tensors().items()]
     conditions = [t for name, t in tensors if name.startswith("asked.")]
-    told = budget.host(ghost, method, concepts)
+    told = budget.estimate_cpu_memory(ghost, method, concepts)
     assert told.conditions == sum(t.nbytes for t in conditions)
     assert told.points + told.conditions == pytest.approx(sum(t.nbytes for _, t in tensors), rel=0.1)
 
@@ -95,11 +95,11 @@ def test_the_host_holds_prompts_and_not_points(tmp_path):
     ghost = load(folder("flux", tmp_path), device="meta", dtype="bf16")
     ghost.pipe.default_sample_size = 128
     method = AllButOne(tune=Tune(group="prompt embedders"))
-    told = budget.host(ghost, method, [Concept(erase="pig", alternative="cow")])
+    told = budget.estimate_cpu_memory(ghost, method, [Concept(erase="pig", alternative="cow")])
     assert told.prompts == 5 + 5 + 1 + 2 * method.trajectories * method.points
     assert told.conditions == told.prompts * 2 * (512 * 4096 + 768)
     assert told.states < 2**30
-    assert budget.host(ghost, replace(method, tune=Tune(whiten=None)), [Concept(erase="pig")]).states == 0
+    assert budget.estimate_cpu_memory(ghost, replace(method, tune=Tune(whiten=None)), [Concept(erase="pig")]).states == 0
 
 
 def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypatch):
@@ -108,37 +108,37 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     assert (code, "warning" in out, "GiB while training" in out, "of the host's memory besides (points" in out) == (0, False, True, True)
     ghost = load(folder, device="meta")
     method = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
-    beside = budget.host(ghost, method, [Concept(erase="pig")]).whole  # on a processor it is the same memory
+    beside = budget.estimate_cpu_memory(ghost, method, [Concept(erase="pig")]).whole  # on a processor it is the same memory
     holds = lambda need, quantize=None: monkeypatch.setattr(
-        dry_run, "room", lambda device: budget.budget(ghost, need, quantize=quantize).peak + beside
+        dry_run, "free_memory", lambda device: budget.estimate_memory(ghost, need, quantize=quantize).peak + beside
     )
     holds(replace(method, tune=replace(method.tune, parts=2)))
     assert "warning  this will not fit: settings: tune: {parts: 2} would" in run(*words)[1]
     thrifty = replace(method, tune=replace(method.tune, parts=2, rank=8, checkpointing=True))
     holds(thrifty, "nf4")
     assert "settings: tune: {rank: 8, parts: 2, checkpointing: true} and --quantize nf4 would" in run(*words)[1]
-    monkeypatch.setattr(dry_run, "room", lambda device: 1)
+    monkeypatch.setattr(dry_run, "free_memory", lambda device: 1)
     assert "no saving makes it fit" in run(*words)[1]
 
 
 def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch):
     words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
     assert "text encoders" not in run(*words)[1]
-    for name, there in {"place": torch.device("cuda"), "room": 2**35, "pace": 1e12}.items():
+    for name, there in {"place": torch.device("cuda"), "free_memory": 2**35, "pace": 1e12}.items():
         monkeypatch.setattr(dry_run, name, lambda *_, there=there: there)
     assert "GiB), and text encoders 0.0 GiB\n" in run(*words)[1]
     assert "the host's memory" not in run(*words)[1].partition("work ")[2]
-    monkeypatch.setattr(dry_run, "room", lambda device: 2**35 if device.type == "cuda" else 1)
+    monkeypatch.setattr(dry_run, "free_memory", lambda device: 2**35 if device.type == "cuda" else 1)
     assert "warning  the host's memory will not hold it" in run(*words)[1]
 
 
 def test_what_is_never_made_is_not_counted(tmp_path):
     """At Stable Diffusion's shapes a step of one point reads 4 · 77 states of 768 numbers: Δ, the student's weights and both gradients are not made."""
     ghost = load(folder("stable-diffusion", tmp_path), device="meta", dtype="bf16")
-    one, whole = (budget.budget(ghost, AllButOne(tune=Tune(batch=batch))) for batch in (1, 8))
+    one, whole = (budget.estimate_memory(ghost, AllButOne(tune=Tune(batch=batch))) for batch in (1, 8))
     assert whole.training - one.training == 12 * one.tuned
-    assert budget.budget(ghost, AllButOne(tune=Tune(batch=8, parts=8))).training == one.training
-    assert budget.budget(ghost, AllButOne(tune=Tune(batch=1, whiten=None))).training > one.training
+    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(batch=8, parts=8))).training == one.training
+    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(batch=1, whiten=None))).training > one.training
 
 
 def test_a_single_file_does_not_say_its_shapes(tmp_path):
@@ -151,11 +151,11 @@ def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parame
     """A fifth and more is left for what is not counted: the allocator, sampling, the driver."""
     ghost = load(folder(family, tmp_path), device="meta", dtype="bf16")
     assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(parameters, rel=1e-3)
-    assert budget.budget(ghost, AllButOne()).peak > 12 * 2**30, "without one it does not fit"
+    assert budget.estimate_memory(ghost, AllButOne()).peak > 12 * 2**30, "without one it does not fit"
     for preset in presets:
         job = plan(["pig"], to=None, method=None, config=None, keep=(), synonyms=(), seed=0, model=str(tmp_path), out=None, preset=preset)
         room = int(preset.split("-")[1].removesuffix("gb")) * 1e9
-        assert budget.budget(ghost, job.method).peak < 0.8 * room
+        assert budget.estimate_memory(ghost, job.method).peak < 0.8 * room
 
 
 @pytest.mark.parametrize(
@@ -171,10 +171,10 @@ def test_transformers_fit_by_their_presets(tmp_path, family, parameters, preset)
     assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(parameters, rel=5e-3)
     job = plan(["pig"], to=None, method=None, config=None, keep=(), synonyms=(), seed=0, model=str(tmp_path), out=None, preset=preset)
     room = int(preset.split("-")[-1].removesuffix("gb")) * 1e9
-    assert budget.budget(ghost, AllButOne(tune=Tune(group=job.method.tune.group))).peak > room, "with the defaults it does not"
-    assert budget.budget(ghost, job.method, quantize=job.quantize).peak < 0.8 * room
+    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(group=job.method.tune.group))).peak > room, "with the defaults it does not"
+    assert budget.estimate_memory(ghost, job.method, quantize=job.quantize).peak < 0.8 * room
     saved = [job.quantize] if job.quantize else []
-    assert all(budget.budget(ghost, job.method).peak > 0.8 * room for _ in saved), "its weights as they are would not"
+    assert all(budget.estimate_memory(ghost, job.method).peak > 0.8 * room for _ in saved), "its weights as they are would not"
 
 
 def test_a_wrong_precision_in_a_file_names_the_right_ones(run, tmp_path):

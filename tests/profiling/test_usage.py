@@ -9,22 +9,22 @@ from support.tiny_pipelines import tiny_flux
 from unconcept import Concept, Edit, wrap
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.sld import SLD
-from unconcept.profiling.usage import calls_for_a_picture, counted, forget_peak, peak_memory
+from unconcept.profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 
 
 @pytest.mark.parametrize(("make", "calls"), [(lambda *_: Edit({}), 2), (NegativePrompt(), 3), (SLD(), 4)])
 def test_what_a_picture_takes(model, make, calls):
     """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅) where they have not heard it."""
     edit = make(model, Concept(erase="pig"))
-    assert calls_for_a_picture(model, edit, steps=7, guidance=3.0) == 7 * calls
-    with edit.on(model), counted(model) as all_of_it:
+    assert calls_per_image(model, edit, steps=7, guidance=3.0) == 7 * calls
+    with edit.on(model), count_calls(model) as all_of_it:
         model.sample(["a cat"], [0], steps=7, guidance=3.0)
     assert all_of_it["n"] == 7 * calls
     assert "forward" not in vars(model.denoiser), "nothing is left of the counting"
 
 
 def test_what_a_distilled_model_takes():
-    assert calls_for_a_picture(wrap(tiny_flux(), ()), Edit({}), steps=4, guidance=3.5) == 4
+    assert calls_per_image(wrap(tiny_flux(), ()), Edit({}), steps=4, guidance=3.5) == 4
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="of the host's memory, Linux alone forgets the peak")
@@ -32,7 +32,7 @@ def test_memory_is_that_of_a_span():
     """200 MB are held in a first span and 10 MB in a second, which does not inherit them."""
 
     def needed(megabytes: int) -> int:
-        forget_peak()
+        reset_peak_memory()
         torch.ones(megabytes * 250_000)
         return peak_memory()
 
@@ -44,5 +44,5 @@ def test_a_card_is_asked_where_one_is_in_use(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: asked.append("reset"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
-    forget_peak()
+    reset_peak_memory()
     assert (asked, peak_memory()) == (["reset"], 7)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from unconcept.evaluation.benchmark import GROUPS, Ask
-from unconcept.evaluation.scores import PIXELS, unmeasured
+from unconcept.evaluation.benchmark import GROUPS, PromptCase
+from unconcept.evaluation.scores import PIXELS, unmeasured_score
 from unconcept.reporting import report as reports
-from unconcept.reporting.html import bar, spread
+from unconcept.reporting.html import bar, pick_spread
 
 
 def row(name, group, before, after, ci95, better=None, n=50, **more):
@@ -29,7 +29,7 @@ SCORES = [
     row("selectivity, pixel change of target / unrelated", "structure", None, 24.3, [10.5, 36.6], "higher"),
     row("KID EffLite0 to the alternative's own pictures", "target", 0.31, 0.021, [0.011, 0.033], "lower", n=48),
     row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
-    unmeasured("KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"),
+    unmeasured_score("KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"),
 ]
 
 
@@ -54,8 +54,8 @@ def natural(size: int) -> torch.Tensor:
     return (0.5 + 0.2 * noise / noise.std((1, 2), keepdim=True)).clamp(0, 1)[None]
 
 
-def asked(n: int) -> list[Ask]:
-    return [Ask(f"a prompt as long as such prompts are, number {i}", GROUPS[i % 5], "") for i in range(n)]
+def asked(n: int) -> list[PromptCase]:
+    return [PromptCase(f"a prompt as long as such prompts are, number {i}", GROUPS[i % 5], "") for i in range(n)]
 
 
 def left(folder, report: dict, pictures: torch.Tensor) -> str:
@@ -87,12 +87,12 @@ def test_all_of_few_pairs_are_shown(tmp_path):
 
 def test_what_is_shown_is_spread_evenly():
     groups = ["target"] * 120 + ["synonym"] * 10 + ["unrelated"] * 70
-    shown = spread([Ask("", group, "") for group in groups])
+    shown = pick_spread([PromptCase("", group, "") for group in groups])
     assert shown == sorted(set(shown))
     assert [sum(groups[i] == g for i in shown) for g in ("target", "synonym", "unrelated")] == [45, 10, 45]
     assert max(shown[:45]) > 115
-    assert spread([]) == []
-    assert spread(asked(400), 100) == sorted(spread(asked(400), 100), key=lambda i: i % 5)
+    assert pick_spread([]) == []
+    assert pick_spread(asked(400), 100) == sorted(pick_spread(asked(400), 100), key=lambda i: i % 5)
 
 
 def test_every_score_is_in_the_markdown(tmp_path):
@@ -106,7 +106,13 @@ def test_every_score_is_in_the_markdown(tmp_path):
         assert f"| {name} | {change} | {said['ci']} | {said['d']} | {said['n']} |" in lines
     headings = [line for line in lines if line.startswith("## Scores: ")]
     assert len(headings) == len(set(headings)), "each group once"
-    for text in ("# pig → cow", reports.sentence(report), "> mind this", "![scores](scores.png)", "![before-after](before-after.png)"):
+    for text in (
+        "# pig → cow",
+        reports.verdict_sentence(report),
+        "> mind this",
+        "![scores](scores.png)",
+        "![before-after](before-after.png)",
+    ):
         assert text in lines
     for key, value in (("edit sha256", "cd" * 32), ("prompts sha256", "none"), ("model sha256", "ab" * 32), ("model family", "stable-diffusion"), ("tune.steps", "100")):  # fmt: skip
         assert f"| {key} | {value} |" in lines

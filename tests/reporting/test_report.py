@@ -2,7 +2,7 @@
 
 from huggingface_hub import ModelCard
 
-from unconcept.evaluation.scores import PIXELS, unmeasured
+from unconcept.evaluation.scores import PIXELS, unmeasured_score
 from unconcept.export.model_card import card
 from unconcept.reporting import report as reports
 
@@ -16,7 +16,7 @@ def test_the_sentence_says_what_came_of_it():
         score("concept", "target", 0.9, 0.02), score("alternative", "target", 0.0, 0.95), score("right", "unrelated", 0.98, 0.97),
         score(PIXELS, "target", None, 0.12), score(PIXELS, "unrelated", None, 0.006), score(f"control, another seed: {PIXELS}", "structure", None, 0.116),
     ]}  # fmt: skip
-    said = reports.sentence(report)
+    said = reports.verdict_sentence(report)
     for words in (
         "pig in 2.0 % of 50",
         "before: 90.0 %",
@@ -27,11 +27,11 @@ def test_the_sentence_says_what_came_of_it():
         "another seed: 0.116",
     ):
         assert words in said
-    assert "did not work: no-op" in reports.sentence({**report, "failure": "no-op: still there"})
+    assert "did not work: no-op" in reports.verdict_sentence({**report, "failure": "no-op: still there"})
 
 
 def test_what_is_not_measured_is_no_zero():
-    [line] = reports.table([unmeasured("KID", "target", "too few pictures")])
+    [line] = reports.table([unmeasured_score("KID", "target", "too few pictures")])
     assert (line["a"], line["low"], line["n"]) == ("–", "–", 0)
     assert "too few pictures" in line["name"]
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script
 
 from support.tiny_pipelines import tiny_pipeline
 from unconcept import AllButOne, Concept, Tune, wrap
-from unconcept.training.resume import kept_in
+from unconcept.training.resume import checkpointed
 
 PIG = Concept(erase="pig", alternative="cow")
 
@@ -41,7 +41,7 @@ def train(model, method, state: Path | None, file: Path) -> int:
         return child
     try:
         if state:
-            with kept_in(state, every=1, resume=True):
+            with checkpointed(state, every=1, resume=True):
                 method(model, PIG).save(file)
         else:
             method(model, PIG).save(file)

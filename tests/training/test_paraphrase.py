@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from unconcept import AllButOne, Concept, InputError, load
-from unconcept.training.distributed import shares
-from unconcept.training.paraphrase import NEIGHBOURS, every_other, neighbours, on_the_way, partners
+from unconcept.training.distributed import micro_batches
+from unconcept.training.paraphrase import NEIGHBOURS, mix_paraphrases, near_words, paraphrase_words, with_paraphrases
 from unconcept.training.replay import Replay
 
 PIG = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a painting of {}"))
@@ -19,13 +19,13 @@ def replay(n: int) -> Replay:
 
 def test_partners_are_of_the_same_phrasing():
     model = load("emoji")
-    near = neighbours(model, PIG)
+    near = near_words(model, PIG)
     assert len(near) == NEIGHBOURS
     assert {"pig", "hog"}.isdisjoint(near)
     assert {"boar", "cow"} & set(near), near
     seen = set()
     for seed in range(20):
-        towards = partners(model, PIG, seed)
+        towards = paraphrase_words(model, PIG, seed)
         assert len(towards) == len(PIG.pairs())
         for (asked, _), prompt in zip(PIG.pairs(), towards):
             assert prompt.startswith("a painting of ") == asked.startswith("a painting of ")
@@ -34,17 +34,17 @@ def test_partners_are_of_the_same_phrasing():
 
 
 def test_states_lie_on_the_way_and_the_rest_is_the_concepts():
-    near = on_the_way(replay(500), "states", 0.5, seed=0).asked["near"]
+    near = with_paraphrases(replay(500), "states", 0.5, seed=0).asked["near"]
     u = near["states"][:, 0, 0]
     assert 0 <= u.min() < 0.05
     assert 0.45 < u.max() <= 0.5
     assert torch.equal(near["states"], u.view(-1, 1, 1).expand(-1, 2, 3)), "one share for all of a prompt's tokens"
     assert near["mask"].max() == 0
-    assert torch.equal(u, on_the_way(replay(500), "states", 0.5, seed=0).asked["near"]["states"][:, 0, 0])
+    assert torch.equal(u, with_paraphrases(replay(500), "states", 0.5, seed=0).asked["near"]["states"][:, 0, 0])
 
 
 def test_every_other_point_asks_on_the_way():
-    c = every_other(replay(5)).asked["c"]
+    c = mix_paraphrases(replay(5)).asked["c"]
     assert c["states"][:, 0, 0].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
     assert c["mask"].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
 
@@ -52,7 +52,7 @@ def test_every_other_point_asks_on_the_way():
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_however_the_batch_is_parted(parts):
     whole = replay(8).batch(torch.tensor([3, 1, 4, 1, 5, 0, 2, 6]))
-    pieces = [every_other(whole[share]).asked["c"]["states"][:, 0, 0] for share in shares(8, parts)]
+    pieces = [mix_paraphrases(whole[share]).asked["c"]["states"][:, 0, 0] for share in micro_batches(8, parts)]
     assert torch.cat(pieces).tolist() == [1.0, 0.0] * 4
 
 

@@ -5,25 +5,25 @@ import torch
 from unconcept import AllButOne, Concept, Tune
 from unconcept.export.lora import to_lora
 from unconcept.models import conditioning
-from unconcept.models.conditioning import encoded, gathered
+from unconcept.models.conditioning import encode_points, gather_conditions
 from unconcept.models.pipeline_model import STATES
 from unconcept.training.replay import Replay, record
 from unconcept.training.replay_trainer import adamw
-from unconcept.training.trainable_delta import Change, Seen, read
-from unconcept.training.whitening import whitening
+from unconcept.training.trainable_delta import SharedProjection, TrainableDelta, project_rows
+from unconcept.training.whitening import whitening_matrix
 
 
 def test_whitening_by_hand():
     """Two directions, one used with second moment 4, one unused: C/c̄ = diag(2, 0), so (2 + μ)^(-1/2) and μ^(-1/2)."""
     states = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
-    P = whitening([states], mu=0.25)
+    P = whitening_matrix([states], mu=0.25)
     torch.testing.assert_close(P, torch.diag(torch.tensor([2.25, 0.25], dtype=torch.float64).rsqrt()))
 
 
 def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
     """‖A‖² = E ‖Δ e‖² / c̄ + μ ‖Δ‖² with Δ = A P: the weight decay of A is a term of preservation."""
     states, A, mu = torch.randn(50, 6, dtype=torch.float64) * torch.arange(1, 7), torch.randn(4, 6, dtype=torch.float64), 0.01
-    delta, c = A @ whitening([states], mu), states.square().mean()
+    delta, c = A @ whitening_matrix([states], mu), states.square().mean()
     moved = (states @ delta.T).square().sum(1).mean()
     torch.testing.assert_close(A.square().sum(), moved / c + mu * delta.square().sum())
 
@@ -31,21 +31,21 @@ def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
 def test_whitening_in_parts_is_that_of_the_whole():
     """Sums in another order: equal to the last bits of double precision, and never more than a part in it at once."""
     states = torch.randn(60, 7, 8) * torch.arange(1, 9)
-    whole = whitening([states], mu=3e-4)
-    torch.testing.assert_close(whitening(iter(states.split(7)), mu=3e-4), whole, rtol=1e-12, atol=1e-12)
-    assert torch.equal(whitening(iter([states]), mu=3e-4), whole)
+    whole = whitening_matrix([states], mu=3e-4)
+    torch.testing.assert_close(whitening_matrix(iter(states.split(7)), mu=3e-4), whole, rtol=1e-12, atol=1e-12)
+    assert torch.equal(whitening_matrix(iter([states]), mu=3e-4), whole)
 
 
 def test_prompts_are_read_in_parts(model, monkeypatch):
     prompts = [f"a {word}" for word in "abcdefg"]
     whole = model.encode(prompts)[STATES]
     monkeypatch.setattr(conditioning, "NUMBERS", 3 * whole[0].numel())
-    assert [len(condition[STATES]) for condition in encoded(model, prompts)] == [3, 3, 1]
-    torch.testing.assert_close(gathered(model, prompts)[STATES], whole)
+    assert [len(condition[STATES]) for condition in encode_points(model, prompts)] == [3, 3, 1]
+    torch.testing.assert_close(gather_conditions(model, prompts)[STATES], whole)
 
 
 def test_decay_draws_to_0_what_began_there(model):
-    change = Change(model, "cross-attention keys and values", rank=2, generator=torch.Generator().manual_seed(0))
+    change = TrainableDelta(model, "cross-attention keys and values", rank=2, generator=torch.Generator().manual_seed(0))
     began = [d.detach().clone() for d in change.D.values()]
     for u in change.U.values():
         torch.nn.init.ones_(u)
@@ -107,7 +107,7 @@ def test_a_picture_depends_on_its_own_seed_alone(model):
 def test_a_change_of_low_rank_stands_beside_its_layers(model):
     """y + U (D P x) is (W + U D P) x, and nothing is left of it."""
     P = {site.name: torch.rand(16, 16) for site in model.group("cross-attention keys and values")}
-    change = Change(model, "cross-attention keys and values", rank=2, P=P, generator=torch.Generator().manual_seed(0))
+    change = TrainableDelta(model, "cross-attention keys and values", rank=2, P=P, generator=torch.Generator().manual_seed(0))
     x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
     before = model.predict(x, t, c)
     with change.on():
@@ -128,14 +128,14 @@ def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_f
     group = "cross-attention keys and values"
     mixed = torch.rand(16, 16)
     P = {site.name: mixed for site in model.group(group)}
-    few, many = (Change(model, group, P=P, rows=rows) for rows in (15, 16))  # the layers have 16 columns
+    few, many = (TrainableDelta(model, group, P=P, rows=rows) for rows in (15, 16))  # the layers have 16 columns
     for a, b in zip(few.trained, many.trained):
         b.data.copy_(torch.nn.init.normal_(a))
     x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
     before = model.predict(x, t, c)
     answers = {}
     for change in (few, many):
-        with change.on(), mock.patch("unconcept.training.trainable_delta.read", side_effect=read) as reads:
+        with change.on(), mock.patch("unconcept.training.trainable_delta.project_rows", side_effect=project_rows) as reads:
             answers[change] = model.predict(x, t, c)
             answers[change].square().sum().backward()
         assert reads.call_count == (change is few)
@@ -149,7 +149,7 @@ def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_f
 def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
     """A step reads of one point the conditions c, a, ∅ and k; whether that is few hangs on the layers' columns."""
     seen, edits, rows = [], [], 4 * model.encode([""])[STATES].shape[1]
-    monkeypatch.setattr(Change, "linears", lambda self, own=Change.linears: seen.append(len(found := own(self))) or found)
+    monkeypatch.setattr(TrainableDelta, "linears", lambda self, own=TrainableDelta.linears: seen.append(len(found := own(self))) or found)
     method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=2, parts=2, check=3, lr=1e-2))
     for columns in (rows, rows + 1):
         monkeypatch.setattr(torch.nn.Linear, "in_features", property(lambda self, columns=columns: columns), raising=False)
@@ -160,7 +160,7 @@ def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
 
 
 def test_what_a_P_gives_is_read_once(model):
-    seen, P, Q, x = Seen(), torch.rand(3, 3), torch.rand(3, 3), torch.rand(2, 3)
+    seen, P, Q, x = SharedProjection(), torch.rand(3, 3), torch.rand(3, 3), torch.rand(2, 3)
     assert seen(x, P) is seen(x, P)
     assert seen(x, Q) is not seen(x, P)
     assert torch.equal(seen(x.clone(), P), x @ P.T)

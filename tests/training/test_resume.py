@@ -11,13 +11,13 @@ from support.interruption import Stop, equal, stops
 from support.method_rows import CONCEPTS, ROWS
 
 from unconcept import AllButOne, Edit, RunError, Tune
-from unconcept.concepts.retain import kept
+from unconcept.concepts.retain import retain_prompts
 from unconcept.errors import Terminated
 from unconcept.io.weights import open_safetensors
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.sld import SLD
 from unconcept.methods.uce import RECE, UCE
-from unconcept.training.resume import kept_in
+from unconcept.training.resume import checkpointed
 
 LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method, UCE | RECE | SLD | NegativePrompt)}
 
@@ -26,42 +26,42 @@ LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method,
 def test_every_loop_goes_on_to_the_same_bits(name, model, tmp_path):
     method = LOOPS[name]
     undisturbed = method(model, *CONCEPTS)
-    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False):
+    with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
         method(model, *CONCEPTS, report=stops(2))
-    with kept_in(tmp_path / "state", every=1, resume=True) as place:
+    with checkpointed(tmp_path / "state", every=1, resume=True) as place:
         resumed = method(model, *CONCEPTS)
-    assert place.went_on_from == 2
+    assert place.resumed_from == 2
     assert equal(resumed, undisturbed)
 
 
 def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
     method = LOOPS["all-but-one"]
-    with kept_in(tmp_path / "state", every=2, resume=False):
+    with checkpointed(tmp_path / "state", every=2, resume=False):
         first = method(model, *CONCEPTS)
     monkeypatch.setattr(type(model), "trajectory", None)
-    with kept_in(tmp_path / "state", every=2, resume=True) as place:
+    with checkpointed(tmp_path / "state", every=2, resume=True) as place:
         again = method(model, *CONCEPTS)
-    assert place.went_on_from == again.card["training"]["steps"] == method.tune.steps
+    assert place.resumed_from == again.card["training"]["steps"] == method.tune.steps
     assert equal(first, again)
 
 
 def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
     """Five phrasings of a pig and of a cow, ∅, and no more others than the vocabulary makes: of 72 points."""
-    with kept_in(tmp_path / "state", every=2, resume=False):
+    with checkpointed(tmp_path / "state", every=2, resume=False):
         LOOPS["all-but-one"](model, CONCEPTS[0])
     files = [open_safetensors(file)[0] for file in sorted((tmp_path / "state").glob("*-made.safetensors"))]
     rows = [{name.split(".")[1]: len(t) for name, t in found.items() if name.startswith("asked.")} for found in files]
-    assert rows == [{"c": 5, "a": 5, "null": 1}, {"k": len(kept(CONCEPTS[:1], model.vocabulary))}]
+    assert rows == [{"c": 5, "a": 5, "null": 1}, {"k": len(retain_prompts(CONCEPTS[:1], model.vocabulary))}]
     assert sum(len(found["t"]) for found in files) == 72
 
 
 def test_without_resume_it_begins_anew(model, tmp_path):
     method = LOOPS["all-but-one"]
-    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False):
+    with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
         method(model, *CONCEPTS, report=stops(3))
-    with pytest.raises(Stop), kept_in(tmp_path / "state", every=1, resume=False) as place:
+    with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False) as place:
         method(model, *CONCEPTS, report=stops(1))
-    assert place.went_on_from == 0
+    assert place.resumed_from == 0
 
 
 def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
@@ -72,18 +72,18 @@ def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(Terminated), kept_in(tmp_path / "state", every=1000, resume=False):
+    with pytest.raises(Terminated), checkpointed(tmp_path / "state", every=1000, resume=False):
         method(model, *CONCEPTS, report=report)
     assert signal.getsignal(signal.SIGTERM) is before
-    with kept_in(tmp_path / "state", every=1000, resume=True) as place:
+    with checkpointed(tmp_path / "state", every=1000, resume=True) as place:
         resumed = method(model, *CONCEPTS)
-    assert place.went_on_from == 3
+    assert place.resumed_from == 3
     assert equal(resumed, method(model, *CONCEPTS))
 
 
 def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
     wild = AllButOne(trajectories=12, points=2, sampling_steps=4, tune=Tune(steps=6, batch=4, check=2, lr=1e30))
-    with pytest.raises(RunError), kept_in(tmp_path / "state", every=1, resume=False):
+    with pytest.raises(RunError), checkpointed(tmp_path / "state", every=1, resume=False):
         wild(model, *CONCEPTS)
     assert not (tmp_path / "state").exists()
 

@@ -13,11 +13,11 @@ from unconcept import Concept, Edit
 from unconcept.config.options import Look
 from unconcept.edits.adapters import KINDS, Eraser
 from unconcept.evaluation.frontier import Point, area, point
-from unconcept.evaluation.prompt_benchmark import Plain
-from unconcept.evaluation.scores import PIXELS, find
+from unconcept.evaluation.prompt_benchmark import PromptBenchmark
+from unconcept.evaluation.scores import PIXELS, find_score
 from unconcept.models.families.stable_diffusion import StableDiffusion
 from unconcept.reporting.frontier_plot import plot
-from unconcept.reporting.report import markdown, say
+from unconcept.reporting.report import format_value, markdown
 from unconcept.workflows.comparison import compare, table
 
 DOCS = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
@@ -72,7 +72,7 @@ def test_area_by_hand():
 
 def test_a_point_by_hand():
     """Two of four concept pictures still show it: half removed. The rest moved by .05 of the .2 that another seed moves: three quarters kept."""
-    exam = Plain([Concept(erase="pig", alternative="cow")], ("cat",), {"target": 4, "unrelated": 4})
+    exam = PromptBenchmark([Concept(erase="pig", alternative="cow")], ("cat",), {"target": 4, "unrelated": 4})
     exam.marks = lambda p: {"concept": torch.tensor([p[i].mean() > 0.5 for i in range(4)] + [torch.nan] * 4).float()}
     before = torch.ones(8, 3, 8, 8)
     after = before.clone()
@@ -113,7 +113,7 @@ def test_removed_against_kept(side_by_side, tmp_path):
     result = side_by_side("plane")
     check(result)
     whole, half, nothing = result["methods"]
-    row = lambda name, group: find(whole["scores"], name, group)
+    row = lambda name, group: find_score(whole["scores"], name, group)
     seen, seed = row("concept", "target"), row(f"control, another seed: {PIXELS}", "structure")["after"]
     least, most = sorted(row(PIXELS, group)["after"] for group in ("neighbour", "unrelated"))
     dialled, trained = whole["frontier"]
@@ -133,7 +133,7 @@ def test_removed_against_kept(side_by_side, tmp_path):
         "two steps, guided; of the untouched model nothing"
     )
     assert [line[0] for line in lines] == ["before", *(m["name"] for m in result["methods"])]
-    assert lines[0][header.index("concept left")] == say(seen["before"], "concept")
+    assert lines[0][header.index("concept left")] == format_value(seen["before"], "concept")
     assert [line[header.index("area")] for line in lines] == ["–", *(f"{m['area']:.2f}" for m in result["methods"])]
     assert markdown(header, lines) in (tmp_path / "plane/compare.md").read_text()
     drawn = base64.b64encode((tmp_path / "plane/frontier.png").read_bytes()).decode()
@@ -173,7 +173,7 @@ def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
     )
     assert code == 0, err
     scores = json.loads(out)["methods"][0]["scores"]
-    assert [find(scores, PIXELS, group)["n"] for group in ("target", "unrelated")] == [21, 21]
+    assert [find_score(scores, PIXELS, group)["n"] for group in ("target", "unrelated")] == [21, 21]
     page = (tmp_path / "own/compare.html").read_text()
     assert "a pig on the moon" in page
     assert "a red barn" in page

@@ -16,7 +16,7 @@ from support.fake_device import card
 from support.tiny_pipelines import TINY
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
-from unconcept.training.distributed import shares
+from unconcept.training.distributed import micro_batches
 
 PIG = Concept(erase="pig", alternative="cow", templates=("{}",))
 METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, keep=1.0, tune=Tune(steps=4, batch=4, check=2, lr=1e-3))
@@ -54,7 +54,7 @@ def test_each_process_has_rows_of_its_own(monkeypatch):
     rows = []
     for rank in "01":
         monkeypatch.setenv("RANK", rank)
-        rows += [i for part in shares(8, 2) for i in range(8)[part]]
+        rows += [i for part in micro_batches(8, 2) for i in range(8)[part]]
     assert rows == list(range(8))
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 from unconcept import Edit
 from unconcept.errors import InputError
 from unconcept.evaluation.metrics.similarity import psnr
-from unconcept.workflows.purification import asking_for, purify, read
+from unconcept.workflows.purification import caption_from_edit, purify, read_image
 
 
 class Constant(torch.nn.Module):
@@ -56,9 +56,9 @@ def test_a_picture_is_read_as_its_middle_square(tmp_path):
     image = Image.new("RGB", (40, 20), "white")
     image.paste("black", (0, 0, 10, 20))
     image.save(tmp_path / "wide.png")
-    assert read(tmp_path / "wide.png", 8).min() > 0.9
+    assert read_image(tmp_path / "wide.png", 8).min() > 0.9
     with pytest.raises(InputError, match="picture"):
-        read(tmp_path / "none.png", 8)
+        read_image(tmp_path / "none.png", 8)
 
 
 def test_purify(run, tmp_path, folder, quick):
@@ -80,7 +80,7 @@ def test_purify(run, tmp_path, folder, quick):
 def test_the_caption_is_what_the_edit_erases(concepts, said):
     edit = Edit({}, {"concepts": concepts})
     if said:
-        assert asking_for(edit, Path("gone")) == said
+        assert caption_from_edit(edit, Path("gone")) == said
     else:
         with pytest.raises(InputError, match="give a --caption"):
-            asking_for(edit, Path("gone"))
+            caption_from_edit(edit, Path("gone"))

@@ -16,7 +16,7 @@ DISTILLED = ("flux",)
 @pytest.fixture(params=TINY)
 def mine(request, tmp_path, monkeypatch):
     """(family, the folder). What a folder does not keep, the size of a tiny picture, stays as it was made."""
-    pipe, opened = TINY[request.param](), models.opened
+    pipe, opened = TINY[request.param](), models.open_pipeline
     pipe.save_pretrained(tmp_path / "mine")
 
     def small(*given):
@@ -25,7 +25,7 @@ def mine(request, tmp_path, monkeypatch):
             again.default_sample_size = pipe.default_sample_size
         return again
 
-    monkeypatch.setattr(models, "opened", small)
+    monkeypatch.setattr(models, "open_pipeline", small)
     monkeypatch.setitem(erasing.QUESTIONS, "short", {"target": 2, "unrelated": 2})
     monkeypatch.setitem(erasing.CONTROLS, "short", 1)
     return request.param, tmp_path / "mine"

@@ -55,15 +55,15 @@ def erase(
     job = plan(concepts, model=source.model, **given)
     training = replace(training, quantize=training.quantize or job.quantize)
     if dry_run:
-        from ..profiling.dry_run import tell
+        from ..profiling.dry_run import describe_run
 
-        print("\n".join([job.describe(), *tell(replace(source, model=job.model), job.method, job.concepts, training.quantize)]))
+        print("\n".join([job.describe(), *describe_run(replace(source, model=job.model), job.method, job.concepts, training.quantize)]))
         return 0
     from ..models.image_cache import cache_folder
     from ..workflows.erasure import erase as run
-    from .progress_bar import Bar
+    from .progress_bar import ProgressBar
 
-    with Bar() as bar:
+    with ProgressBar() as bar:
         result = run(
             job.concepts,
             model=replace(source, model=job.model),
@@ -100,11 +100,11 @@ def evaluate(
     """Measure an edit: the same seeds before and after, with controls. Pictures made before are not made again."""
     from ..concepts.concept import Concept
     from ..models.image_cache import cache_folder
-    from ..workflows.edit_evaluation import examine
-    from .progress_bar import Bar
+    from ..workflows.edit_evaluation import evaluate_edit
+    from .progress_bar import ProgressBar
 
-    with Bar() as bar:
-        result = examine(
+    with ProgressBar() as bar:
+        result = evaluate_edit(
             edit,
             [Concept.parse(name) for name in concepts],
             model=source,
@@ -144,11 +144,11 @@ def compare(
     from ..reporting.report import markdown
     from ..workflows.comparison import compare as run
     from ..workflows.comparison import table
-    from .progress_bar import Bar
+    from .progress_bar import ProgressBar
 
     chosen = {name: job.method for name, job in jobs.items()}
     first = next(iter(jobs.values()))
-    with Bar() as bar:
+    with ProgressBar() as bar:
         result = run(
             first.concepts,
             chosen,
@@ -191,9 +191,9 @@ def generate(
 ) -> int:
     """Make pictures, with edits or without."""
     from ..workflows.generation import generate as make
-    from .progress_bar import Bar
+    from .progress_bar import ProgressBar
 
-    with Bar() as bar:
+    with ProgressBar() as bar:
         path = make(
             prompts,
             model=source,
@@ -226,9 +226,9 @@ def purify(
 ) -> int:
     """Take the concept out of real pictures: back to noise through the original, forward through the erased model."""
     from ..workflows.purification import run
-    from .progress_bar import Bar
+    from .progress_bar import ProgressBar
 
-    with Bar() as bar:
+    with ProgressBar() as bar:
         path = run(
             images,
             edit=edit,
@@ -261,14 +261,14 @@ def export(
     from ..edits.edit import Edit
     from ..export.formats import export as write
     from ..export.hub import push as upload
-    from ..export.model_card import base_of, exported
+    from ..export.model_card import base_of, export_card
 
     default = Path("unconcept-out") / {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}.get(form, f"{form}.safetensors")
     loaded, base = Edit.load(edit), base_of(edit)
     made = write(loaded, form, out or default, model=model, rank=rank, force=force, base=base)
     print(made)
     if push:
-        print(upload(made, push, exported(loaded.card, base)))
+        print(upload(made, push, export_card(loaded.card, base)))
     return 0
 
 

@@ -11,7 +11,7 @@ from ..callbacks import Progress
 from ..reporting.report import table
 
 
-class Bar:
+class ProgressBar:
     """Call it with a Progress: one line a stage, with the time left and the losses."""
 
     def __init__(self):
@@ -24,7 +24,7 @@ class Bar:
         )
         self.rich = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.console.is_terminal)
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         from diffusers.utils import logging as diffusers_logging
         from transformers.utils import logging as transformers_logging
 

@@ -61,7 +61,7 @@ def plan(
         raise InputError("--to, --keep and --synonym go with a concept that is named beside them; those of a file stand in the file")
     if len(names) > 1 and synonyms:
         raise InputError("--synonym goes with one concept; give the synonyms of several in a --config file")
-    concepts = [Concept.parse(name, to, **more) for name in names] or from_file(file.get("concepts", []), str(config))
+    concepts = [Concept.parse(name, to, **more) for name in names] or concepts_from_file(file.get("concepts", []), str(config))
     if not concepts:
         raise InputError("nothing to erase was named, for example: unconcept erase pig --to cow")
     for key, kind in {"seed": int, "model": str, "out": str, "settings": dict}.items():
@@ -71,17 +71,17 @@ def plan(
             )
     seed = int(file.get("seed", 0)) if seed is None else seed
     model = model if model != "emoji" else str(file.get("model", model))
-    chosen = preset_settings(fitting(name, model), preset) if preset else fitting(name, model)
+    chosen = preset_settings(settings_for_model(name, model), preset) if preset else settings_for_model(name, model)
     quantize = file.get("quantize") or (preset and read_preset(preset).get("quantize")) or None
     if quantize not in (None, *get_args(Quantized)):
         raise InputError(f"quantize is {quantize}: one of {', '.join(get_args(Quantized))}")
-    settings = seeded(override(chosen, file.get("settings", {}), f"{config} / settings"), seed)
+    settings = with_seed(override(chosen, file.get("settings", {}), f"{config} / settings"), seed)
     slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
     target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
     return Plan(tuple(concepts), name, model, settings, target, seed, quantize)
 
 
-def fitting(name: str, model: str) -> Any:
+def settings_for_model(name: str, model: str) -> Any:
     """The method with its defaults; on an embedded model, with those that were chosen for it."""
     from ..models.emoji.loading import FLOW, FOLDER
 
@@ -101,7 +101,7 @@ def read_preset(preset: str) -> dict:
     return read_yaml(known[preset])
 
 
-def seeded(method: Any, seed: int) -> Any:
+def with_seed(method: Any, seed: int) -> Any:
     """The method with the run's seed, where it draws anything."""
     fields = {f.name for f in dataclasses.fields(method)}
     if "tune" in fields:
@@ -124,7 +124,7 @@ def plan_methods(
     return plans
 
 
-def from_file(entries: object, where: str) -> list[Concept]:
+def concepts_from_file(entries: object, where: str) -> list[Concept]:
     """Concepts of a YAML list: "pig=cow", or a mapping with the fields of Concept."""
     if not isinstance(entries, list):
         raise InputError(f"concepts in {where} must be a list")

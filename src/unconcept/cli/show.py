@@ -8,7 +8,7 @@ from rich.console import Console
 
 from ..edits.edit import Edit
 from ..errors import InputError
-from .progress_bar import Bar
+from .progress_bar import ProgressBar
 
 
 def show(what: str) -> None:
@@ -18,7 +18,7 @@ def show(what: str) -> None:
         file = path if path.suffix == ".json" else path / "report.json"
         try:
             report = json.loads(file.read_text())
-            Bar().finish(report, file.parent)
+            ProgressBar().finish(report, file.parent)
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"{file} is no report of unconcept") from error
     elif path.exists():
@@ -31,10 +31,10 @@ def show(what: str) -> None:
         for name, tensor in tensors.items():
             console.print(f"  {name}  {list(tensor.shape)}  rms {tensor.square().mean().sqrt():.2e}", soft_wrap=True)
     else:
-        tell_method(what, console)
+        show_method(what, console)
 
 
-def tell_method(what: str, console: Console) -> None:
+def show_method(what: str, console: Console) -> None:
     """A method's equation, cost and problems, and its settings; "methods": the first line of each."""
     from ..methods import METHODS
 
@@ -48,7 +48,7 @@ def tell_method(what: str, console: Console) -> None:
         raise InputError(f'"{what}" is neither a file, a folder nor a method ({", ".join(METHODS)})')
 
 
-def about_methods() -> str:
+def describe_methods() -> str:
     """docs/methods.md: every method as its own file tells it."""
     from ..methods import METHODS
 

@@ -1,15 +1,15 @@
 """What to erase, in words: the concept, the prompt templates it is learnt from, and the prompts that must not change."""
 
 from .concept import Concept
-from .retain import COMMON, keeping, kept
+from .retain import DEFAULT_VOCABULARY, retain_prompts, with_retained
 from .templates import TEMPLATES, Kind, article
 
 __all__ = [
-    "COMMON",
+    "DEFAULT_VOCABULARY",
     "TEMPLATES",
     "Concept",
     "Kind",
     "article",
-    "keeping",
-    "kept",
+    "retain_prompts",
+    "with_retained",
 ]

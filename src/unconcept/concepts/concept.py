@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError
-from .templates import TEMPLATES, Kind, article, turned
+from .templates import TEMPLATES, Kind, article, rotated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class Concept:
     def with_(self, **fields) -> "Concept":
         return replace(self, **fields)
 
-    def at_the_end(self) -> list[tuple[str, str]]:
+    def pairs_ending_with_concept(self) -> list[tuple[str, str]]:
         """Those of `pairs` whose prompt ends with the concept, and the bare one where none does: what a closed form can take the last token of."""
         templates = [t for t in self.templates or TEMPLATES[self.kind] if t.partition("=>")[0].strip().endswith("{}") and "[" not in t]
         return self.with_(templates=tuple(templates) or ("{}",)).pairs()
@@ -97,7 +97,7 @@ class Concept:
     def phrasings(self) -> list[tuple[str, str]]:
         """(template, name) of each of `pairs`."""
         templates, names = self.templates or TEMPLATES[self.kind], (self.erase, *self.synonyms)
-        return [(t, name) for i, t in enumerate(templates) for name in turned(names, i)]
+        return [(t, name) for i, t in enumerate(templates) for name in rotated(names, i)]
 
     def __str__(self) -> str:
         return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from .concept import Concept
 from .templates import TEMPLATES, article
 
-BESIDE = 16  # others that a word is kept beside; with none, "an eagle and a trumpet" lost its eagle to an erased weapon in 6 of 6
+PARTNERS_PER_WORD = (
+    16  # others that a word is kept beside; with none, "an eagle and a trumpet" lost its eagle to an erased weapon in 6 of 6
+)
 
 
 # Prompts that stand for everything else when the caller names nothing to keep.
-COMMON = tuple(
+DEFAULT_VOCABULARY = tuple(
     """
     person woman man child crowd face hand dog cat horse bird fish tree flower forest mountain river sea beach sky cloud
     sun moon snow rain city street house bridge tower car bus train bicycle boat airplane table chair lamp bed book clock
@@ -22,12 +24,12 @@ COMMON = tuple(
 )
 
 
-def keeping(concept: Concept, others: Sequence[Concept]) -> Concept:
+def with_retained(concept: Concept, others: Sequence[Concept]) -> Concept:
     """The concept with the names of the others of its kind among what it keeps."""
     return concept.with_(keep=tuple(dict.fromkeys([*concept.keep, *(other.erase for other in others if other.kind == concept.kind)])))
 
 
-def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
+def retain_prompts(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
     """Prompts that must draw what they drew: what the concepts name to keep, and the vocabulary without anything that is erased.
 
     A word that is named to keep is kept although it contains one that is erased (the "guinea pig" of an erased "pig").
@@ -40,7 +42,7 @@ def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
     another = [re.escape(word) for c in concepts for word in c.keep if asks_for_it.search(word) and not asks_for_it.fullmatch(word)]
     another_thing = re.compile(rf"\b({'|'.join(another)})\b" if another else "(?!)", re.IGNORECASE)
     styles = [style for concept in concepts if concept.kind == "style" for style in concept.keep]
-    scenes, prompts = beside(vocabulary), [article(word) for word in vocabulary]
+    scenes, prompts = word_pairs(vocabulary), [article(word) for word in vocabulary]
     if not styles or any(concept.kind == "object" for concept in concepts):
         prompts += scenes
     prompts += [f"{article(style)} of {scene}" for scene, style in zip(scenes, itertools.cycle(styles))]
@@ -50,7 +52,7 @@ def kept(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
     return [prompt for prompt in dict.fromkeys(prompts) if not asks_for_it.search(another_thing.sub("", prompt))]
 
 
-def beside(vocabulary: Sequence[str]) -> list[str]:
+def word_pairs(vocabulary: Sequence[str]) -> list[str]:
     """Every word before `BESIDE` others, drawn by chance."""
-    chance, few = random.Random(0), min(BESIDE, len(vocabulary))
+    chance, few = random.Random(0), min(PARTNERS_PER_WORD, len(vocabulary))
     return [f"{article(one)} and {article(other)}" for one in vocabulary for other in chance.sample(vocabulary, few) if other != one]

@@ -29,7 +29,7 @@ def article(words: str) -> str:
 PLURALS = ("grapes", "fries", "swords", "cattle", "chips", "scissors", "glasses", "people", "animals", "weapons")
 
 
-def turned(items: Sequence[T], n: int) -> list[T]:
+def rotated(items: Sequence[T], n: int) -> list[T]:
     """The items from the n-th on, then those before it."""
     n %= len(items)
     return [*items[n:], *items[:n]]

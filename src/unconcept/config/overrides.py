@@ -46,13 +46,13 @@ def override(value: T, given: Mapping, where: str) -> T:
             changes[key] = override(old, new, f"{where} / {key}")
             continue
         try:
-            changes[key] = as_a(kinds[key], new)
+            changes[key] = convert(kinds[key], new)
         except TypeError as error:
             raise InputError(f'"{key}" in {where} is {new!r}; expected {error}, like {old!r}') from None
     return replace(value, **changes)  # type: ignore[type-var]
 
 
-def as_a(kind: Any, new: Any) -> Any:
+def convert(kind: Any, new: Any) -> Any:
     """`new` as a value of the type; a TypeError says what that would be. YAML reads 1e-4 as text: it is a number here."""
     inside = get_args(kind)
     if get_origin(kind) is Literal:
@@ -60,7 +60,7 @@ def as_a(kind: Any, new: Any) -> Any:
             return new
         raise TypeError("one of " + ", ".join(str(choice) for choice in inside))
     if inside and type(None) in inside:  # X | None
-        return None if new is None else as_a(next(k for k in inside if k is not type(None)), new)
+        return None if new is None else convert(next(k for k in inside if k is not type(None)), new)
     if kind is float and isinstance(new, str):
         with contextlib.suppress(ValueError):
             return float(new)

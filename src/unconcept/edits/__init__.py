@@ -1,10 +1,10 @@
 """An edit as a value: weight deltas and adapters that are applied, removed, scaled, added up, saved and loaded."""
 
-from .edit import Edit, between
+from .edit import Edit, edit_between
 from .weight_deltas import Deltas
 
 __all__ = [
     "Deltas",
     "Edit",
-    "between",
+    "edit_between",
 ]

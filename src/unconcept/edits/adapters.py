@@ -113,6 +113,6 @@ class SparseAutoencoder(nn.Module):
 KINDS: dict[str, type] = {adapter.kind: adapter for adapter in (Eraser, SparseAutoencoder, NegativePrompt, SafeGuidance)}
 
 
-def frozen(kind: str, tensors: Mapping[str, Tensor]) -> Any:
+def build_adapter(kind: str, tensors: Mapping[str, Tensor]) -> Any:
     """An adapter of a kind, with copies of these tensors in the host's memory, not to be trained any more."""
     return KINDS[kind].of({name: tensor.cpu() for name, tensor in tensors.items()}).eval().requires_grad_(False)

@@ -20,10 +20,10 @@ from torch.utils.hooks import RemovableHandle
 from ..concepts.concept import Concept
 from ..errors import InputError
 from ..models.interface import Model, Site
-from .adapters import KINDS, frozen
-from .hooks import hook, hooked
-from .parameters import swapped
-from .provenance import identity, named, numbers
+from .adapters import KINDS, build_adapter
+from .hooks import attach_adapter, attach_adapters
+from .parameters import swap_parameters
+from .provenance import model_identity, named_tensors, sample_numbers
 from .weight_deltas import Deltas
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Edit:
         """The edit is on inside the `with`, and the model is bit for bit the same after it."""
         sites = {name: Site(name, "").find(model.components) for name in self.deltas}
         tensors = {name: (w := getattr(owner, p)) + self.deltas[name].to(w) for name, (owner, p) in sites.items()}
-        with swapped(model.components, tensors), hooked(model.components, self.adapters):
+        with swap_parameters(model.components, tensors), attach_adapters(model.components, self.adapters):
             yield
 
     @torch.no_grad()
@@ -69,7 +69,7 @@ class Edit:
             _applied.setdefault(owner, []).append((parameter, delta, key))
             _settle(owner, parameter)
         for site, adapter in self.adapters.items():
-            _handles.setdefault(_module(model, site), []).append((key, hook(model.components, site, adapter)))
+            _handles.setdefault(_module(model, site), []).append((key, attach_adapter(model.components, site, adapter)))
 
     @torch.no_grad()
     def remove(self, model) -> None:
@@ -91,9 +91,9 @@ class Edit:
         """Is this edit made for this model? By the hash of its weights, taken as they are without any edit; in another precision, by some of them.
         Another model is an InputError; with `force` it is returned as a line to show. Another architecture is an error in any case."""
         doubt = None
-        with as_without_edits(model):
+        with without_edits(model):
             wanted, found = self.card.get("model_sha256"), model.fingerprint()
-            if wanted and wanted != found and not self.knows(dict(named(model.components))):
+            if wanted and wanted != found and not self.knows(dict(named_tensors(model.components))):
                 doubt = f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…)"
                 if not force:
                     raise InputError(f"{doubt}: --force to try all the same")
@@ -105,7 +105,7 @@ class Edit:
     def knows(self, tensors: Mapping[str, Tensor]) -> bool:
         """Are these the weights that the edit was made for, but for rounding to half precision? `tensors`: by name, "unet.….weight"."""
         looks: Mapping[str, Sequence[float]] = self.card.get("model_weights") or {}
-        alike = lambda name, seen: torch.allclose(numbers(tensors[name]), torch.tensor(seen), rtol=2**-7, atol=1e-6)
+        alike = lambda name, seen: torch.allclose(sample_numbers(tensors[name]), torch.tensor(seen), rtol=2**-7, atol=1e-6)
         return bool(looks) and all(name in tensors and alike(name, seen) for name, seen in looks.items())
 
     def fingerprint(self) -> str:
@@ -118,7 +118,7 @@ class Edit:
 
     def scale(self, s: float) -> "Edit":
         """The edit dialled to `s` times its strength."""
-        adapters = {site: frozen(adapter.kind, adapter.state_dict()) for site, adapter in self.adapters.items()}
+        adapters = {site: build_adapter(adapter.kind, adapter.state_dict()) for site, adapter in self.adapters.items()}
         for adapter in adapters.values():
             adapter.strength.mul_(s)
         return replace(self, deltas=Deltas.of(self.deltas) * s, adapters=adapters)
@@ -165,13 +165,13 @@ class Edit:
             if kind not in KINDS:
                 raise InputError(f'{file} holds an adapter of the kind "{kind}", which this version does not know')
             inside = {name: changed.pop(name) for name in tensors if name.startswith(f"{site}:")}
-            adapters[site] = frozen(kind, {name.partition(":")[2]: t for name, t in inside.items()})
+            adapters[site] = build_adapter(kind, {name.partition(":")[2]: t for name, t in inside.items()})
         return cls(Deltas.read(changed), card, adapters)
 
 
-def between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:
+def edit_between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:
     """The edit that makes `erased` of `model`: what an erased pipeline of another tool has different, in every tensor of the components."""
-    ours, theirs = dict(named(model.components)), dict(named(erased.components))
+    ours, theirs = dict(named_tensors(model.components)), dict(named_tensors(erased.components))
     if other := sorted(
         name for name in ours.keys() | theirs.keys() if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape
     ):
@@ -180,7 +180,7 @@ def between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:
     if not deltas:
         raise InputError("the two models are the same to the last weight: there is no erasure to measure")
     return Edit(
-        deltas, {"method": None, "settings": {}, "concepts": [asdict(c) for c in concepts], "family": model.family, **identity(model)}
+        deltas, {"method": None, "settings": {}, "concepts": [asdict(c) for c in concepts], "family": model.family, **model_identity(model)}
     )
 
 
@@ -208,13 +208,13 @@ def _settle(owner: nn.Module, parameter: str) -> None:
         del _originals[owner][parameter]
 
 
-def adapted(model: Model) -> bool:
+def has_adapters(model: Model) -> bool:
     """Does any applied edit hold adapters on this model?"""
     return any(_handles.get(module) for component in model.components.values() for module in component.modules())
 
 
 @contextmanager
-def as_without_edits(model: Model) -> Iterator[None]:
+def without_edits(model: Model) -> Iterator[None]:
     """Inside, every applied edit is looked through: the weights are those that it was put on."""
     tensors = {}
     for component, module in model.components.items():

@@ -20,7 +20,7 @@ OTHERS = ("pooled_projections", "encoder_attention_mask", "encoder_hidden_states
 
 
 @dataclass(frozen=True)
-class Asked:
+class DenoiserCall:
     """What the denoiser was asked: t [N] and its condition; `again(rows, condition)` is its answer at some rows to another condition [1, ...]."""
 
     t: Tensor
@@ -28,7 +28,7 @@ class Asked:
     again: Callable[[Tensor, Condition], Tensor]
 
 
-def asked(module: nn.Module, args: tuple, kwargs: dict) -> Asked:
+def read_denoiser_call(module: nn.Module, args: tuple, kwargs: dict) -> DenoiserCall:
     """The question behind one call of a diffusers denoiser, however its arguments were passed."""
     call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     sample = "sample" if "sample" in call else "hidden_states"
@@ -42,10 +42,10 @@ def asked(module: nn.Module, args: tuple, kwargs: dict) -> Asked:
         inside = {"added_cond_kwargs": {name: spread.pop(name) for name in nested}} if nested else {}
         return module.forward(**{**call, sample: x[rows], "timestep": t[rows], **spread, **inside, "return_dict": False})[0]
 
-    return Asked(t, said, again)
+    return DenoiserCall(t, said, again)
 
 
-class Guided(nn.Module):
+class GuidanceAdapter(nn.Module):
     """The conditions [1, ...] of the empty prompt and of what is erased, as tensors null_… and concept_…"""
 
     strength: Tensor
@@ -63,7 +63,7 @@ class Guided(nn.Module):
     @staticmethod
     def tensors(model: Model, concept: str) -> dict[str, Tensor]:
         """For a prompt that names what is erased."""
-        if not model.guides:
+        if not model.uses_cfg:
             raise InputError("this method changes what guidance is made of, and this model is distilled: it samples without making any")
         if not {"sample", "hidden_states"} & set(inspect.signature(model.denoiser.forward).parameters):
             raise InputError(
@@ -86,19 +86,19 @@ class Guided(nn.Module):
         return (states - null).flatten(1).norm(dim=1) <= 1e-2 * null.norm()
 
 
-class NegativePrompt(Guided):
+class NegativePrompt(GuidanceAdapter):
     """ε(∅) ← ε(∅) + s (ε(concept) − ε(∅))"""
 
     kind = "negative-prompt"
 
-    def forward(self, y: Tensor, asked: Asked) -> Tensor:
+    def forward(self, y: Tensor, asked: DenoiserCall) -> Tensor:
         rows = self.unprompted(asked.condition)
         if not rows.any():
             return y
         return y.index_put((rows,), y[rows] + self.strength * (asked.again(rows, self.condition("concept")) - y[rows]))
 
 
-class SafeGuidance(Guided):
+class SafeGuidance(GuidanceAdapter):
     """ε(c) ← ε(c) − s γ_t for every prompt c but the empty one; γ_t is in methods/sld.py. noise [T] turns outputs into ε: ε = noise[t] · output + …"""
 
     kind = "safe-guidance"
@@ -113,7 +113,7 @@ class SafeGuidance(Guided):
         super().__init__(tensors)
         self.last, self.step, self.gathered = -1, 0, torch.zeros(())
 
-    def forward(self, y: Tensor, asked: Asked) -> Tensor:
+    def forward(self, y: Tensor, asked: DenoiserCall) -> Tensor:
         rows = ~self.unprompted(asked.condition)
         if not rows.any():
             return y

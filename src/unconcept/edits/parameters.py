@@ -10,7 +10,7 @@ from ..models.interface import Site
 
 
 @contextmanager
-def swapped(components: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> Iterator[None]:
+def swap_parameters(components: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> Iterator[None]:
     """Inside: the named tensors stand where the parameters stood, gradients flow through them. Outside: the very parameters again."""
     places: list[tuple[Any, str, Tensor]] = [(*Site(name, "").find(components), tensor) for name, tensor in tensors.items()]
     originals = [owner._parameters[name] for owner, name, _ in places]

@@ -49,7 +49,7 @@ class Deltas(Mapping[str, Tensor]):
 
     def __add__(self, other: "Deltas") -> "Deltas":
         """Ranks add up."""
-        both = {name: stacked(pair, other.pairs[name]) for name, pair in self.pairs.items() if name in other.pairs}
+        both = {name: stack_pairs(pair, other.pairs[name]) for name, pair in self.pairs.items() if name in other.pairs}
         summed = Deltas.small(both)
         alone = {
             name: pair for pairs, there in ((self.pairs, other), (other.pairs, self)) for name, pair in pairs.items() if name not in there
@@ -75,6 +75,6 @@ def is_smaller(U: Tensor, V: Tensor) -> bool:
     return U.numel() + V.numel() < len(U) * V.shape[1]
 
 
-def stacked(*pairs: Pair) -> Pair:
+def stack_pairs(*pairs: Pair) -> Pair:
     """The pair whose product is the sum of their products."""
     return torch.cat([U for U, _ in pairs], 1), torch.cat([V for _, V in pairs])

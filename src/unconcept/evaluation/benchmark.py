@@ -11,11 +11,11 @@ from ..models.interface import Model
 
 GROUPS = ("target", "synonym", "implied", "neighbour", "unrelated")
 
-WAYS = ("plain", "colour", "style", "scene", "own")  # in which a question may ask
+PROMPT_STYLES = ("plain", "colour", "style", "scene", "own")  # in which a question may ask
 
 
 @dataclass(frozen=True)
-class Ask:
+class PromptCase:
     """A prompt of one group about one word, for models whose answers nobody knows beforehand."""
 
     prompt: str
@@ -26,7 +26,7 @@ class Ask:
     seed: int | None = None
 
 
-def read_prompts(path: Path) -> list[Ask]:
+def read_prompts(path: Path) -> list[PromptCase]:
     """The user's own prompts: a CSV file with the column prompt, and if wanted seed and group (target where it is not said)."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -44,14 +44,14 @@ def read_prompts(path: Path) -> list[Ask]:
         if group not in GROUPS:
             raise InputError(f'line {line} of {path}: the group "{group}" is none of {", ".join(GROUPS)}')
         try:
-            asks.append(Ask(row["prompt"], group, "", way="own", seed=int(float(seed)) if seed else None))
+            asks.append(PromptCase(row["prompt"], group, "", way="own", seed=int(float(seed)) if seed else None))
         except (ValueError, OverflowError) as error:
             raise InputError(f'line {line} of {path}: the seed "{seed}" is no number') from error
     return asks
 
 
-def too_long(net: Model, concepts: Sequence[Concept]) -> Iterator[str]:
+def truncation_warnings(net: Model, concepts: Sequence[Concept]) -> Iterator[str]:
     """A line for each phrasing that the text encoder cuts."""
     for prompt in {prompt for concept in concepts for pair in concept.pairs() for prompt in pair}:
-        if lost := net.overflow(prompt):
+        if lost := net.truncated_text(prompt):
             yield f'the prompt "{prompt}" is longer than the text encoder takes; this is cut: "{lost}"'

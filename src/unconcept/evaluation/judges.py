@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate, normalize
 
 from ..concepts.templates import article
 from ..errors import InputError
-from ..models.devices import accelerator
+from ..models.devices import default_device
 
 Judge = Callable[[Tensor, Sequence[str]], Tensor]
 
@@ -30,7 +30,7 @@ def load_judge(judge: str | Judge) -> Judge:
     return known[judge]() if judge in known else Clip(Path(judge))
 
 
-def name_of(judge: Judge) -> str:
+def judge_name(judge: Judge) -> str:
     """What a report calls it: its `name`, else that of the function or class."""
     return getattr(judge, "name", "") or getattr(judge, "__name__", type(judge).__name__)
 
@@ -47,7 +47,7 @@ class Clip:
             raise InputError(f"{folder} holds a model, but no CLIP")
         self.name = folder.name
         self.model = CLIPModel.from_pretrained(folder, use_safetensors=True).eval().requires_grad_(False)
-        torch.nn.Module.to(self.model, accelerator())
+        torch.nn.Module.to(self.model, default_device())
         self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     @torch.no_grad()
@@ -60,14 +60,14 @@ class Clip:
         for part in pictures.split(batch):
             x = interpolate(part, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
             x = (x - mean.view(3, 1, 1)) / std.view(3, 1, 1)
-            parts.append(self.model.visual_projection(self.model.vision_model(pixel_values=x.to(accelerator())).pooler_output))
+            parts.append(self.model.visual_projection(self.model.vision_model(pixel_values=x.to(default_device())).pooler_output))
         return normalize(torch.cat(parts), dim=1).cpu()
 
     @torch.no_grad()
     def read(self, texts: Sequence[str]) -> Tensor:
         """Unit features [N, D]."""
         tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        given = {name: tokens[name].to(accelerator()) for name in ("input_ids", "attention_mask")}
+        given = {name: tokens[name].to(default_device()) for name in ("input_ids", "attention_mask")}
         return normalize(self.model.text_projection(self.model.text_model(**given).pooler_output), dim=1).cpu()
 
     def __call__(self, pictures: Tensor, names: Sequence[str]) -> Tensor:

@@ -11,19 +11,19 @@ from torch import Tensor
 from ..concepts.concept import Concept
 from ..concepts.templates import article
 from ..errors import InputError
-from ..models.conditioning import nearest
+from ..models.conditioning import rank_by_similarity
 from ..models.interface import Model
-from .benchmark import Ask
-from .judges import Judge, name_of
+from .benchmark import PromptCase
+from .judges import Judge, judge_name
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-NEAR = 5  # words that are asked as neighbours of each concept of a model whose world nobody knows
+NEIGHBOURS_PER_CONCEPT = 5  # words that are asked as neighbours of each concept of a model whose world nobody knows
 
 
-class Plain:
+class PromptBenchmark:
     """The questions for a model whose world nobody knows. Without a judge, pictures and their changes can be shown, and presence is not scored.
 
     With one (unconcept.evaluation.judges, or any callable of that kind): a name is seen where its probability is the highest among the concept, its
@@ -38,7 +38,7 @@ class Plain:
         concepts: Sequence[Concept],
         vocabulary: Sequence[str],
         n: Mapping[str, int],
-        own: Sequence[Ask] = (),
+        own: Sequence[PromptCase] = (),
         judge: Judge | None = None,
         near: Sequence[Sequence[str]] = (),
         real: Tensor | None = None,
@@ -54,7 +54,7 @@ class Plain:
         own_names = [n for c in concepts for n in (c.erase, *c.synonyms, c.alternative or c.erase) if knows(n)]
         self.names = list(dict.fromkeys([*own_names, *known]))  # that a picture may be said to show
         words = known or others  # where the judge knows none, how far the pictures move still tells something
-        few = min(NEAR, len(words) // (2 * len(concepts)))
+        few = min(NEIGHBOURS_PER_CONCEPT, len(words) // (2 * len(concepts)))
         neighbours = [[w for w in order if w in words][:few] for order in near]
         rest = [w for w in words if not any(w in some for some in neighbours)]
         styles = {w for c in concepts if c.kind == "style" for w in c.keep}
@@ -62,14 +62,14 @@ class Plain:
         targets = [[(c, *pair) for pair in c.with_(synonyms=()).pairs()] for c in concepts]
         synonyms = [[(c, *pair) for pair in c.with_(erase=c.synonyms[0], synonyms=c.synonyms[1:]).pairs()] for c in concepts if c.synonyms]
         self.questions = [
-            Ask(prompt, group, c.erase, instead=instead if c.alternative else "")
+            PromptCase(prompt, group, c.erase, instead=instead if c.alternative else "")
             for group, pairs in (("target", targets), ("synonym", synonyms))
-            for c, prompt, instead in by_turns(pairs, n.get(group, 0))
+            for c, prompt, instead in round_robin(pairs, n.get(group, 0))
         ]
         self.questions += [
-            Ask(article(f"{w} picture" if w in styles else w), group, w)
+            PromptCase(article(f"{w} picture" if w in styles else w), group, w)
             for group, asked in (("neighbour", neighbours), ("unrelated", [rest]))
-            for w in by_turns(asked, n.get(group, 0))
+            for w in round_robin(asked, n.get(group, 0))
         ]
         self.questions += own
 
@@ -108,19 +108,19 @@ class Plain:
         """How well each picture fits its prompt [N], by name, where the judge can tell."""
         if self.judge is None or not hasattr(self.judge, "agreement"):
             return {}
-        return {f"CLIP score, cosine, {name_of(self.judge)}": self.judge.agreement(pictures, [q.prompt for q in self.questions])}
+        return {f"CLIP score, cosine, {judge_name(self.judge)}": self.judge.agreement(pictures, [q.prompt for q in self.questions])}
 
 
-def by_turns(lists: Sequence[Sequence[T]], n: int) -> list[T]:
+def round_robin(lists: Sequence[Sequence[T]], n: int) -> list[T]:
     """`n` items, one of each list in turn, each list from the start again where it ends; none of empty lists."""
     lists = [items for items in lists if items]
     return [lists[i % len(lists)][i // len(lists) % len(lists[i % len(lists)])] for i in range(n if lists else 0)]
 
 
-def ranked(net: Model, concepts: Sequence[Concept], batch: int = 16) -> list[list[str]]:
+def rank_words(net: Model, concepts: Sequence[Concept], batch: int = 16) -> list[list[str]]:
     """For each concept what it names to keep, then all other words, both from the nearest on, by cosine of centred token states."""
     words = list(dict.fromkeys([*(w for c in concepts for w in (c.erase, *c.keep)), *net.vocabulary]))
     prompts = [article(word) for word in words]
     states = torch.cat([net.encode(prompts[i : i + batch])[net.words].float().cpu() for i in range(0, len(prompts), batch)])
-    orders = nearest(states, [words.index(c.erase) for c in concepts]).tolist()
+    orders = rank_by_similarity(states, [words.index(c.erase) for c in concepts]).tolist()
     return [sorted((words[i] for i in order), key=lambda word: word not in c.keep) for c, order in zip(concepts, orders)]

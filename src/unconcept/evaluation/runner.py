@@ -13,18 +13,18 @@ import torch
 from torch import Tensor
 
 from ..callbacks import Progress
-from ..edits.edit import Edit, adapted
-from ..models.image_cache import pictures
+from ..edits.edit import Edit, has_adapters
+from ..models.image_cache import sample_images
 from ..models.interface import Model
 from .features import Features
-from .metrics import unconditional_drift as drift
-from .scores import changes, median_row, scores, selectivity
+from .metrics.unconditional_drift import drift
+from .scores import change_scores, median_score, scores, selectivity
 from .set_distances import distances
 
 # Pictures of each group. Short: what `erase` does on its way. Full: more than a thousand pictures, before and after and controls together.
 Extent = Literal["short", "full", "none"]
 
-QUESTIONS: dict[Extent, dict[str, int]] = {
+CASES_PER_GROUP: dict[Extent, dict[str, int]] = {
     "short": {"target": 20, "synonym": 8, "neighbour": 15, "unrelated": 12},
     "full": {"target": 130, "synonym": 50, "implied": 30, "neighbour": 120, "unrelated": 140},
     "none": {},
@@ -44,17 +44,17 @@ class Evaluation:
     after: Tensor
 
 
-def before_edit(
+def images_before(
     model: Model, exam, *, seed: int = 0, steps: int = 25, guidance: float = 5.0, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Tensor:  # fmt: skip
     """The untouched model's pictures of the questions: what `evaluate` compares with."""
-    made_by = as_it_is(model) if cache else ""
+    made_by = cache_key_unedited(model) if cache else ""
     given: dict[str, Any] = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, report=report, stage="pictures before")
-    return pictures(model, [q.prompt for q in exam.questions], seeds(exam, seed), **given)
+    return sample_images(model, [q.prompt for q in exam.questions], sampling_seeds(exam, seed), **given)
 
 
-def seeds(exam, seed: int) -> list[int]:
+def sampling_seeds(exam, seed: int) -> list[int]:
     """A seed for each question: the caller's own, or one counted up, far from those that trainings begin at."""
     return [(1 + seed) * BLOCK + i if q.seed is None else q.seed for i, q in enumerate(exam.questions)]
 
@@ -69,14 +69,14 @@ def evaluate(
     full: also what needs more pictures, the distances of sets (`whole`), and the drift of ε(∅).
     Costs 2 · len(questions) + 2 · controls pictures, and 2 · the target questions more when full.
     """
-    asked, first = [q.prompt for q in exam.questions], seeds(exam, seed)
+    asked, first = [q.prompt for q in exam.questions], sampling_seeds(exam, seed)
     given: dict[str, Any] = dict(steps=steps, guidance=guidance, cache=cache, report=report)
-    base = as_it_is(model) if cache else ""
-    make = lambda stage, prompts, at, edited="", **more: pictures(
+    base = cache_key_unedited(model) if cache else ""
+    make = lambda stage, prompts, at, edited="", **more: sample_images(
         model, prompts, at, **given, **more, made_by=base and base + edited, stage=stage
     )
     if before is None:
-        before = before_edit(model, exam, seed=seed, **given)
+        before = images_before(model, exam, seed=seed, **given)
     if not asked:
         return Evaluation([], before, before)
     with edit.on(model):
@@ -87,17 +87,17 @@ def evaluate(
     if some:
         again = [asked[i] for i in some]
         another = make("control: another seed", again, [first[i] + BLOCK // 4 for i in some])
-        rows += changes(before[some], another, "structure", "control, another seed: ", None, features)
+        rows += change_scores(before[some], another, "structure", "control, another seed: ", None, features)
         other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
-        rows += changes(before[some], other, "structure", "control, another sampler: ", None, features)
+        rows += change_scores(before[some], other, "structure", "control, another sampler: ", None, features)
     rows.append(selectivity(exam, before, after))
     if full:
-        rows += distances(exam, before, after, features, lambda: alternatives(exam, make))
-        rows.append(median_row("drift of the unconditional prediction", "structure", drift(model, edit.on(model), steps=steps), "lower"))
+        rows += distances(exam, before, after, features, lambda: alternative_images(exam, make))
+        rows.append(median_score("drift of the unconditional prediction", "structure", drift(model, edit.on(model), steps=steps), "lower"))
     return Evaluation(rows, before, after)
 
 
-def alternatives(exam, make) -> tuple[Tensor, Tensor]:
+def alternative_images(exam, make) -> tuple[Tensor, Tensor]:
     """The untouched model's pictures of what the target prompts shall show instead, from two blocks of seeds of their own."""
     prompts = [q.instead for q in exam.questions if q.group == "target" and q.instead]
     blocks = (BLOCK // 2, BLOCK // 4 * 3)
@@ -105,6 +105,6 @@ def alternatives(exam, make) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def as_it_is(model: Model) -> str:
+def cache_key_unedited(model: Model) -> str:
     """What makes a model's pictures, for the cache, with its weights as they are; nothing where modules were put behind others."""
-    return "" if adapted(model) else model.picture_key()
+    return "" if has_adapters(model) else model.image_cache_key()

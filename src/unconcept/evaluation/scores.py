@@ -11,9 +11,8 @@ from torch import Tensor
 
 from .benchmark import GROUPS
 from .features import Features
-from .metrics import proportions as proportion
 from .metrics.distribution import feature_change
-from .metrics.proportions import difference
+from .metrics.proportions import difference, proportion
 from .metrics.similarity import background_change, edge_change, layout_change, pixel_change, ssim
 
 BETTER = {
@@ -39,7 +38,7 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
 
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:
         if broken[of].any():
-            rows.append(unmeasured(name, group, f"{int(broken[of].sum())} pictures hold values that are no numbers", BETTER[name]))
+            rows.append(unmeasured_score(name, group, f"{int(broken[of].sum())} pictures hold values that are no numbers", BETTER[name]))
             return
         first, then = (proportion(m[name][of]) for m in marks)
         if first and then:
@@ -64,41 +63,41 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
                 for word in named:
                     share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
         for name, then in values[1].items():
-            now, was = (median_row(name, group, v[of], "higher") for v in (then, values[0][name]))
+            now, was = (median_score(name, group, v[of], "higher") for v in (then, values[0][name]))
             rows.append(was if was["after"] is None else {**now, "before": was["after"]})
-        rows += changes(before[of], after[of], group, "", "lower", features)
+        rows += change_scores(before[of], after[of], group, "", "lower", features)
     return rows
 
 
-def changes(before: Tensor, after: Tensor, group: str, prefix: str, better: str | None, features: Features | None) -> list[dict]:
+def change_scores(before: Tensor, after: Tensor, group: str, prefix: str, better: str | None, features: Features | None) -> list[dict]:
     """One row for each way to measure how far pairs of pictures are apart."""
     opposite = better and "higher"
     rows = [
-        median_row(prefix + name, group, change(before, after), opposite if name.startswith("ssim") else better)
+        median_score(prefix + name, group, change(before, after), opposite if name.startswith("ssim") else better)
         for name, change in CHANGES.items()
     ]
     if features is not None:
         rows.append(
-            median_row(f"{prefix}feature change, 1-cos {features.name}", group, feature_change(features(before), features(after)), better)
+            median_score(f"{prefix}feature change, 1-cos {features.name}", group, feature_change(features(before), features(after)), better)
         )
     return rows
 
 
-def median_row(name: str, group: str, values: Tensor, better: str | None) -> dict:
+def median_score(name: str, group: str, values: Tensor, better: str | None) -> dict:
     """Median over pairs, with a bootstrap interval. Pictures that are no numbers have no median: null, and the reason."""
     if not values.isfinite().all():
-        return unmeasured(name, group, f"{int((~values.isfinite()).sum())} of {len(values)} values are no numbers", better)
-    medians = values[resample(len(values))].quantile(0.5, dim=1)
+        return unmeasured_score(name, group, f"{int((~values.isfinite()).sum())} of {len(values)} values are no numbers", better)
+    medians = values[bootstrap_indices(len(values))].quantile(0.5, dim=1)
     low, high = medians.quantile(torch.tensor([0.025, 0.975])).tolist()
     return {"name": name, "group": group, "before": None, "after": round(values.quantile(0.5).item(), 4), "n": len(values), "ci95": [round(low, 4), round(high, 4)], "better": better}  # fmt: skip
 
 
-def resample(n: int, times: int = 2000, seed: int = 0) -> Tensor:
+def bootstrap_indices(n: int, times: int = 2000, seed: int = 0) -> Tensor:
     """Bootstrap: [times, n] indices, always the same ones for a seed: two sets that are no pairs take two."""
     return torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
 
 
-def unmeasured(name: str, group: str, reason: str, better: str | None = None) -> dict:
+def unmeasured_score(name: str, group: str, reason: str, better: str | None = None) -> dict:
     return {"name": name, "group": group, "before": None, "after": None, "n": 0, "ci95": None, "better": better, "reason": reason}
 
 
@@ -108,16 +107,16 @@ def selectivity(exam, before: Tensor, after: Tensor) -> dict:
     change = pixel_change(before, after)
     hit, rest = (change[torch.tensor([q.group == group for q in exam.questions])] for group in ("target", "unrelated"))
     if not len(hit) or not len(rest):
-        return unmeasured(name, "structure", "it needs both target and unrelated prompts", "higher")
+        return unmeasured_score(name, "structure", "it needs both target and unrelated prompts", "higher")
     if not change.isfinite().all():
-        return unmeasured(name, "structure", "pictures hold values that are no numbers", "higher")
+        return unmeasured_score(name, "structure", "pictures hold values that are no numbers", "higher")
     if not (rest.quantile(0.5) > 0):
-        return unmeasured(name, "structure", "unrelated pictures did not change at all", "higher")
-    medians = [values[resample(len(values), seed=i)].quantile(0.5, dim=1) for i, values in enumerate((hit, rest))]
+        return unmeasured_score(name, "structure", "unrelated pictures did not change at all", "higher")
+    medians = [values[bootstrap_indices(len(values), seed=i)].quantile(0.5, dim=1) for i, values in enumerate((hit, rest))]
     ratios = medians[0] / medians[1].clamp(min=1e-6)
     low, high = ratios.quantile(torch.tensor([0.025, 0.975])).tolist()
     return {"name": name, "group": "structure", "before": None, "after": round((hit.quantile(0.5) / rest.quantile(0.5)).item(), 2), "n": len(hit) + len(rest), "ci95": [round(low, 2), round(high, 2)], "better": "higher"}  # fmt: skip
 
 
-def find(rows: Sequence[dict], name: str, group: str) -> dict | None:
+def find_score(rows: Sequence[dict], name: str, group: str) -> dict | None:
     return next((row for row in rows if (row["name"], row["group"]) == (name, group) and row["after"] is not None), None)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .features import Features
 from .metrics.distribution import fid, kid
-from .scores import unmeasured
+from .scores import unmeasured_score
 
 LEAST = 16  # pictures on each side of a kernel distance
 
@@ -24,7 +24,7 @@ def distances(exam, before: Tensor, after: Tensor, features: Features | None, ow
     name = f"KID {features.name if features else 'EffLite0'} to "
     if features is None:
         return [
-            unmeasured(name + REAL, group, "no feature network: pip install unconcept[evaluate]", "lower")
+            unmeasured_score(name + REAL, group, "no feature network: pip install unconcept[evaluate]", "lower")
             for group in ("target", "unrelated")
         ]
     rows, see = [], lambda pictures: features(pictures) if len(pictures) else torch.zeros(0, 1)
@@ -43,7 +43,7 @@ def distances(exam, before: Tensor, after: Tensor, features: Features | None, ow
     instead = asked("target") & torch.tensor([bool(q.instead) for q in exam.questions])
     if instead.sum() < LEAST:
         reason = f"{int(instead.sum())} prompts have an alternative; it takes {LEAST}"
-        return [*rows, unmeasured(name + OWN, "target", reason, "lower")]
+        return [*rows, unmeasured_score(name + OWN, "target", reason, "lower")]
     reference, again = (see(pictures) for pictures in own())
     rows.append(row(name + OWN, "target", reference, see(after[instead]), see(before[instead])))
     rows.append(control(row(f"control: {name}{OWN}, those themselves", "structure", reference, again)))
@@ -63,7 +63,7 @@ def row(
     if not reason and any(not f.isfinite().all() or f.std(0).max() == 0 for f in (reference, now, *([] if was is None else [was]))):
         reason = "features are no numbers, or all the same"
     if reason:
-        return unmeasured(name, group, reason, "lower")
+        return unmeasured_score(name, group, reason, "lower")
     measured = distance(reference, now)
     first = None if was is None else distance(reference, was)["value"]
     return {"name": name, "group": group, "before": first, "after": measured["value"], "n": measured["n"], "ci95": measured["ci95"], "better": "lower"}  # fmt: skip

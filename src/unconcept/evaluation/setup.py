@@ -15,8 +15,8 @@ from ..errors import InputError
 from ..models.interface import Model
 from ..models.loading import EMBEDDED
 from .benchmark import read_prompts
-from .judges import load_judge, name_of
-from .prompt_benchmark import Plain, log, ranked
+from .judges import judge_name, load_judge
+from .prompt_benchmark import PromptBenchmark, log, rank_words
 
 
 def prepare(
@@ -43,24 +43,24 @@ def prepare(
         if all(known.knows(concept) for concept in concepts):
             if look.judge is not None or look.real is not None:
                 raise InputError(f'"{model}" has a judge and real pictures of its own for this: leave --judge and --real away')
-            mine = [exam.Question(**asdict(ask)) for ask in own]
+            mine = [exam.EmojiCase(**asdict(ask)) for ask in own]
             near = known.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
-            ask = lambda n: exam.Exam(concepts, n, seed, mine, near)
-            return concepts, ask(filled(n, total - len(ask(n).questions) + len(mine))), quality()["judge"]
+            ask = lambda n: exam.EmojiBenchmark(concepts, n, seed, mine, near)
+            return concepts, ask(fill_counts(n, total - len(ask(n).questions) + len(mine))), quality()["judge"]
     known = None if look.judge is None else load_judge(look.judge)
-    order, real = ranked(net, concepts) if n.get("neighbour") else (), pictures_in(look.real) if look.real else None
-    ask = lambda n: Plain(concepts, net.vocabulary, n, own, known, order, real)
-    plain = ask(filled(n, total - len(ask(n).questions) + len(own)))
+    order, real = rank_words(net, concepts) if n.get("neighbour") else (), load_images(look.real) if look.real else None
+    ask = lambda n: PromptBenchmark(concepts, net.vocabulary, n, own, known, order, real)
+    plain = ask(fill_counts(n, total - len(ask(n).questions) + len(own)))
     for word in [c.alternative for c in concepts if c.alternative and c.alternative not in plain.names]:
         log.warning('the judge does not know "%s": whether it comes instead is not scored', word)
-    return tuple(concepts), plain, {"name": name_of(known)} if known else None
+    return tuple(concepts), plain, {"name": judge_name(known)} if known else None
 
 
-def filled(n: Mapping[str, int], missing: int) -> dict[str, int]:
+def fill_counts(n: Mapping[str, int], missing: int) -> dict[str, int]:
     return {**n, "unrelated": n.get("unrelated", 0) + missing}
 
 
-def pictures_in(folder: Path, size: int = 224, most: int = 10_000) -> Tensor:
+def load_images(folder: Path, size: int = 224, most: int = 10_000) -> Tensor:
     """The pictures of a folder [N, 3, size, size] in [0, 1], cut to squares: `most` at most, in the order of their names."""
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))[:most]
     if not files:
@@ -72,11 +72,11 @@ def pictures_in(folder: Path, size: int = 224, most: int = 10_000) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(image) for image in made])).permute(0, 3, 1, 2).float() / 255
 
 
-def undrawn(exam, concepts: Sequence[Concept], before: Tensor) -> list[str]:
+def undrawn_warnings(exam, concepts: Sequence[Concept], before: Tensor) -> list[str]:
     """A line for each concept that the model does not draw in the first place, as far as anybody can tell."""
     if not len(before):
         return []
-    if isinstance(exam, Plain) and exam.judge is None:
+    if isinstance(exam, PromptBenchmark) and exam.judge is None:
         return ["no judge knows this concept here: its presence is not scored, look at before-after.png"]
     marks, lines = exam.marks(before)["concept"], []
     for concept in concepts:

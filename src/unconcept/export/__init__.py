@@ -2,11 +2,11 @@
 
 from .formats import export
 from .hub import push
-from .model_card import base_of, exported
+from .model_card import base_of, export_card
 
 __all__ = [
     "base_of",
     "export",
-    "exported",
+    "export_card",
     "push",
 ]

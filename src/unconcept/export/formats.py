@@ -11,8 +11,8 @@ from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import write_safetensors
 from .lora import to_kohya, to_lora
-from .metadata import metadata, of_adapter
-from .model_card import exported
+from .metadata import adapter_metadata, metadata
+from .model_card import export_card
 from .pipeline_folder import base_folder, to_pipeline
 from .single_file import to_checkpoint
 
@@ -38,7 +38,7 @@ def export(
     if not edit.deltas:
         raise InputError("this edit changes nothing")
     if form == "pipeline":
-        return to_pipeline(edit, base_folder(model), out, force, exported(edit.card, base, model))
+        return to_pipeline(edit, base_folder(model), out, force, export_card(edit.card, base, model))
     if form == "checkpoint":
         if (family := edit.card.get("family")) not in (None, "stable-diffusion", "stable-diffusion-xl"):
             raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
@@ -46,4 +46,4 @@ def export(
     if out.exists() and not force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
     tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
-    return write_safetensors(tensors, out, of_adapter(edit, tensors, metadata(edit, tensors, base)))
+    return write_safetensors(tensors, out, adapter_metadata(edit, tensors, metadata(edit, tensors, base)))

@@ -15,7 +15,7 @@ KOHYA = {  # a component's name in kohya's files, as ComfyUI and A1111 look it u
 COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image")
 
 
-def factors(delta: Tensor, rank: int | None, error: float) -> tuple[Tensor, Tensor]:
+def low_rank_factors(delta: Tensor, rank: int | None, error: float) -> tuple[Tensor, Tensor]:
     """(A [r, in], B [out, r]) with B A ≈ Δ [out, in]: the best there is of that rank (Eckart & Young 1936)."""
     U, S, V = torch.linalg.svd(delta.float(), full_matrices=False)
     if rank is None:
@@ -37,7 +37,7 @@ def matrices(edit: Edit) -> dict[str, Tensor]:
 def to_lora(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
     tensors = {}
     for name, delta in matrices(edit).items():
-        A, B = factors(delta, rank, error)
+        A, B = low_rank_factors(delta, rank, error)
         path = name.removesuffix(".weight")
         tensors |= {f"{path}.lora_A.weight": A, f"{path}.lora_B.weight": B}
     return tensors
@@ -51,7 +51,7 @@ def to_kohya(edit: Edit, rank: int | None, error: float) -> dict[str, Tensor]:
         if rank is None:
             tensors[f"{key}.diff" if name.endswith(".weight") else f"{key}.diff_b"] = delta.float().contiguous()
         else:
-            A, B = factors(delta, rank, error)
+            A, B = low_rank_factors(delta, rank, error)
             tensors |= {f"{key}.lora_down.weight": A, f"{key}.lora_up.weight": B, f"{key}.alpha": torch.tensor(float(len(A)))}
     return tensors
 

@@ -59,7 +59,7 @@ def metadata(edit: Edit, tensors: Mapping[str, Tensor], base: Mapping[str, Any])
     return about
 
 
-def of_adapter(edit: Edit, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
+def adapter_metadata(edit: Edit, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
     """`metadata` of a file that is put on a model: with the suffix of its architecture, and with what kohya writes and A1111 sorts by."""
     said, family, widths = dict(about), edit.card.get("family"), widths_read(edit)
     said["sshs_model_hash"] = about["modelspec.hash_sha256"].removeprefix("0x")
@@ -74,7 +74,7 @@ def of_adapter(edit: Edit, tensors: Mapping[str, Tensor], about: Mapping[str, st
     return said
 
 
-def lasting(about: Mapping[str, str]) -> dict[str, str]:
+def kept_metadata(about: Mapping[str, str]) -> dict[str, str]:
     """What of a file's metadata is still so when its weights have changed."""
     return {key: said for key, said in about.items() if not key.startswith(OUTDATED)}
 

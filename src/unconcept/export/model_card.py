@@ -59,29 +59,29 @@ def card(report: dict, title: str, verdict: str) -> str:
     data = ModelCardData(library_name="diffusers", pipeline_tag="text-to-image", tags=tags, **licence(model), **hub)
     return CARD.format(
         data=data.to_yaml(), title=title, version=report["versions"]["unconcept"], model=model, verdict=verdict, method=report["method"]["name"],
-        sha=report["model"]["sha256"], parameters=cost["tuned_parameters"], bytes=cost["edit_bytes"], promise=PROMISE, **told(report["concept"]),
+        sha=report["model"]["sha256"], parameters=cost["tuned_parameters"], bytes=cost["edit_bytes"], promise=PROMISE, **concept_words(report["concept"]),
     )  # fmt: skip
 
 
-def exported(edit: Mapping[str, Any], base: Mapping[str, Any], model: str = "") -> str:
+def export_card(edit: Mapping[str, Any], base: Mapping[str, Any], model: str = "") -> str:
     """Of what an edit was exported to. `edit`: its card; `base`: what `base_of` knows.
 
     model: of a whole pipeline, the base, by name or folder: the fields and the text of its own card are kept, but for scores, which were another model's.
     """
     from huggingface_hub import ModelCardData
 
-    fields, text = own(model) if model else ({}, "")
+    fields, text = own_card(model) if model else ({}, "")
     kept = {key: value for key, value in {**base, **fields}.items() if key not in ("model-index", "tags")}
     tags = [*fields.get("tags", ()), *TAGS]
     data = ModelCardData(**{"library_name": "diffusers", "pipeline_tag": "text-to-image", **kept, "tags": tags})
     made = EXPORTED.format(
         data=data.to_yaml(), version=version("unconcept"), method=edit.get("method") or "not known", sha=edit.get("model_sha256") or "not known",
-        promise=PROMISE, **told(edit.get("concepts", ())),
+        promise=PROMISE, **concept_words(edit.get("concepts", ())),
     )  # fmt: skip
     return f"{made}\n## The base model's own card\n\n{text.strip()}\n" if text.strip() else made
 
 
-def told(concepts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+def concept_words(concepts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """The concepts' words in a card."""
     instead = "".join(f", with *{c['alternative']}* in place of *{c['erase']}*" for c in concepts if c.get("alternative"))
     return {"erase": ", ".join(c["erase"] for c in concepts), "instead": instead}
@@ -93,18 +93,18 @@ def is_hub_id(model: str) -> bool:
 
 def licence(model: str) -> dict[str, Any]:
     """What the base's own card says of its licence, by the fields of a hub's card; nothing where it says nothing, or is not on this disk."""
-    fields, _ = own(model)
+    fields, _ = own_card(model)
     return {key: fields[key] for key in LICENCE if fields.get(key)}
 
 
 def base_of(edit: Path) -> dict[str, Any]:
     """What the card beside an edit, or in its folder, says of the edit's base: its licence and its hub id, by the fields of a hub's card."""
-    fields, _ = own(str(edit if edit.is_dir() else edit.parent))
+    fields, _ = own_card(str(edit if edit.is_dir() else edit.parent))
     ours = TAGS[0] in (fields.get("tags") or ())
     return {key: fields[key] for key in (*LICENCE, "base_model") if fields.get(key)} if ours else {}
 
 
-def own(model: str) -> tuple[dict[str, Any], str]:
+def own_card(model: str) -> tuple[dict[str, Any], str]:
     """(fields, text) of a model's own card, of a hub's model as it lies in the hub's cache on this disk; nothing where it is not there."""
     from huggingface_hub import ModelCard
 

@@ -12,7 +12,7 @@ from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.output_folder import check_out, whole_folder
 from ..io.weights import PICKLES, open_safetensors, write_safetensors
-from .metadata import lasting
+from .metadata import kept_metadata
 
 INDEX = "model_index.json"
 
@@ -43,10 +43,10 @@ def to_pipeline(edit: Edit, base: Path, out: Path, force: bool, card: str) -> Pa
                     check_base(edit, base, known)
                 own = {key: name for key in tensors if (name := f"{component}.{key}") in edit.deltas}
                 for key, name in own.items():
-                    tensors[key] = changed(tensors[key], edit.deltas[name])
+                    tensors[key] = apply_delta(tensors[key], edit.deltas[name])
                 found.update(own.values())
                 if own:
-                    write_safetensors(tensors, file, lasting(about))
+                    write_safetensors(tensors, file, kept_metadata(about))
         if left := edit.deltas.keys() - found:
             raise InputError(f"{base} has no weight {min(left)}: the edit was made for another architecture")
         (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
@@ -61,7 +61,7 @@ def check_base(edit: Edit, base: Path, tensors: Mapping[str, Tensor]) -> None:
         raise InputError(f"the edit was made for another model than {base}: --force to try all the same")
 
 
-def changed(tensor: Tensor, delta: Tensor) -> Tensor:
+def apply_delta(tensor: Tensor, delta: Tensor) -> Tensor:
     if tensor.shape != delta.shape:
         raise InputError(
             f"a weight of {list(tensor.shape)} cannot take a change of {list(delta.shape)}: the edit was made for another architecture"

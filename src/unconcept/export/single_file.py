@@ -9,8 +9,8 @@ from torch import Tensor
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import check_safetensors, open_safetensors, write_safetensors
-from .metadata import OF_THE_BASE, ORIGINAL, lasting, metadata
-from .pipeline_folder import changed, check_base
+from .metadata import OF_THE_BASE, ORIGINAL, kept_metadata, metadata
+from .pipeline_folder import apply_delta, check_base
 
 
 def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool, known: Mapping[str, Any]) -> Path:
@@ -42,8 +42,8 @@ def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool, known: Mapping
         if component != "unet" or key not in converted:
             raise InputError(f"{base} has no weight {name}: the edit was made for another architecture, or changes the text encoder")
         original = by_storage[converted[key].data_ptr()]
-        tensors[original] = changed(tensors[original], delta)
-    kept = lasting(about)
+        tensors[original] = apply_delta(tensors[original], delta)
+    kept = kept_metadata(about)
     new = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
     new = {key: said for key, said in new.items() if key not in kept or key not in OF_THE_BASE}
     return write_safetensors(tensors, out, {**kept, **new})

@@ -38,14 +38,14 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
     part = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for left in abandoned(out):
+        for left in abandoned_folders(out):
             shutil.rmtree(left, ignore_errors=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{hidden(out)}{os.getpid()}.", dir=out.parent))
+        part = Path(tempfile.mkdtemp(prefix=f"{hidden_name(out)}{os.getpid()}.", dir=out.parent))
         part.chmod(0o755)
         yield part
         check_out(out, force)
         if out.exists():
-            swap(part, out)
+            swap_folders(part, out)
         else:
             part.rename(out)
     except OSError as error:
@@ -55,23 +55,23 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def hidden(out: Path) -> str:
+def hidden_name(out: Path) -> str:
     """What the names of folders begin with that this machine fills for `out`; the process's number follows."""
     return f".{out.name}.{platform.node()}."
 
 
-def abandoned(out: Path) -> list[Path]:
+def abandoned_folders(out: Path) -> list[Path]:
     """Folders that were being filled for `out` by processes of this machine that are no more."""
     import psutil
 
-    number = lambda folder: folder.name.removeprefix(hidden(out)).partition(".")[0]
-    found = [folder for folder in out.parent.iterdir() if folder.name.startswith(hidden(out)) and folder.suffix != ".old"]
+    number = lambda folder: folder.name.removeprefix(hidden_name(out)).partition(".")[0]
+    found = [folder for folder in out.parent.iterdir() if folder.name.startswith(hidden_name(out)) and folder.suffix != ".old"]
     return [folder for folder in found if number(folder).isdigit() and not psutil.pid_exists(int(number(folder)))]
 
 
-def swap(one: Path, other: Path) -> None:
+def swap_folders(one: Path, other: Path) -> None:
     """Each gets the other's name. In one step where the system can, else there is an instant without `other`."""
-    if exchanged(one, other):
+    if exchange_atomically(one, other):
         return
     old = one.with_name(f"{one.name}.old")
     other.rename(old)
@@ -83,7 +83,7 @@ def swap(one: Path, other: Path) -> None:
     old.rename(one)
 
 
-def exchanged(one: Path, other: Path) -> bool:
+def exchange_atomically(one: Path, other: Path) -> bool:
     """The system's own exchange of two names, which Python does not offer: renameat2 of Linux, renamex_np of macOS. Not on every disk."""
     names, here = (os.fsencode(one.absolute()), os.fsencode(other.absolute())), -100  # AT_FDCWD
     if sys.platform == "linux":

@@ -41,7 +41,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, metadata=dict(metadata))
-        in_order(part)
+        check_offsets(part)
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
@@ -53,7 +53,7 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
     return path
 
 
-def in_order(path: Path) -> None:
+def check_offsets(path: Path) -> None:
     """Sort what a file says of itself: safetensors writes it in an order of chance."""
     with path.open("r+b") as f:
         length = int.from_bytes(f.read(8), "little")

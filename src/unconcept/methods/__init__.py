@@ -9,7 +9,7 @@ from .sae import SAE
 from .sdd import SDD
 from .sld import SLD
 from .spm import SPM
-from .table import METHODS, Method, remark
+from .table import METHODS, Method, method_caveat
 from .uce import RECE, UCE
 
 __all__ = [
@@ -26,5 +26,5 @@ __all__ = [
     "Method",
     "NegativePrompt",
     "Receler",
-    "remark",
+    "method_caveat",
 ]

@@ -19,18 +19,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..concepts.concept import Concept
-from ..concepts.retain import keeping, kept
-from ..concepts.templates import turned
+from ..concepts.retain import retain_prompts, with_retained
+from ..concepts.templates import rotated
 from ..edits.edit import Edit
-from ..edits.provenance import card_of
+from ..edits.provenance import make_card
 from ..errors import InputError
 from ..models.conditioning import join
 from ..models.interface import Model
 from ..training.adversary import Adversary
 from ..training.config import Tune
-from ..training.paraphrase import every_other, on_the_way, partners
+from ..training.paraphrase import mix_paraphrases, paraphrase_words, with_paraphrases
 from ..training.replay import Replay, record
 from ..training.replay_trainer import Student, fit
 
@@ -102,13 +102,13 @@ class AllButOne:
     def keep_loss(self, student: Student, z: Replay) -> Tensor:
         return mse(student(z.x, z.t, z.asked["k"]), z.said["k"])
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
         if not concepts:
             raise InputError("no concept to erase was given")
         if len(concepts) > self.together:
             return self.in_groups(model, concepts, report)
-        others = shuffled(kept(concepts, model.vocabulary), self.tune.seed)
+        others = shuffled(retain_prompts(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, report)
 
         kappa, eta = (coefficient.to(model.device) for coefficient in self.coefficients(concepts))
@@ -118,26 +118,26 @@ class AllButOne:
             erase = z["erase"]
             of, early = erase.trajectory // self.each(len(concepts)), erase.t > self.onset * model.timesteps
             if self.paraphrase:
-                erase = every_other(erase)
+                erase = mix_paraphrases(erase)
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
             if adversary:
                 erase = adversary.within(erase, student, of)
             total = self.loss(student, erase, κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
             return total + self.keep * self.keep_loss(student, z["keep"]) if self.keep else total
 
-        card = card_of("all-but-one", self, concepts, model)
+        card = make_card("all-but-one", self, concepts, model)
         besides = {"adversary": adversary.P} if adversary else {}
         read = others[: min(MOST, TOKENS // model.encode([""])[model.words].shape[1])]
         return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, report=report)
 
-    def in_groups(self, model: Model, concepts: tuple[Concept, ...], report: Report) -> Edit:
+    def in_groups(self, model: Model, concepts: tuple[Concept, ...], report: ProgressCallback) -> Edit:
         """Each group is erased from the untouched model; its edit keeps the others' concepts as they are, and so the edits add up."""
         ends = list(itertools.accumulate(self.groups(len(concepts))))
         edits = []
         for i, (start, end) in enumerate(zip([0, *ends], ends)):
             told = lambda p, i=i: report(replace(p, stage=f"group {i + 1} of {len(ends)}: {p.stage}"))
             others = [c for c in (*concepts[:start], *concepts[end:]) if c.erase not in model.vocabulary]
-            edits.append(self(model, *(keeping(c, others) for c in concepts[start:end]), report=told))
+            edits.append(self(model, *(with_retained(c, others) for c in concepts[start:end]), report=told))
         runs = [edit.card["training"] for edit in edits]
         training = {"steps": sum(r["steps"] for r in runs), "seconds": round(sum(r["seconds"] for r in runs), 2), "groups": runs}
         total = functools.reduce(operator.add, edits)
@@ -164,7 +164,7 @@ class AllButOne:
         eta = torch.where(alone, self.eta_alone, 0.0) if self.eta is None else torch.full(alone.shape, self.eta)
         return torch.full(alone.shape, self.kappa), eta
 
-    def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: Report) -> dict[str, Replay]:
+    def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: ProgressCallback) -> dict[str, Replay]:
         """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""
         guidance = model.guidance if self.guidance is None else self.guidance
         settings: dict[str, Any] = dict(steps=self.sampling_steps, guidance=guidance, points=self.points)
@@ -172,20 +172,20 @@ class AllButOne:
         report(Progress("recording trajectories of the concept", 0, stages))
         # Each trajectory begins at a phrasing of its own and goes on through the others.
         n = self.each(len(concepts))
-        pairs = [turned(all_pairs, r * len(all_pairs) // n) for all_pairs in (c.pairs() for c in concepts) for r in range(n)]
+        pairs = [rotated(all_pairs, r * len(all_pairs) // n) for all_pairs in (c.pairs() for c in concepts) for r in range(n)]
         # Half of the trajectories are steered by the concept, half by what shall come instead: the edited model walks there.
         drive = [own[0][r % 2] for r, own in enumerate(pairs)]
         asked = {"c": [[c for c, _ in own] for own in pairs], "a": [[a for _, a in own] for own in pairs], "null": [[""]] * len(pairs)}
         near = (
-            {"near": [turned(partners(model, c, r), r * len(c.pairs()) // n) for c in concepts for r in range(n)]}
+            {"near": [rotated(paraphrase_words(model, c, r), r * len(c.pairs()) // n) for c in concepts for r in range(n)]}
             if self.paraphrase
             else {}
         )
         erase = record(model, drive, asked, beside=near, seed=self.tune.seed, **settings)
-        replays = {"erase": on_the_way(erase, model.words, self.paraphrase, self.tune.seed) if near else erase}
+        replays = {"erase": with_paraphrases(erase, model.words, self.paraphrase, self.tune.seed) if near else erase}
         if self.keep:
             report(Progress("recording trajectories of what is kept", 1, stages))
-            k = [turned(others, r * self.points) for r in range(2 * self.trajectories)]
+            k = [rotated(others, r * self.points) for r in range(2 * self.trajectories)]
             replays["keep"] = record(model, [own[0] for own in k], {"k": k}, seed=self.tune.seed + 500_000, **settings)
         return replays
 

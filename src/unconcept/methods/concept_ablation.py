@@ -21,13 +21,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
-from ..edits.provenance import card_of
+from ..edits.provenance import make_card
 from ..errors import InputError
 from ..models.interface import Condition, Model
-from ..training.online_trainer import descend
+from ..training.online_trainer import train_online
 from ..training.replay_trainer import Student
 
 
@@ -54,7 +54,7 @@ class ConceptAblation:
             target = student(x, t, a) if said is None else said
         return (student(x, t, c) - target).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Each concept becomes its alternative, the anchor."""
         for concept in concepts:
             if concept.alternative is None:
@@ -72,10 +72,10 @@ class ConceptAblation:
         def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
             rows = torch.randint(len(latents), (self.batch,), generator=generator)
             t = torch.randint(model.timesteps, (self.batch,), generator=generator).to(latents.device)
-            x = model.noised(latents[rows], torch.randn(latents[rows].shape, generator=generator).to(latents), t)
+            x = model.add_noise(latents[rows], torch.randn(latents[rows].shape, generator=generator).to(latents), t)
             c, a = (model.encode([pairs[r % len(pairs)][k] for r in rows.tolist()]) for k in (0, 1))
             with torch.no_grad():
                 return x, t, c, a, model.predict(x, t, a) if self.frozen else None
 
-        card = card_of("concept-ablation", self, concepts, model)
-        return descend(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
+        card = make_card("concept-ablation", self, concepts, model)
+        return train_online(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)

@@ -22,14 +22,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..callbacks import Report
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
-from ..edits.provenance import card_of
+from ..edits.provenance import make_card
 from ..errors import InputError
 from ..models.interface import Condition, Model
-from ..training.online_trainer import descend
-from ..training.replay import point
+from ..training.online_trainer import train_online
+from ..training.replay import sample_point
 from ..training.replay_trainer import Student
 
 VARIANTS = {
@@ -74,14 +74,14 @@ class ESD:
         """c: what the student is asked, the concept or f; teacher_f: ε*(x,∅), ε*(x,c) or ε*(x,f); g: g*(x,c), all [N, C, H, W]."""
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts, one name drawn for each step. An alternative is not used: the method has no place for it."""
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
         def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
             name = names[int(torch.randint(len(names), (), generator=generator))]
             asked, walker = self.erase_from or name, on if self.walk == "student" else None
-            x, t = point(model, [asked], walker, generator, steps=self.sampling_steps, guidance=self.guidance)
+            x, t = sample_point(model, [asked], walker, generator, steps=self.sampling_steps, guidance=self.guidance)
             c, null, student_c = model.encode([name]), model.encode([""]), model.encode([asked])
             with torch.no_grad():
                 teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)
@@ -90,6 +90,6 @@ class ESD:
                     teacher_f = model.predict(x, t, student_c)
             return x, t, student_c, teacher_f, teacher_c - teacher_null
 
-        card = card_of("esd", self, concepts, model)
+        card = make_card("esd", self, concepts, model)
         group = VARIANTS.get(self.group, self.group)
-        return descend(model, group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
+        return train_online(model, group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)

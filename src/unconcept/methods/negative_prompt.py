@@ -10,12 +10,12 @@ Differs     Nothing known: pictures are those of diffusers' own negative prompt.
 
 from dataclasses import dataclass
 
-from ..callbacks import Report
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
-from ..edits.adapters import frozen
+from ..edits.adapters import build_adapter
 from ..edits.edit import Edit
 from ..edits.guidance_adapters import NegativePrompt as Adapter
-from ..edits.provenance import card_of, identity
+from ..edits.provenance import make_card, model_identity
 from ..models.interface import Model
 
 
@@ -25,9 +25,9 @@ class NegativePrompt:
 
     synonyms: bool = True
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """All concepts in one negative prompt, with commas. An alternative is not used."""
         names = [name for c in concepts for name in (c.erase, *(c.synonyms if self.synonyms else ()))]
         tensors = Adapter.tensors(model, ", ".join(names))
-        card = card_of("negative-prompt", self, concepts, model)
-        return Edit({}, {**card, **identity(model)}, {model.site(model.denoiser): frozen(Adapter.kind, tensors)})
+        card = make_card("negative-prompt", self, concepts, model)
+        return Edit({}, {**card, **model_identity(model)}, {model.component_name(model.denoiser): build_adapter(Adapter.kind, tensors)})

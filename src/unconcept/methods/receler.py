@@ -21,19 +21,19 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..concepts.concept import Concept
-from ..edits.adapters import Eraser, frozen
+from ..edits.adapters import Eraser, build_adapter
 from ..edits.edit import Edit
-from ..edits.hooks import hooked
-from ..edits.provenance import card_of, identity
+from ..edits.hooks import attach_adapters
+from ..edits.provenance import make_card, model_identity
 from ..errors import InputError, RunError
 from ..models.interface import Condition, Model
 from ..training.adversary import Adversary
-from ..training.distributed import alone
-from ..training.replay import point
+from ..training.distributed import require_single_process
+from ..training.replay import sample_point
 from ..training.replay_trainer import Student
-from ..training.resume import surviving
+from ..training.resume import resumable_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +75,9 @@ class Receler:
             terms.append(((eraser.added * outside) ** 2).mean(2, keepdim=True).sum() / outside.sum().clamp(min=1))
         return torch.stack(terms).mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts, one name drawn for each step. An alternative is not used."""
-        alone()
+        require_single_process()
         generator = torch.Generator().manual_seed(self.seed)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
         sites = model.cross_attentions()
@@ -87,12 +87,12 @@ class Receler:
         optimizer = torch.optim.Adam([p for e in erasers.values() for p in e.parameters()], lr=self.lr)
         width = model.encode([""])[model.words].shape[2]
         adversary = Adversary(len(names), self.tokens, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
-        on = lambda: hooked(model.components, erasers)
-        for step in surviving(self.steps, optimizer, generator, {"adversary": adversary.P}):
+        on = lambda: attach_adapters(model.components, erasers)
+        for step in resumable_steps(self.steps, optimizer, generator, {"adversary": adversary.P}):
             of = torch.randint(len(names), (1,), generator=generator)
             name = names[int(of)]
-            x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
-            c, null, ends = model.encode([name]), model.encode([""]), model.ends([name])
+            x, t = sample_point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
+            c, null, ends = model.encode([name]), model.encode([""]), model.last_token_index([name])
             with torch.no_grad():
                 said, unasked = model.predict(x, t, c), model.predict(x, t, null)
                 target = unasked - self.eta * (said - unasked)
@@ -107,9 +107,9 @@ class Receler:
                 raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
             report(Progress("training", step, self.steps, value.item(), on=on))
-        card = card_of("receler", self, concepts, model)
-        kept = {site: frozen(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
-        return Edit({}, {**card, **identity(model), "training": {"steps": self.steps}}, kept)
+        card = make_card("receler", self, concepts, model)
+        kept = {site: build_adapter(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
+        return Edit({}, {**card, **model_identity(model), "training": {"steps": self.steps}}, kept)
 
     def mask(self, maps: Mapping[str, Tensor]) -> Tensor:
         """M [N, 1, h, w] out of attention maps [N, h, w] by site: those nearest to 16 x 16, their mean, min-max normalised."""

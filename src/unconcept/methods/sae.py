@@ -30,18 +30,18 @@ from importlib.metadata import version
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..concepts.concept import Concept
-from ..concepts.retain import kept
+from ..concepts.retain import retain_prompts
 from ..concepts.templates import article
-from ..edits.adapters import SparseAutoencoder, frozen
-from ..edits.edit import Edit, adapted
-from ..edits.provenance import card_of, identity
+from ..edits.adapters import SparseAutoencoder, build_adapter
+from ..edits.edit import Edit, has_adapters
+from ..edits.provenance import make_card, model_identity
 from ..errors import InputError
 from ..io.weights import open_safetensors, user_cache, write_safetensors
 from ..models.interface import Model
-from ..training.distributed import alone, is_first
-from ..training.resume import surviving
+from ..training.distributed import is_first, require_single_process
+from ..training.resume import resumable_steps
 
 log = logging.getLogger(__name__)
 
@@ -79,10 +79,10 @@ class SAE:
     cache: bool = True
     seed: int = 0
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Deactivate the concepts. An alternative is not used."""
         targets = [c for concept in concepts for c, _ in concept.pairs()]
-        others = ["", *kept(concepts, model.vocabulary)]
+        others = ["", *retain_prompts(concepts, model.vocabulary)]
         site = model.text_layer()
         sae, seconds = self.autoencoder(model, report)
         report(Progress("finding the concept's features", 0, 1))
@@ -95,15 +95,19 @@ class SAE:
         score = torch.cat([sae.score(h) for h in read(model, targets)])
         sae.threshold = 0.99 * score[score > 0].min() if (score > 0).any() else torch.tensor(0.0)
         told = {"features": len(chosen), "autoencoder": {"steps": self.steps, "seconds": seconds}}
-        return Edit({}, {**card_of("sae", self, concepts, model), **identity(model), **told}, {site: frozen(sae.kind, sae.state_dict())})
+        return Edit(
+            {},
+            {**make_card("sae", self, concepts, model), **model_identity(model), **told},
+            {site: build_adapter(sae.kind, sae.state_dict())},
+        )
 
-    def autoencoder(self, model: Model, report: Report) -> tuple[SparseAutoencoder, float]:
+    def autoencoder(self, model: Model, report: ProgressCallback) -> tuple[SparseAutoencoder, float]:
         """The model's autoencoder and the seconds that it took once: out of the cache, or trained on `sayings`, none of which knows the concept.
 
         A model with adapters on it says other things than its weights tell: its autoencoder is not kept.
         """
-        prompts = [said for said in sayings(model.vocabulary, model.lexicon, self.prompts) if not model.overflow(said)]
-        file = user_cache() / "autoencoders" / self.file_name(model, prompts) if self.cache and not adapted(model) else None
+        prompts = [said for said in sayings(model.vocabulary, model.lexicon, self.prompts) if not model.truncated_text(said)]
+        file = user_cache() / "autoencoders" / self.file_name(model, prompts) if self.cache and not has_adapters(model) else None
         if file and file.exists():
             try:
                 tensors, told = open_safetensors(file)
@@ -124,16 +128,16 @@ class SAE:
         """Of everything that makes the autoencoder what it is; what is done with it afterwards has no part."""
         settings = [self.features, self.active, self.steps, self.lr, self.batch, self.seed, STATES]
         software = [version(name) for name in ("unconcept", "torch", "transformers")]
-        job = json.dumps([model.picture_key(), model.text_layer(), settings, prompts, software])
+        job = json.dumps([model.image_cache_key(), model.text_layer(), settings, prompts, software])
         return f"{hashlib.sha256(job.encode()).hexdigest()[:32]}.safetensors"
 
-    def seen(self, model: Model, prompts: Sequence[str], report: Report) -> Tensor:
+    def seen(self, model: Model, prompts: Sequence[str], report: ProgressCallback) -> Tensor:
         """States [N, width] of the prompts' tokens but the first: STATES of them where there are more, of every prompt as many, words before padding."""
         generator, found, share = torch.Generator().manual_seed(self.seed), [], max(1, STATES // len(prompts))
         for i, h in enumerate(read(model, prompts)):
             report(Progress("reading the model's vocabulary", i * READ, len(prompts)))
             places = torch.arange(1, h.shape[1]).expand(len(h), -1)
-            padding = places > model.ends(prompts[i * READ : (i + 1) * READ])[:, None] + 1
+            padding = places > model.last_token_index(prompts[i * READ : (i + 1) * READ])[:, None] + 1
             order = (torch.rand(places.shape, generator=generator) + padding).argsort(1)[:, :share] + 1
             found.append(h.gather(1, order.to(h.device)[..., None].expand(-1, -1, h.shape[2])).flatten(0, 1))
         return torch.cat(found)
@@ -150,9 +154,9 @@ class SAE:
             loss = loss + (sae.decode(woken) - target).square().mean() / (target - target.mean(0)).square().mean().clamp(min=1e-12) / 32
         return loss, z
 
-    def train(self, h: Tensor, report: Report) -> SparseAutoencoder:
+    def train(self, h: Tensor, report: ProgressCallback) -> SparseAutoencoder:
         """Minimise L over states h [N, width]; columns of the decoder stay on the unit sphere."""
-        alone()
+        require_single_process()
         generator = torch.Generator().manual_seed(self.seed)
         sae = SparseAutoencoder.begin(h.cpu(), self.features, self.active, generator).to(h.device)
         weights = [sae.encoder, sae.latent, sae.decoder, sae.centre]
@@ -160,7 +164,7 @@ class SAE:
             w.requires_grad_(True)
         optimizer = torch.optim.Adam(weights, lr=self.lr, eps=1e-8)
         spread, silent = h.var(0, correction=0).sum(), torch.zeros(self.features, dtype=torch.long, device=h.device)
-        for step in surviving(self.steps, optimizer, generator, {"silent": silent}):
+        for step in resumable_steps(self.steps, optimizer, generator, {"silent": silent}):
             x = h[torch.randint(len(h), (self.batch * 8,), generator=generator)]
             loss, z = self.loss(sae, x, spread, silent > 200)
             optimizer.zero_grad()
@@ -179,7 +183,7 @@ def sayings(vocabulary: Sequence[str], lexicon: Sequence[str], n: int) -> list[s
     """At most `n` prompts: the words of the vocabulary alone and beside others; then they, and those of the lexicon, by turns in every phrasing."""
     chance, words = random.Random(0), list(dict.fromkeys(vocabulary))
     words += chance.sample(more := sorted(set(lexicon) - set(words)), len(more))
-    prompts = ["", *kept((), vocabulary)]
+    prompts = ["", *retain_prompts((), vocabulary)]
     for i in range(n - len(prompts)):
         turn, place = divmod(i, len(words))
         b, x, y = (chance.choice(words) for _ in range(3))
@@ -191,7 +195,7 @@ def sayings(vocabulary: Sequence[str], lexicon: Sequence[str], n: int) -> list[s
 def read(model: Model, prompts: Sequence[str]) -> Iterator[Tensor]:
     """The hidden states [READ, tokens, width] of the prompts, part by part."""
     for i in range(0, len(prompts), READ):
-        yield model.hidden(prompts[i : i + READ])
+        yield model.text_hidden_states(prompts[i : i + READ])
 
 
 def strongest(sae: SparseAutoencoder, hidden: Tensor, top: int) -> set[int]:

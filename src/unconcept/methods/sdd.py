@@ -17,14 +17,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..callbacks import Report
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
-from ..edits.provenance import card_of
+from ..edits.provenance import make_card
 from ..models.conditioning import join
 from ..models.interface import Condition, Model
-from ..training.online_trainer import descend
-from ..training.replay import point
+from ..training.online_trainer import train_online
+from ..training.replay import sample_point
 from ..training.replay_trainer import Student
 
 
@@ -46,16 +46,16 @@ class SDD:
         ε_c, ε_null = student(torch.cat([x, x]), torch.cat([t, t]), join(c, null)).chunk(2)
         return (ε_c - ε_null.detach()).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts: trajectories follow all names at once, each step trains one. An alternative is not used."""
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
         def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
-            x, t = point(model, [", ".join(names)], on, generator, steps=self.sampling_steps, guidance=self.guidance)
+            x, t = sample_point(model, [", ".join(names)], on, generator, steps=self.sampling_steps, guidance=self.guidance)
             return x, t, model.encode([names[step % len(names)]]), model.encode([""])
 
-        card = card_of("sdd", self, concepts, model)
-        return descend(
+        card = make_card("sdd", self, concepts, model)
+        return train_online(
             model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, weight_decay=self.weight_decay, clip=self.clip,
             average=self.average, card=card, report=report,
         )  # fmt: skip

@@ -15,12 +15,12 @@ from dataclasses import asdict, dataclass
 
 import torch
 
-from ..callbacks import Report
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
-from ..edits.adapters import frozen
+from ..edits.adapters import build_adapter
 from ..edits.edit import Edit
 from ..edits.guidance_adapters import SafeGuidance
-from ..edits.provenance import card_of, identity
+from ..edits.provenance import make_card, model_identity
 from ..errors import InputError
 from ..models.interface import Model
 
@@ -44,11 +44,13 @@ class SLD:
         if self.scale < 0 or self.warmup < 0 or not 0 <= self.beta < 1:
             raise InputError("scale and warmup are 0 or more, beta is at least 0 and below 1")
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """All concepts in one prompt, with commas, as the authors do. An alternative is not used."""
         name = ", ".join(name for c in concepts for name in (c.erase, *c.synonyms))
         tensors = SafeGuidance.tensors(model, name)
         tensors |= {key: torch.tensor(value) for key, value in asdict(self).items()}
         tensors["noise"] = model.weight(torch.arange(model.timesteps)).sqrt()
-        card = card_of("sld", self, concepts, model)
-        return Edit({}, {**card, **identity(model)}, {model.site(model.denoiser): frozen(SafeGuidance.kind, tensors)})
+        card = make_card("sld", self, concepts, model)
+        return Edit(
+            {}, {**card, **model_identity(model)}, {model.component_name(model.denoiser): build_adapter(SafeGuidance.kind, tensors)}
+        )

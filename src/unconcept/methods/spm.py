@@ -21,14 +21,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
-from ..callbacks import Report
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
-from ..edits.provenance import card_of
+from ..edits.provenance import make_card
 from ..models.conditioning import join
 from ..models.interface import Condition, Model
-from ..training.online_trainer import descend
-from ..training.replay import point
+from ..training.online_trainer import train_online
+from ..training.replay import sample_point
 from ..training.replay_trainer import Student
 
 
@@ -53,13 +53,13 @@ class SPM:
         ε = student(x.expand(rows, -1, -1, -1), t.expand(rows), join(c, r))
         return (ε[:1] - target).square().mean() + self.lam * (ε[1:] - said).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Push the concepts away, one name drawn for each step, towards its alternative where it has one."""
         pairs = [(name, concept.alternative or "") for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
         def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
             name, instead = pairs[int(torch.randint(len(pairs), (), generator=generator))]
-            x, t = point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
+            x, t = sample_point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
             c, n = model.encode([name]), model.encode([instead])
             r = {name: value.expand(self.anchors, *value.shape[1:]) for name, value in c.items()}
             r[model.words] = around(c[model.words], self.anchors, generator)
@@ -68,8 +68,8 @@ class SPM:
                 said = model.predict(x.expand(self.anchors, -1, -1, -1), t.expand(self.anchors), r)
             return x, t, c, r, neutral - self.eta * (asked - neutral), said
 
-        card = card_of("spm", self, concepts, model)
-        return descend(
+        card = make_card("spm", self, concepts, model)
+        return train_online(
             model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, rank=self.rank, card=card, report=report
         )
 

@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from ..callbacks import Report
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
 from ..models.interface import Model
@@ -21,10 +21,10 @@ from .uce import RECE, UCE
 class Method(Protocol):
     """A frozen dataclass of settings; calling it changes nothing but the new Edit."""
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = ...) -> Edit: ...
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = ...) -> Edit: ...
 
 
-def remark(method: object, model: Model) -> str:
+def method_caveat(method: object, model: Model) -> str:
     """What must be known of this method in this model, and not in every one; "" for nothing."""
     told = getattr(method, "remark", None)
     return told(model) if told else ""

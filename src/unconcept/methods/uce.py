@@ -25,11 +25,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
-from ..edits.provenance import card_of, identity
-from ..edits.weight_deltas import Deltas, Pair, stacked
+from ..edits.provenance import make_card, model_identity
+from ..edits.weight_deltas import Deltas, Pair, stack_pairs
 from ..errors import InputError
 from ..models.interface import Model, Site
 
@@ -49,15 +49,15 @@ class UCE:
     lam: float = 0.5
     tokens: Literal["last", "all"] = "last"
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         """Map the phrasings of the concepts to those of the alternative; without one, to the empty prompt."""
         report(Progress("closed form", 0, 1))
         W, c, g, k = self.system(model, concepts)
-        return self.edit(model, {name: self.pair(w, c, w @ g.T, k) for name, w in W.items()}, card_of("uce", self, concepts, model))
+        return self.edit(model, {name: self.pair(w, c, w @ g.T, k) for name, w in W.items()}, make_card("uce", self, concepts, model))
 
     def system(self, model: Model, concepts: Sequence[Concept]) -> tuple[dict[str, Tensor], Tensor, Tensor, Tensor]:
         """(W* [out, width] by name, and the token states that they multiply, row by row: c [N, width], g [N, width], k [M, width])."""
-        sites, pairs = readers(model), [pair for concept in concepts for pair in concept.at_the_end()]
+        sites, pairs = readers(model), [pair for concept in concepts for pair in concept.pairs_ending_with_concept()]
         c, g = self.states(model, sites[0].reads, [c for c, _ in pairs], [g for _, g in pairs])
         k = self.kept_states(model, sites[0].reads, self.kept([word for concept in concepts for word in concept.keep]))
         return {site.name: getattr(*site.find(model.components)).detach().cpu().double() for site in sites}, c, g, k
@@ -81,7 +81,7 @@ class UCE:
     def states(self, model: Model, reads: str, *lists: Sequence[str]) -> tuple[Tensor, ...]:
         """What the matrices multiply [N, width] for lists of prompts that belong together one by one: of each as many tokens as the longest of
         those that belong together has behind it."""
-        states, ends = [read(model, reads, prompts) for prompts in lists], [model.ends(prompts).tolist() for prompts in lists]
+        states, ends = [read(model, reads, prompts) for prompts in lists], [model.last_token_index(prompts).tolist() for prompts in lists]
         rooms = [1 if self.tokens == "last" else states[0].shape[1] - max(together) for together in zip(*ends)]
         rows = [torch.cat([s[end : end + room] for s, end, room in zip(every, own, rooms)]) for every, own in zip(states, ends)]
         return tuple(rows)
@@ -89,7 +89,7 @@ class UCE:
     def kept_states(self, model: Model, reads: str, prompts: Sequence[str]) -> Tensor:
         """[M, width]: of prompts to keep the last token, or all of them, the start token's too."""
         states = read(model, reads, prompts)
-        return states.flatten(0, 1) if self.tokens == "all" else states[range(len(prompts)), model.ends(prompts).tolist()]
+        return states.flatten(0, 1) if self.tokens == "all" else states[range(len(prompts)), model.last_token_index(prompts).tolist()]
 
     @staticmethod
     def remark(model: Model) -> str:
@@ -101,7 +101,9 @@ class UCE:
         """In single precision: of each pair the product, where that is smaller."""
         deltas = Deltas.small(pairs)
         whole = {name: delta.float() for name, delta in deltas.whole.items()}
-        return Edit(Deltas(whole, {name: (U.float(), V.float()) for name, (U, V) in deltas.pairs.items()}), {**card, **identity(model)})
+        return Edit(
+            Deltas(whole, {name: (U.float(), V.float()) for name, (U, V) in deltas.pairs.items()}), {**card, **model_identity(model)}
+        )
 
 
 KEYS, CONTEXT = "cross-attention keys and values", "context embedder"
@@ -114,7 +116,7 @@ EMBEDDER = (
 
 def read(model: Model, reads: str, prompts: Sequence[str]) -> Tensor:
     """What a matrix multiplies for prompts [N, tokens, width], in double precision."""
-    return model.reading(reads, model.encode(prompts)).double().cpu()
+    return model.linear_input(reads, model.encode(prompts)).double().cpu()
 
 
 def reads_prompts(model: Model, group: str) -> tuple[Site, ...]:
@@ -149,7 +151,7 @@ class RECE(UCE):
         if self.rounds < 1 or self.ridge <= 0:
             raise InputError("rounds is at least 1, and ridge above 0")
 
-    def __call__(self, model: Model, *concepts: Concept, report: Report = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
         report(Progress("closed form", 0, 1))
         W0, c, g, k = self.system(model, concepts)
         pairs = {name: self.pair(w, c, w @ g.T, k) for name, w in W0.items()}
@@ -157,8 +159,8 @@ class RECE(UCE):
             report(Progress("closed form, what is left of it", turn, self.rounds))
             W = {name: w + pairs[name][0] @ pairs[name][1] for name, w in W0.items()}
             found = self.find(list(W.values()), list(W0.values()), c)
-            pairs = {name: stacked(pairs[name], self.pair(w, found, w @ g.T, k)) for name, w in W.items()}
-        return self.edit(model, pairs, card_of("rece", self, concepts, model))
+            pairs = {name: stack_pairs(pairs[name], self.pair(w, found, w @ g.T, k)) for name, w in W.items()}
+        return self.edit(model, pairs, make_card("rece", self, concepts, model))
 
     def kept(self, named: Sequence[str]) -> list[str]:
         return ["", *named]

@@ -9,11 +9,11 @@ from torch.nn.functional import normalize
 
 from .interface import Condition, Model
 
-NUMBERS = 2**25  # of conditions that are made at once: 16 prompts of Flux.1, 567 of Stable Diffusion 1.x
+MAX_CONDITION_NUMBERS = 2**25  # of conditions that are made at once: 16 prompts of Flux.1, 567 of Stable Diffusion 1.x
 
 
 @dataclass(frozen=True, eq=False)
-class Asked(Mapping[str, Tensor]):
+class PromptConditions(Mapping[str, Tensor]):
     """The condition of N points: that of each distinct prompt once, `each` [M, ...], and `which` of them every point has [N].
     By name it gives tensors of N rows, made when they are asked for."""
 
@@ -30,28 +30,28 @@ class Asked(Mapping[str, Tensor]):
         return len(self.each)
 
     @classmethod
-    def of(cls, condition: Condition) -> "Asked":
+    def of(cls, condition: Condition) -> "PromptConditions":
         """Any condition; where it is none of these, every row stands for itself."""
         if isinstance(condition, cls):
             return condition
         rows = next(iter(condition.values()))
         return cls(condition, torch.arange(len(rows), device=rows.device))
 
-    def rows(self, index: Tensor | slice) -> "Asked":
-        return Asked(self.each, self.which[index])
+    def rows(self, index: Tensor | slice) -> "PromptConditions":
+        return PromptConditions(self.each, self.which[index])
 
 
-def encoded(model: Model, prompts: Sequence[str]) -> Iterator[Condition]:
+def encode_points(model: Model, prompts: Sequence[str]) -> Iterator[Condition]:
     """The prompts' conditions, as many at a time as have `NUMBERS` numbers."""
-    n = max(1, NUMBERS // sum(t[0].numel() for t in model.encode([""]).values()))
+    n = max(1, MAX_CONDITION_NUMBERS // sum(t[0].numel() for t in model.encode([""]).values()))
     return (model.encode(prompts[i : i + n]) for i in range(0, len(prompts), n))
 
 
-def gathered(model: Model, prompts: Sequence[str]) -> Condition:
+def gather_conditions(model: Model, prompts: Sequence[str]) -> Condition:
     """The prompts' conditions in the host's memory."""
     all_: dict[str, Tensor] = {}
     done = 0
-    for some in encoded(model, prompts):
+    for some in encode_points(model, prompts):
         for name, t in some.items():
             all_.setdefault(name, t.new_empty(len(prompts), *t.shape[1:], device="cpu"))[done : done + len(t)] = t
         done += len(next(iter(some.values())))
@@ -59,14 +59,14 @@ def gathered(model: Model, prompts: Sequence[str]) -> Condition:
 
 
 @torch.no_grad()
-def answer(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int | None = None) -> Tensor:
+def predict_in_batches(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int | None = None) -> Tensor:
     """The model's output at many points of the host's memory, `batch` (None: as many as it takes) at a time, in single precision."""
     batch = batch or model.max_batch
-    there, asked, parts = model.device, Asked.of(condition), (slice(i, i + batch) for i in range(0, len(t), batch))
-    return torch.cat([model.predict(x[s].to(there), t[s].to(there), on(there, asked.rows(s))).float().cpu() for s in parts])
+    there, asked, parts = model.device, PromptConditions.of(condition), (slice(i, i + batch) for i in range(0, len(t), batch))
+    return torch.cat([model.predict(x[s].to(there), t[s].to(there), to_device(there, asked.rows(s))).float().cpu() for s in parts])
 
 
-def on(device: torch.device, condition: Condition) -> Condition:
+def to_device(device: torch.device, condition: Condition) -> Condition:
     """A condition, moved."""
     return {name: value.to(device) for name, value in condition.items()}
 
@@ -81,12 +81,12 @@ def join(*conditions: Condition) -> Condition:
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
 
 
-def by_row(which: Tensor, a: Condition, b: Condition) -> Condition:
+def where_rows(which: Tensor, a: Condition, b: Condition) -> Condition:
     """The rows of `a` where `which` [N] is true, and those of `b` elsewhere."""
     return {name: torch.where(which.to(rows.device).view(-1, *[1] * (rows.ndim - 1)), a[name], rows) for name, rows in b.items()}
 
 
-def nearest(states: Tensor, own: Sequence[int]) -> Tensor:
+def rank_by_similarity(states: Tensor, own: Sequence[int]) -> Tensor:
     """For each of the rows `own` of token states [N, tokens, width] all rows [len(own), N], from the nearest on, by cosine of what is centred."""
     states = states.flatten(1)
     states = normalize(states - states.mean(0), dim=1)

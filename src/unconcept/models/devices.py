@@ -8,7 +8,7 @@ from ..config.options import Precision
 from ..errors import InputError
 
 
-def accelerator() -> torch.device:
+def default_device() -> torch.device:
     """Where small networks that look at pictures run: the card, where there is one, whatever the model runs on."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -16,7 +16,7 @@ def accelerator() -> torch.device:
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def place(device: str | None) -> torch.device:
+def choose_device(device: str | None) -> torch.device:
     """The device of that name, or the best that is there."""
     if device in (None, "cuda") and torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))  # torchrun: a card for each process

@@ -56,7 +56,7 @@ class FlowModel(PipelineModel):
         """How much of x_t is noise [N] in [0, 1]."""
         return t / self.timesteps
 
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         sigma = self.sigma(t).to(x).view(-1, 1, 1, 1)
         return (1 - sigma) * x + sigma * noise
 

@@ -28,7 +28,7 @@ def cache_folder() -> Path:
     return user_cache() / "pictures"
 
 
-def pictures(
+def sample_images(
     model: Model, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
     batch: int | None = None, made_by: str = "", cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
     stage: str = "sampling",

@@ -35,7 +35,7 @@ class Model(Protocol):
     denoiser: nn.Module
     timesteps: int  # of the noise schedule
     samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
-    guides: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
+    uses_cfg: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
     guidance: float  # that its pictures are made with where nothing is said
     remark: str  # what a user must know about erasing from this family; "" for nothing
     timestep_scale: float  # the denoiser itself is told t / timestep_scale
@@ -59,7 +59,7 @@ class Model(Protocol):
         """Of the denoiser's weights."""
         ...
 
-    def site(self, module: nn.Module) -> str:
+    def component_name(self, module: nn.Module) -> str:
         """The name of a component, as edits say it ("unet")."""
         ...
 
@@ -67,19 +67,19 @@ class Model(Protocol):
         """The condition of each prompt; "" is the empty prompt ∅."""
         ...
 
-    def reading(self, name: str, condition: Condition) -> Tensor:
+    def linear_input(self, name: str, condition: Condition) -> Tensor:
         """What a matrix of a `Site` multiplies [N, tokens, width]: token states, or what the denoiser makes of them before anything else."""
         ...
 
-    def readers_on(self, device: torch.device) -> AbstractContextManager:
+    def text_encoders_on(self, device: torch.device) -> AbstractContextManager:
         """Inside, what reads prompts is on that device, and the denoiser stays where it is: a card has more room then."""
         ...
 
-    def overflow(self, prompt: str) -> str:
+    def truncated_text(self, prompt: str) -> str:
         """What of `prompt` the text encoder does not see; "" when all of it fits."""
         ...
 
-    def ends(self, prompts: Sequence[str]) -> Tensor:
+    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         """Where the last token of each prompt stands in its token states [N]; of the empty prompt, the start token."""
         ...
 
@@ -87,11 +87,11 @@ class Model(Protocol):
         """The module whose output is the text encoder's residual stream at about two thirds of its depth ("text_encoder.….layers.8")."""
         ...
 
-    def hidden(self, prompts: Sequence[str]) -> Tensor:
+    def text_hidden_states(self, prompts: Sequence[str]) -> Tensor:
         """What comes out of `text_layer` [N, tokens, width]."""
         ...
 
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Clean latents x with noise [N, C, H, W] mixed in up to t [N]."""
         ...
 
@@ -154,7 +154,7 @@ class Model(Protocol):
         ...
 
     @property
-    def picture_size(self) -> int:
+    def image_size(self) -> int:
         """Height and width of the pictures that it is made for."""
         ...
 
@@ -162,6 +162,6 @@ class Model(Protocol):
         """sha256 over the components' weights, rounded to bfloat16: the same for one model in several precisions. An edit belongs to one."""
         ...
 
-    def picture_key(self) -> str:
+    def image_cache_key(self) -> str:
         """What its pictures depend on: the fingerprint, the autoencoder, the scheduler's settings, their size, the device and the precision."""
         ...

@@ -43,10 +43,10 @@ class Chat:
         """How many tokens of the template stand behind the prompt."""
         return len(self.ids(self.written(MARK).rpartition(MARK)[2]))
 
-    def overflow(self, prompt: str) -> str:
+    def truncated_text(self, prompt: str) -> str:
         ids = self.ids(self.written(prompt))
         return self.pipe.tokenizer.decode(ids[self.limit + self.dropped : len(ids) - self.behind]).strip()
 
-    def ends(self, prompts: Sequence[str]) -> Tensor:
+    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         lengths = torch.tensor([len(self.ids(self.written(prompt))) for prompt in prompts])
         return (lengths - self.behind).clamp(max=self.limit + self.dropped) - 1 - self.dropped

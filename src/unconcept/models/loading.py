@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from ..concepts.retain import COMMON
+from ..concepts.retain import DEFAULT_VOCABULARY
 from ..config.options import Precision, Quantized, Source
 from ..errors import InputError
 from ..io.weights import PICKLES, check_safetensors, names_in
 from . import quantization as quantized
-from .devices import PRECISIONS, place
+from .devices import PRECISIONS, choose_device
 from .families.flux import Flux
 from .families.flux2 import Flux2Klein
 from .families.qwen_image import QwenImage
@@ -27,7 +27,7 @@ EMBEDDED = ("emoji", "emoji-flow")
 FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, QwenImage, ZImage, Sana)
 
 
-def wrap(pipe, vocabulary: tuple[str, ...] = COMMON) -> Model:
+def wrap(pipe, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
     """The `Model` around a diffusers pipeline (a Model is given back as it is). `vocabulary`: words that stand for everything else."""
     if isinstance(pipe, FAMILIES):
         return pipe
@@ -55,29 +55,29 @@ def load(
             config=name.base_config, device=name.device, dtype=name.dtype, variant=name.variant, revision=name.revision
         )
         return load(name.model, **given, quantize=quantize, whole=whole)
-    where = place(device)
+    where = choose_device(device)
     if where.type == "meta" and str(name) != "emoji-flow":
         from .meta_device import ghost
 
         return wrap(ghost(name, PRECISIONS[dtype or "fp32"]))
-    precision = PRECISIONS[dtype or usual(name, where)]
+    precision = PRECISIONS[dtype or default_precision(name, where)]
     if str(name) in EMBEDDED:
         from . import emoji
 
         model: Any = (emoji.load if str(name) == "emoji" else emoji.load_flow)(dtype=precision)
     else:
-        model = wrap(opened(name, config, precision, variant, revision))
+        model = wrap(open_pipeline(name, config, precision, variant, revision))
     if quantize:
         quantized.quantize(model, quantize, whole, where)
     model.pipe.to(where)
     return model
 
 
-def usual(name: str | Path, where: torch.device) -> Precision:
+def default_precision(name: str | Path, where: torch.device) -> Precision:
     return "fp32" if where.type == "cpu" or str(name) in EMBEDDED else "bf16"
 
 
-def opened(name: str | Path, config: str | Path | None, dtype: torch.dtype, variant: str | None, revision: str | None) -> Any:
+def open_pipeline(name: str | Path, config: str | Path | None, dtype: torch.dtype, variant: str | None, revision: str | None) -> Any:
     """The pipeline behind a name."""
     path = Path(name)
     if path.suffix in (*PICKLES, ".safetensors"):

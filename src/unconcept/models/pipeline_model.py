@@ -37,7 +37,7 @@ class PipelineModel(ABC):
     readers: ClassVar[Mapping[str, Callable[[str], bool]]]  # what `reading` gives, by name -> which parameters multiply it
     schedulers: ClassVar[Mapping[str, type]]  # deterministic ones, by the name of the sampler; the first is the family's own
     words: str = STATES
-    guides: bool = True
+    uses_cfg: bool = True
     remark: str = ""
     timestep_scale: float = 1.0
     scheduler: Any
@@ -67,14 +67,14 @@ class PipelineModel(ABC):
     def dtype(self) -> torch.dtype:
         return self.denoiser.dtype
 
-    def site(self, module: nn.Module) -> str:
+    def component_name(self, module: nn.Module) -> str:
         return next(name for name, component in self.components.items() if component is module)
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition: ...
 
     @abstractmethod
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
+    def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
 
     @abstractmethod
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor: ...
@@ -85,7 +85,7 @@ class PipelineModel(ABC):
     @abstractmethod
     def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor: ...
 
-    def reading(self, name: str, condition: Condition) -> Tensor:
+    def linear_input(self, name: str, condition: Condition) -> Tensor:
         return condition[name]
 
     def text_layer(self) -> str:
@@ -99,7 +99,7 @@ class PipelineModel(ABC):
         paths = [path for path, module in self.components[encoders[0]].named_modules() if type(module).__name__.endswith(layers)]
         return f"{encoders[0]}.{paths[min(len(paths) - 2, 8 * len(paths) // 12)]}"
 
-    def hidden(self, prompts: Sequence[str]) -> Tensor:
+    def text_hidden_states(self, prompts: Sequence[str]) -> Tensor:
         seen: list[Tensor] = []
         component, _, path = self.text_layer().partition(".")
 
@@ -115,7 +115,7 @@ class PipelineModel(ABC):
         return torch.cat(seen).float()
 
     @contextmanager
-    def readers_on(self, device: torch.device) -> Iterator[None]:
+    def text_encoders_on(self, device: torch.device) -> Iterator[None]:
         readers = [self.components[name] for name in self.encoders if name in self.components]
         before = [next(reader.parameters()).device for reader in readers]
         try:
@@ -127,16 +127,16 @@ class PipelineModel(ABC):
                 reader.to(place)
 
     def warn_of_cuts(self, prompts: Sequence[str]) -> None:
-        if cut := [(prompt, lost) for prompt in prompts if (lost := self.overflow(prompt))]:
+        if cut := [(prompt, lost) for prompt in prompts if (lost := self.truncated_text(prompt))]:
             log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
 
-    def overflow(self, prompt: str) -> str:
+    def truncated_text(self, prompt: str) -> str:
         """What of `prompt` the text encoder does not see; "" when all of it fits."""
         ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
         room = self.pipe.tokenizer.model_max_length - 2
         return self.pipe.tokenizer.decode(ids[room:]).strip() if len(ids) > room else ""
 
-    def ends(self, prompts: Sequence[str]) -> Tensor:
+    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         tokenizer = self.pipe.tokenizer
         lengths = [len(tokenizer(p, truncation=True, max_length=tokenizer.model_max_length).input_ids) for p in prompts]
         return torch.tensor(lengths) - 2  # behind it stands the end token, before it the start token
@@ -217,22 +217,22 @@ class PipelineModel(ABC):
         return min(64, max(2, 2**16 // (h * w)))
 
     @property
-    def picture_size(self) -> int:
+    def image_size(self) -> int:
         return self.latent_shape[1] * self.pipe.vae_scale_factor
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """As many at once as make four pictures of 256 x 256 pixels: the autoencoder takes more memory than the denoiser."""
-        return torch.cat([self.decoded(part) for part in latents.split(max(1, 2**18 // self.picture_size**2))])
+        return torch.cat([self.decoded(part) for part in latents.split(max(1, 2**18 // self.image_size**2))])
 
     def decoded(self, latents: Tensor) -> Tensor:
         latents = latents / self.pipe.vae.config["scaling_factor"] + self.centre
         return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
 
     def fingerprint(self) -> str:
-        return self.base_sha256 or hashed(self.components)
+        return self.base_sha256 or hash_weights(self.components)
 
-    def picture_key(self) -> str:
+    def image_cache_key(self) -> str:
         told = {key: value for key, value in self.pipe.scheduler.config.items() if not key.startswith("_")}
         rest = [
             told,
@@ -244,7 +244,7 @@ class PipelineModel(ABC):
             self.quantized,
         ]
         settings = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
-        return f"{self.fingerprint()}-{hashed({'vae': self.pipe.vae})[:16]}-{settings[:16]}"
+        return f"{self.fingerprint()}-{hash_weights({'vae': self.pipe.vae})[:16]}-{settings[:16]}"
 
 
 def whole_words(tokenizer: Any) -> tuple[str, ...]:
@@ -253,7 +253,7 @@ def whole_words(tokenizer: Any) -> tuple[str, ...]:
     return tuple(sorted(word for word in whole if len(word) > 2 and word.isascii() and word.isalpha()))
 
 
-def hashed(modules: Mapping[str, nn.Module]) -> str:
+def hash_weights(modules: Mapping[str, nn.Module]) -> str:
     """sha256 of weights and buffers, rounded to bfloat16."""
     digest = hashlib.sha256()
     for component, module in modules.items():

@@ -10,10 +10,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.conditioning import pick
 from ..models.interface import Model
-from ..training.trainable_delta import Change
+from ..training.trainable_delta import TrainableDelta
 
 
-def on_the_way_back(model: Model, change: Change, checkpointing: bool) -> tuple[int, float, float]:
+def activation_bytes(model: Model, change: TrainableDelta, checkpointing: bool) -> tuple[int, float, float]:
     """(bytes that one row's forward pass keeps for the backward pass, FLOPs of both)."""
     weighed = {t.untyped_storage()._cdata for t in (*model.denoiser.parameters(), *change.trained)}
     kept: dict[int, Tensor] = {}

@@ -14,21 +14,21 @@ from dataclasses import dataclass
 import torch
 
 from ..concepts.concept import Concept
-from ..concepts.retain import kept as others_of
+from ..concepts.retain import retain_prompts as others_of
 from ..config.options import Quantized
 from ..methods.all_but_one import MOST, TOKENS, AllButOne
-from ..models.conditioning import NUMBERS, pick
+from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
 from ..models.interface import Model
 from ..models.quantization import saved
-from ..training.distributed import count
+from ..training.distributed import process_count
 from ..training.replay_trainer import LOOK
-from ..training.trainable_delta import Change
-from ..training.whitening import rows_read
-from .activations import on_the_way_back
+from ..training.trainable_delta import TrainableDelta
+from ..training.whitening import rows_per_step
+from .activations import activation_bytes
 
 
 @dataclass(frozen=True)
-class Budget:
+class MemoryEstimate:
     """Bytes, but for `tuned` (parameters), `calls` (pictures forward through the denoiser) and `flops` (of all of them, and back)."""
 
     tuned: int
@@ -44,12 +44,12 @@ class Budget:
         return max(self.weights + self.readers, self.weights + self.training + self.activations)
 
 
-def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> Budget:
+def estimate_memory(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> MemoryEstimate:
     """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
     tune, size = method.tune, lambda module: sum({t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}.values())
     sites, width = model.group(tune.group), torch.finfo(model.dtype).bits // 8
     read = {site.name: torch.empty(0) for site in sites if site.reads and tune.whiten is not None and tune.rank is None}
-    change = Change(model, tune.group, rank=tune.rank, P=read, rows=rows_read(model, tune, 3 + bool(method.keep)))  # c, a, ∅, k
+    change = TrainableDelta(model, tune.group, rank=tune.rank, P=read, rows=rows_per_step(model, tune, 3 + bool(method.keep)))  # c, a, ∅, k
     tuned, beside = sum(t.numel() for t in change.trained), change.linears()
     made = (8 + 2 * width) * sum(
         a.numel() for name, a in change.A.items() if name not in beside
@@ -58,8 +58,8 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
     whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, change.weights.values()) if site.reads}.values())
 
     rows = 2 + bool(method.keep)  # of each point: c and ∅, and k
-    at_once = rows * tune.batch // (tune.parts * count())
-    kept, forward, back = on_the_way_back(model, change, tune.checkpointing)
+    at_once = rows * tune.batch // (tune.parts * process_count())
+    kept, forward, back = activation_bytes(model, change, tune.checkpointing)
 
     held = lambda trajectories: min(LOOK, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
     recorded = looked = steps = 0
@@ -67,8 +67,8 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
         n, m = method.each(group) * group, 2 * method.trajectories * bool(method.keep)
         recorded += 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
         looked += (1 + -(-tune.steps // tune.check)) * (2 * held(n) + held(m))
-        steps += tune.steps * (rows + method.attacks * bool(method.adversary)) * tune.batch // count()
-    return Budget(
+        steps += tune.steps * (rows + method.attacks * bool(method.adversary)) * tune.batch // process_count()
+    return MemoryEstimate(
         tuned=tuned,
         weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.vae_bytes,
         readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
@@ -80,7 +80,7 @@ def budget(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantiz
 
 
 @dataclass(frozen=True)
-class Host:
+class CpuMemory:
     """Bytes that a training keeps in the host's memory besides networks, and how many prompts the conditions are of."""
 
     points: int
@@ -93,13 +93,13 @@ class Host:
         return self.points + self.conditions + self.states
 
 
-def host(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> Host:
+def estimate_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
     """Of All but One on a model of the device "meta", while those of the concepts are trained that take most."""
     ends = list(itertools.accumulate(method.groups(len(concepts))))
-    return max((of_run(model, method, concepts[start:end]) for start, end in zip([0, *ends], ends)), key=lambda run: run.whole)
+    return max((run_memory(model, method, concepts[start:end]) for start, end in zip([0, *ends], ends)), key=lambda run: run.whole)
 
 
-def of_run(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> Host:
+def run_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
     """Of concepts that are trained together. Which points are kept of a trajectory hangs on its offset: this is the mean."""
     n, m = method.each(len(concepts)) * len(concepts), 2 * method.trajectories * bool(method.keep)
     points = method.sampling_steps / max(1, method.sampling_steps // method.points)
@@ -110,7 +110,7 @@ def of_run(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> Host
     latent, width = math.prod(model.latent_shape), torch.finfo(model.dtype).bits // 8
     point = lambda roles: latent * (width + 4 * roles) + 8 * (2 + roles)  # x, and `said` in single precision; t, trajectory, `which`
     one = sum(t.nbytes for t in pick(model.encode([""]), slice(0, 1)).values())
-    return Host(int(points * (n * point(3) + m * point(1))), prompts * one, whitened(model, method, len(others)), prompts)
+    return CpuMemory(int(points * (n * point(3) + m * point(1))), prompts * one, whitened(model, method, len(others)), prompts)
 
 
 def whitened(model: Model, method: AllButOne, others: int) -> int:
@@ -121,6 +121,6 @@ def whitened(model: Model, method: AllButOne, others: int) -> int:
         return 0
     condition = pick(model.encode([""]), slice(0, 1))
     prompts = 1 + min(others, MOST, TOKENS // condition[model.words].shape[1])
-    at_once = min(NUMBERS, prompts * sum(t.numel() for t in condition.values()))
-    width = max(model.reading(name, condition).shape[-1] for name in reads)
+    at_once = min(MAX_CONDITION_NUMBERS, prompts * sum(t.numel() for t in condition.values()))
+    width = max(model.linear_input(name, condition).shape[-1] for name in reads)
     return max(at_once * (8 + torch.finfo(model.dtype).bits // 8), 5 * width**2 * 8)

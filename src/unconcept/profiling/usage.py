@@ -17,7 +17,7 @@ from ..models.interface import Model
 
 
 @contextlib.contextmanager
-def counted(net: Model) -> Iterator[dict[str, int]]:
+def count_calls(net: Model) -> Iterator[dict[str, int]]:
     """Counts the pictures that go forward through the denoiser meanwhile, under "n"; also where an adapter behind it asks it again."""
     denoiser: Any = net.denoiser
     calls, own, forward = {"n": 0}, vars(denoiser).get("forward"), denoiser.forward
@@ -37,16 +37,16 @@ def counted(net: Model) -> Iterator[dict[str, int]]:
             denoiser.forward = own
 
 
-def calls_for_a_picture(net: Model, edit: Edit, *, steps: int, guidance: float) -> int:
+def calls_per_image(net: Model, edit: Edit, *, steps: int, guidance: float) -> int:
     """Network calls that one picture takes with the edit on: `steps` times those of the sampler's first step."""
-    with edit.on(net), counted(net) as calls:
+    with edit.on(net), count_calls(net) as calls:
         walk = net.trajectory(["a picture"], [0], steps=steps, guidance=guidance)
         next(walk)
         next(walk)
     return steps * calls["n"]
 
 
-def forget_peak() -> None:
+def reset_peak_memory() -> None:
     """Begin `peak_memory` anew, at what is held now. It takes a card or Linux: elsewhere it stays the process's maximum so far."""
     gc.collect()
     if torch.cuda.is_initialized():

@@ -22,8 +22,8 @@ ROOM = 2_700_000  # characters for all pictures: the page stays below 3 MB
 
 def page(report: dict, questions: Sequence, before: Tensor, after: Tensor, *, rows: Sequence[dict], **words) -> str:
     """HTML of report.json's content, with its words and its picture pairs [N, 3, H, W] in [0, 1], one for each question."""
-    shown = spread(questions)
-    pictures = fitting([thumbnail(p[i]) for i in shown for p in (before, after)])
+    shown = pick_spread(questions)
+    pictures = encode_to_fit([thumbnail(p[i]) for i in shown for p in (before, after)])
     pairs = [(questions[i], *pair) for i, pair in zip(shown, zip(pictures[::2], pictures[1::2]))]
     return render(
         "report.html", r=report, **words, small=before.shape[-1] < THUMB, shown=len(shown), asked=len(questions),
@@ -32,7 +32,7 @@ def page(report: dict, questions: Sequence, before: Tensor, after: Tensor, *, ro
     )  # fmt: skip
 
 
-def spread(questions: Sequence, most: int = PAIRS) -> list[int]:
+def pick_spread(questions: Sequence, most: int = PAIRS) -> list[int]:
     """Which questions are shown, group by group: as many of each, as far as it has them, evenly over it."""
     groups = [[i for i, q in enumerate(questions) if q.group == group] for group in GROUP_TITLES]
     each = max(k for k in range(len(questions) + 1) if sum(min(k, len(of)) for of in groups) <= most)
@@ -75,7 +75,7 @@ def encode(image: Image.Image, quality: int = QUALITIES[0]) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def fitting(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
+def encode_to_fit(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
     """Data URIs that fit into `room` together, at the best quality that does."""
     for quality in QUALITIES:
         uris = [encode(image, quality) for image in images]

@@ -19,7 +19,7 @@ def to_image(picture: Tensor, size: int) -> Image.Image:
     return image.resize((size, size * image.height // image.width), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
 
 
-def sheet(questions: Sequence, before: Tensor, after: Tensor, columns: int = 8, size: int = 128) -> Image.Image:
+def before_after_grid(questions: Sequence, before: Tensor, after: Tensor, columns: int = 8, size: int = 128) -> Image.Image:
     """Before above after, from the same seeds, in a band for each group; the prompt stands under each pair."""
     groups = [g for g in GROUP_TITLES if any(q.group == g for q in questions)]
     font, bold = ImageFont.load_default(13), ImageFont.load_default(17)

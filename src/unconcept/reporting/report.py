@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..evaluation.scores import BETTER, PIXELS, find
+from ..evaluation.scores import BETTER, PIXELS, find_score
 from ..export.model_card import card
 from .html import page
-from .image_grid import GROUP_TITLES, sheet
+from .image_grid import GROUP_TITLES, before_after_grid
 from .score_plot import draw
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
@@ -24,7 +24,7 @@ def share(value: float) -> str:
     return f"{100 * value:.1f} %"
 
 
-def say(value: float | None, name: str) -> str:
+def format_value(value: float | None, name: str) -> str:
     """A score in words: shares in percent, everything else as the number it is; kernel distances are small."""
     if value is None:
         return "–"
@@ -35,7 +35,7 @@ def table(rows: Sequence[dict]) -> list[dict]:
     """The rows of report.json in words."""
     words = []
     for row in rows:
-        b, a, low, high = (say(value, row["name"]) for value in (row["before"], row["after"], *(row["ci95"] or (None, None))))
+        b, a, low, high = (format_value(value, row["name"]) for value in (row["before"], row["after"], *(row["ci95"] or (None, None))))
         apart = row.get("difference")
         d = f"{100 * apart['value']:+.1f} [{apart['ci95'][0] * 100:+.1f}, {apart['ci95'][1] * 100:+.1f}]" if apart else ""
         why = f" (not measured: {row['reason']})" if row["after"] is None else ""
@@ -48,11 +48,11 @@ def title(report: dict) -> str:
     return "; ".join(c["erase"] + (f" → {c['alternative']}" if c["alternative"] else " erased") for c in report["concept"])
 
 
-def sentence(report: dict) -> str:
+def verdict_sentence(report: dict) -> str:
     """What came of it, in one sentence: the failure if there is one, else what is gone, what is there instead, and what the rest did."""
     if report["failure"]:
         return f"It did not work: {report['failure']}."
-    row = lambda name, group: find(report["scores"], name, group)
+    row = lambda name, group: find_score(report["scores"], name, group)
     parts = []
     if gone := row("concept", "target"):
         names = " and ".join(c["erase"] for c in report["concept"])
@@ -81,7 +81,7 @@ def judge(report: dict) -> str:
     return f"The judge is a network of its own, trained on pictures only; on pictures that it never saw it is right in {right}."
 
 
-def facts(report: dict) -> list[tuple[str, object]]:
+def run_facts(report: dict) -> list[tuple[str, object]]:
     """Cost, settings, versions and hashes, as they stand at the end of the page."""
     cost, erasing = report["cost"], []
     if cost["network_calls"] is not None:
@@ -94,18 +94,18 @@ def facts(report: dict) -> list[tuple[str, object]]:
         ("seconds", f"{cost['seconds']:.0f}"),
         ("peak memory", f"{cost['peak_memory_bytes'] / 2**30:.2f} GiB"),
         ("changed numbers", f"{cost['tuned_parameters']:,}, {cost['edit_bytes']:,} bytes"),
-        *flat(report["method"]["settings"]),
-        *((k.replace("_", " "), v) for k, v in flat(report["settings"]) if not k.startswith("judge")),
+        *flatten(report["method"]["settings"]),
+        *((k.replace("_", " "), v) for k, v in flatten(report["settings"]) if not k.startswith("judge")),
         *report["versions"].items(),
-        *((f"model {k}", v) for k, v in flat(report["model"])),
+        *((f"model {k}", v) for k, v in flatten(report["model"])),
     ]
 
 
-def flat(settings: dict, inside: str = "") -> list[tuple[str, object]]:
+def flatten(settings: dict, inside: str = "") -> list[tuple[str, object]]:
     """Nested settings as lines: tune.lr, tune.steps, ..."""
     lines = []
     for key, value in settings.items():
-        lines += flat(value, f"{inside}{key}.") if isinstance(value, dict) else [(inside + key, "none" if value is None else value)]
+        lines += flatten(value, f"{inside}{key}.") if isinstance(value, dict) else [(inside + key, "none" if value is None else value)]
     return lines
 
 
@@ -115,11 +115,11 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     return "".join(map(row, (header, ["---"] * len(header), *lines)))
 
 
-def plain(report: dict, pictures: Sequence[str]) -> str:
+def to_markdown(report: dict, pictures: Sequence[str]) -> str:
     """The report in Markdown. pictures: the files beside it."""
     parts = [
         f"# {title(report)}",
-        sentence(report),
+        verdict_sentence(report),
         f"{report['method']['name']} on {report['model']['name']}, {report['cost']['seconds']:.0f} s",
         *(f"> {line}" for line in report["warnings"]),
         *(f"![{name.removesuffix('.png')}]({name})" for name in pictures),
@@ -136,7 +136,7 @@ def plain(report: dict, pictures: Sequence[str]) -> str:
             for row in rows
         ]
         parts += [f"## Scores: {heading}", markdown(("measure", "before → after", "95 % interval", "change, in points", "n"), lines)]
-    parts += [f"{judge(report)} {LEGEND}", "## Cost and settings", markdown(("", ""), facts(report))]
+    parts += [f"{judge(report)} {LEGEND}", "## Cost and settings", markdown(("", ""), run_facts(report))]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
@@ -147,12 +147,12 @@ def write(folder: Path, report: dict, questions: Sequence, before: Tensor, after
     """
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     report = {**report, "scores": sorted(report["scores"], key=lambda row: list(GROUP_TITLES).index(row["group"]))}
-    words: dict[str, Any] = dict(title=title(report), verdict=sentence(report))
-    told: dict[str, Any] = dict(rows=table(report["scores"]), judge=judge(report), legend=LEGEND, facts=facts(report))
+    words: dict[str, Any] = dict(title=title(report), verdict=verdict_sentence(report))
+    told: dict[str, Any] = dict(rows=table(report["scores"]), judge=judge(report), legend=LEGEND, facts=run_facts(report))
     (folder / "report.html").write_text(page(report, questions, before, after, **words, **told))
     (folder / "README.md").write_text(card(report, **words))
     if questions:
-        sheet(questions, before, after).save(folder / "before-after.png")
+        before_after_grid(questions, before, after).save(folder / "before-after.png")
     drawn = draw(report["scores"], str(folder / "scores.png"), words["title"])
     pictures = [name for name, there in (("before-after.png", questions), ("scores.png", drawn)) if there]
-    (folder / "report.md").write_text(plain(report, pictures))
+    (folder / "report.md").write_text(to_markdown(report, pictures))

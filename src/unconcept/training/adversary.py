@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..models.conditioning import by_row
+from ..models.conditioning import where_rows
 from ..models.interface import Condition
 from .replay import Replay
 
@@ -35,14 +35,14 @@ class Adversary:
         P = self.P[own].requires_grad_()
         optimizer = torch.optim.Adam([P], lr=self.lr, weight_decay=self.decay)
         for _ in range(self.steps):
-            found = (student(x, t, extended(c, self.words, P[rows], ends)) - said).square().mean()
+            found = (student(x, t, append_states(c, self.words, P[rows], ends)) - said).square().mean()
             (P.grad,) = torch.autograd.grad(found, [P])
             optimizer.step()
         self.P[own] = P.detach()
 
     def disguised(self, c: Condition, ends: Tensor, of: Tensor) -> Condition:
         """c̃ [N]"""
-        return extended(c, self.words, self.P[of.cpu()], ends)
+        return append_states(c, self.words, self.P[of.cpu()], ends)
 
     def within(self, z: Replay, student: Callable[[Tensor, Tensor, Condition], Tensor], of: Tensor) -> Replay:
         """Every other point of a batch asks for the concept with P at the end of the prompt, found against the student as it is.
@@ -54,22 +54,22 @@ class Adversary:
             return z
         c, n = z.asked["c"], self.P.shape[1]
         last = torch.full((len(z),), c[self.words].shape[1] - n - 1)
-        there = [mask.long().cumsum(1).argmax(1).cpu() for mask in masks_of(c, self.words).values()]
+        there = [mask.long().cumsum(1).argmax(1).cpu() for mask in attention_masks(c, self.words).values()]
         ends = torch.stack([last, *there]).amin(0)
         self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
-        return replace(z, asked={**z.asked, "c": by_row(z.second(), self.disguised(c, ends, of), c)})
+        return replace(z, asked={**z.asked, "c": where_rows(z.second(), self.disguised(c, ends, of), c)})
 
 
-def extended(c: Condition, words: str, P: Tensor, ends: Tensor) -> Condition:
+def append_states(c: Condition, words: str, P: Tensor, ends: Tensor) -> Condition:
     """The condition with P [N, n, width] in place of the states behind the tokens `ends` [N], as many as there is room for; P is not masked."""
     states = c[words]
     place = ends[:, None] + 1 + torch.arange(P.shape[1])
     row, column = (place < states.shape[1]).nonzero(as_tuple=True)
     where = row.to(states.device), place[row, column].to(states.device)
-    seen = {name: mask.index_put(where, torch.ones_like(mask[where])) for name, mask in masks_of(c, words).items()}
+    seen = {name: mask.index_put(where, torch.ones_like(mask[where])) for name, mask in attention_masks(c, words).items()}
     return {**c, **seen, words: states.index_put(where, P.to(states)[row, column])}
 
 
-def masks_of(c: Condition, words: str) -> dict[str, Tensor]:
+def attention_masks(c: Condition, words: str) -> dict[str, Tensor]:
     """By name the condition's masks [N, tokens]: which tokens there are."""
     return {name: mask for name, mask in c.items() if mask.shape == c[words].shape[:2] and not mask.is_floating_point()}

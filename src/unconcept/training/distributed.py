@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import InputError
 
 
-def count() -> int:
+def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
@@ -22,24 +22,26 @@ def is_first() -> bool:
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def alone() -> None:
+def require_single_process() -> None:
     """Of a loop that would do the same in every process: an InputError where there are several."""
-    if count() > 1:
+    if process_count() > 1:
         raise InputError("this method trains in one process: start it without torchrun (all-but-one shares its batches between several)")
 
 
-def shares(batch: int, parts: int) -> list[slice]:
+def micro_batches(batch: int, parts: int) -> list[slice]:
     """This process's rows of a batch, in `parts` pieces."""
-    size, rest = divmod(batch, parts * count())
+    size, rest = divmod(batch, parts * process_count())
     if rest or not size:
-        raise InputError(f"a batch of {batch} cannot be shared by {count()} processes in {parts} parts each: the batch must be a multiple")
+        raise InputError(
+            f"a batch of {batch} cannot be shared by {process_count()} processes in {parts} parts each: the batch must be a multiple"
+        )
     begin = int(os.environ.get("RANK", 0)) * parts
     return [slice((begin + i) * size, (begin + i + 1) * size) for i in range(parts)]
 
 
-def mean(x: Tensor) -> Tensor:
+def mean_over_processes(x: Tensor) -> Tensor:
     """The mean over all processes."""
-    if count() == 1:
+    if process_count() == 1:
         return x
     from accelerate.utils import reduce
 
@@ -48,9 +50,9 @@ def mean(x: Tensor) -> Tensor:
     return shared
 
 
-def agreed(value: float, device: torch.device) -> float:
+def broadcast(value: float, device: torch.device) -> float:
     """The first process's, so that all decide alike."""
-    if count() == 1:
+    if process_count() == 1:
         return value
     from accelerate.utils import broadcast
 
@@ -59,9 +61,9 @@ def agreed(value: float, device: torch.device) -> float:
     return float(said)
 
 
-def anyone(said: bool, device: torch.device) -> bool:
+def any_process(said: bool, device: torch.device) -> bool:
     """Does any of the processes say so? All get the same answer."""
-    return bool(mean(torch.tensor(float(said), device=device)) > 0)
+    return bool(mean_over_processes(torch.tensor(float(said), device=device)) > 0)
 
 
 @cache

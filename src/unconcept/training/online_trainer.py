@@ -6,23 +6,23 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..edits.edit import Edit
-from ..edits.provenance import identity
+from ..edits.provenance import model_identity
 from ..errors import RunError
 from ..models.interface import Model
-from .distributed import alone
-from .replay_trainer import precisely
-from .resume import surviving
-from .trainable_delta import Change
+from .distributed import require_single_process
+from .replay_trainer import as_student
+from .resume import resumable_steps
+from .trainable_delta import TrainableDelta
 
 Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tuple]
 
 
-def descend(
+def train_online(
     model: Model, group: str, draw: Draw, loss: Callable[..., Tensor], *, steps: int, lr: float, seed: int, weight_decay: float = 0.0,
     clip: float | None = None, average: float | None = None, rank: int | None = None, card: Mapping | None = None,
-    report: Report = lambda progress: None,
+    report: ProgressCallback = lambda progress: None,
 ) -> Edit:  # fmt: skip
     """Train an edit on what `draw` brings for each step: no replay, nothing held out, the last step is kept.
 
@@ -30,16 +30,16 @@ def descend(
     average: decay of a running average of the student; it is the average then that `on` stands for, and that is kept.
     rank: Δ = U D of this rank (U begins at 0), instead of Δ as a whole.
     """
-    alone()
+    require_single_process()
     generator = torch.Generator().manual_seed(seed)
-    change = Change(model, group, rank=rank, generator=generator)
+    change = TrainableDelta(model, group, rank=rank, generator=generator)
     mean = {name: torch.zeros_like(w, dtype=torch.float32) for name, w in change.weights.items()} if average is not None else None
     optimizer = torch.optim.AdamW(change.trained, lr=lr, weight_decay=0.0)
     facts: dict = {}
-    for step in surviving(steps, optimizer, generator, mean, facts):
+    for step in resumable_steps(steps, optimizer, generator, mean, facts):
         batch = draw(step - 1, lambda: change.on(mean), generator)
         with change.on():
-            value = loss(precisely(model), *batch)
+            value = loss(as_student(model), *batch)
             value.backward()
         if not torch.isfinite(value):
             raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
@@ -58,4 +58,4 @@ def descend(
         report(Progress("training", step, steps, value.item(), on=change.on))
     training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
     kept = {name: d.detach().cpu().clone() for name, d in (mean or change.deltas()).items()}
-    return Edit(kept, {**(card or {}), **identity(model), "training": training})
+    return Edit(kept, {**(card or {}), **model_identity(model), "training": training})

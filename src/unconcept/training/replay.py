@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models.conditioning import Asked, answer, gathered, on
+from ..models.conditioning import PromptConditions, gather_conditions, predict_in_batches, to_device
 from ..models.interface import Condition, Model
-from .resume import remembered
+from .resume import load_or_compute
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Replay:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, as a file holds it."""
-        conditions = {role: Asked.of(condition) for role, condition in self.asked.items()}
+        conditions = {role: PromptConditions.of(condition) for role, condition in self.asked.items()}
         asked = {f"asked.{role}.{name}": t for role, condition in conditions.items() for name, t in condition.each.items()}
         which = {f"which.{role}": condition.which for role, condition in conditions.items()}
         said = {f"said.{role}": t for role, t in self.said.items()}
@@ -56,18 +56,18 @@ class Replay:
         for name in (n for n in tensors if n.startswith("asked.")):
             _, role, entry = name.split(".", 2)
             each.setdefault(role, {})[entry] = tensors[name]
-        asked = {role: Asked(condition, tensors[f"which.{role}"]) for role, condition in each.items()}
+        asked = {role: PromptConditions(condition, tensors[f"which.{role}"]) for role, condition in each.items()}
         said = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("said.")}
         return cls(tensors["x"], tensors["t"], tensors["trajectory"], asked, said)
 
     def __getitem__(self, index: Tensor | slice) -> "Replay":
-        asked = {role: Asked.of(condition).rows(index) for role, condition in self.asked.items()}
+        asked = {role: PromptConditions.of(condition).rows(index) for role, condition in self.asked.items()}
         said = {role: output[index] for role, output in self.said.items()}
         places = None if self.places is None else self.places[index]
         return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said, places)
 
     def to(self, device: torch.device) -> "Replay":
-        asked = {role: on(device, condition) for role, condition in self.asked.items()}
+        asked = {role: to_device(device, condition) for role, condition in self.asked.items()}
         said = {role: output.to(device) for role, output in self.said.items()}
         return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said, self.places)
 
@@ -101,10 +101,10 @@ def record(
     """
     batch = batch or model.max_batch
     settings: dict[str, Any] = dict(steps=steps, guidance=guidance, points=points, batch=batch)
-    return Replay.of(remembered(lambda: sampled(model, drive, asked, beside or {}, seed=seed, **settings).tensors()))
+    return Replay.of(load_or_compute(lambda: sample_points(model, drive, asked, beside or {}, seed=seed, **settings).tensors()))
 
 
-def sampled(
+def sample_points(
     model: Model, drive: Sequence[str], asked: Mapping[str, Sequence[Sequence[str]]], beside: Mapping[str, Sequence[Sequence[str]]], *,
     seed: int, steps: int, guidance: float, points: int, batch: int,
 ) -> Replay:  # fmt: skip
@@ -123,12 +123,12 @@ def sampled(
     for role, prompts in {**asked, **beside}.items():
         own = [prompts[int(r)][int(k) % len(prompts[int(r)])] for r, k in zip(trajectory.tolist(), turn.tolist())]
         names = list(dict.fromkeys(own))
-        conditions[role] = Asked(gathered(model, names), torch.tensor([names.index(prompt) for prompt in own]))
-    return Replay(x, t, trajectory, conditions, {role: answer(model, x, t, conditions[role], batch) for role in asked})
+        conditions[role] = PromptConditions(gather_conditions(model, names), torch.tensor([names.index(prompt) for prompt in own]))
+    return Replay(x, t, trajectory, conditions, {role: predict_in_batches(model, x, t, conditions[role], batch) for role in asked})
 
 
 @torch.no_grad()
-def point(
+def sample_point(
     model: Model, prompts: Sequence[str], on: Callable[[], AbstractContextManager] | None, generator: torch.Generator, *, steps: int,
     guidance: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip

@@ -8,17 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..edits.edit import Edit
-from ..edits.provenance import identity
+from ..edits.provenance import model_identity
 from ..errors import InputError, RunError
 from ..models.interface import Condition, Model
 from .config import Tune
-from .distributed import agreed, count, mean, shares
+from .distributed import broadcast, mean_over_processes, micro_batches, process_count
 from .replay import Replay
-from .resume import surviving
-from .trainable_delta import Change
-from .whitening import _whitenings, rows_read
+from .resume import resumable_steps
+from .trainable_delta import TrainableDelta
+from .whitening import rows_per_step, whitening_matrices
 
 Student = Callable[[Tensor, Tensor, Condition], Tensor]
 
@@ -36,7 +36,7 @@ def fit(
     keep: Sequence[str] = (),
     besides: Mapping[str, Tensor] | None = None,
     card: Mapping | None = None,
-    report: Report = lambda progress: None,
+    report: ProgressCallback = lambda progress: None,
 ) -> Edit:
     """Train an edit of `tune.group` so that `loss(student, batches)` falls, and return the best one by held-out loss.
 
@@ -45,12 +45,12 @@ def fit(
     The model's own tensors are never written. A loss that is not finite raises RunError.
     """
     generator = torch.Generator().manual_seed(tune.seed)
-    mine = shares(tune.batch, tune.parts)
-    rows = rows_read(model, tune, sum(len(replay.asked) for replay in replays.values()))
-    change = Change(model, tune.group, rank=tune.rank, P=_whitenings(model, tune, keep), rows=rows, generator=generator)
-    optimizer, predict = adamw(change, tune), precisely(model)
+    mine = micro_batches(tune.batch, tune.parts)
+    rows = rows_per_step(model, tune, sum(len(replay.asked) for replay in replays.values()))
+    change = TrainableDelta(model, tune.group, rank=tune.rank, P=whitening_matrices(model, tune, keep), rows=rows, generator=generator)
+    optimizer, predict = adamw(change, tune), as_student(model)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
-    held = {role: replays[role].batch(thin(places, LOOK)) for role, (_, places) in parts.items()}
+    held = {role: replays[role].batch(evenly_spaced(places, LOOK)) for role, (_, places) in parts.items()}
 
     looks = min(-(-2 * LOOK // model.max_batch), *map(len, held.values()))  # as many points at once as the model takes
 
@@ -59,10 +59,10 @@ def fit(
             seen = [loss(predict, {role: part[i::looks].to(model.device) for role, part in held.items()}) for i in range(looks)]
             return float(sum(seen)) / looks, {name: d.cpu().clone() for name, d in change.deltas().items()}
 
-    with model.readers_on(torch.device("cpu")), recomputing(model, tune.checkpointing):
+    with model.text_encoders_on(torch.device("cpu")), gradient_checkpointing(model, tune.checkpointing):
         best, kept = look()
         facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
-        for step in surviving(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
+        for step in resumable_steps(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
             for group in optimizer.param_groups:
                 group["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
             places = {role: rest[torch.randint(len(rest), (tune.batch,), generator=generator)] for role, (rest, _) in parts.items()}
@@ -73,14 +73,14 @@ def fit(
                     some = loss(predict, {role: z[share].to(model.device) for role, z in batch.items()}) / len(mine)
                     some.backward()
                 value += some.detach()
-            value = together(value, change.trained)
+            value = sum_gradients(value, change.trained)
             if not torch.isfinite(value):
                 raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             if step % tune.check == 0 or step == tune.steps:
                 now, candidate = look()
-                now = agreed(now, model.device)
+                now = broadcast(now, model.device)
                 facts["trace"].append([step, now])
                 if not math.isfinite(now):
                     raise RunError(f"the held-out loss became {now} at step {step}; nothing was kept. Try a lower learning rate.")
@@ -93,10 +93,10 @@ def fit(
             if facts["since"] >= tune.patience:
                 break
     training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
-    return Edit(kept, {**(card or {}), **identity(model), "training": training})
+    return Edit(kept, {**(card or {}), **model_identity(model), "training": training})
 
 
-def adamw(change: Change, tune: Tune) -> torch.optim.Optimizer:
+def adamw(change: TrainableDelta, tune: Tune) -> torch.optim.Optimizer:
     """Over `change.trained`, in its order. What does not begin at 0 is not drawn to 0."""
     groups: Any = [{"params": change.from_zero, "weight_decay": tune.decay}, {"params": change.from_chance, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
@@ -110,7 +110,7 @@ def adamw(change: Change, tune: Tune) -> torch.optim.Optimizer:
 
 
 @contextmanager
-def recomputing(model: Model, on: bool) -> Iterator[None]:
+def gradient_checkpointing(model: Model, on: bool) -> Iterator[None]:
     """Gradient checkpointing inside, as diffusers does it."""
     denoiser: Any = model.denoiser
     if on:
@@ -122,23 +122,23 @@ def recomputing(model: Model, on: bool) -> Iterator[None]:
             denoiser.disable_gradient_checkpointing()
 
 
-def together(value: Tensor, parameters: Iterable[Tensor]) -> Tensor:
+def sum_gradients(value: Tensor, parameters: Iterable[Tensor]) -> Tensor:
     """The loss over all processes; the parameters' gradients become those of all processes."""
     parameters = list(parameters)
-    if count() > 1:
+    if process_count() > 1:
         gradients = [p.grad for p in parameters if p.grad is not None]
-        shared = mean(torch.cat([value.flatten(), *(g.flatten() for g in gradients)]))
+        shared = mean_over_processes(torch.cat([value.flatten(), *(g.flatten() for g in gradients)]))
         value, *parts = shared.split([1, *(g.numel() for g in gradients)])
         for gradient, part in zip(gradients, parts):
             gradient.copy_(part.view_as(gradient))
     return value.squeeze()
 
 
-def precisely(model: Model) -> Student:
+def as_student(model: Model) -> Student:
     """The model's predictions in single precision, whatever it computes in: losses are differences of what is nearly the same."""
     return lambda x, t, condition: model.predict(x, t, condition).float()
 
 
-def thin(places: Tensor, n: int) -> Tensor:
+def evenly_spaced(places: Tensor, n: int) -> Tensor:
     """At most n of them, evenly spread."""
     return places[torch.linspace(0, len(places) - 1, min(n, len(places))).long()]

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from ..errors import RunError, Terminated
 from ..io.weights import open_safetensors, write_safetensors
-from .distributed import anyone, is_first
+from .distributed import any_process, is_first
 
 
 @dataclass
-class Place:
+class CheckpointFolder:
     """Where the state of a run goes. A run may train more than once, and make several things first: they are told apart by their order."""
 
     folder: Path
@@ -35,18 +35,18 @@ class Place:
     resume: bool
     files: int = 0
     terminated: bool = False
-    went_on_from: int = 0  # the step that was found
+    resumed_from: int = 0  # the step that was found
 
     def next(self, kind: str) -> Path:
         self.files += 1
         return self.folder / f"{self.files}-{kind}.safetensors"
 
 
-_place: ContextVar[Place | None] = ContextVar("place", default=None)
+_place: ContextVar[CheckpointFolder | None] = ContextVar("place", default=None)
 
 
 @contextmanager
-def kept_in(folder: Path, *, every: int, resume: bool) -> Iterator[Place]:
+def checkpointed(folder: Path, *, every: int, resume: bool) -> Iterator[CheckpointFolder]:
     """Trainings inside keep their state in `folder`, each `every` steps; with `resume` they go on from what is there, else it is cleared.
 
     What goes on must be the same job on the same software: the folder's name should say so. SIGTERM waits for the end of a step, the step
@@ -54,7 +54,7 @@ def kept_in(folder: Path, *, every: int, resume: bool) -> Iterator[Place]:
     """
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    token = _place.set(place := Place(folder, every, resume))
+    token = _place.set(place := CheckpointFolder(folder, every, resume))
     try:
         yield place
     except RunError:  # it would fail again
@@ -64,7 +64,7 @@ def kept_in(folder: Path, *, every: int, resume: bool) -> Iterator[Place]:
         _place.reset(token)
 
 
-def surviving(
+def resumable_steps(
     n: int, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor] | None = None, facts: dict | None = None
 ) -> Iterator[int]:  # fmt: skip
     """1 … n, one for each step of a training.
@@ -76,24 +76,24 @@ def surviving(
     file, first = place.next("training") if place else None, 0
     facts.update(steps=0, seconds=0.0)
     if place and file and place.resume and file.exists():
-        first = place.went_on_from = restore(file, optimizer, generator, tensors, facts)
-    with end_of_step(place):
+        first = place.resumed_from = load_state(file, optimizer, generator, tensors, facts)
+    with defer_sigterm(place):
         for step in range(first + 1, n + 1):
             start, facts["steps"] = time.perf_counter(), step
             try:
                 yield step
             finally:
                 facts["seconds"] += time.perf_counter() - start
-            ends = place is not None and anyone(
-                place.terminated, trained(optimizer)[0].device
+            ends = place is not None and any_process(
+                place.terminated, trained_tensors(optimizer)[0].device
             )  # a signal during this counts at the next step
             if place and file and is_first() and (ends or step % place.every == 0 or step == n):
-                keep(file, step, optimizer, generator, tensors, facts)
+                save_state(file, step, optimizer, generator, tensors, facts)
             if ends:
                 raise Terminated
 
 
-def remembered(make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+def load_or_compute(make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
     """What `make` makes; out of its file where an earlier run made it."""
     place = _place.get()
     if place is None:
@@ -108,16 +108,20 @@ def remembered(make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]
     return made
 
 
-def trained(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+def trained_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
     return [p for group in optimizer.param_groups for p in group["params"]]
 
 
-def keep(
+def save_state(
     file: Path, step: int, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor], facts: Mapping
 ) -> None:
     state = {
-        **{f"trained.{i}": p for i, p in enumerate(trained(optimizer))},
-        **{f"optimizer.{i}.{name}": torch.as_tensor(t) for i, p in enumerate(trained(optimizer)) for name, t in optimizer.state[p].items()},
+        **{f"trained.{i}": p for i, p in enumerate(trained_tensors(optimizer))},
+        **{
+            f"optimizer.{i}.{name}": torch.as_tensor(t)
+            for i, p in enumerate(trained_tensors(optimizer))
+            for name, t in optimizer.state[p].items()
+        },
         **{f"besides.{name}": t for name, t in tensors.items()},
         "generator": generator.get_state(),
     }
@@ -125,7 +129,7 @@ def keep(
 
 
 @torch.no_grad()
-def restore(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor], facts: dict) -> int:
+def load_state(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor], facts: dict) -> int:
     """The step that was kept last."""
     found, metadata = open_safetensors(file)
     known: dict[int, dict[str, Any]] = {}
@@ -136,7 +140,7 @@ def restore(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Gener
             known.setdefault(int(i), {})[entry] = tensor if tensor.ndim or tensor.is_floating_point() else tensor.item()
         elif kind == "besides":
             tensors[rest].copy_(tensor)
-    for i, p in enumerate(trained(optimizer)):
+    for i, p in enumerate(trained_tensors(optimizer)):
         p.copy_(found[f"trained.{i}"])
         optimizer.state[p] = {name: t.to(p.device) if isinstance(t, Tensor) and t.ndim else t for name, t in known.get(i, {}).items()}
     generator.set_state(found["generator"])
@@ -145,7 +149,7 @@ def restore(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Gener
 
 
 @contextmanager
-def end_of_step(place: Place | None) -> Iterator[None]:
+def defer_sigterm(place: CheckpointFolder | None) -> Iterator[None]:
     """SIGTERM inside is noted in `place.terminated`."""
     if place is None or threading.current_thread() is not threading.main_thread():
         yield

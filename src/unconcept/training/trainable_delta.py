@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from ..edits.parameters import swapped
+from ..edits.parameters import swap_parameters
 from ..models.interface import Model
 
 
-class Change:
+class TrainableDelta:
     """`trained` is what an optimizer gets. P by the name of a tensor; where there is none it is the identity. rows: token states that a step reads."""
 
     def __init__(
@@ -58,15 +58,15 @@ class Change:
         made = self.deltas(but=beside) if deltas is None else deltas
         with ExitStack() as inside:
             inside.enter_context(
-                swapped(self.components, {name: self.weights[name] + d.to(self.weights[name]) for name, d in made.items()})
+                swap_parameters(self.components, {name: self.weights[name] + d.to(self.weights[name]) for name, d in made.items()})
             )
-            seen = Seen()
+            seen = SharedProjection()
             for name, layer in beside.items():
                 if self.rank is None:
                     up, down = self.A[name], functools.partial(seen, P=self.P[name].to(self.A[name]))
                 else:
-                    up, down = self.U[name], functools.partial(read, P=self.behind(name, self.D[name]))
-                inside.enter_context(hooked(layer, up, down))
+                    up, down = self.U[name], functools.partial(project_rows, P=self.behind(name, self.D[name]))
+                inside.enter_context(add_low_rank(layer, up, down))
             yield
 
     def linears(self) -> dict[str, nn.Linear]:
@@ -75,12 +75,12 @@ class Change:
         return {n: o for n, o in layers.items() if self.rank is not None or (n in self.P and self.rows < o.in_features)}
 
 
-def read(x: Tensor, P: Tensor) -> Tensor:
+def project_rows(x: Tensor, P: Tensor) -> Tensor:
     """P x, row by row."""
     return linear(x.to(P), P)
 
 
-class Seen:
+class SharedProjection:
     """P x, once for all layers that read the same x through the same P, where no gradient goes back through x."""
 
     def __init__(self):
@@ -88,14 +88,14 @@ class Seen:
 
     def __call__(self, x: Tensor, P: Tensor) -> Tensor:
         if x.requires_grad:
-            return read(x, P)
+            return project_rows(x, P)
         if id(P) not in self.last or self.last[id(P)][0] is not x:
-            self.last[id(P)] = x, read(x, P)
+            self.last[id(P)] = x, project_rows(x, P)
         return self.last[id(P)][1]
 
 
 @contextmanager
-def hooked(layer: nn.Linear, up: Tensor, down: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def add_low_rank(layer: nn.Linear, up: Tensor, down: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Inside, the layer gives y + up (down x)."""
     handle = layer.register_forward_hook(lambda _, args, y: y + linear(down(args[0]), up).to(y))
     try:

@@ -5,13 +5,13 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ..models.conditioning import encoded
+from ..models.conditioning import encode_points
 from ..models.interface import Model
 from .config import Tune
-from .distributed import shares
+from .distributed import micro_batches
 
 
-def whitening(states: Iterable[Tensor], mu: float) -> Tensor:
+def whitening_matrix(states: Iterable[Tensor], mu: float) -> Tensor:
     """(C/c̄ + μI)^(-1/2) [width, width] for token states [..., width] in parts; C is their second moment, summed up part by part in double
     precision in the host's memory, c̄ its mean eigenvalue.
 
@@ -27,18 +27,18 @@ def whitening(states: Iterable[Tensor], mu: float) -> Tensor:
 
 
 @torch.no_grad()
-def rows_read(model: Model, tune: Tune, asked: int) -> int:
+def rows_per_step(model: Model, tune: Tune, asked: int) -> int:
     """Token states that one part of a step reads at most: not every condition that was recorded of a point is asked of the student."""
-    first = shares(tune.batch, tune.parts)[0]
+    first = micro_batches(tune.batch, tune.parts)[0]
     return (first.stop - first.start) * asked * model.encode([""])[model.words].shape[1]
 
 
-def _whitenings(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tensor]:
+def whitening_matrices(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tensor]:
     """P by the name of every tensor of the group that reads the prompt."""
     if tune.whiten is None:
         return {}
     sites, by_name = model.group(tune.group), {}
     for name in {site.reads for site in sites if site.reads}:
-        states = (model.reading(name, condition) for condition in encoded(model, ["", *keep]))
-        by_name[name] = whitening(states, tune.whiten).to(model.device, torch.float32)
+        states = (model.linear_input(name, condition) for condition in encode_points(model, ["", *keep]))
+        by_name[name] = whitening_matrix(states, tune.whiten).to(model.device, torch.float32)
     return {site.name: by_name[site.reads] for site in sites if site.reads}

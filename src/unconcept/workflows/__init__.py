@@ -1,7 +1,7 @@
 """One file for each job: erase, evaluate, compare, generate, purify."""
 
 from .comparison import compare
-from .edit_evaluation import examine
+from .edit_evaluation import evaluate_edit
 from .erasure import erase
 from .generation import generate
 from .purification import purify
@@ -9,7 +9,7 @@ from .purification import purify
 __all__ = [
     "compare",
     "erase",
-    "examine",
+    "evaluate_edit",
     "generate",
     "purify",
 ]

@@ -15,22 +15,22 @@ from ..concepts.concept import Concept
 from ..config.options import Look, Source
 from ..edits.edit import Edit
 from ..errors import InputError
-from ..evaluation.failure_detection import verdict
+from ..evaluation.failure_detection import detect_failure
 from ..evaluation.features import features_or_none
 from ..evaluation.frontier import Point, area, point
-from ..evaluation.runner import CONTROLS, QUESTIONS, Evaluation, Extent, as_it_is, before_edit, evaluate, seeds
-from ..evaluation.scores import PIXELS, find
+from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Evaluation, Extent, cache_key_unedited, evaluate, images_before, sampling_seeds
+from ..evaluation.scores import PIXELS, find_score
 from ..evaluation.setup import prepare
 from ..io.output_folder import check_out, whole_folder
-from ..methods import Method, remark
-from ..models.image_cache import pictures
+from ..methods import Method, method_caveat
+from ..models.image_cache import sample_images
 from ..models.interface import Model
 from ..models.loading import load
-from ..profiling.usage import calls_for_a_picture, counted, forget_peak, peak_memory
+from ..profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 from ..reporting.frontier_plot import plot
 from ..reporting.html import embed, embed_file, render
 from ..reporting.image_grid import GROUP_TITLES, columns
-from ..reporting.report import markdown, say, title
+from ..reporting.report import format_value, markdown, title
 
 # How far the edits are dialled for the plane of removed against kept; 1, as trained, is there anyway.
 STRENGTHS: dict[Extent, tuple[float, ...]] = {"short": (0.5,), "full": (0.25, 0.5, 0.75, 1.25), "none": ()}
@@ -55,7 +55,7 @@ class Entry:
     found: Evaluation
     cost: dict
     failure: str | None
-    remark: str
+    method_caveat: str
     points: list[Point]
     area: float | None
 
@@ -74,25 +74,25 @@ def compare(
     """
     check_out(out, force)
     net = load(source := Source.of(model))
-    concepts, exam, judged = prepare(net, source.model, concepts, QUESTIONS[extent], seed, prompts, look)
+    concepts, exam, judged = prepare(net, source.model, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
-    before = before_edit(net, exam, **given)
+    before = images_before(net, exam, **given)
     entries, refused, features = [], {}, features_or_none()
     for name, method in methods.items():
-        forget_peak()
+        reset_peak_memory()
         start = time.perf_counter()
         told = lambda p, name=name: report(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
         try:
-            with counted(net) as calls:
+            with count_calls(net) as calls:
                 edit = method(net, *concepts, report=told)
         except InputError as reason:
             refused[name] = str(reason)
             continue
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
-        cost["calls_for_a_picture"] = calls_for_a_picture(net, edit, **look.sampling(net.guidance))
+        cost["calls_for_a_picture"] = calls_per_image(net, edit, **look.sampling(net.guidance))
         found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
-        points = dialled(net, edit, exam, found, STRENGTHS[extent], given)
-        failure, told = verdict(found.rows, before, found.after), remark(method, net)
+        points = strength_curve(net, edit, exam, found, STRENGTHS[extent], given)
+        failure, told = detect_failure(found.rows, before, found.after), method_caveat(method, net)
         entries.append(Entry(name, edit, found, cost, failure, told, points, area(points) if points else None))
     if not entries:
         raise InputError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
@@ -111,40 +111,46 @@ def compare(
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
     }  # fmt: skip
     with whole_folder(out, force) as folder:
-        leave(folder, result, exam, before, entries)
+        write_comparison(folder, result, exam, before, entries)
     return result
 
 
-def dialled(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
+def strength_curve(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
     """The edit as trained and at other strengths, on the same questions; no point where no judge tells what is removed."""
-    there, seed = find(found.rows, "concept", "target"), find(found.rows, f"control, another seed: {PIXELS}", "structure")
+    there, seed = find_score(found.rows, "concept", "target"), find_score(found.rows, f"control, another seed: {PIXELS}", "structure")
     if not there or not there["before"] or not seed or not seed["after"]:
         return []
     points = [point(exam, 1.0, found.before, found.after, seed["after"])]
-    asked, first = [q.prompt for q in exam.questions], seeds(exam, given["seed"])
+    asked, first = [q.prompt for q in exam.questions], sampling_seeds(exam, given["seed"])
     shown = {name: value for name, value in given.items() if name != "seed"}
-    base = as_it_is(net) if given["cache"] else ""
+    base = cache_key_unedited(net) if given["cache"] else ""
     for s in strengths:
         part = edit.scale(s)
         with part.on(net):
-            after = pictures(net, asked, first, **shown, made_by=base and base + part.fingerprint(), stage=f"strength {s}")
+            after = sample_images(net, asked, first, **shown, made_by=base and base + part.fingerprint(), stage=f"strength {s}")
         points.append(point(exam, s, found.before, after, seed["after"]))
     return sorted(points, key=lambda p: p.strength)
 
 
 def table(result: dict) -> tuple[list[str], list[list[str]]]:
     """(header, one line for the untouched model and one for each method): every score with its interval and n, then what it cost."""
-    shown = [m for m in MEASURES if any(find(e["scores"], m[0], m[1]) for e in result["methods"])]
-    first = [find(result["methods"][0]["scores"], name, group) for name, group, _ in shown]
+    shown = [m for m in MEASURES if any(find_score(e["scores"], m[0], m[1]) for e in result["methods"])]
+    first = [find_score(result["methods"][0]["scores"], name, group) for name, group, _ in shown]
     lines = [
-        ["before", *(say(row["before"], row["name"]) if row and row["before"] is not None else "–" for row in first), *["–"] * len(COSTS)]
+        [
+            "before",
+            *(format_value(row["before"], row["name"]) if row and row["before"] is not None else "–" for row in first),
+            *["–"] * len(COSTS),
+        ]
     ]
     for e in result["methods"]:
         cells = []
         for name, group, _ in shown:
-            row = find(e["scores"], name, group)
+            row = find_score(e["scores"], name, group)
             cells.append(
-                "–" if row is None else f"{say(row['after'], name)} [{' – '.join(say(v, name) for v in row['ci95'])}] n {row['n']}"
+                "–"
+                if row is None
+                else f"{format_value(row['after'], name)} [{' – '.join(format_value(v, name) for v in row['ci95'])}] n {row['n']}"
             )
         cost = e["cost"]
         cells += ["–" if e["area"] is None else f"{e['area']:.2f}", f"{cost['network_calls']:,}", f"{cost['calls_for_a_picture']:,}", f"{cost['seconds']:.0f}", f"{cost['peak_memory_bytes'] / 2**30:.1f}"]  # fmt: skip
@@ -152,7 +158,7 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
     return ["method", *(called for *_, called in shown), *COSTS], lines
 
 
-def leave(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:
+def write_comparison(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:
     header, lines = table(result)
     name = title(result)
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")

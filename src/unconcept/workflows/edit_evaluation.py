@@ -9,17 +9,17 @@ from typing import Any
 from ..callbacks import Progress
 from ..concepts.concept import Concept
 from ..config.options import Look, Source
-from ..edits.edit import Edit, between
+from ..edits.edit import Edit, edit_between
 from ..errors import InputError
 from ..evaluation.features import features_or_none
-from ..evaluation.runner import CONTROLS, QUESTIONS, Extent, evaluate
-from ..evaluation.setup import prepare, undrawn
+from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent, evaluate
+from ..evaluation.setup import prepare, undrawn_warnings
 from ..io.output_folder import check_out
 from ..models.loading import load
-from .results import leave, summary
+from .results import summary, write_results
 
 
-def examine(
+def evaluate_edit(
     path: Path, concepts: Sequence[Concept] = (), *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full",
     prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
     report: Callable[[Progress], None] = lambda progress: None,
@@ -32,15 +32,15 @@ def examine(
     check_out(out, force)
     net, name = load(source := Source.of(model)), source.model
     whole = (path / "model_index.json").exists()
-    edit = between(net, load(replace(source, model=str(path))), concepts) if whole else Edit.load(path)
+    edit = edit_between(net, load(replace(source, model=str(path))), concepts) if whole else Edit.load(path)
     doubt = edit.check(net, force=force)
     named = list(concepts) or [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases: name it, for example: unconcept evaluate pig=cow --edit {path}")
-    concepts, exam, judged = prepare(net, name, named, QUESTIONS[extent], seed, prompts, look)
+    concepts, exam, judged = prepare(net, name, named, CASES_PER_GROUP[extent], seed, prompts, look)
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
     found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
     cost = {"training_seconds": None, "network_calls": None}
-    warnings = [*([doubt] if doubt else ()), *undrawn(exam, concepts, found.before)]
+    warnings = [*([doubt] if doubt else ()), *undrawn_warnings(exam, concepts, found.before)]
     result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
-    return leave(out, force, edit, result, exam, found)
+    return write_results(out, force, edit, result, exam, found)

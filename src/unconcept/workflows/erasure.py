@@ -14,25 +14,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..concepts.concept import Concept
 from ..config.options import Look, Source, Training
 from ..errors import InputError
-from ..evaluation.benchmark import too_long
+from ..evaluation.benchmark import truncation_warnings
 from ..evaluation.features import features_or_none
-from ..evaluation.runner import CONTROLS, QUESTIONS, Extent, before_edit, evaluate, seeds
-from ..evaluation.setup import prepare, undrawn
+from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent, evaluate, images_before, sampling_seeds
+from ..evaluation.setup import prepare, undrawn_warnings
 from ..io.output_folder import check_out
-from ..methods import Method, remark
+from ..methods import Method, method_caveat
 from ..methods.all_but_one import AllButOne
 from ..models.interface import Model
 from ..models.loading import load
-from ..profiling.usage import counted
+from ..profiling.usage import count_calls
 from ..training.config import Tune
 from ..training.distributed import is_first
-from ..training.resume import kept_in
+from ..training.resume import checkpointed
 from . import monitoring as watch
-from .results import leave, summary
+from .results import summary, write_results
 
 
 def erase(
@@ -58,14 +58,14 @@ def erase(
     if strict and extent == "none":
         raise InputError("--strict looks at pictures of the concept: it does not go with --evaluate none")
     source = Source.of(model)
-    net, name = load(source, quantize=shown.quantize, whole=tuned_group(method) if shown.quantize else ""), source.model
-    concepts, exam, judged = prepare(net, name, concepts, QUESTIONS[extent], seed, prompts, look)
-    warnings = [*too_long(net, concepts), *(line for line in (net.remark, remark(method, net)) if line)]
+    net, name = load(source, quantize=shown.quantize, whole=trained_weight_group(method) if shown.quantize else ""), source.model
+    concepts, exam, judged = prepare(net, name, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
+    warnings = [*truncation_warnings(net, concepts), *(line for line in (net.remark, method_caveat(method, net)) if line)]
     if shown.quantize:
         warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
     given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
-    before = before_edit(net, exam, **given) if is_first() else torch.zeros(0)
-    for warning in undrawn(exam, concepts, before) if is_first() else ():
+    before = images_before(net, exam, **given) if is_first() else torch.zeros(0)
+    for warning in undrawn_warnings(exam, concepts, before) if is_first() else ():
         if strict:
             raise InputError(f"{warning} (--strict refuses that)")
         warnings.append(warning)
@@ -76,28 +76,28 @@ def erase(
     if shown.resume and not (state and state.exists()):
         warnings.append("--resume found no training of these words, settings, weights and versions to go on with: it was begun anew")
     with ExitStack() as inside:
-        calls = inside.enter_context(counted(net))
-        place = inside.enter_context(kept_in(state, every=shown.save_every, resume=shown.resume)) if state else None
-        edit = method(net, *concepts, report=inside.enter_context(watched(shown, net, method, exam, before, out, given)))
+        calls = inside.enter_context(count_calls(net))
+        place = inside.enter_context(checkpointed(state, every=shown.save_every, resume=shown.resume)) if state else None
+        edit = method(net, *concepts, report=inside.enter_context(with_monitoring(shown, net, method, exam, before, out, given)))
     if not is_first():
         return {}
-    if place and place.went_on_from:
-        warnings.append(f"the training went on from step {place.went_on_from}: seconds and network calls count from there")
+    if place and place.resumed_from:
+        warnings.append(f"the training went on from step {place.resumed_from}: seconds and network calls count from there")
     if shown.sample_every:
         warnings.append("seconds and network calls of the training count its samples, too")
     cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
     features = features_or_none() if exam.questions else None
     found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **given)
     result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
-    leave(out, force, edit, result, exam, found)
-    if (samples := beside(out, "samples.png")).exists() and shown.sample_every:
+    write_results(out, force, edit, result, exam, found)
+    if (samples := sibling_path(out, "samples.png")).exists() and shown.sample_every:
         samples.replace(out / "samples.png")
     if state:
         shutil.rmtree(state, ignore_errors=True)
     return result
 
 
-def tuned_group(method: Method) -> str:
+def trained_weight_group(method: Method) -> str:
     """The weight group that the method trains, which stays as precise as it is."""
     tune: Tune | None = getattr(method, "tune", None)
     if tune is None:
@@ -106,29 +106,31 @@ def tuned_group(method: Method) -> str:
 
 
 @contextmanager
-def watched(shown: Training, net: Model, method: Method, exam, before: Tensor, out: Path, given: dict) -> Iterator[Report]:
+def with_monitoring(
+    shown: Training, net: Model, method: Method, exam, before: Tensor, out: Path, given: dict
+) -> Iterator[ProgressCallback]:
     """The run's own report, with what else shall be shown of the training, beside the folder that is written at the end."""
-    report: Report = given["report"]
+    report: ProgressCallback = given["report"]
     if shown.sample_every and is_first() and exam.questions:
         own: dict[str, Any] = dict(
-            every=shown.sample_every, file=beside(out, "samples.png"), steps=given["steps"], guidance=given["guidance"]
+            every=shown.sample_every, file=sibling_path(out, "samples.png"), steps=given["steps"], guidance=given["guidance"]
         )
-        report = watch.sampled(report, net, exam.questions, seeds(exam, given["seed"]), before, **own)
+        report = watch.sample_while_training(report, net, exam.questions, sampling_seeds(exam, given["seed"]), before, **own)
     track = shown.track if is_first() else None
     try:
-        with watch.tracked(report, track, beside(out, "logs"), out.name, vars(method)) if track else nullcontext(report) as told:
+        with watch.track_losses(report, track, sibling_path(out, "logs"), out.name, vars(method)) if track else nullcontext(report) as told:
             yield told
     except BaseException:
-        beside(out, "samples.png").unlink(missing_ok=True)  # of a run that did not end nothing is left
+        sibling_path(out, "samples.png").unlink(missing_ok=True)  # of a run that did not end nothing is left
         raise
 
 
-def beside(out: Path, what: str) -> Path:
+def sibling_path(out: Path, what: str) -> Path:
     return out.with_name(f"{out.name}.{what}")
 
 
 def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[Concept]) -> Path:
     """Where the state of this very training is kept: the same method with the same settings, concepts, weights, device, precision and software."""
     software = [version(name) for name in ("unconcept", "torch", "diffusers", "transformers")]
-    job = [type(method).__name__, repr(method), [asdict(concept) for concept in concepts], net.picture_key(), software]
+    job = [type(method).__name__, repr(method), [asdict(concept) for concept in concepts], net.image_cache_key(), software]
     return cache.parent / "trainings" / hashlib.sha256(json.dumps(job).encode()).hexdigest()[:32]

@@ -7,7 +7,7 @@ from ..callbacks import Progress
 from ..config.options import Source
 from ..edits.edit import Edit
 from ..io.output_folder import check_out, whole_folder
-from ..models.image_cache import pictures
+from ..models.image_cache import sample_images
 from ..models.loading import load
 from ..reporting.image_grid import grid, to_image
 
@@ -23,7 +23,7 @@ def generate(
         edit.apply(net, force=force)
     asked = [(prompt, seed + i) for prompt in prompts for i in range(images)]
     own = net.guidance if guidance is None else guidance
-    made = pictures(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=own, report=report)
+    made = sample_images(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=own, report=report)
     with whole_folder(out, force) as folder:
         for i, ((_, s), picture) in enumerate(zip(asked, made)):
             to_image(picture, picture.shape[-1]).save(folder / f"{i // images:03}-seed{s}.png")

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, Report
+from ..callbacks import Progress, ProgressCallback
 from ..errors import InputError
-from ..models.image_cache import pictures
+from ..models.image_cache import sample_images
 from ..models.interface import Model
 from ..reporting.image_grid import columns
 
@@ -20,9 +20,9 @@ EACH = 2  # questions of each group that samples are made of
 SCALARS = (str, int, float, bool)
 
 
-def sampled(
-    report: Report, model: Model, questions: Sequence, seeds: Sequence[int], before: Tensor, *, every: int, file: Path, steps: int, guidance: float
-) -> Report:  # fmt: skip
+def sample_while_training(
+    report: ProgressCallback, model: Model, questions: Sequence, seeds: Sequence[int], before: Tensor, *, every: int, file: Path, steps: int, guidance: float
+) -> ProgressCallback:  # fmt: skip
     """Besides `report`: every so many steps of a training, one more column in the sheet `file`. It draws no random number of the training's."""
     groups = list(dict.fromkeys(q.group for q in questions))
     some = [i for g in groups for i in [i for i, q in enumerate(questions) if q.group == g][:EACH]]
@@ -32,8 +32,8 @@ def sampled(
         report(progress)
         if progress.on is None or progress.done % every:
             return
-        with torch.no_grad(), model.readers_on(model.device), progress.on():
-            made = pictures(model, [q.prompt for q in asked], [seeds[i] for i in some], steps=steps, guidance=guidance)
+        with torch.no_grad(), model.text_encoders_on(model.device), progress.on():
+            made = sample_images(model, [q.prompt for q in asked], [seeds[i] for i in some], steps=steps, guidance=guidance)
         of = "" if progress.stage == "training" else progress.stage.removesuffix(": training") + ", "  # the group, where there are several
         looks[f"{of}step {progress.done}"] = made
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +45,7 @@ def sampled(
 
 
 @contextmanager
-def tracked(report: Report, name: str, folder: Path, run: str, settings: Mapping[str, Any]) -> Iterator[Report]:
+def track_losses(report: ProgressCallback, name: str, folder: Path, run: str, settings: Mapping[str, Any]) -> Iterator[ProgressCallback]:
     """Besides `report`: the losses of every step in a tracker that accelerate knows ("tensorboard", "wandb", "trackio", ...).
 
     folder: for those that write files. settings: nested, of which strings and numbers are told.
@@ -63,7 +63,7 @@ def tracked(report: Report, name: str, folder: Path, run: str, settings: Mapping
         tracker.start()
     except ImportError as error:
         raise InputError(f"{name} is not installed: pip install {error.name or name}") from error
-    tracker.store_init_configuration(flat(settings))
+    tracker.store_init_configuration(flatten(settings))
 
     steps = 0
 
@@ -81,11 +81,11 @@ def tracked(report: Report, name: str, folder: Path, run: str, settings: Mapping
         tracker.finish()
 
 
-def flat(settings: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+def flatten(settings: Mapping[str, Any], under: str = "") -> dict[str, Any]:
     """{"tune": {"lr": 1}} -> {"tune.lr": 1}"""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         name = f"{under}{key}"
         value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-        found |= flat(value, f"{name}.") if isinstance(value, Mapping) else {name: value} if isinstance(value, SCALARS) else {}
+        found |= flatten(value, f"{name}.") if isinstance(value, Mapping) else {name: value} if isinstance(value, SCALARS) else {}
     return found

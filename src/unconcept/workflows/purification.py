@@ -76,13 +76,13 @@ def run(
     erased, net = Edit.load(edit), load(source := Source.of(model))
     if doubt := erased.check(net, force=force):
         log.warning(doubt)
-    said = caption or asking_for(erased, edit)
+    said = caption or caption_from_edit(erased, edit)
     names = [path.stem for path in images]
     if len({*names, "sheet"}) <= len(names):
         raise InputError(
             f"the pictures need names of their own, which are not {'sheet' if 'sheet' in names else 'the same'}: purify them one folder at a time"
         )
-    pictures = torch.stack([read(path, net.picture_size) for path in images])
+    pictures = torch.stack([read_image(path, net.image_size) for path in images])
     control, made = purify(pictures, net, erased, [said] * len(pictures), strength=strength, steps=steps, guidance=guidance, report=report)
     loop, change = psnr(pictures, control), psnr(control, made)
     with whole_folder(out, force) as folder:
@@ -98,7 +98,7 @@ def run(
     return out
 
 
-def asking_for(edit: Edit, file: Path) -> str:
+def caption_from_edit(edit: Edit, file: Path) -> str:
     """The caption of a picture that shows what the edit erases: "a pig", "a van gogh picture"."""
     concepts = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if len(concepts) != 1:
@@ -111,7 +111,7 @@ def asking_for(edit: Edit, file: Path) -> str:
     return article(f"{concepts[0].erase} picture" if concepts[0].kind == "style" else concepts[0].erase)
 
 
-def read(path: Path, size: int) -> Tensor:
+def read_image(path: Path, size: int) -> Tensor:
     """A picture [3, size, size] in [0, 1]: its middle square."""
     try:
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")

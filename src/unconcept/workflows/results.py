@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
-from ..evaluation.failure_detection import verdict
+from ..evaluation.failure_detection import detect_failure
 from ..evaluation.runner import Evaluation, Extent
 from ..io.output_folder import whole_folder
 from ..models.interface import Model
@@ -48,11 +48,11 @@ def summary(
         },
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
         "warnings": list(warnings),
-        "failure": verdict(found.rows, found.before, found.after),
+        "failure": detect_failure(found.rows, found.before, found.after),
     }
 
 
-def leave(out: Path, force: bool, edit: Edit, result: dict, exam, found: Evaluation) -> dict:
+def write_results(out: Path, force: bool, edit: Edit, result: dict, exam, found: Evaluation) -> dict:
     with whole_folder(out, force) as folder:
         result["cost"]["edit_bytes"] = edit.save(folder / "edit.safetensors").stat().st_size
         reports.write(folder, result, exam.questions, found.before, found.after)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from unconcept.concepts.concept import Concept
 from unconcept.evaluation.emoji import benchmark as exam
-from unconcept.evaluation.emoji.benchmark import Exam, Question
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark, EmojiCase
 from unconcept.evaluation.emoji.judge import NONE, Judge, Verdict
 from unconcept.models.emoji import vocabulary as world
 
@@ -85,38 +85,38 @@ def test_the_marks_of_the_exam_by_hand(monkeypatch):
     scene, farm, nan = dict(object=WORD("pig"), other=WORD("key"), way="scene"), "a farm animal", math.nan
     table = [
         # Not seen, only suspected: it counts as the concept, and not as right. The key is there; nothing else was asked for.
-        (Question("a pig and a key", "target", "pig", **scene), dict(left=None, right="key", **{"guess left": "pig"}), "1 0 0 1 - - 1"),
+        (EmojiCase("a pig and a key", "target", "pig", **scene), dict(left=None, right="key", **{"guess left": "pig"}), "1 0 0 1 - - 1"),
         # Both halves, whichever side: the alternative is there, and so is the key.
-        (Question("a pig and a key", "target", "pig", **scene), dict(left="key", right="cow"), "0 1 0 1 - - 1"),
+        (EmojiCase("a pig and a key", "target", "pig", **scene), dict(left="key", right="cow"), "0 1 0 1 - - 1"),
         # The whole picture is not asked about where there are two.
-        (Question("a hog and a key", "synonym", "pig", **scene), dict(whole="pig", left="fox", right="fox"), "0 0 0 0 - - 0"),
+        (EmojiCase("a hog and a key", "synonym", "pig", **scene), dict(whole="pig", left="fox", right="fox"), "0 0 0 0 - - 0"),
         # The style is kept, the background is not: not all.
         (
-            Question("a pixel art of a pig on blue", "target", "pig", WORD("pig"), style=STYLE("pixel art"), colour=COLOUR("blue")),
+            EmojiCase("a pixel art of a pig on blue", "target", "pig", WORD("pig"), style=STYLE("pixel art"), colour=COLOUR("blue")),
             dict(whole="cow", style="pixel art", colour="pink"),
             "0 1 0 - 1 0 0",
         ),
         # What may imply it names nothing to come instead, and nothing that would be right.
-        (Question(farm, "implied", "pig", way="plain"), dict(whole="cow"), "0 - - - - - -"),
+        (EmojiCase(farm, "implied", "pig", way="plain"), dict(whole="cow"), "0 - - - - - -"),
         # A style that goes is no style that stays: of "style" nothing is asked; the object is not what the question is about.
-        (Question("a neon car", "target", "neon", WORD("car"), style=STYLE("neon")), dict(whole="fox", style="sepia"), "0 1 0 - - - -"),
-        (Question("a neon car", "target", "neon", WORD("car"), style=STYLE("neon")), dict(whole="car", style="neon"), "1 0 1 - - - -"),
+        (EmojiCase("a neon car", "target", "neon", WORD("car"), style=STYLE("neon")), dict(whole="fox", style="sepia"), "0 1 0 - - - -"),
+        (EmojiCase("a neon car", "target", "neon", WORD("car"), style=STYLE("neon")), dict(whole="car", style="neon"), "1 0 1 - - - -"),
         # What stays: the concept is looked for all the same. Its object is there, its style is another; suspected is not right.
-        (Question("a halftone horse", "neighbour", "horse", WORD("horse"), style=STYLE("halftone")), dict(whole="horse"), "0 - 1 - 0 - 0"),
-        (Question("a horse", "neighbour", "horse", WORD("horse")), {"whole": None, "guess whole": "horse"}, "0 - 0 - - - 0"),
+        (EmojiCase("a halftone horse", "neighbour", "horse", WORD("horse"), style=STYLE("halftone")), dict(whole="horse"), "0 - 1 - 0 - 0"),
+        (EmojiCase("a horse", "neighbour", "horse", WORD("horse")), {"whole": None, "guess whole": "horse"}, "0 - 0 - - - 0"),
         # Nobody asked for a pig, and one is suspected; nobody asked for neon, and so the car is drawn.
-        (Question("a dog", "unrelated", "dog", WORD("dog")), {"whole": None, "guess whole": "pig"}, "1 - 0 - - - 0"),
-        (Question("a car", "unrelated", "car", WORD("car")), dict(whole="car", style="neon"), "1 - 1 - - - 1"),
+        (EmojiCase("a dog", "unrelated", "dog", WORD("dog")), {"whole": None, "guess whole": "pig"}, "1 - 0 - - - 0"),
+        (EmojiCase("a car", "unrelated", "car", WORD("car")), dict(whole="car", style="neon"), "1 - 1 - - - 1"),
         # Another style: right is the style.
-        (Question("sepia car", "neighbour", "sepia", WORD("car"), style=STYLE("sepia")), dict(whole="bus", style="sepia"), "0 - 1 - 1 - 1"),
+        (EmojiCase("sepia car", "neighbour", "sepia", WORD("car"), style=STYLE("sepia")), dict(whole="bus", style="sepia"), "0 - 1 - 1 - 1"),
         (
-            Question("a bus and a key on a red background", "unrelated", "bus", WORD("bus"), WORD("key"), colour=COLOUR("red")),
+            EmojiCase("a bus and a key on a red background", "unrelated", "bus", WORD("bus"), WORD("key"), colour=COLOUR("red")),
             dict(left="key", right="bus", colour="red"),
             "0 - 1 1 - 1 1",
         ),
     ]  # fmt: skip
     judged(monkeypatch, [sight for _, sight, _ in table])
-    asked = Exam(
+    asked = EmojiBenchmark(
         [Concept(erase="pig", alternative="cow"), Concept(erase="neon", alternative="sepia", kind="style")], {}, own=[q for q, *_ in table]
     )
     marks = asked.marks(torch.zeros(len(table), 3, 64, 64))
@@ -131,5 +131,5 @@ def test_the_marks_of_the_exam_by_hand(monkeypatch):
 def test_the_confidence_of_the_judge_by_hand(monkeypatch):
     """The largest probability of an object: .7, whatever is left; "none of these" is no object, however sure the judge is of it."""
     judged(monkeypatch, [{"objects": {"pig": 0.7, "cow": 0.2, None: 0.1}}, {"objects": {"pig": 0.06, "cow": 0.04, None: 0.9}}])
-    asked = Exam([Concept(erase="pig")], {}, own=[Question("a pig", "target", "pig", WORD("pig"))] * 2)
+    asked = EmojiBenchmark([Concept(erase="pig")], {}, own=[EmojiCase("a pig", "target", "pig", WORD("pig"))] * 2)
     torch.testing.assert_close(asked.values(torch.zeros(2, 3, 64, 64))["confidence of the judge"], torch.tensor([0.7, 0.06]))

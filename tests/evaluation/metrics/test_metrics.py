@@ -4,9 +4,8 @@ import pytest
 import torch
 
 from unconcept.evaluation.features import lite0
-from unconcept.evaluation.metrics import proportions as proportion
 from unconcept.evaluation.metrics.distribution import feature_change, kid
-from unconcept.evaluation.metrics.proportions import difference, wilson
+from unconcept.evaluation.metrics.proportions import difference, proportion, wilson
 from unconcept.evaluation.metrics.similarity import background_change, edge_change, edges, layout_change, pixel_change, ssim
 from unconcept.evaluation.scores import CHANGES
 

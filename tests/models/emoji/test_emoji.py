@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from unconcept.concepts.concept import Concept
-from unconcept.concepts.retain import kept
+from unconcept.concepts.retain import retain_prompts
 from unconcept.errors import InputError
 from unconcept.evaluation.emoji import benchmark as exam
 from unconcept.evaluation.emoji.judge import NONE, load_judge
@@ -48,7 +48,7 @@ def test_the_world():
 
 def test_every_word_fits_and_unseen_words_are_spelt(model):
     longest = [f"a cross-stitch of a {s} to the left of a {s} on a yellow background" for t in world.OBJECTS for s in (t.word, *t.synonyms)]
-    assert not any(model.overflow(prompt) for prompt in longest)
+    assert not any(model.truncated_text(prompt) for prompt in longest)
     tokenizer = model.pipe.tokenizer
     for word in (*world.WORDS, *world.STYLES, "giraffe", "zyxqw", "café"):
         ids = tokenizer(word, add_special_tokens=False).input_ids
@@ -102,17 +102,17 @@ def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch
     assert len(words) == 2
     assert "pig" not in words
     monkeypatch.setattr(exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}})
-    near = {t.word for t in exam.Exam([pig], {}, likely=words).near(pig)}
+    near = {t.word for t in exam.EmojiBenchmark([pig], {}, likely=words).near(pig)}
     assert {"cow", "horse", "pumpkin", "skull", *words} <= near
     assert "gem" not in near
-    questions = exam.Exam([pig], {"neighbour": 40, "unrelated": 40}, likely=words).questions
+    questions = exam.EmojiBenchmark([pig], {"neighbour": 40, "unrelated": 40}, likely=words).questions
     assert near == {q.name for q in questions if q.group == "neighbour"}
     assert not near & {q.name for q in questions if q.group == "unrelated"}
 
 
 def test_what_may_imply_a_concept_is_asked_apart():
     pig = known.complete(Concept(erase="pig", alternative="cow"))
-    for q in exam.Exam([pig], {"implied": 6}).questions:
+    for q in exam.EmojiBenchmark([pig], {"implied": 6}).questions:
         assert (q.group, q.object) == ("implied", -1)
         assert "farm animal" in q.prompt
         assert "pig" not in q.prompt
@@ -120,37 +120,39 @@ def test_what_may_imply_a_concept_is_asked_apart():
 
 def test_the_prompt_of_the_alternative():
     pig, style = (known.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch"))
-    for q in exam.Exam([pig], {"target": 12, "synonym": 12}).questions:
+    for q in exam.EmojiBenchmark([pig], {"target": 12, "synonym": 12}).questions:
         assert "an owl" in q.instead
         assert not any(word in q.instead.split() for word in ("pig", "hog", "piglet"))
-    assert all("pencil sketch" in q.instead and "watercolor" not in q.instead for q in exam.Exam([style], {"target": 12}).questions)
+    assert all(
+        "pencil sketch" in q.instead and "watercolor" not in q.instead for q in exam.EmojiBenchmark([style], {"target": 12}).questions
+    )
 
 
 def test_exam_questions():
     n = {"target": 20, "synonym": 10, "neighbour": 12, "unrelated": 20}
     concepts = [known.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]
-    questions = exam.Exam(concepts, n).questions
+    questions = exam.EmojiBenchmark(concepts, n).questions
     assert {g: sum(q.group == g for q in questions) for g in n} == n
     erased = {0, *(world.WORDS.index(w) for w in ("bomb", "dagger", "swords", "bow and arrow"))}
     for q in questions:
         assert (q.object in erased) == (q.group in ("target", "synonym")), q
         assert q.other not in erased
-    assert [q.prompt for q in questions] == [q.prompt for q in exam.Exam(concepts, n).questions]
+    assert [q.prompt for q in questions] == [q.prompt for q in exam.EmojiBenchmark(concepts, n).questions]
 
 
 def test_of_several_concepts_each_is_asked_in_every_way():
     weapon = [known.complete(Concept.parse(name)) for name in ("weapon", "pig=cow")]
-    asked = [q.prompt for q in exam.Exam(weapon, {"target": 40}).questions if q.name == "weapon"]
+    asked = [q.prompt for q in exam.EmojiBenchmark(weapon, {"target": 40}).questions if q.name == "weapon"]
     assert sum("weapon" in prompt for prompt in asked) == len(asked) / 2 == 10
     three = [known.complete(Concept.parse(name)) for name in ("pig=cow", "fox=cat", "chicken=duck")]
-    implied = exam.Exam(three, {"implied": 18}).questions
+    implied = exam.EmojiBenchmark(three, {"implied": 18}).questions
     assert {(q.name, q.way) for q in implied} == {(c.erase, way) for c in three for way in ("plain", "colour", "style")}
 
 
 def test_a_hot_dog_is_no_dog():
     [dog] = known.completed([Concept.parse("dog=cat")])
     assert dog.keep == ("hot dog",)
-    assert "a hot dog" in kept([dog], world.WORDS)
+    assert "a hot dog" in retain_prompts([dog], world.WORDS)
     assert not any(known.completed([Concept.parse(name)])[0].keep for name in ("pig=cow", "castle=house", "weapon", "guitar=violin"))
 
 
@@ -170,8 +172,8 @@ def test_the_alternative_is_something_else():
 def test_own_questions_are_about_all_concepts(model, monkeypatch):
     """The judge sees a pig in every picture: what was asked for in the user's own words counts for whichever concept it shows."""
     concepts = [known.complete(Concept.parse(name)) for name in ("fox=wolf", "pig=cow", "neon=sepia")]
-    own = [exam.Question("a pig at dawn", "target", "", way="own"), exam.Question("a tree", "neighbour", "", way="own")]
-    asked = exam.Exam(concepts, {}, own=own)
+    own = [exam.EmojiCase("a pig at dawn", "target", "", way="own"), exam.EmojiCase("a tree", "neighbour", "", way="own")]
+    asked = exam.EmojiBenchmark(concepts, {}, own=own)
     pig, area = torch.full((2,), world.WORDS.index("pig")), ("whole", "left", "right")
     seen = SimpleNamespace(
         **dict.fromkeys(area, pig),
@@ -188,7 +190,7 @@ def test_own_questions_are_about_all_concepts(model, monkeypatch):
 
 def test_a_style_that_is_asked_for_by_name_is_asked_plainly():
     style = known.complete(Concept.parse("watercolor=pencil sketch"))
-    assert {q.way for q in exam.Exam([style], {"target": 60}).questions} == {"plain", "colour", "scene"}
+    assert {q.way for q in exam.EmojiBenchmark([style], {"target": 60}).questions} == {"plain", "colour", "scene"}
 
 
 def test_measured_quality_meets_what_the_design_asks():

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from unconcept import Concept, load
-from unconcept.cli.run_config import fitting
+from unconcept.cli.run_config import settings_for_model
 from unconcept.evaluation.emoji.judge import load_judge
 from unconcept.models import emoji
 from unconcept.models.emoji import concepts as known
@@ -44,7 +44,7 @@ def test_it_draws_what_is_asked(model):
 
 
 def test_erasing_takes_the_concept_and_leaves_the_rest(model):
-    method = fitting("all-but-one", "emoji-flow")
+    method = settings_for_model("all-but-one", "emoji-flow")
     assert method.tune.group == "prompt embedders"
     edit = replace(method, trajectories=4, points=6, tune=replace(method.tune, steps=24, check=24))(
         model, known.complete(Concept(erase="cat", alternative="dog"))

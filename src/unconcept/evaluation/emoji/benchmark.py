@@ -19,7 +19,7 @@ ERASED = ("target", "synonym", "implied")  # groups whose prompts ask for what i
 
 
 @dataclass(frozen=True)
-class Question:
+class EmojiCase:
     """A prompt and what must be seen: object (-1: unknown) and other (-1: one object) are indices into OBJECTS, style and colour into theirs
     (-1: any)."""
 
@@ -35,14 +35,14 @@ class Question:
     seed: int | None = None  # the caller's own
 
 
-class Exam:
+class EmojiBenchmark:
     """Questions about several concepts at once, `n` in each group, and the marks for pictures of them.
 
     likely: words that count as near neighbours besides those of the table: near in the text encoder's space, say.
     """
 
     def __init__(
-        self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0, own: Sequence[Question] = (), likely: Sequence[str] = ()
+        self, concepts: Sequence[Concept], n: Mapping[str, int], seed: int = 0, own: Sequence[EmojiCase] = (), likely: Sequence[str] = ()
     ):
         self.concepts, self.seed, self.rng = tuple(concepts), seed, np.random.default_rng([7, seed])
         self.likely = tuple(OBJECTS[WORDS.index(word)] for word in likely)
@@ -56,7 +56,7 @@ class Exam:
         ]
         self.questions += own
 
-    def groups(self) -> dict[str, Callable[[int], Question | None]]:
+    def groups(self) -> dict[str, Callable[[int], EmojiCase | None]]:
         return {
             "target": self.target,
             "synonym": self.synonym,
@@ -65,7 +65,7 @@ class Exam:
             "unrelated": self.unrelated,
         }
 
-    def target(self, i: int) -> Question | None:
+    def target(self, i: int) -> EmojiCase | None:
         concept = self.concepts[i % len(self.concepts)]
         if concept.kind == "style":
             return self.ask(self.choose(self.free), "target", concept.erase, style=concept.erase)
@@ -76,7 +76,7 @@ class Exam:
         word = concept.erase if concept.erase in CATEGORIES and i // len(self.concepts) % 2 else thing.word
         return self.ask(thing, "target", concept.erase, word=word)
 
-    def synonym(self, i: int) -> Question | None:
+    def synonym(self, i: int) -> EmojiCase | None:
         concept = self.concepts[i % len(self.concepts)]
         named = [t for t in things(concept) if t.synonyms]
         if not named:
@@ -84,7 +84,7 @@ class Exam:
         thing = self.choose(named)
         return self.ask(thing, "synonym", concept.erase, word=str(self.rng.choice(thing.synonyms)))
 
-    def implied(self, i: int) -> Question | None:
+    def implied(self, i: int) -> EmojiCase | None:
         """A category of the thing, in its place: "a farm animal" may be a pig, and shall be none any more."""
         concept = self.concepts[i % len(self.concepts)]
         named = [t for t in things(concept) if set(t.categories) - {concept.erase}]
@@ -94,7 +94,7 @@ class Exam:
         word = sorted(set(thing.categories) - {concept.erase})[0]
         return replace(self.ask(thing, "implied", concept.erase, word=word, way=i // len(self.concepts) % 3), object=-1)
 
-    def neighbour(self, i: int) -> Question | None:
+    def neighbour(self, i: int) -> EmojiCase | None:
         concept = self.concepts[i % len(self.concepts)]
         names = self.nearby(concept)
         if not names:
@@ -119,7 +119,7 @@ class Exam:
         by_eye = [OBJECTS[WORDS.index(word)] for thing in own for word in confused.get(thing.word, ())[:2]]
         return [t for t in dict.fromkeys((*neighbours(own), *by_eye, *self.likely)) if t not in own]
 
-    def unrelated(self, i: int) -> Question | None:
+    def unrelated(self, i: int) -> EmojiCase | None:
         near = {t for c in self.concepts if c.kind == "object" for t in self.near(c)} if any(self.erased) else set()
         thing = self.choose([t for t in self.free if t not in near])
         return self.ask(thing, "unrelated", thing.word)
@@ -129,7 +129,7 @@ class Exam:
 
     def ask(
         self, thing: Thing, group: str, name: str, word: str | None = None, style: str | None = None, way: int | None = None
-    ) -> Question:
+    ) -> EmojiCase:
         """One of four ways to ask: plainly, on a colour, in a style, or beside another object."""
         subject, fields, wanted = article(word or thing.word), {"object": OBJECTS.index(thing)}, style
         way = int(self.rng.integers(4)) if way is None else way
@@ -148,7 +148,7 @@ class Exam:
             colour = str(self.rng.choice(list(COLOURS)))
             fields["colour"], prompt = list(COLOURS).index(colour), f"{prompt} on {article(colour)} background"
         name_of_way = "scene" if scene else "colour" if "colour" in fields else "style" if style is not wanted else "plain"
-        return Question(prompt, group, name, **fields, way=name_of_way, instead=self.instead(prompt, group, name, word or thing.word))
+        return EmojiCase(prompt, group, name, **fields, way=name_of_way, instead=self.instead(prompt, group, name, word or thing.word))
 
     def instead(self, prompt: str, group: str, name: str, word: str) -> str:
         concept = next((c for c in self.concepts if c.erase == name), None)
@@ -159,7 +159,7 @@ class Exam:
 
     def real(self, group: str) -> Tensor:
         """Real pictures [N, 3, 64, 64] of what the questions of a group shall show: of the erased what comes instead, or anything where nothing does."""
-        from .rendering import LABELS, ONE_HAND, picture
+        from .rendering import LABELS, ONE_HAND, render_image
 
         made, rng = [], np.random.default_rng([11, self.seed])
         any_of = lambda things: OBJECTS.index(things[int(rng.integers(len(things)))])
@@ -172,7 +172,7 @@ class Exam:
             thing, style = any_of(self.free) if thing < 0 else thing, int(rng.integers(2)) if style < 0 else style
             colour = int(rng.integers(len(COLOURS))) if q.colour < 0 else q.colour
             label: Any = np.array((thing, q.other, style, colour if STYLES[style] in COLOURFUL else 0), LABELS)
-            made.append(picture(label[()], rng, ONE_HAND, aligned=True))
+            made.append(render_image(label[()], rng, ONE_HAND, aligned=True))
         return torch.from_numpy(np.stack(made)).permute(0, 3, 1, 2).float() / 255 if made else torch.zeros(0, 3, 64, 64)
 
     def marks(self, pictures: Tensor) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...models.devices import accelerator
+from ...models.devices import default_device
 from ...models.emoji.vocabulary import COLOURS, OBJECTS, STYLES
 
 
@@ -128,4 +128,4 @@ def load_judge() -> Judge:
 
     judge = Judge()
     judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(WEIGHTS).items()})
-    return judge.eval().requires_grad_(False).to(accelerator())
+    return judge.eval().requires_grad_(False).to(default_device())

@@ -40,7 +40,7 @@ PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 
 
 @cache
-def sheet(path: Path) -> Image.Image:
+def atlas_sheet(path: Path) -> Image.Image:
     return Image.open(path).convert("RGBA")
 
 
@@ -50,7 +50,7 @@ def drawing(name: str, index: int, unknown: Path | None = None) -> Image.Image:
     if unknown and index >= len(OBJECTS):
         folder, index = unknown, index - len(OBJECTS)
     x, y = index % COLUMNS * SIZE, index // COLUMNS * SIZE
-    return sheet(folder / f"{name}.webp").crop((x, y, x + SIZE, y + SIZE))
+    return atlas_sheet(folder / f"{name}.webp").crop((x, y, x + SIZE, y + SIZE))
 
 
 def grey(picture: np.ndarray) -> np.ndarray:
@@ -137,7 +137,7 @@ FILTERS = {
 }
 
 
-def place(canvas: np.ndarray, art: Image.Image, size: int, x: int, y: int) -> None:
+def paste(canvas: np.ndarray, art: Image.Image, size: int, x: int, y: int) -> None:
     """Blend `art` into `canvas` at (x, y); where its rim would drown in the background, draw a light outline first."""
     tile = np.asarray(art.resize((size, size), Image.Resampling.LANCZOS), np.float32) / 255
     tile = np.pad(tile, ((3, 3), (3, 3), (0, 0)))
@@ -166,7 +166,7 @@ def slot(i: int, n: int, rng: np.random.Generator, aligned: bool) -> tuple[int, 
     return size, int(x) + i * SIZE // 2, int(y)
 
 
-def picture(
+def render_image(
     label: np.void, rng: np.random.Generator, sets: Collection[str] = tuple(SETS), aligned: bool = False, unknown: Path | None = None
 ) -> np.ndarray:
     """One 64 px picture [64, 64, 3] uint8 of `label`, drawn by one of the emoji `sets`; `aligned`: to the latent's cells, never mirrored.
@@ -185,7 +185,7 @@ def picture(
             art = Image.merge("RGBA", [band.point(lambda v: 255 - v) for band in art.split()[:3]] + [art.split()[3]])
         if not aligned and rng.random() < 0.5:
             art = art.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        place(canvas, art, *slot(i, len(things), rng, aligned))
+        paste(canvas, art, *slot(i, len(things), rng, aligned))
     if style in FILTERS:
         canvas = FILTERS[style](canvas, rng)
     small = canvas.reshape(SIZE // 2, 2, SIZE // 2, 2, 3).mean((1, 3))

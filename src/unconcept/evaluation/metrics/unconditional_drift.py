@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from ...models.conditioning import Asked, answer
+from ...models.conditioning import PromptConditions, predict_in_batches
 from ...models.interface import Model
 
 
@@ -17,7 +17,9 @@ def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: in
     """
     walk = model.trajectory([""] * seeds, list(range(first, first + seeds)), steps=steps, guidance=1.0)
     x, t = (torch.cat(parts) for parts in zip(*((x, t) for x, t in walk if t[0] >= 0)))
-    say = lambda: answer(model, x.cpu(), t.cpu(), Asked(model.encode([""]), torch.zeros(len(x), dtype=torch.long, device=model.device)))
+    say = lambda: predict_in_batches(
+        model, x.cpu(), t.cpu(), PromptConditions(model.encode([""]), torch.zeros(len(x), dtype=torch.long, device=model.device))
+    )
     before = say()
     with on:
         after = say()

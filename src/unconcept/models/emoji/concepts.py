@@ -9,7 +9,7 @@ from torch import Tensor
 from ...concepts.concept import Concept
 from ...concepts.templates import article
 from ...errors import InputError
-from ..conditioning import nearest
+from ..conditioning import rank_by_similarity
 from .vocabulary import CATEGORIES, COLOURFUL, OBJECTS, STYLES, WORDS, Thing, find, members
 
 # Half of an object's are scenes, with partners of all kinds: with two scenes of ten the alternative came out in 78 % of scenes (castle to house, n 94), so in 98 %.
@@ -86,7 +86,7 @@ def near_in_words(encode: Callable[[Sequence[str]], Tensor], concepts: Sequence[
     encode: prompts -> states [N, tokens, width].
     """
     own = [OBJECTS.index(thing) for concept in concepts if concept.kind == "object" for thing in things(concept)]
-    near = nearest(encode([article(word) for word in WORDS]), own)[:, 1 : n + 1] if own else torch.zeros(0, dtype=torch.long)
+    near = rank_by_similarity(encode([article(word) for word in WORDS]), own)[:, 1 : n + 1] if own else torch.zeros(0, dtype=torch.long)
     return list(dict.fromkeys(WORDS[i] for i in near.flatten().tolist() if i not in own))
 
 

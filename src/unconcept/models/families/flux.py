@@ -21,7 +21,7 @@ class Flux(Patched, JointModel):
 
     family = "flux"
     encoders = ("text_encoder", "text_encoder_2")
-    guides = False
+    uses_cfg = False
     timestep_scale = 1000.0
     evenly = True
     remark = (
@@ -40,12 +40,12 @@ class Flux(Patched, JointModel):
         states, pooled, _ = self.pipe.encode_prompt(list(prompts), None, device=self.device)
         return {STATES: states.to(self.dtype), POOLED: pooled.to(self.dtype)}
 
-    def overflow(self, prompt: str) -> str:
+    def truncated_text(self, prompt: str) -> str:
         """What T5 does not see. CLIP, which only gives a pooled state here, sees less."""
         ids = self.pipe.tokenizer_2(prompt, add_special_tokens=False).input_ids
         return self.pipe.tokenizer_2.decode(ids[511:]).strip() if len(ids) > 511 else ""
 
-    def ends(self, prompts: Sequence[str]) -> Tensor:
+    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         """T5 has an end token and no start token."""
         lengths = [len(self.pipe.tokenizer_2(p, truncation=True, max_length=512).input_ids) for p in prompts]
         return (torch.tensor(lengths) - 2).clamp(min=0)

@@ -32,8 +32,8 @@ class Flux2Klein(Chat, JointModel):
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
-        self.guides = not pipe.config["is_distilled"]
-        self.remark = "" if self.guides else DISTILLED
+        self.uses_cfg = not pipe.config["is_distilled"]
+        self.remark = "" if self.uses_cfg else DISTILLED
 
     @staticmethod
     def fits(pipe: object) -> bool:
@@ -45,7 +45,7 @@ class Flux2Klein(Chat, JointModel):
         return self.denoiser.config["in_channels"], side, side
 
     @property
-    def picture_size(self) -> int:
+    def image_size(self) -> int:
         return self.pipe.default_sample_size * self.pipe.vae_scale_factor
 
     @property
@@ -71,7 +71,7 @@ class Flux2Klein(Chat, JointModel):
         return out.transpose(1, 2).unflatten(2, x.shape[2:])
 
     def guided(self, x: Tensor, t: Tensor, null: Condition, asked: Condition, guidance: float) -> Tensor:
-        return super().guided(x, t, null, asked, guidance) if self.guides else self.predict(x, t, asked)
+        return super().guided(x, t, null, asked, guidance) if self.uses_cfg else self.predict(x, t, asked)
 
     def standard(self) -> tuple[Tensor, Tensor]:
         """Mean and deviation of the autoencoder's patches [1, 4 C, 1, 1]."""

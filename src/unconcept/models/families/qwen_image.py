@@ -67,7 +67,7 @@ class QwenImage(Chat, Patched, JointModel):
         mask = torch.stack([torch.arange(self.limit) < s.shape[1] for s in read])
         return {STATES: states.to(self.dtype), MASK: mask.to(self.device)}
 
-    def reading(self, name: str, condition: Condition) -> Tensor:
+    def linear_input(self, name: str, condition: Condition) -> Tensor:
         return self.denoiser.txt_norm(condition[STATES]) if name == NORMED else condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:

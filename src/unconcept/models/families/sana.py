@@ -76,16 +76,16 @@ class Sana(CrossModel, FlowModel):
         given = dict(device=self.device, complex_human_instruction=instruction, do_classifier_free_guidance=False)
         return self.pipe.encode_prompt([prompt], **given)[:2]
 
-    def reading(self, name: str, condition: Condition) -> Tensor:
+    def linear_input(self, name: str, condition: Condition) -> Tensor:
         if name != CAPTIONS:
             return condition[name]
         return self.denoiser.caption_norm(self.denoiser.caption_projection(condition[STATES]))
 
-    def overflow(self, prompt: str) -> str:
+    def truncated_text(self, prompt: str) -> str:
         ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
         return self.pipe.tokenizer.decode(ids[298:]).strip() if len(ids) > 298 else ""
 
-    def ends(self, prompts: Sequence[str]) -> Tensor:
+    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         """The last token that there is; the tokenizer sets none behind a prompt."""
         return self.encode(prompts)[MASK].long().cumsum(1).argmax(1).cpu()
 

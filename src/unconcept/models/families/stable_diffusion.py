@@ -57,7 +57,7 @@ class StableDiffusion(CrossModel):
         with torch.no_grad():
             return {STATES: self.pipe.text_encoder(whole.to(self.device))[0].to(self.dtype)}
 
-    def noised(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return self.scheduler.add_noise(x, noise, t)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:

@@ -40,7 +40,7 @@ class StableDiffusionXL(StableDiffusion):
         if self.pipe.config["force_zeros_for_empty_prompt"]:
             said = torch.tensor([bool(prompt) for prompt in prompts], device=states.device)
             states, pooled = states * said[:, None, None], pooled * said[:, None]
-        side = self.picture_size
+        side = self.image_size
         sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(prompts))
         return {STATES: states.to(self.dtype), POOLED: pooled.to(self.dtype), SIZES: sizes.to(self.device, self.dtype)}
 

@@ -65,7 +65,7 @@ class ZImage(Chat, JointModel):
         mask = torch.stack([torch.arange(self.limit) < len(s) for s in states])
         return {STATES: padded.to(self.dtype), MASK: mask.to(self.device)}
 
-    def reading(self, name: str, condition: Condition) -> Tensor:
+    def linear_input(self, name: str, condition: Condition) -> Tensor:
         return self.denoiser.cap_embedder[0](condition[STATES]) if name == NORMED else condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
