@@ -124,7 +124,7 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
 def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch):
     words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
     assert "text encoders" not in run(*words)[1]
-    for name, there in {"place": torch.device("cuda"), "free_memory": 2**35, "pace": 1e12}.items():
+    for name, there in {"choose_device": torch.device("cuda"), "free_memory": 2**35, "matmul_speed": 1e12}.items():
         monkeypatch.setattr(dry_run, name, lambda *_, there=there: there)
     assert "GiB), and text encoders 0.0 GiB\n" in run(*words)[1]
     assert "the host's memory" not in run(*words)[1].partition("work ")[2]
