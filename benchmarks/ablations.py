@@ -51,8 +51,8 @@ class EsdLoss(AllButOne):
     """
 
     def loss(self, student, z, kappa, eta):
-        ε_c = student(z.x, z.t, z.asked["c"])
-        return mse(ε_c, z.said["null"] - eta * (z.said["c"] - z.said["null"]))
+        ε_c = student(z.x, z.t, z.conditions["c"])
+        return mse(ε_c, z.targets["null"] - eta * (z.targets["c"] - z.targets["null"]))
 
 
 BASE = AllButOne()
@@ -62,8 +62,8 @@ METHODS: dict[str, AllButOne] = {
     "joint instead of surgical": replace(BASE, surgical=False),
     "without replay, at equal cost": replace(BASE, points=1),  # one point of each trajectory, as in methods that sample anew for every step
     "without an alternative": BASE,
-    "ESD's loss, η = 1": EsdLoss(keep=0.0, lam=0.0, eta=1.0),
-    "without the keep term": replace(BASE, keep=0.0),
+    "ESD's loss, η = 1": EsdLoss(rho=0.0, lam=0.0, eta=1.0),
+    "without the keep term": replace(BASE, rho=0.0),
     "without weight decay": replace(BASE, tune=replace(BASE.tune, decay=0.0)),
     "without whitening": replace(BASE, tune=replace(BASE.tune, whiten=None)),
 }

@@ -25,14 +25,14 @@ SETTINGS = {
     "defaults": BASE,
     "joint instead of surgical": replace(BASE, surgical=False),
     **{f"lam {v}": replace(BASE, lam=v) for v in (0.0, 0.1, 10.0)},
-    **{f"keep {v}": replace(BASE, keep=v) for v in (0.0, 0.3, 3.0)},
+    **{f"keep {v}": replace(BASE, rho=v) for v in (0.0, 0.3, 3.0)},
     **{f"onset {v}": replace(BASE, onset=v) for v in (0.7, 0.8, 0.9)},
     **{f"trajectories {v}": replace(BASE, trajectories=v) for v in (8, 24, 48)},
     **{f"points {v}": replace(BASE, points=v) for v in (6, 25)},
     **{f"whiten {v}": tuned(whiten=v) for v in (None, 1e-1, 1e-2, 1e-3, 1e-4)},
     **{f"lr {v}": tuned(lr=v) for v in (3e-4, 3e-3)},
     **{f"steps {v}": tuned(steps=v) for v in (35, 150)},
-    **{f"batch {v}": tuned(batch=v) for v in (4, 16)},
+    **{f"batch {v}": tuned(batch_size=v) for v in (4, 16)},
     **{f"group {v}": tuned(group=v) for v in ("cross-attention", "self-attention", "all")},
 }
 COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip

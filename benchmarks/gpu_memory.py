@@ -63,13 +63,13 @@ def measure(name: str) -> dict:
             torch.cuda.reset_peak_memory_stats()
         ticks.append((stage, time.perf_counter()))
 
-    short(model, Concept(erase="pig"), report=look)
+    short(model, Concept(erase="pig"), progress=look)
     peaks[ticks[-1][0]] = torch.cuda.max_memory_allocated()
     times = [at for stage, at in ticks if stage == "training"]
     steps = sorted(b - a for a, b in zip(times, times[1:]))
     return {
         "told": {"training": told.weights + told.training + told.activations, "sampling": told.weights + told.readers}, "peaks": peaks,
-        "seconds": steps[len(steps) // 2] if steps else None, "points": chosen.tune.batch, "machine": machine(),
+        "seconds": steps[len(steps) // 2] if steps else None, "points": chosen.tune.batch_size, "machine": machine(),
     }  # fmt: skip
 
 

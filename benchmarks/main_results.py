@@ -113,7 +113,7 @@ def outright(names: Sequence[str], n: int, file: Path) -> dict:
         raise SystemExit(f"{' + '.join(names)}: there is no alternative to ask for")
     edit = erased(model, concepts, AllButOne(), file)
     exam = EmojiBenchmark(concepts, {"target": n, "synonym": n}, seed=LOTS + OUTRIGHT)
-    return result(names, edit, exam, *both(model, edit, exam, before=[q.instead for q in exam.questions]))
+    return result(names, edit, exam, *both(model, edit, exam, before=[q.instead for q in exam.cases]))
 
 
 def read(names: Sequence[str]) -> tuple[Concept, ...]:
@@ -137,7 +137,7 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
 def both(model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
     """Pictures of the exam's questions before (of other prompts, where they are given) and after, from seeds of its own lot."""
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
-    prompts, seeds, base = [q.prompt for q in exam.questions], [first + i for i in range(len(exam.questions))], model.image_cache_key()
+    prompts, seeds, base = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))], model.image_cache_key()
     draw = functools.partial(sample_images, model, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
     were = draw(before or prompts, seeds, made_by=base)
     with edit.on(model):

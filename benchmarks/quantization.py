@@ -18,7 +18,7 @@ from unconcept.models.emoji.concepts import completed
 
 CASE = "pig=cow"
 BASE = AllButOne()
-EIGHT_BIT = replace(BASE, tune=replace(BASE.tune, eight_bit=True))
+EIGHT_BIT = replace(BASE, tune=replace(BASE.tune, adam_8bit=True))
 WAYS: dict[str, tuple[AllButOne, Any]] = {
     "in single precision": (BASE, None),
     "int8": (BASE, "int8"),

@@ -101,7 +101,7 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
         for _ in range(STEPS // 5):
             i = torch.randint(len(z), (BATCH,), generator=generator)
             batch, c = z[i], {name: states.cpu()[z.trajectory[i]] for name, states in own.items()}
-            adversary.attack(predicted, batch.x, batch.t, c, ends[i], torch.zeros(BATCH, dtype=torch.long), batch.said["c"])
+            adversary.attack(predicted, batch.x, batch.t, c, ends[i], torch.zeros(BATCH, dtype=torch.long), batch.targets["c"])
     return first, adversary.P
 
 
@@ -109,7 +109,7 @@ def attacked(case: str, edit: Edit, n: int) -> dict:
     """How much of the concept is left as it is asked, with random states, and with learnt ones."""
     model, concept = load("emoji"), complete(Concept.parse(case))
     exam = EmojiBenchmark([concept], {"target": n}, seed=3000)
-    prompts, seeds = [q.prompt for q in exam.questions], [7_000_000 + i for i in range(n)]
+    prompts, seeds = [q.prompt for q in exam.cases], [7_000_000 + i for i in range(n)]
     random, learnt = attack(model, edit, concept)
     found = {}
     for name, states in (("as asked", None), ("random states", random), ("learnt states", learnt)):

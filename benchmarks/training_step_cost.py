@@ -85,8 +85,8 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
     from unconcept import AllButOne, Concept, Tune, load
 
     ticks = []
-    method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=STEPS, batch=1, check=STEPS))
-    method(load(folder, dtype="bf16", device=DEVICE), Concept(erase="pig"), report=lambda p: ticks.append((p.stage, time.perf_counter())))
+    method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=STEPS, batch_size=1, check=STEPS))
+    method(load(folder, dtype="bf16", device=DEVICE), Concept(erase="pig"), progress=lambda p: ticks.append((p.stage, time.perf_counter())))
     times = [at for stage, at in ticks if stage == "training"]
     return [b - a for a, b in zip(times, times[1:-1])]  # the last looks at the held-out part, too
 

@@ -58,11 +58,11 @@ def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> boo
 
 QUICK = """
 settings:
-  keep: 0.1
+  rho: 0.1
   trajectories: 4
   points: 2
   sampling_steps: 3
-  tune: {steps: 2, batch: 2, check: 1, lr: 1.0e-4}
+  tune: {steps: 2, batch_size: 2, check: 1, lr: 1.0e-4}
 """
 
 

@@ -241,7 +241,7 @@ def test_the_few_lines_of_python_in_the_readme(folder, tmp_path, monkeypatch):
     text = DOCUMENTS[0].read_text()
     code = text.partition("```python\n")[2].partition("```")[0]
     assert "path/to/model" in code
-    short = "AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2))"
+    short = "AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))"
     monkeypatch.chdir(tmp_path)
     exec("from unconcept import Tune\n" + code.replace("path/to/model", str(folder)).replace("AllButOne()", short), {})
     assert (tmp_path / "edit.safetensors").exists()

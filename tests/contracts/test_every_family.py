@@ -78,7 +78,7 @@ def test_no_pipeline_is_called(pipe, start, monkeypatch):
     """The first argument of some is the prompt, of Flux.2's a picture: we ask their parts."""
     model = wrap(pipe, ("cat", "dog"))
     monkeypatch.setattr(type(pipe), "__call__", None)
-    quick = AllButOne(trajectories=4, points=1, sampling_steps=2, keep=0.0, tune=Tune(steps=1, batch=2, check=1))
+    quick = AllButOne(trajectories=4, points=1, sampling_steps=2, rho=0.0, tune=Tune(steps=1, batch_size=2, check=1))
     with quick(model, Concept(erase="pig", alternative="cow", templates=("{}",))).on(model):
         assert model.decode(model.sample(["a pig"], [0], steps=2)).shape[1] == 3
 

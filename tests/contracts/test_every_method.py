@@ -99,7 +99,7 @@ def test_its_loss_falls(method, model):
     if isinstance(method, AllButOne):
         pytest.skip("held out: test_contract")
     losses, more = [], dict(lr=3e-2, attack_lr=1e-9, local=0.0) if isinstance(method, Receler) else dict(lr=3e-3)
-    replace(method, steps=100, **more)(model, CONCEPTS[0], report=lambda p: losses.append(p.loss) if p.loss is not None else None)
+    replace(method, steps=100, **more)(model, CONCEPTS[0], progress=lambda p: losses.append(p.loss) if p.loss is not None else None)
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20]), (sum(losses[:20]) / 20, sum(losses[-20:]) / 20)
 
 

@@ -115,7 +115,7 @@ class Drawn(Scaled):
     asked = {q.prompt: q for q in ASKED} | {q.instead: replace(q, object=WORD("cow")) for q in ASKED if q.instead}
 
     def sample(self, prompts, seeds, *, steps, guidance, sampler):
-        made = [self.edit.does(q, seed, draw(q, seed)) for q, seed in zip((self.asked[p] for p in prompts), seeds)]
+        made = [self.edit.does(q, seed, draw(q, seed)) for q, seed in zip((self.conditions[p] for p in prompts), seeds)]
         return torch.stack(made).roll(self.samplers.index(sampler), 3)
 
     def decode(self, latents):
@@ -259,7 +259,7 @@ def test_only_an_aimed_edit_is_selective(found):
 
 def test_the_judge_believes_more_noise_less(judge):
     """Of more and more noise: what is right, and all that is asked for; and how sure the judge is. Of nothing but noise, no part of it."""
-    pictures = torch.stack([draw(q, seed) for seed, q in enumerate(EXAM.questions)])
+    pictures = torch.stack([draw(q, seed) for seed, q in enumerate(EXAM.cases)])
     noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
     more = [(pictures + size * noise).clamp(0, 1) for size in (0.0, 0.15, 0.25)] + [(0.5 + noise).clamp(0, 1)]
     for name in ("right", "all"):

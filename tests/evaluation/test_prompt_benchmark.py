@@ -23,7 +23,7 @@ WORDS = ("cat", "dog", "house", "tree", "sheep", "goat", "car")
 
 
 def asked(exam, group):
-    return [(q.prompt, q.name) for q in exam.questions if q.group == group]
+    return [(q.prompt, q.name) for q in exam.cases if q.group == group]
 
 
 def green(pictures, names):
@@ -33,8 +33,8 @@ def green(pictures, names):
 
 def test_the_concept_and_its_synonyms_are_asked_apart():
     exam = PromptBenchmark([PIG.with_(templates=("{}", "a painting of {}"))], (), {"target": 3, "synonym": 4})
-    assert [q.prompt for q in exam.questions if q.group == "target"] == ["a pig", "a painting of a pig", "a pig"]
-    synonyms = [q for q in exam.questions if q.group == "synonym"]
+    assert [q.prompt for q in exam.cases if q.group == "target"] == ["a pig", "a painting of a pig", "a pig"]
+    synonyms = [q for q in exam.cases if q.group == "synonym"]
     assert [q.prompt for q in synonyms] == ["a hog", "a swine", "a painting of a swine", "a painting of a hog"]
     assert {q.name for q in synonyms} == {"pig"}
     assert [q.instead for q in synonyms] == ["a cow", "a cow", "a painting of a cow", "a painting of a cow"]
@@ -43,7 +43,7 @@ def test_the_concept_and_its_synonyms_are_asked_apart():
 
 def test_concepts_are_asked_by_turns():
     exam = PromptBenchmark([PIG, Concept(erase="fox")], (), {"target": 5, "synonym": 2})
-    assert [q.name for q in exam.questions] == ["pig", "fox", "pig", "fox", "pig", "pig", "pig"], "the fox has no synonym"
+    assert [q.name for q in exam.cases] == ["pig", "fox", "pig", "fox", "pig", "pig", "pig"], "the fox has no synonym"
 
 
 def test_neighbours_by_hand():

@@ -172,7 +172,7 @@ def test_several_concepts_are_told_one_by_one():
     judge = lambda pictures, asked: torch.stack([pictures[:, 0, 0, 0] == names.index(n) for n in asked], 1).float()
     exam = PromptBenchmark([one, two], (), {"target": 8}, judge=judge)
     paint = lambda words: torch.tensor([float(names.index(w)) for w in words]).view(-1, 1, 1, 1).expand(-1, 3, 8, 8)
-    asked = [q.name for q in exam.questions]
+    asked = [q.name for q in exam.cases]
     rows = scores(exam, paint(asked), paint(["cow" if w == "pig" else w for w in asked]))
     found = {name: find_score(rows, name, "target")["after"] for name in ("concept", "concept: pig", "concept: fox", "alternative: pig")}
     assert found == {"concept": asked.count("fox") / 8, "concept: pig": 0.0, "concept: fox": 1.0, "alternative: pig": 1.0}

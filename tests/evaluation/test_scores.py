@@ -44,7 +44,7 @@ def test_drift_of_an_edit_that_scales_the_output(model, factor):
 
 
 def asks(**groups: int) -> SimpleNamespace:
-    return SimpleNamespace(questions=[PromptCase("", group, "") for group, n in groups.items() for _ in range(n)])
+    return SimpleNamespace(cases=[PromptCase("", group, "") for group, n in groups.items() for _ in range(n)])
 
 
 def test_selectivity_by_hand():
@@ -211,7 +211,7 @@ def test_the_distance_to_the_alternative_by_hand():
         PromptCase("a pig", "target", "pig"),
         PromptCase("a cat", "unrelated", "cat"),
     ]
-    plain = SimpleNamespace(questions=own, real=lambda group: None)
+    plain = SimpleNamespace(cases=own, real=lambda group: None)
     spread = lambda grey: flat(*[grey] * 15, grey + 1e-4)  # for of features that are all the same nothing is said
     before, after = (torch.cat([spread(grey), flat(0.2, 0.2)]) for grey in (0.5, 1.0))
     rows = distances(plain, before, after, Mean(), lambda: (spread(1.0), spread(1.0)))

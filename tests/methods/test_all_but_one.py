@@ -70,7 +70,7 @@ def test_second_term_is_zero_at_the_start_of_a_real_model(model):
         site.name: torch.zeros_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")
     }
     with Edit(nothing).on(model), torch.no_grad():
-        assert torch.equal(predict_in_batches(model, z.x, z.t, z.asked["null"], 6), z.said["null"])
+        assert torch.equal(predict_in_batches(model, z.x, z.t, z.conditions["null"], 6), z.targets["null"])
 
 
 def test_the_keep_term_and_the_onset_by_hand():
@@ -90,7 +90,7 @@ def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
     monkeypatch.setattr(AllButOne, "replay", lambda *args: {})
     z = Replay(torch.zeros(4, 1, 1, 1), torch.tensor([250.0, 500.0, 750.0, 1000.0]), torch.zeros(4).long(), {}, {})
     monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, *args, **more: loss(None, {"erase": z}))
-    AllButOne(onset=onset, keep=0.0)(model, Concept(erase="pig", alternative="cow"))
+    AllButOne(onset=onset, rho=0.0)(model, Concept(erase="pig", alternative="cow"))
     [(t, kappa, eta)] = seen
     assert t[(kappa == 0).flatten()].tolist() == t[(eta == -1).flatten()].tolist() == points
 
@@ -100,7 +100,7 @@ def test_limit_concept_ablation():
     c, null = numbers(5.0, 2.0)
     z = replay(6.0, 3.0, 2.0)
     loss = AllButOne().loss(student(c, null), z, ONE, 0 * ONE)
-    theirs = ConceptAblation(frozen=True).loss(student(c, null), z.x, z.t, z.asked["c"], z.asked["c"], z.said["a"])
+    theirs = ConceptAblation(frozen=True).loss(student(c, null), z.x, z.t, z.conditions["c"], z.conditions["c"], z.targets["a"])
     assert loss.item() == theirs.item() == (5.0 - 3.0) ** 2
     assert gradient(loss, c) == gradient(theirs, c)
 
@@ -110,7 +110,7 @@ def test_limit_esd():
     c, null = numbers(5.0, 2.0)
     z = replay(6.0, 3.0, 2.0)
     loss = AllButOne().loss(student(c, null), z, 0 * ONE, 0.5 * ONE)
-    theirs = ESD(eta=0.5).loss(student(c, null), z.x, z.t, z.asked["c"], z.said["null"], z.said["c"] - z.said["null"])
+    theirs = ESD(eta=0.5).loss(student(c, null), z.x, z.t, z.conditions["c"], z.targets["null"], z.targets["c"] - z.targets["null"])
     assert loss.item() == theirs.item() == (5.0 - (2.0 - 0.5 * (6.0 - 2.0))) ** 2
     assert gradient(loss, c) == gradient(theirs, c)
 
@@ -120,7 +120,7 @@ def test_limit_sdd():
     c, null = numbers(5.0, 1.0)
     z = replay(6.0, 3.0, 2.0)
     loss = AllButOne(lam=0.0).loss(student(c, null), z, 0 * ONE, 0 * ONE)
-    theirs = SDD().loss(student(c, null), z.x, z.t, z.asked["c"], z.asked["null"])
+    theirs = SDD().loss(student(c, null), z.x, z.t, z.conditions["c"], z.conditions["null"])
     assert loss.item() == theirs.item() == 16.0
     assert gradient(loss, c) == gradient(theirs, c) == 8.0
     assert gradient(loss, null) in (None, 0.0)
@@ -159,11 +159,11 @@ def test_wrong_tuning(fields):
 def test_many_concepts_are_erased_in_groups(model):
     """Four by threes are two and two: the edits of both groups, added up, each of which keeps the other's names (of these the vocabulary has all but pig)."""
     concepts = [Concept(erase=word, alternative="tree") for word in ("pig", "cat", "dog", "house")]
-    method = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2, check=1))
+    method = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1))
     assert (method.groups(3), method.groups(4), method.groups(10)) == ([3], [2, 2], [2, 3, 2, 3])
     stages = []
     whole, first, second = (
-        method(model, *concepts, report=lambda p: stages.append(p.stage)), method(model, *concepts[:2]),
+        method(model, *concepts, progress=lambda p: stages.append(p.stage)), method(model, *concepts[:2]),
         method(model, *(concept.with_(keep=("pig",)) for concept in concepts[2:])),
     )  # fmt: skip
     assert all(torch.equal(delta, first.deltas[name] + second.deltas[name]) for name, delta in whole.deltas.items())
@@ -174,7 +174,7 @@ def test_many_concepts_are_erased_in_groups(model):
 
 
 def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
-    method, read = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2, check=1)), []
+    method, read = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)), []
     monkeypatch.setattr(all_but_one, "fit", lambda *args, keep, **more: read.append(keep))
     pig, tokens = Concept(erase="pig", alternative="cow"), model.encode([""])[model.words].shape[1]
     for allowed in (all_but_one.TOKENS, 5 * tokens):

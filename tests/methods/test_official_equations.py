@@ -110,13 +110,13 @@ class OneMatrix:
         self.denoiser.attn2.to_k = nn.Linear(4, 3, bias=False).requires_grad_(False)
         self.denoiser.attn2.to_k.weight.copy_(wave(3, 4))
         self.components = {"unet": self.denoiser}
-        self.asked = {"": EMPTY, "pig": PIG, "cat": CAT, "farm": COW}
+        self.conditions = {"": EMPTY, "pig": PIG, "cat": CAT, "farm": COW}
 
     def group(self, name):
         return (Site("unet.attn2.to_k.weight", "states"),)
 
     def encode(self, prompts):
-        return {"states": torch.stack([self.asked[prompt] for prompt in prompts])}
+        return {"states": torch.stack([self.conditions[prompt] for prompt in prompts])}
 
     def predict(self, x, t, condition):
         return x / 2 + (t / 1000).view(-1, 1, 1, 1) * torch.tanh(self.denoiser.attn2.to_k(condition["states"]).mean(1))[:, :, None, None]
@@ -134,7 +134,7 @@ def points(monkeypatch, module, timesteps):
 def trained(method, monkeypatch, module, timesteps, *names):
     points(monkeypatch, module, timesteps)
     model, losses = OneMatrix(), []
-    edit = method(model, *(Concept(erase=n) for n in names), report=lambda progress: losses.append(progress.loss))
+    edit = method(model, *(Concept(erase=n) for n in names), progress=lambda progress: losses.append(progress.loss))
     return model.denoiser.attn2.to_k.weight + edit.deltas["unet.attn2.to_k.weight"], losses
 
 
@@ -146,7 +146,7 @@ class TwoMatrices(OneMatrix):
         self.last = {"": 0, "pig": 2, "cat": 2, "cow": 1, "dog": 3}
         self.denoiser.attn2.to_v = nn.Linear(4, 3, bias=False).requires_grad_(False)
         self.denoiser.attn2.to_v.weight.copy_(W[1])
-        self.asked |= {"cow": COW, "dog": wave(5, 4, start=7.0)}
+        self.conditions |= {"cow": COW, "dog": wave(5, 4, start=7.0)}
 
     def group(self, name):
         return tuple(Site(f"unet.attn2.{which}.weight", "states") for which in ("to_k", "to_v"))

@@ -56,7 +56,7 @@ def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(p
     adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
     student = lambda x, t, asked: one * asked["states"].sum((1, 2), keepdim=True)
     pieces = [whole[share] for share in micro_batches(n, parts)]
-    states = torch.cat([adversary.within(z, student, torch.zeros(len(z)).long()).asked["c"]["states"] for z in pieces])
+    states = torch.cat([adversary.within(z, student, torch.zeros(len(z)).long()).conditions["c"]["states"] for z in pieces])
     assert states[::2].abs().sum() == 0
     assert (states[1::2, -2:] > 0).all()
     assert states[1::2, :-2].abs().sum() == 0
@@ -68,7 +68,7 @@ def test_the_adversary_is_seen_where_tokens_are_masked():
     adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
     one = torch.ones((), requires_grad=True)
     seen = lambda x, t, asked: one * (asked["states"] * asked["mask"][..., None]).sum((1, 2), keepdim=True)
-    found = adversary.within(z[torch.tensor([1, 0])], seen, torch.zeros(2).long()).asked["c"]
+    found = adversary.within(z[torch.tensor([1, 0])], seen, torch.zeros(2).long()).conditions["c"]
     assert found["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], "the second asks with two more tokens"
     assert (found["states"][1, 2:4] > 0).all()
     assert found["pooled"].abs().sum() == 0

@@ -86,7 +86,7 @@ FOX = Concept(erase="fox", templates=("{}", "a picture of {}"), keep=("cat", "do
 def stages(method, model, concept) -> tuple[Edit, Counter]:
     """The edit, and how often each stage was told of."""
     told = Counter()
-    return method(model, concept, report=lambda progress: told.update([progress.stage])), told
+    return method(model, concept, progress=lambda progress: told.update([progress.stage])), told
 
 
 def test_one_autoencoder_serves_every_concept(model, tmp_path, monkeypatch):

@@ -19,7 +19,7 @@ from unconcept.training.trainable_delta import TrainableDelta
 from unconcept.workflows.erasure import erase
 
 GROUP = "cross-attention keys and values"
-FEW = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch=2, check=2))
+FEW = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch_size=2, check=2))
 PIG = Concept(erase="pig", alternative="cow")
 
 
@@ -92,13 +92,13 @@ def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kin
 
 
 def test_adam_of_8_bits_trains_and_goes_on_to_the_same_bits(emoji, tmp_path):
-    method = replace(FEW, tune=replace(FEW.tune, eight_bit=True))
+    method = replace(FEW, tune=replace(FEW.tune, adam_8bit=True))
     undisturbed, usual = method(emoji, PIG), FEW(emoji, PIG)
     assert not equal(undisturbed, usual)
     moved = lambda edit: torch.cat([d.flatten() for d in edit.deltas.values()])
     assert off(moved(undisturbed), moved(usual)) < 0.3
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
-        method(emoji, PIG, report=stops(2))
+        method(emoji, PIG, progress=stops(2))
     with checkpointed(tmp_path / "state", every=1, resume=True) as place:
         resumed = method(emoji, PIG)
     assert place.resumed_from == 2
@@ -111,7 +111,7 @@ def test_who_lacks_bitsandbytes_is_told_what_to_install(emoji, monkeypatch):
     with pytest.raises(InputError, match="unconcept\\[quant\\]"):
         load("emoji", device="cpu", quantize="nf4", whole=GROUP)
     with pytest.raises(InputError, match="unconcept\\[quant\\]"):
-        replace(FEW, tune=replace(FEW.tune, eight_bit=True))(emoji, PIG)
+        replace(FEW, tune=replace(FEW.tune, adam_8bit=True))(emoji, PIG)
 
 
 def test_a_closed_form_is_refused(tmp_path):

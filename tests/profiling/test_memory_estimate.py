@@ -14,7 +14,7 @@ from unconcept.profiling import dry_run
 from unconcept.profiling import memory_estimate as budget
 from unconcept.profiling.usage import count_calls
 
-METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=4, check=2))
+METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch_size=4, check=2))
 
 
 def tuned(**settings) -> AllButOne:
@@ -53,8 +53,8 @@ def test_activations_are_those_of_a_real_pass(both):
     real, ghost = both
     told = budget.estimate_memory(ghost, METHOD).activations
     assert told == pytest.approx(kept(real, rows=3 * 4), rel=0.13 if real.family == "qwen-image" else 0.08)
-    assert budget.estimate_memory(ghost, tuned(parts=2)).activations == told // 2
-    assert budget.estimate_memory(ghost, tuned(checkpointing=True)).activations < 0.8 * told
+    assert budget.estimate_memory(ghost, tuned(gradient_accumulation=2)).activations == told // 2
+    assert budget.estimate_memory(ghost, tuned(gradient_checkpointing=True)).activations < 0.8 * told
     small = budget.estimate_memory(ghost, tuned(rank=1))
     assert small.training < budget.estimate_memory(ghost, METHOD).training
     assert small.activations < 1.5 * told
@@ -62,7 +62,7 @@ def test_activations_are_those_of_a_real_pass(both):
 
 def test_nothing_of_the_ghost_is_left_changed(both):
     _, ghost = both
-    budget.estimate_memory(ghost, tuned(checkpointing=True))
+    budget.estimate_memory(ghost, tuned(gradient_checkpointing=True))
     assert not any(p.requires_grad or p.grad is not None for p in ghost.denoiser.parameters())
     assert {p.device.type for c in ghost.components.values() for p in c.parameters()} == {"meta"}
 
@@ -107,16 +107,16 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     code, out, _ = run(*words)
     assert (code, "warning" in out, "GiB while training" in out, "of the host's memory besides (points" in out) == (0, False, True, True)
     ghost = load(folder, device="meta")
-    method = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch=2, check=1))
+    method = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch_size=2, check=1))
     beside = budget.estimate_cpu_memory(ghost, method, [Concept(erase="pig")]).whole  # on a processor it is the same memory
     holds = lambda need, quantize=None: monkeypatch.setattr(
         dry_run, "free_memory", lambda device: budget.estimate_memory(ghost, need, quantize=quantize).peak + beside
     )
-    holds(replace(method, tune=replace(method.tune, parts=2)))
-    assert "warning  this will not fit: settings: tune: {parts: 2} would" in run(*words)[1]
-    thrifty = replace(method, tune=replace(method.tune, parts=2, rank=8, checkpointing=True))
+    holds(replace(method, tune=replace(method.tune, gradient_accumulation=2)))
+    assert "warning  this will not fit: settings: tune: {gradient_accumulation: 2} would" in run(*words)[1]
+    thrifty = replace(method, tune=replace(method.tune, gradient_accumulation=2, rank=8, gradient_checkpointing=True))
     holds(thrifty, "nf4")
-    assert "settings: tune: {rank: 8, parts: 2, checkpointing: true} and --quantize nf4 would" in run(*words)[1]
+    assert "settings: tune: {rank: 8, gradient_accumulation: 2, gradient_checkpointing: true} and --quantize nf4 would" in run(*words)[1]
     monkeypatch.setattr(dry_run, "free_memory", lambda device: 1)
     assert "no saving makes it fit" in run(*words)[1]
 
@@ -135,10 +135,10 @@ def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch
 def test_what_is_never_made_is_not_counted(tmp_path):
     """At Stable Diffusion's shapes a step of one point reads 4 · 77 states of 768 numbers: Δ, the student's weights and both gradients are not made."""
     ghost = load(folder("stable-diffusion", tmp_path), device="meta", dtype="bf16")
-    one, whole = (budget.estimate_memory(ghost, AllButOne(tune=Tune(batch=batch))) for batch in (1, 8))
+    one, whole = (budget.estimate_memory(ghost, AllButOne(tune=Tune(batch_size=batch))) for batch in (1, 8))
     assert whole.training - one.training == 12 * one.tuned
-    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(batch=8, parts=8))).training == one.training
-    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(batch=1, whiten=None))).training > one.training
+    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(batch_size=8, gradient_accumulation=8))).training == one.training
+    assert budget.estimate_memory(ghost, AllButOne(tune=Tune(batch_size=1, whiten=None))).training > one.training
 
 
 def test_a_single_file_does_not_say_its_shapes(tmp_path):

@@ -35,13 +35,13 @@ from unconcept.methods import METHODS
 
 # One thread on the processor, here and in the command line's process.
 ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
-COMPLETED = ("unconcept.evaluation.emoji.concepts", "unconcept.models.emoji.known")
+COMPLETED = ("unconcept.models.emoji.concepts", "unconcept.models.emoji.known")
 LOOK = ("unconcept.config.options", "unconcept.options")
 
 PIG = ("pig=cow",)
 THREE = ("pig=cow", "castle=house", "guitar=violin")
 REPLAY = {"trajectories": 4, "points": 2, "sampling_steps": 4}  # All but One
-TUNE = {"steps": 3, "batch": 4, "check": 1, "seed": 0}
+TUNE = {"steps": 3, "batch_size": 4, "check": 1, "seed": 0}
 FEW_WORDS = 24
 ONLINE = {"steps": 4, "lr": 1e-3, "sampling_steps": 3}  # methods that sample in every step
 EVALUATION_STEPS = 4
@@ -191,7 +191,7 @@ CASES: dict[str, Erasure | Concepts | Scores] = {
     "all-but-one: groups": variant(THREE, together=2),
     "all-but-one: rank": variant(tune={"rank": 4}),
     "all-but-one: not whitened": variant(tune={"whiten": None, "lr": 1e-4}),
-    "all-but-one: onset, parts": variant(onset=0.8, tune={"parts": 2}),
+    "all-but-one: onset, parts": variant(onset=0.8, tune={"gradient_accumulation": 2}),
     "all-but-one: emoji-flow": variant(
         model="emoji-flow",
         tune={"group": "prompt embedders"},

@@ -13,14 +13,14 @@ from unconcept.methods.sld import SLD
 from unconcept.methods.spm import SPM
 from unconcept.methods.uce import RECE, UCE
 
-TUNE = Tune(steps=6, batch=4, check=2, lr=1e-3, seed=1)
+TUNE = Tune(steps=6, batch_size=4, check=2, lr=1e-3, seed=1)
 QUICK = dict(trajectories=12, points=2, sampling_steps=4, tune=TUNE)
 WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
 ROWS = {
-    "all-but-one": AllButOne(**QUICK, keep=0.1),
-    "all-but-one, joint, no keep term": AllButOne(**QUICK, surgical=False, keep=0.0),
-    "all-but-one, against an adversary": AllButOne(**QUICK, keep=0.1, adversary=2, attacks=2),
-    "all-but-one, paraphrases": AllButOne(**QUICK, keep=0.1, paraphrase=0.5),
+    "all-but-one": AllButOne(**QUICK, rho=0.1),
+    "all-but-one, joint, no keep term": AllButOne(**QUICK, surgical=False, rho=0.0),
+    "all-but-one, against an adversary": AllButOne(**QUICK, rho=0.1, adversary=2, attacks=2),
+    "all-but-one, paraphrases": AllButOne(**QUICK, rho=0.1, paraphrase=0.5),
     "concept-ablation": ConceptAblation(**WALK, pictures=3),
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),
@@ -51,6 +51,6 @@ LONG = tuple(Concept(erase=f"{a} " * 16, alternative=f"{b} " * 16, keep=("cat",)
 HARD = {
     "flux": dict(tune=replace(TUNE, lr=3e-4)),
     "flux-2-klein": {},
-    "qwen-image": dict(trajectories=48, tune=replace(TUNE, batch=32)),
+    "qwen-image": dict(trajectories=48, tune=replace(TUNE, batch_size=32)),
     "sana": dict(tune=replace(TUNE, lr=1e-5)),
 }

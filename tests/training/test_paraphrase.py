@@ -34,17 +34,17 @@ def test_partners_are_of_the_same_phrasing():
 
 
 def test_states_lie_on_the_way_and_the_rest_is_the_concepts():
-    near = with_paraphrases(replay(500), "states", 0.5, seed=0).asked["near"]
+    near = with_paraphrases(replay(500), "states", 0.5, seed=0).conditions["near"]
     u = near["states"][:, 0, 0]
     assert 0 <= u.min() < 0.05
     assert 0.45 < u.max() <= 0.5
     assert torch.equal(near["states"], u.view(-1, 1, 1).expand(-1, 2, 3)), "one share for all of a prompt's tokens"
     assert near["mask"].max() == 0
-    assert torch.equal(u, with_paraphrases(replay(500), "states", 0.5, seed=0).asked["near"]["states"][:, 0, 0])
+    assert torch.equal(u, with_paraphrases(replay(500), "states", 0.5, seed=0).conditions["near"]["states"][:, 0, 0])
 
 
 def test_every_other_point_asks_on_the_way():
-    c = mix_paraphrases(replay(5)).asked["c"]
+    c = mix_paraphrases(replay(5)).conditions["c"]
     assert c["states"][:, 0, 0].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
     assert c["mask"].tolist() == [1.0, 0.0, 1.0, 0.0, 1.0]
 
@@ -52,7 +52,7 @@ def test_every_other_point_asks_on_the_way():
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_however_the_batch_is_parted(parts):
     whole = replay(8).batch(torch.tensor([3, 1, 4, 1, 5, 0, 2, 6]))
-    pieces = [mix_paraphrases(whole[share]).asked["c"]["states"][:, 0, 0] for share in micro_batches(8, parts)]
+    pieces = [mix_paraphrases(whole[share]).conditions["c"]["states"][:, 0, 0] for share in micro_batches(8, parts)]
     assert torch.cat(pieces).tolist() == [1.0, 0.0] * 4
 
 

@@ -39,7 +39,7 @@ def test_whitening_in_parts_is_that_of_the_whole():
 def test_prompts_are_read_in_parts(model, monkeypatch):
     prompts = [f"a {word}" for word in "abcdefg"]
     whole = model.encode(prompts)[STATES]
-    monkeypatch.setattr(conditioning, "NUMBERS", 3 * whole[0].numel())
+    monkeypatch.setattr(conditioning, "MAX_CONDITION_NUMBERS", 3 * whole[0].numel())
     assert [len(condition[STATES]) for condition in encode_points(model, prompts)] == [3, 3, 1]
     torch.testing.assert_close(gather_conditions(model, prompts)[STATES], whole)
 
@@ -63,9 +63,9 @@ def test_the_replay_holds_what_the_model_says(model):
     assert len(z) == 9
     assert z.trajectory.bincount().tolist() == [3, 3, 3]
     for role in asked:
-        torch.testing.assert_close(z.said[role], model.predict(z.x, z.t, z.asked[role]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(z.targets[role], model.predict(z.x, z.t, z.conditions[role]), rtol=1e-4, atol=1e-5)
     cat, horse = model.encode(["a cat", "a horse"])[STATES]
-    heard = z.asked["c"][STATES][z.trajectory == 1]
+    heard = z.conditions["c"][STATES][z.trajectory == 1]
     torch.testing.assert_close(heard, torch.stack([cat, horse, cat]))
     again = record(model, drive, asked, seed=3, steps=6, guidance=2.0, points=3, batch=4)
     assert torch.equal(z.x, again.x)
@@ -90,11 +90,11 @@ def test_a_replay_holds_each_prompt_once(model):
     assert sum(t.nbytes for name, t in z.tensors().items() if name.startswith("asked.")) == 4 * one
     part, again = z[torch.tensor([5, 0])], Replay.of(z.tensors())
     for role in asked:
-        assert part.asked[role].each[STATES] is z.asked[role].each[STATES]
-        assert torch.equal(part.asked[role][STATES], z.asked[role][STATES][[5, 0]])
-        assert torch.equal(part.to(model.device).asked[role][STATES], part.asked[role][STATES])
-        assert torch.equal(again.asked[role][STATES], z.asked[role][STATES])
-    torch.testing.assert_close(z.asked["k"][STATES][z.trajectory == 1], model.encode(["a tree"] * 3)[STATES])
+        assert part.conditions[role].each[STATES] is z.conditions[role].each[STATES]
+        assert torch.equal(part.conditions[role][STATES], z.conditions[role][STATES][[5, 0]])
+        assert torch.equal(part.to(model.device).conditions[role][STATES], part.conditions[role][STATES])
+        assert torch.equal(again.conditions[role][STATES], z.conditions[role][STATES])
+    torch.testing.assert_close(z.conditions["k"][STATES][z.trajectory == 1], model.encode(["a tree"] * 3)[STATES])
 
 
 def test_a_picture_depends_on_its_own_seed_alone(model):
@@ -150,7 +150,9 @@ def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
     """A step reads of one point the conditions c, a, ∅ and k; whether that is few hangs on the layers' columns."""
     seen, edits, rows = [], [], 4 * model.encode([""])[STATES].shape[1]
     monkeypatch.setattr(TrainableDelta, "linears", lambda self, own=TrainableDelta.linears: seen.append(len(found := own(self))) or found)
-    method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch=2, parts=2, check=3, lr=1e-2))
+    method = AllButOne(
+        trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch_size=2, gradient_accumulation=2, check=3, lr=1e-2)
+    )
     for columns in (rows, rows + 1):
         monkeypatch.setattr(torch.nn.Linear, "in_features", property(lambda self, columns=columns: columns), raising=False)
         edits.append(method(model, Concept(erase="pig")))
@@ -171,7 +173,7 @@ def test_what_a_P_gives_is_read_once(model):
 
 
 def test_an_edit_of_low_rank_is_an_exact_lora(model):
-    method = AllButOne(trajectories=4, points=2, sampling_steps=4, keep=1.0, tune=Tune(steps=6, batch=4, check=2, lr=1e-2, rank=2))
+    method = AllButOne(trajectories=4, points=2, sampling_steps=4, rho=1.0, tune=Tune(steps=6, batch_size=4, check=2, lr=1e-2, rank=2))
     edit = method(model, Concept(erase="pig", alternative="cow"))
     (_, first), *_, (_, last) = edit.card["training"]["held_out_loss"]
     assert last < first

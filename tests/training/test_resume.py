@@ -27,7 +27,7 @@ def test_every_loop_goes_on_to_the_same_bits(name, model, tmp_path):
     method = LOOPS[name]
     undisturbed = method(model, *CONCEPTS)
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
-        method(model, *CONCEPTS, report=stops(2))
+        method(model, *CONCEPTS, progress=stops(2))
     with checkpointed(tmp_path / "state", every=1, resume=True) as place:
         resumed = method(model, *CONCEPTS)
     assert place.resumed_from == 2
@@ -58,9 +58,9 @@ def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
 def test_without_resume_it_begins_anew(model, tmp_path):
     method = LOOPS["all-but-one"]
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
-        method(model, *CONCEPTS, report=stops(3))
+        method(model, *CONCEPTS, progress=stops(3))
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False) as place:
-        method(model, *CONCEPTS, report=stops(1))
+        method(model, *CONCEPTS, progress=stops(1))
     assert place.resumed_from == 0
 
 
@@ -73,7 +73,7 @@ def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
 
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(Terminated), checkpointed(tmp_path / "state", every=1000, resume=False):
-        method(model, *CONCEPTS, report=report)
+        method(model, *CONCEPTS, progress=report)
     assert signal.getsignal(signal.SIGTERM) is before
     with checkpointed(tmp_path / "state", every=1000, resume=True) as place:
         resumed = method(model, *CONCEPTS)
@@ -82,7 +82,7 @@ def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
 
 
 def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
-    wild = AllButOne(trajectories=12, points=2, sampling_steps=4, tune=Tune(steps=6, batch=4, check=2, lr=1e30))
+    wild = AllButOne(trajectories=12, points=2, sampling_steps=4, tune=Tune(steps=6, batch_size=4, check=2, lr=1e30))
     with pytest.raises(RunError), checkpointed(tmp_path / "state", every=1, resume=False):
         wild(model, *CONCEPTS)
     assert not (tmp_path / "state").exists()

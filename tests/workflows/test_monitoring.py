@@ -19,7 +19,7 @@ from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
 from unconcept.training.distributed import micro_batches
 
 PIG = Concept(erase="pig", alternative="cow", templates=("{}",))
-METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, keep=1.0, tune=Tune(steps=4, batch=4, check=2, lr=1e-3))
+METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, rho=1.0, tune=Tune(steps=4, batch_size=4, check=2, lr=1e-3))
 
 
 def tuned(**settings) -> AllButOne:
@@ -33,10 +33,10 @@ def alike(one: Edit, other: Edit) -> float:
 
 def test_a_batch_in_parts_takes_the_same_steps(model):
     whole = METHOD(model, PIG)
-    assert alike(whole, tuned(parts=2)(model, PIG)) > 0.999
-    assert alike(whole, tuned(batch=2)(model, PIG)) < 0.999, "which a smaller batch does not"
+    assert alike(whole, tuned(gradient_accumulation=2)(model, PIG)) > 0.999
+    assert alike(whole, tuned(batch_size=2)(model, PIG)) < 0.999, "which a smaller batch does not"
     with pytest.raises(InputError, match="must be a multiple"):
-        tuned(parts=3)(model, PIG)
+        tuned(gradient_accumulation=3)(model, PIG)
 
 
 def test_no_more_rows_go_through_at_once_than_the_model_takes(model, monkeypatch):
@@ -67,7 +67,7 @@ def test_recomputing_gives_the_same_edit(family):
     block.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     edit, plain = METHOD(model, PIG), calls.count(True)
     calls.clear()
-    again = tuned(checkpointing=True)(model, PIG)
+    again = tuned(gradient_checkpointing=True)(model, PIG)
     assert calls.count(True) == 2 * plain
     assert same(edit.tensors(), again.tensors())
     assert not any(getattr(m, "gradient_checkpointing", False) for m in model.denoiser.modules())
@@ -83,7 +83,7 @@ def test_what_reads_prompts_leaves_the_card_while_training(model):
 
     with card() as there:
         model.pipe.to(there)
-        METHOD(model, PIG, report=report)
+        METHOD(model, PIG, progress=report)
         assert (steps, places) == ([1, 2, 3, 4], {("cpu", there.type)})
         assert model.pipe.text_encoder.device == there
 
@@ -136,7 +136,7 @@ def apart(one: Edit, other: Edit) -> float:
 
 def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
     """Started by torchrun, ten steps. The second writes nothing. What is left is the order in which the gradients are summed."""
-    quick.write_text(QUICK.replace("steps: 2, batch: 2", "steps: 10, batch: 4"))
+    quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
     assert run(*words, "--out", "alone")[0] == 0
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unconcept"]
@@ -144,14 +144,14 @@ def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path
     done = subprocess.run([*launch, *map(str, words), "--out", "together"], env=quiet, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert apart(Edit.load("alone"), Edit.load("together")) < 1e-3
-    quick.write_text(QUICK.replace("steps: 2, batch: 2", "steps: 10, batch: 2"))
+    quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 2"))
     assert run(*words, "--out", "half")[0] == 0
     assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, "half of the batch alone makes another edit"
 
 
 def test_two_processes_end_together(quick, folder, tmp_path):
     """When one of them is asked to, and not the one that writes: the other would wait for its gradients for ever."""
-    quick.write_text(QUICK.replace("steps: 2, batch: 2, check: 1", "steps: 100000, batch: 2, check: 1000"))
+    quick.write_text(QUICK.replace("steps: 2, batch_size: 2, check: 1", "steps: 100000, batch_size: 2, check: 1000"))
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none", "--out", "out")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -77,7 +77,7 @@ def erase(
             force=force,
             cache=cache_folder(),
             training=training,
-            report=bar,
+            progress=bar,
         )
     return _tell(result, job.out, bar, json) if result else 0
 
@@ -115,7 +115,7 @@ def evaluate(
             look=look,
             force=force,
             cache=cache_folder(),
-            report=bar,
+            progress=bar,
         )
     return _tell(result, out, bar, json)
 
@@ -160,7 +160,7 @@ def compare(
             look=look,
             force=force,
             cache=cache_folder(),
-            report=bar,
+            progress=bar,
         )
     print(_dumps(result) if json else f"{markdown(*table(result))}\n{first.out / 'compare.html'}")
     return 0
@@ -204,7 +204,7 @@ def generate(
             steps=steps,
             guidance=guidance,
             force=force,
-            report=bar,
+            progress=bar,
         )
     print(path)
     return 0
@@ -239,7 +239,7 @@ def purify(
             steps=steps,
             guidance=guidance,
             force=force,
-            report=bar,
+            progress=bar,
         )
     print(path / "sheet.png")
     return 0

@@ -11,6 +11,17 @@ from ..errors import InputError
 
 T = TypeVar("T")
 
+# Keys of earlier versions, by the class that has them now: files that use them are still read.
+RENAMED_KEYS = {
+    "AllButOne": {"keep": "rho"},
+    "Tune": {
+        "batch": "batch_size",
+        "parts": "gradient_accumulation",
+        "checkpointing": "gradient_checkpointing",
+        "eight_bit": "adam_8bit",
+    },
+}
+
 
 def read_yaml(path: Path) -> dict:
     import yaml
@@ -37,6 +48,8 @@ def check_keys(given: Mapping, allowed: list[str], where: str) -> None:
 def override(value: T, given: Mapping, where: str) -> T:
     """The dataclass `value` with the keys of `given` replaced, nested ones in turn; each must be of the field's type."""
     kinds, changes = get_type_hints(type(value)), {}
+    renamed = RENAMED_KEYS.get(type(value).__name__, {})
+    given = {renamed.get(key, key): new for key, new in given.items()}
     check_keys(given, [f.name for f in fields(value)], where)  # type: ignore[arg-type]
     for key, new in given.items():
         old = getattr(value, key)

@@ -23,12 +23,12 @@ class Point:
     kept: float
 
 
-def point(exam, strength: float, before: Tensor, after: Tensor, other_seed: float) -> Point:
+def point(benchmark, strength: float, before: Tensor, after: Tensor, other_seed: float) -> Point:
     """One point of the plane. other_seed: the median pixel change between two seeds of the untouched model."""
     asks, rest = (
-        torch.tensor([q.group in groups for q in exam.questions]) for groups in (("target", "synonym"), ("neighbour", "unrelated"))
+        torch.tensor([q.group in groups for q in benchmark.cases]) for groups in (("target", "synonym"), ("neighbour", "unrelated"))
     )
-    first, then = (exam.marks(p)["concept"][asks].nanmean().item() for p in (before, after))
+    first, then = (benchmark.marks(p)["concept"][asks].nanmean().item() for p in (before, after))
     moved = pixel_change(before[rest], after[rest]).quantile(0.5).item()
     removed, kept = (round(min(1.0, max(0.0, 1 - share)), 4) for share in (then / first, moved / other_seed))
     return Point(strength, removed, kept)

@@ -61,17 +61,17 @@ class PromptBenchmark:
 
         targets = [[(c, *pair) for pair in c.with_(synonyms=()).pairs()] for c in concepts]
         synonyms = [[(c, *pair) for pair in c.with_(erase=c.synonyms[0], synonyms=c.synonyms[1:]).pairs()] for c in concepts if c.synonyms]
-        self.questions = [
+        self.cases = [
             PromptCase(prompt, group, c.erase, instead=instead if c.alternative else "")
             for group, pairs in (("target", targets), ("synonym", synonyms))
             for c, prompt, instead in round_robin(pairs, n.get(group, 0))
         ]
-        self.questions += [
+        self.cases += [
             PromptCase(article(f"{w} picture" if w in styles else w), group, w)
             for group, asked in (("neighbour", neighbours), ("unrelated", [rest]))
             for w in round_robin(asked, n.get(group, 0))
         ]
-        self.questions += own
+        self.cases += own
 
     def real(self, group: str) -> Tensor | None:
         """Real pictures to measure a group by: of the unrelated ones, where any were given."""
@@ -92,7 +92,7 @@ class PromptBenchmark:
             )
         seen = [[*self.names, ""][i] for i in said.argmax(1).tolist()]
         marks = {name: torch.full((len(seen),), math.nan) for name in ("concept", "alternative", "right")}
-        for i, (q, word) in enumerate(zip(self.questions, seen)):
+        for i, (q, word) in enumerate(zip(self.cases, seen)):
             if q.group in ("target", "synonym", "implied"):
                 asked = [c for c in self.concepts if c.erase == q.name] or self.concepts
                 marks["concept"][i] = any(word in (c.erase, *c.synonyms) for c in asked)
@@ -108,7 +108,7 @@ class PromptBenchmark:
         """How well each picture fits its prompt [N], by name, where the judge can tell."""
         if self.judge is None or not hasattr(self.judge, "agreement"):
             return {}
-        return {f"CLIP score, cosine, {judge_name(self.judge)}": self.judge.agreement(pictures, [q.prompt for q in self.questions])}
+        return {f"CLIP score, cosine, {judge_name(self.judge)}": self.judge.agreement(pictures, [q.prompt for q in self.cases])}
 
 
 def round_robin(lists: Sequence[Sequence[T]], n: int) -> list[T]:

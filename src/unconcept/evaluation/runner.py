@@ -45,23 +45,23 @@ class Evaluation:
 
 
 def images_before(
-    model: Model, exam, *, seed: int = 0, steps: int = 25, guidance: float = 5.0, cache: Path | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    model: Model, benchmark, *, seed: int = 0, steps: int = 25, guidance: float = 5.0, cache: Path | None = None,
+    progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Tensor:  # fmt: skip
     """The untouched model's pictures of the questions: what `evaluate` compares with."""
     made_by = cache_key_unedited(model) if cache else ""
-    given: dict[str, Any] = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, report=report, stage="pictures before")
-    return sample_images(model, [q.prompt for q in exam.questions], sampling_seeds(exam, seed), **given)
+    given: dict[str, Any] = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, progress=progress, stage="pictures before")
+    return sample_images(model, [q.prompt for q in benchmark.cases], sampling_seeds(benchmark, seed), **given)
 
 
-def sampling_seeds(exam, seed: int) -> list[int]:
+def sampling_seeds(benchmark, seed: int) -> list[int]:
     """A seed for each question: the caller's own, or one counted up, far from those that trainings begin at."""
-    return [(1 + seed) * BLOCK + i if q.seed is None else q.seed for i, q in enumerate(exam.questions)]
+    return [(1 + seed) * BLOCK + i if q.seed is None else q.seed for i, q in enumerate(benchmark.cases)]
 
 
 def evaluate(
-    model: Model, edit: Edit, exam, *, before: Tensor | None = None, seed: int = 0, steps: int = 25, guidance: float = 5.0, controls: int = 32,
-    full: bool = True, features: Features | None = None, cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    model: Model, edit: Edit, benchmark, *, before: Tensor | None = None, seed: int = 0, steps: int = 25, guidance: float = 5.0, controls: int = 32,
+    full: bool = True, features: Features | None = None, cache: Path | None = None, progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Evaluation:  # fmt: skip
     """Ask every question of `exam` before and after `edit`, from the same seeds.
 
@@ -69,19 +69,19 @@ def evaluate(
     full: also what needs more pictures, the distances of sets (`whole`), and the drift of ε(∅).
     Costs 2 · len(questions) + 2 · controls pictures, and 2 · the target questions more when full.
     """
-    asked, first = [q.prompt for q in exam.questions], sampling_seeds(exam, seed)
-    given: dict[str, Any] = dict(steps=steps, guidance=guidance, cache=cache, report=report)
+    asked, first = [q.prompt for q in benchmark.cases], sampling_seeds(benchmark, seed)
+    given: dict[str, Any] = dict(steps=steps, guidance=guidance, cache=cache, progress=progress)
     base = cache_key_unedited(model) if cache else ""
     make = lambda stage, prompts, at, edited="", **more: sample_images(
         model, prompts, at, **given, **more, made_by=base and base + edited, stage=stage
     )
     if before is None:
-        before = images_before(model, exam, seed=seed, **given)
+        before = images_before(model, benchmark, seed=seed, **given)
     if not asked:
         return Evaluation([], before, before)
     with edit.on(model):
         after = make("pictures after", asked, first, edit.fingerprint())
-    rows = scores(exam, before, after, features)
+    rows = scores(benchmark, before, after, features)
 
     some = torch.linspace(0, len(asked) - 1, min(controls, len(asked))).long().tolist()
     if some:
@@ -90,16 +90,16 @@ def evaluate(
         rows += change_scores(before[some], another, "structure", "control, another seed: ", None, features)
         other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
         rows += change_scores(before[some], other, "structure", "control, another sampler: ", None, features)
-    rows.append(selectivity(exam, before, after))
+    rows.append(selectivity(benchmark, before, after))
     if full:
-        rows += distances(exam, before, after, features, lambda: alternative_images(exam, make))
+        rows += distances(benchmark, before, after, features, lambda: alternative_images(benchmark, make))
         rows.append(median_score("drift of the unconditional prediction", "structure", drift(model, edit.on(model), steps=steps), "lower"))
     return Evaluation(rows, before, after)
 
 
-def alternative_images(exam, make) -> tuple[Tensor, Tensor]:
+def alternative_images(benchmark, make) -> tuple[Tensor, Tensor]:
     """The untouched model's pictures of what the target prompts shall show instead, from two blocks of seeds of their own."""
-    prompts = [q.instead for q in exam.questions if q.group == "target" and q.instead]
+    prompts = [q.instead for q in benchmark.cases if q.group == "target" and q.instead]
     blocks = (BLOCK // 2, BLOCK // 4 * 3)
     first, second = (make("the alternative's own pictures", prompts, range(at, at + len(prompts))) for at in blocks)
     return first, second

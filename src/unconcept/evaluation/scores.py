@@ -31,9 +31,9 @@ CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 PIXELS = "pixel change, L1"
 
 
-def scores(exam, before: Tensor, after: Tensor, features: Features | None = None) -> list[dict]:
+def scores(benchmark, before: Tensor, after: Tensor, features: Features | None = None) -> list[dict]:
     """For each group: shares by the judge's marks, in all and, where it matters, part by part; then the changes of the pairs."""
-    rows, (marks, values) = [], zip(*((exam.marks(pictures), exam.values(pictures)) for pictures in (before, after)))
+    rows, (marks, values) = [], zip(*((benchmark.marks(pictures), benchmark.values(pictures)) for pictures in (before, after)))
     broken = ~torch.stack([before, after]).isfinite().flatten(2).all(2).all(0)
 
     def share(name: str, group: str, of: Tensor, part: str = "") -> None:
@@ -45,23 +45,23 @@ def scores(exam, before: Tensor, after: Tensor, features: Features | None = None
             rows.append({"name": f"{name}: {part}" if part else name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name], "difference": difference(*(m[name][of] for m in marks))})  # fmt: skip
 
     for group in GROUPS:
-        of = torch.tensor([q.group == group for q in exam.questions])
+        of = torch.tensor([q.group == group for q in benchmark.cases])
         if not of.any():
             continue
         for name in marks[0]:
             if name == "right" and group in ("target", "synonym"):
                 continue  # there the right answer is the one that is erased: `concept` says it
             share(name, group, of)
-            named = list(dict.fromkeys(q.name for q in exam.questions if q.group == group and q.name))
+            named = list(dict.fromkeys(q.name for q in benchmark.cases if q.group == group and q.name))
             if name in ("concept", "alternative") and group in ("target", "synonym", "implied") and len(named) > 1:
                 for word in named:
-                    share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
+                    share(name, group, torch.tensor([q.group == group and q.name == word for q in benchmark.cases]), word)
             if (name, group) in (("concept", "target"), ("alternative", "target")):
-                for way in dict.fromkeys(q.way for q in exam.questions if q.group == group):
-                    share(name, group, torch.tensor([q.group == group and q.way == way for q in exam.questions]), way)
+                for way in dict.fromkeys(q.way for q in benchmark.cases if q.group == group):
+                    share(name, group, torch.tensor([q.group == group and q.way == way for q in benchmark.cases]), way)
             if (name, group) == ("right", "neighbour"):
                 for word in named:
-                    share(name, group, torch.tensor([q.group == group and q.name == word for q in exam.questions]), word)
+                    share(name, group, torch.tensor([q.group == group and q.name == word for q in benchmark.cases]), word)
         for name, then in values[1].items():
             now, was = (median_score(name, group, v[of], "higher") for v in (then, values[0][name]))
             rows.append(was if was["after"] is None else {**now, "before": was["after"]})
@@ -101,11 +101,11 @@ def unmeasured_score(name: str, group: str, reason: str, better: str | None = No
     return {"name": name, "group": group, "before": None, "after": None, "n": 0, "ci95": None, "better": better, "reason": reason}
 
 
-def selectivity(exam, before: Tensor, after: Tensor) -> dict:
+def selectivity(benchmark, before: Tensor, after: Tensor) -> dict:
     """How many times more the concept's pictures changed than unrelated ones: a ratio of median pixel changes; 1 is no aim at all."""
     name = "selectivity, pixel change of target / unrelated"
     change = pixel_change(before, after)
-    hit, rest = (change[torch.tensor([q.group == group for q in exam.questions])] for group in ("target", "unrelated"))
+    hit, rest = (change[torch.tensor([q.group == group for q in benchmark.cases])] for group in ("target", "unrelated"))
     if not len(hit) or not len(rest):
         return unmeasured_score(name, "structure", "it needs both target and unrelated prompts", "higher")
     if not change.isfinite().all():

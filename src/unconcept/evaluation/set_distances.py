@@ -16,7 +16,7 @@ MANY = 5000  # below, FID says more about the number of pictures than about them
 REAL, ORIGINAL, OWN = "real pictures", "the original's pictures", "the alternative's own pictures"
 
 
-def distances(exam, before: Tensor, after: Tensor, features: Features | None, own: Callable[[], tuple[Tensor, Tensor]]) -> list[dict]:
+def distances(benchmark, before: Tensor, after: Tensor, features: Features | None, own: Callable[[], tuple[Tensor, Tensor]]) -> list[dict]:
     """Rows of kernel distances, by group.
 
     own: makes the untouched model's pictures of the alternative, of as many seeds as there are such questions, twice.
@@ -28,11 +28,11 @@ def distances(exam, before: Tensor, after: Tensor, features: Features | None, ow
             for group in ("target", "unrelated")
         ]
     rows, see = [], lambda pictures: features(pictures) if len(pictures) else torch.zeros(0, 1)
-    asked = lambda group: torch.tensor([q.group == group for q in exam.questions])
+    asked = lambda group: torch.tensor([q.group == group for q in benchmark.cases])
     real: dict[str, Tensor] = {}
     for group in ("target", "neighbour", "unrelated"):
         of = asked(group)
-        was, now, ideal = see(before[of]), see(after[of]), exam.real(group)
+        was, now, ideal = see(before[of]), see(after[of]), benchmark.real(group)
         real[group] = see(ideal) if ideal is not None else torch.zeros(0, 1)
         reason = "" if ideal is not None else "no real pictures of these prompts are known (--real FOLDER: of the unrelated ones)"
         rows.append(row(name + REAL, group, real[group], now, was, reason))
@@ -40,7 +40,7 @@ def distances(exam, before: Tensor, after: Tensor, features: Features | None, ow
             rows.append(row(f"FID {features.name} to {REAL}", group, real[group], now, was, reason, fid, MANY))
         if group != "target":
             rows.append(row(name + ORIGINAL, group, was, now))
-    instead = asked("target") & torch.tensor([bool(q.instead) for q in exam.questions])
+    instead = asked("target") & torch.tensor([bool(q.instead) for q in benchmark.cases])
     if instead.sum() < LEAST:
         reason = f"{int(instead.sum())} prompts have an alternative; it takes {LEAST}"
         return [*rows, unmeasured_score(name + OWN, "target", reason, "lower")]

@@ -46,11 +46,11 @@ def prepare(
             mine = [exam.EmojiCase(**asdict(ask)) for ask in own]
             near = known.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
             ask = lambda n: exam.EmojiBenchmark(concepts, n, seed, mine, near)
-            return concepts, ask(fill_counts(n, total - len(ask(n).questions) + len(mine))), quality()["judge"]
+            return concepts, ask(fill_counts(n, total - len(ask(n).cases) + len(mine))), quality()["judge"]
     known = None if look.judge is None else load_judge(look.judge)
     order, real = rank_words(net, concepts) if n.get("neighbour") else (), load_images(look.real) if look.real else None
     ask = lambda n: PromptBenchmark(concepts, net.vocabulary, n, own, known, order, real)
-    plain = ask(fill_counts(n, total - len(ask(n).questions) + len(own)))
+    plain = ask(fill_counts(n, total - len(ask(n).cases) + len(own)))
     for word in [c.alternative for c in concepts if c.alternative and c.alternative not in plain.names]:
         log.warning('the judge does not know "%s": whether it comes instead is not scored', word)
     return tuple(concepts), plain, {"name": judge_name(known)} if known else None
@@ -80,7 +80,7 @@ def undrawn_warnings(exam, concepts: Sequence[Concept], before: Tensor) -> list[
         return ["no judge knows this concept here: its presence is not scored, look at before-after.png"]
     marks, lines = exam.marks(before)["concept"], []
     for concept in concepts:
-        own = marks[[i for i, q in enumerate(exam.questions) if q.group == "target" and q.name == concept.erase]]
+        own = marks[[i for i, q in enumerate(exam.cases) if q.group == "target" and q.name == concept.erase]]
         if len(own) and own.mean() < 0.5:
             lines.append(f'the model hardly draws "{concept.erase}": the judge finds it in {own.mean():.0%} of {len(own)} pictures')
     return lines

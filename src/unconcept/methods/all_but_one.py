@@ -50,7 +50,7 @@ class AllButOne:
     onset         share of the noise schedule up to which the concept is taken away; above, the prompt adds what it always did, so that
                   layout and background stay those of the same seed; 1: everywhere
     surgical      with the stop-gradient (only the conditional side moves), or the joint form without it
-    keep          ρ, how firmly other prompts are held; 0: no keep term
+    rho           ρ, how firmly other prompts are held; 0: no keep term
     together      concepts that are trained in one run, at most; more are trained in groups of even size, and the groups' edits added up
     trajectories  sampled for a group's concepts, `LEAST` at least for each; twice as many of other prompts, for the keep term
     adversary     states that an adversary may put behind the prompt of every other point, to be erased there, too; 0: no adversary. It takes
@@ -66,7 +66,7 @@ class AllButOne:
     eta_alone: float = 0.0
     onset: float = 1.0
     surgical: bool = True
-    keep: float = 3.0
+    rho: float = 3.0
     together: int = 3
     trajectories: int = 16
     points: int = 12
@@ -79,8 +79,8 @@ class AllButOne:
     tune: Tune = field(default_factory=Tune)
 
     def __post_init__(self):
-        if self.lam < 0 or self.keep < 0:
-            raise InputError("lam and keep are weights of a loss: 0 or more")
+        if self.lam < 0 or self.rho < 0:
+            raise InputError("lam and rho are weights of a loss: 0 or more")
         if self.adversary < 0 or self.attacks < 1:
             raise InputError("adversary is 0 or more, attacks 1 or more")
         if not 0 <= self.paraphrase <= 1:
@@ -92,24 +92,24 @@ class AllButOne:
 
     def loss(self, student: Student, z: Replay, kappa: Tensor, eta: Tensor) -> Tensor:
         """The equation above without the keep term. kappa, eta: [N, 1, 1, 1], for each point its own."""
-        ε_c, ε_null = student(torch.cat([z.x, z.x]), torch.cat([z.t, z.t]), join(z.asked["c"], z.asked["null"])).chunk(2)
-        teacher_c, teacher_a, teacher_null = z.said["c"], z.said["a"], z.said["null"]
+        ε_c, ε_null = student(torch.cat([z.x, z.x]), torch.cat([z.t, z.t]), join(z.conditions["c"], z.conditions["null"])).chunk(2)
+        teacher_c, teacher_a, teacher_null = z.targets["c"], z.targets["a"], z.targets["null"]
 
         g = ε_c - (ε_null.detach() if self.surgical else ε_null)
         g_target = kappa * (teacher_a - teacher_null) - eta * (teacher_c - teacher_null)
         return mse(g, g_target) + self.lam * mse(ε_null, teacher_null)
 
     def keep_loss(self, student: Student, z: Replay) -> Tensor:
-        return mse(student(z.x, z.t, z.asked["k"]), z.said["k"])
+        return mse(student(z.x, z.t, z.conditions["k"]), z.targets["k"])
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
         if not concepts:
             raise InputError("no concept to erase was given")
         if len(concepts) > self.together:
-            return self.in_groups(model, concepts, report)
+            return self.in_groups(model, concepts, progress)
         others = shuffled(retain_prompts(concepts, model.vocabulary), self.tune.seed)
-        replays = self.replay(model, concepts, others, report)
+        replays = self.replay(model, concepts, others, progress)
 
         kappa, eta = (coefficient.to(model.device) for coefficient in self.coefficients(concepts))
         adversary = self.opponent(model, concepts)
@@ -123,21 +123,21 @@ class AllButOne:
             if adversary:
                 erase = adversary.within(erase, student, of)
             total = self.loss(student, erase, κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
-            return total + self.keep * self.keep_loss(student, z["keep"]) if self.keep else total
+            return total + self.rho * self.keep_loss(student, z["keep"]) if self.rho else total
 
         card = make_card("all-but-one", self, concepts, model)
         besides = {"adversary": adversary.P} if adversary else {}
         read = others[: min(MOST, TOKENS // model.encode([""])[model.words].shape[1])]
-        return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, report=report)
+        return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, progress=progress)
 
-    def in_groups(self, model: Model, concepts: tuple[Concept, ...], report: ProgressCallback) -> Edit:
+    def in_groups(self, model: Model, concepts: tuple[Concept, ...], progress: ProgressCallback) -> Edit:
         """Each group is erased from the untouched model; its edit keeps the others' concepts as they are, and so the edits add up."""
         ends = list(itertools.accumulate(self.groups(len(concepts))))
         edits = []
         for i, (start, end) in enumerate(zip([0, *ends], ends)):
-            told = lambda p, i=i: report(replace(p, stage=f"group {i + 1} of {len(ends)}: {p.stage}"))
+            told = lambda p, i=i: progress(replace(p, stage=f"group {i + 1} of {len(ends)}: {p.stage}"))
             others = [c for c in (*concepts[:start], *concepts[end:]) if c.erase not in model.vocabulary]
-            edits.append(self(model, *(with_retained(c, others) for c in concepts[start:end]), report=told))
+            edits.append(self(model, *(with_retained(c, others) for c in concepts[start:end]), progress=told))
         runs = [edit.card["training"] for edit in edits]
         training = {"steps": sum(r["steps"] for r in runs), "seconds": round(sum(r["seconds"] for r in runs), 2), "groups": runs}
         total = functools.reduce(operator.add, edits)
@@ -164,12 +164,12 @@ class AllButOne:
         eta = torch.where(alone, self.eta_alone, 0.0) if self.eta is None else torch.full(alone.shape, self.eta)
         return torch.full(alone.shape, self.kappa), eta
 
-    def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], report: ProgressCallback) -> dict[str, Replay]:
+    def replay(self, model: Model, concepts: tuple[Concept, ...], others: list[str], progress: ProgressCallback) -> dict[str, Replay]:
         """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""
         guidance = model.guidance if self.guidance is None else self.guidance
         settings: dict[str, Any] = dict(steps=self.sampling_steps, guidance=guidance, points=self.points)
-        stages = 1 + bool(self.keep)
-        report(Progress("recording trajectories of the concept", 0, stages))
+        stages = 1 + bool(self.rho)
+        progress(Progress("recording trajectories of the concept", 0, stages))
         # Each trajectory begins at a phrasing of its own and goes on through the others.
         n = self.each(len(concepts))
         pairs = [rotated(all_pairs, r * len(all_pairs) // n) for all_pairs in (c.pairs() for c in concepts) for r in range(n)]
@@ -183,8 +183,8 @@ class AllButOne:
         )
         erase = record(model, drive, asked, beside=near, seed=self.tune.seed, **settings)
         replays = {"erase": with_paraphrases(erase, model.words, self.paraphrase, self.tune.seed) if near else erase}
-        if self.keep:
-            report(Progress("recording trajectories of what is kept", 1, stages))
+        if self.rho:
+            progress(Progress("recording trajectories of what is kept", 1, stages))
             k = [rotated(others, r * self.points) for r in range(2 * self.trajectories)]
             replays["keep"] = record(model, [own[0] for own in k], {"k": k}, seed=self.tune.seed + 500_000, **settings)
         return replays

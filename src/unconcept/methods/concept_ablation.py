@@ -54,13 +54,13 @@ class ConceptAblation:
             target = student(x, t, a) if said is None else said
         return (student(x, t, c) - target).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Each concept becomes its alternative, the anchor."""
         for concept in concepts:
             if concept.alternative is None:
                 raise InputError(f'Concept Ablation needs an anchor: say what comes instead of "{concept.erase}" (--to)')
         pairs = [pair for concept in concepts for pair in concept.pairs()]
-        report(Progress("pictures of the anchor", 0, 1))
+        progress(Progress("pictures of the anchor", 0, 1))
         anchors = [pairs[i % len(pairs)][1] for i in range(self.pictures)]
         latents = torch.cat(
             [
@@ -78,4 +78,4 @@ class ConceptAblation:
                 return x, t, c, a, model.predict(x, t, a) if self.frozen else None
 
         card = make_card("concept-ablation", self, concepts, model)
-        return train_online(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
+        return train_online(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, progress=progress)

@@ -74,7 +74,7 @@ class ESD:
         """c: what the student is asked, the concept or f; teacher_f: ε*(x,∅), ε*(x,c) or ε*(x,f); g: g*(x,c), all [N, C, H, W]."""
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts, one name drawn for each step. An alternative is not used: the method has no place for it."""
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
@@ -92,4 +92,4 @@ class ESD:
 
         card = make_card("esd", self, concepts, model)
         group = VARIANTS.get(self.group, self.group)
-        return train_online(model, group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, report=report)
+        return train_online(model, group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, progress=progress)

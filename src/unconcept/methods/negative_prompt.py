@@ -25,7 +25,7 @@ class NegativePrompt:
 
     synonyms: bool = True
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """All concepts in one negative prompt, with commas. An alternative is not used."""
         names = [name for c in concepts for name in (c.erase, *(c.synonyms if self.synonyms else ()))]
         tensors = Adapter.tensors(model, ", ".join(names))

@@ -75,7 +75,7 @@ class Receler:
             terms.append(((eraser.added * outside) ** 2).mean(2, keepdim=True).sum() / outside.sum().clamp(min=1))
         return torch.stack(terms).mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts, one name drawn for each step. An alternative is not used."""
         require_single_process()
         generator = torch.Generator().manual_seed(self.seed)
@@ -106,7 +106,7 @@ class Receler:
             if not torch.isfinite(value):
                 raise RunError(f"the loss became {value.item()} at step {step}; nothing was kept. Try a lower learning rate.")
             optimizer.step()
-            report(Progress("training", step, self.steps, value.item(), on=on))
+            progress(Progress("training", step, self.steps, value.item(), on=on))
         card = make_card("receler", self, concepts, model)
         kept = {site: build_adapter(eraser.kind, eraser.state_dict()) for site, eraser in erasers.items()}
         return Edit({}, {**card, **model_identity(model), "training": {"steps": self.steps}}, kept)

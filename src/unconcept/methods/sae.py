@@ -79,13 +79,13 @@ class SAE:
     cache: bool = True
     seed: int = 0
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Deactivate the concepts. An alternative is not used."""
         targets = [c for concept in concepts for c, _ in concept.pairs()]
         others = ["", *retain_prompts(concepts, model.vocabulary)]
         site = model.text_layer()
-        sae, seconds = self.autoencoder(model, report)
-        report(Progress("finding the concept's features", 0, 1))
+        sae, seconds = self.autoencoder(model, progress)
+        progress(Progress("finding the concept's features", 0, 1))
         mine, theirs = (set().union(*(strongest(sae, h, self.top) for h in read(model, prompts))) for prompts in (targets, others))
         chosen = sorted(mine - theirs)
         if not chosen:
@@ -101,7 +101,7 @@ class SAE:
             {site: build_adapter(sae.kind, sae.state_dict())},
         )
 
-    def autoencoder(self, model: Model, report: ProgressCallback) -> tuple[SparseAutoencoder, float]:
+    def autoencoder(self, model: Model, progress: ProgressCallback) -> tuple[SparseAutoencoder, float]:
         """The model's autoencoder and the seconds that it took once: out of the cache, or trained on `sayings`, none of which knows the concept.
 
         A model with adapters on it says other things than its weights tell: its autoencoder is not kept.
@@ -115,7 +115,7 @@ class SAE:
             except InputError as error:
                 log.warning("%s; it is trained again", error)
         start = time.perf_counter()
-        sae = self.train(self.seen(model, prompts, report), report)
+        sae = self.train(self.seen(model, prompts, progress), progress)
         seconds = round(time.perf_counter() - start, 1)
         if file and is_first():
             try:
@@ -131,11 +131,11 @@ class SAE:
         job = json.dumps([model.image_cache_key(), model.text_layer(), settings, prompts, software])
         return f"{hashlib.sha256(job.encode()).hexdigest()[:32]}.safetensors"
 
-    def seen(self, model: Model, prompts: Sequence[str], report: ProgressCallback) -> Tensor:
+    def seen(self, model: Model, prompts: Sequence[str], progress: ProgressCallback) -> Tensor:
         """States [N, width] of the prompts' tokens but the first: STATES of them where there are more, of every prompt as many, words before padding."""
         generator, found, share = torch.Generator().manual_seed(self.seed), [], max(1, STATES // len(prompts))
         for i, h in enumerate(read(model, prompts)):
-            report(Progress("reading the model's vocabulary", i * READ, len(prompts)))
+            progress(Progress("reading the model's vocabulary", i * READ, len(prompts)))
             places = torch.arange(1, h.shape[1]).expand(len(h), -1)
             padding = places > model.last_token_index(prompts[i * READ : (i + 1) * READ])[:, None] + 1
             order = (torch.rand(places.shape, generator=generator) + padding).argsort(1)[:, :share] + 1
@@ -154,7 +154,7 @@ class SAE:
             loss = loss + (sae.decode(woken) - target).square().mean() / (target - target.mean(0)).square().mean().clamp(min=1e-12) / 32
         return loss, z
 
-    def train(self, h: Tensor, report: ProgressCallback) -> SparseAutoencoder:
+    def train(self, h: Tensor, progress: ProgressCallback) -> SparseAutoencoder:
         """Minimise L over states h [N, width]; columns of the decoder stay on the unit sphere."""
         require_single_process()
         generator = torch.Generator().manual_seed(self.seed)
@@ -173,7 +173,7 @@ class SAE:
             with torch.no_grad():
                 sae.decoder /= sae.decoder.norm(dim=0, keepdim=True)
                 silent.add_(1).masked_fill_((z > 0).any(0), 0)
-            report(Progress("the sparse autoencoder, once for this model", step, self.steps, loss.item(), None))
+            progress(Progress("the sparse autoencoder, once for this model", step, self.steps, loss.item(), None))
         for w in weights:
             w.requires_grad_(False)
         return sae

@@ -46,7 +46,7 @@ class SDD:
         ε_c, ε_null = student(torch.cat([x, x]), torch.cat([t, t]), join(c, null)).chunk(2)
         return (ε_c - ε_null.detach()).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Erase the concepts: trajectories follow all names at once, each step trains one. An alternative is not used."""
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
@@ -57,5 +57,5 @@ class SDD:
         card = make_card("sdd", self, concepts, model)
         return train_online(
             model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, weight_decay=self.weight_decay, clip=self.clip,
-            average=self.average, card=card, report=report,
+            average=self.average, card=card, progress=progress,
         )  # fmt: skip

@@ -44,7 +44,7 @@ class SLD:
         if self.scale < 0 or self.warmup < 0 or not 0 <= self.beta < 1:
             raise InputError("scale and warmup are 0 or more, beta is at least 0 and below 1")
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """All concepts in one prompt, with commas, as the authors do. An alternative is not used."""
         name = ", ".join(name for c in concepts for name in (c.erase, *c.synonyms))
         tensors = SafeGuidance.tensors(model, name)

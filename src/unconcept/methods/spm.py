@@ -53,7 +53,7 @@ class SPM:
         ε = student(x.expand(rows, -1, -1, -1), t.expand(rows), join(c, r))
         return (ε[:1] - target).square().mean() + self.lam * (ε[1:] - said).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Push the concepts away, one name drawn for each step, towards its alternative where it has one."""
         pairs = [(name, concept.alternative or "") for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
@@ -70,7 +70,7 @@ class SPM:
 
         card = make_card("spm", self, concepts, model)
         return train_online(
-            model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, rank=self.rank, card=card, report=report
+            model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, rank=self.rank, card=card, progress=progress
         )
 
 

@@ -21,7 +21,7 @@ from .uce import RECE, UCE
 class Method(Protocol):
     """A frozen dataclass of settings; calling it changes nothing but the new Edit."""
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = ...) -> Edit: ...
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = ...) -> Edit: ...
 
 
 def method_caveat(method: object, model: Model) -> str:

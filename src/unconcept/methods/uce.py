@@ -49,9 +49,9 @@ class UCE:
     lam: float = 0.5
     tokens: Literal["last", "all"] = "last"
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Map the phrasings of the concepts to those of the alternative; without one, to the empty prompt."""
-        report(Progress("closed form", 0, 1))
+        progress(Progress("closed form", 0, 1))
         W, c, g, k = self.system(model, concepts)
         return self.edit(model, {name: self.pair(w, c, w @ g.T, k) for name, w in W.items()}, make_card("uce", self, concepts, model))
 
@@ -151,12 +151,12 @@ class RECE(UCE):
         if self.rounds < 1 or self.ridge <= 0:
             raise InputError("rounds is at least 1, and ridge above 0")
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
-        report(Progress("closed form", 0, 1))
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
+        progress(Progress("closed form", 0, 1))
         W0, c, g, k = self.system(model, concepts)
         pairs = {name: self.pair(w, c, w @ g.T, k) for name, w in W0.items()}
         for turn in range(self.rounds):
-            report(Progress("closed form, what is left of it", turn, self.rounds))
+            progress(Progress("closed form, what is left of it", turn, self.rounds))
             W = {name: w + pairs[name][0] @ pairs[name][1] for name, w in W0.items()}
             found = self.find(list(W.values()), list(W0.values()), c)
             pairs = {name: stack_pairs(pairs[name], self.pair(w, found, w @ g.T, k)) for name, w in W.items()}

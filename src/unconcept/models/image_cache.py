@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 def sample_images(
     model: Model, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
-    batch: int | None = None, made_by: str = "", cache: Path | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    batch: int | None = None, made_by: str = "", cache: Path | None = None, progress: Callable[[Progress], None] = lambda progress: None,
     stage: str = "sampling",
 ) -> Tensor:  # fmt: skip
     """Pictures [N, 3, H, W] in [0, 1], one per (prompt, seed).
@@ -44,7 +44,7 @@ def sample_images(
         return torch.zeros(0, 3, 1, 1)
     sampler, done = sampler or model.samplers[0], []
     for i in range(0, len(prompts), batch):
-        report(Progress(stage, i, len(prompts)))
+        progress(Progress(stage, i, len(prompts)))
         asked = list(zip(prompts[i : i + batch], seeds[i : i + batch]))
         files = [cache / file_name(made_by, *ask, sampler, steps, guidance) for ask in asked] if cache and made_by else []
         if files and all(file.exists() for file in files):
@@ -58,7 +58,7 @@ def sample_images(
             elif made[k].isfinite().all():  # eight bits would make black of what is no number
                 write(file, made[k])
         done.append(made)
-    report(Progress(stage, len(prompts), len(prompts)))
+    progress(Progress(stage, len(prompts), len(prompts)))
     return torch.cat(done)
 
 

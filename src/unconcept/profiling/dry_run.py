@@ -47,7 +47,7 @@ def find_saving(
 ) -> tuple[AllButOne, Quantized | None] | None:
     """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
     4 bits; None where all of them do not help."""
-    own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch % (parts * process_count()) == 0)
+    own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch_size % (parts * process_count()) == 0)
 
     def fits(saving: AllButOne, bits: Quantized | None) -> bool:
         return estimate_memory(model, saving, concepts, bits).peak <= bytes_free
@@ -55,8 +55,12 @@ def find_saving(
     precisions: list[Quantized | None] = [quantize] if quantize else [None, "nf4"]
     ranks = [own.rank] if own.rank else [None, RANK]
     for bits in precisions:
-        for rank, checkpointing in itertools.product(ranks, dict.fromkeys((own.checkpointing, True))):
-            tunes = [replace(own, parts=parts, rank=rank, checkpointing=checkpointing) for parts in PARTS if at_most % parts == 0]
+        for rank, checkpointing in itertools.product(ranks, dict.fromkeys((own.gradient_checkpointing, True))):
+            tunes = [
+                replace(own, gradient_accumulation=parts, rank=rank, gradient_checkpointing=checkpointing)
+                for parts in PARTS
+                if at_most % parts == 0
+            ]
             savings = [replace(method, tune=tune) for tune in tunes]
             if fits(savings[-1], bits):
                 return next(saving for saving in savings if fits(saving, bits)), bits

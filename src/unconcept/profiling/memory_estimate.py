@@ -49,25 +49,25 @@ def estimate_memory(model: Model, method: AllButOne, concepts: int = 1, quantize
     tune, size = method.tune, lambda module: sum({t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}.values())
     sites, width = model.group(tune.group), torch.finfo(model.dtype).bits // 8
     read = {site.name: torch.empty(0) for site in sites if site.reads and tune.whiten is not None and tune.rank is None}
-    change = TrainableDelta(model, tune.group, rank=tune.rank, P=read, rows=rows_per_step(model, tune, 3 + bool(method.keep)))  # c, a, ∅, k
+    change = TrainableDelta(model, tune.group, rank=tune.rank, P=read, rows=rows_per_step(model, tune, 3 + bool(method.rho)))  # c, a, ∅, k
     tuned, beside = sum(t.numel() for t in change.trained), change.linears()
     made = (8 + 2 * width) * sum(
         a.numel() for name, a in change.A.items() if name not in beside
     )  # Δ, the student's weights, both gradients
-    own = 10 if tune.eight_bit else 16  # A, its gradient, two moments
+    own = 10 if tune.adam_8bit else 16  # A, its gradient, two moments
     whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, change.weights.values()) if site.reads}.values())
 
-    rows = 2 + bool(method.keep)  # of each point: c and ∅, and k
-    at_once = rows * tune.batch // (tune.parts * process_count())
-    kept, forward, back = activation_bytes(model, change, tune.checkpointing)
+    rows = 2 + bool(method.rho)  # of each point: c and ∅, and k
+    at_once = rows * tune.batch_size // (tune.gradient_accumulation * process_count())
+    kept, forward, back = activation_bytes(model, change, tune.gradient_checkpointing)
 
     held = lambda trajectories: min(LOOK, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
     recorded = looked = steps = 0
     for group in method.groups(concepts):
-        n, m = method.each(group) * group, 2 * method.trajectories * bool(method.keep)
+        n, m = method.each(group) * group, 2 * method.trajectories * bool(method.rho)
         recorded += 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
         looked += (1 + -(-tune.steps // tune.check)) * (2 * held(n) + held(m))
-        steps += tune.steps * (rows + method.attacks * bool(method.adversary)) * tune.batch // process_count()
+        steps += tune.steps * (rows + method.attacks * bool(method.adversary)) * tune.batch_size // process_count()
     return MemoryEstimate(
         tuned=tuned,
         weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.vae_bytes,
@@ -101,7 +101,7 @@ def estimate_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Conc
 
 def run_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
     """Of concepts that are trained together. Which points are kept of a trajectory hangs on its offset: this is the mean."""
-    n, m = method.each(len(concepts)) * len(concepts), 2 * method.trajectories * bool(method.keep)
+    n, m = method.each(len(concepts)) * len(concepts), 2 * method.trajectories * bool(method.rho)
     points = method.sampling_steps / max(1, method.sampling_steps // method.points)
     pairs, others = [pair for concept in concepts for pair in concept.pairs()], others_of(concepts, model.vocabulary)
     c_and_a = sum(min(int(n * points), len(set(prompts))) for prompts in zip(*pairs))

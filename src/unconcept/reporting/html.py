@@ -26,7 +26,7 @@ def page(report: dict, questions: Sequence, before: Tensor, after: Tensor, *, ro
     pictures = encode_to_fit([thumbnail(p[i]) for i in shown for p in (before, after)])
     pairs = [(questions[i], *pair) for i, pair in zip(shown, zip(pictures[::2], pictures[1::2]))]
     return render(
-        "report.html", r=report, **words, small=before.shape[-1] < THUMB, shown=len(shown), asked=len(questions),
+        "report.html", r=report, **words, small=before.shape[-1] < THUMB, shown=len(shown), conditions=len(questions),
         groups=[(GROUP_TITLES[group], list(some)) for group, some in groupby(pairs, key=lambda pair: pair[0].group)],
         rows=[{**said, "bar": bar(row, report["scores"])} for said, row in zip(rows, report["scores"])],
     )  # fmt: skip

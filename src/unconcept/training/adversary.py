@@ -52,12 +52,12 @@ class Adversary:
         """
         if not torch.is_grad_enabled():
             return z
-        c, n = z.asked["c"], self.P.shape[1]
+        c, n = z.conditions["c"], self.P.shape[1]
         last = torch.full((len(z),), c[self.words].shape[1] - n - 1)
         there = [mask.long().cumsum(1).argmax(1).cpu() for mask in attention_masks(c, self.words).values()]
         ends = torch.stack([last, *there]).amin(0)
-        self.attack(student, z.x, z.t, c, ends, of, z.said["c"])
-        return replace(z, asked={**z.asked, "c": where_rows(z.second(), self.disguised(c, ends, of), c)})
+        self.attack(student, z.x, z.t, c, ends, of, z.targets["c"])
+        return replace(z, conditions={**z.conditions, "c": where_rows(z.second(), self.disguised(c, ends, of), c)})
 
 
 def append_states(c: Condition, words: str, P: Tensor, ends: Tensor) -> Condition:

@@ -19,10 +19,10 @@ class Tune:
               have changed by, all of them at once: UCE's term of preservation (Gandikota et al. 2024)
     steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
               and the run ends when `patience` looks in a row brought nothing better
-    batch     points of the replay in a step, of each role; several processes share them
-    eight_bit  AdamW's moments in 8 bits (Dettmers et al. 2022; bitsandbytes): a quarter of their memory
-    parts     of a process's share, one after the other: the same step in less memory
-    checkpointing  what lies between layers is computed again on the way back instead of kept: less memory, a third more time
+    batch_size  points of the replay in a step, of each role; several processes share them
+    adam_8bit  AdamW's moments in 8 bits (Dettmers et al. 2022; bitsandbytes): a quarter of their memory
+    gradient_accumulation  of a process's share, one after the other: the same step in less memory
+    gradient_checkpointing  what lies between layers is computed again on the way back instead of kept: less memory, a third more time
     held_out  share of the trajectories that is never trained on
     """
 
@@ -32,18 +32,18 @@ class Tune:
     lr: float = 1e-3
     decay: float = 8.0
     steps: int = 100
-    batch: int = 8
-    parts: int = 1
-    checkpointing: bool = False
+    batch_size: int = 8
+    gradient_accumulation: int = 1
+    gradient_checkpointing: bool = False
     held_out: float = 0.2
     check: int = 15
     patience: int = 3
-    eight_bit: bool = False
+    adam_8bit: bool = False
     seed: int = 0
 
     def __post_init__(self):
-        if min(self.steps, self.batch, self.parts, self.check, self.patience) < 1:
-            raise InputError("steps, batch, parts, check and patience are at least 1")
+        if min(self.steps, self.batch_size, self.gradient_accumulation, self.check, self.patience) < 1:
+            raise InputError("steps, batch_size, gradient_accumulation, check and patience are at least 1")
         if self.rank is not None and self.rank < 1:
             raise InputError(f"rank is {self.rank}: it is at least 1, or null for a change as a whole")
         if not (self.lr > 0 and math.isfinite(self.lr)):

@@ -50,15 +50,15 @@ def mean_over_processes(x: Tensor) -> Tensor:
     return shared
 
 
-def broadcast(value: float, device: torch.device) -> float:
+def from_first_process(value: float, device: torch.device) -> float:
     """The first process's, so that all decide alike."""
     if process_count() == 1:
         return value
     from accelerate.utils import broadcast
 
     connect(device.type == "cpu")
-    said: Any = broadcast(torch.tensor(value, device=device))
-    return float(said)
+    shared: Any = broadcast(torch.tensor(value, device=device))
+    return float(shared)
 
 
 def any_process(said: bool, device: torch.device) -> bool:

@@ -22,7 +22,7 @@ Draw = Callable[[int, Callable[[], AbstractContextManager], torch.Generator], tu
 def train_online(
     model: Model, group: str, draw: Draw, loss: Callable[..., Tensor], *, steps: int, lr: float, seed: int, weight_decay: float = 0.0,
     clip: float | None = None, average: float | None = None, rank: int | None = None, card: Mapping | None = None,
-    report: ProgressCallback = lambda progress: None,
+    progress: ProgressCallback = lambda progress: None,
 ) -> Edit:  # fmt: skip
     """Train an edit on what `draw` brings for each step: no replay, nothing held out, the last step is kept.
 
@@ -55,7 +55,7 @@ def train_online(
             with torch.no_grad():
                 for name, delta in change.deltas().items():
                     mean[name].lerp_(delta, 1 - average)
-        report(Progress("training", step, steps, value.item(), on=change.on))
+        progress(Progress("training", step, steps, value.item(), on=change.on))
     training = {"steps": steps, "seconds": round(facts["seconds"], 2)}
     kept = {name: d.detach().cpu().clone() for name, d in (mean or change.deltas()).items()}
     return Edit(kept, {**(card or {}), **model_identity(model), "training": training})

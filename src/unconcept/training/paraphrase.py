@@ -33,12 +33,12 @@ def near_words(model: Model, concept: Concept) -> list[str]:
 
 def with_paraphrases(z: Replay, words: str, radius: float, seed: int) -> Replay:
     """The replay with c̃ in its role "near", where w stood; of each point its own. words: the entry of a condition that holds token states."""
-    c, w = z.asked["c"], z.asked["near"]
+    c, w = z.conditions["c"], z.conditions["near"]
     u = radius * torch.rand(len(z), 1, 1, generator=torch.Generator().manual_seed(seed))
     mixed = torch.lerp(c[words].float(), w[words].float(), u).to(c[words].dtype)
-    return replace(z, asked={**z.asked, "near": PromptConditions.of({**c, words: mixed})})
+    return replace(z, conditions={**z.conditions, "near": PromptConditions.of({**c, words: mixed})})
 
 
 def mix_paraphrases(z: Replay) -> Replay:
     """Every other point of a batch asks for c̃ in the place of c, beginning with the first."""
-    return replace(z, asked={**z.asked, "c": where_rows(z.second(), z.asked["c"], z.asked["near"])})
+    return replace(z, conditions={**z.conditions, "c": where_rows(z.second(), z.conditions["c"], z.conditions["near"])})

@@ -27,8 +27,8 @@ class Replay:
     x: Tensor
     t: Tensor
     trajectory: Tensor
-    asked: Mapping[str, Condition]
-    said: Mapping[str, Tensor]
+    conditions: Mapping[str, Condition]
+    targets: Mapping[str, Tensor]
     places: Tensor | None = None
 
     def __len__(self) -> int:
@@ -44,10 +44,10 @@ class Replay:
 
     def tensors(self) -> dict[str, Tensor]:
         """All of it by name, as a file holds it."""
-        conditions = {role: PromptConditions.of(condition) for role, condition in self.asked.items()}
+        conditions = {role: PromptConditions.of(condition) for role, condition in self.conditions.items()}
         asked = {f"asked.{role}.{name}": t for role, condition in conditions.items() for name, t in condition.each.items()}
         which = {f"which.{role}": condition.which for role, condition in conditions.items()}
-        said = {f"said.{role}": t for role, t in self.said.items()}
+        said = {f"said.{role}": t for role, t in self.targets.items()}
         return {"x": self.x, "t": self.t, "trajectory": self.trajectory, **asked, **which, **said}
 
     @classmethod
@@ -61,14 +61,14 @@ class Replay:
         return cls(tensors["x"], tensors["t"], tensors["trajectory"], asked, said)
 
     def __getitem__(self, index: Tensor | slice) -> "Replay":
-        asked = {role: PromptConditions.of(condition).rows(index) for role, condition in self.asked.items()}
-        said = {role: output[index] for role, output in self.said.items()}
+        asked = {role: PromptConditions.of(condition).rows(index) for role, condition in self.conditions.items()}
+        said = {role: output[index] for role, output in self.targets.items()}
         places = None if self.places is None else self.places[index]
         return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said, places)
 
     def to(self, device: torch.device) -> "Replay":
-        asked = {role: to_device(device, condition) for role, condition in self.asked.items()}
-        said = {role: output.to(device) for role, output in self.said.items()}
+        asked = {role: to_device(device, condition) for role, condition in self.conditions.items()}
+        said = {role: output.to(device) for role, output in self.targets.items()}
         return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said, self.places)
 
     def split(self, share: float) -> tuple[Tensor, Tensor]:

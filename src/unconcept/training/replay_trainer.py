@@ -14,7 +14,7 @@ from ..edits.provenance import model_identity
 from ..errors import InputError, RunError
 from ..models.interface import Condition, Model
 from .config import Tune
-from .distributed import broadcast, mean_over_processes, micro_batches, process_count
+from .distributed import from_first_process, mean_over_processes, micro_batches, process_count
 from .replay import Replay
 from .resume import resumable_steps
 from .trainable_delta import TrainableDelta
@@ -36,7 +36,7 @@ def fit(
     keep: Sequence[str] = (),
     besides: Mapping[str, Tensor] | None = None,
     card: Mapping | None = None,
-    report: ProgressCallback = lambda progress: None,
+    progress: ProgressCallback = lambda progress: None,
 ) -> Edit:
     """Train an edit of `tune.group` so that `loss(student, batches)` falls, and return the best one by held-out loss.
 
@@ -45,8 +45,8 @@ def fit(
     The model's own tensors are never written. A loss that is not finite raises RunError.
     """
     generator = torch.Generator().manual_seed(tune.seed)
-    mine = micro_batches(tune.batch, tune.parts)
-    rows = rows_per_step(model, tune, sum(len(replay.asked) for replay in replays.values()))
+    mine = micro_batches(tune.batch_size, tune.gradient_accumulation)
+    rows = rows_per_step(model, tune, sum(len(replay.conditions) for replay in replays.values()))
     change = TrainableDelta(model, tune.group, rank=tune.rank, P=whitening_matrices(model, tune, keep), rows=rows, generator=generator)
     optimizer, predict = adamw(change, tune), as_student(model)
     parts = {role: replay.split(tune.held_out) for role, replay in replays.items()}
@@ -59,13 +59,13 @@ def fit(
             seen = [loss(predict, {role: part[i::looks].to(model.device) for role, part in held.items()}) for i in range(looks)]
             return float(sum(seen)) / looks, {name: d.cpu().clone() for name, d in change.deltas().items()}
 
-    with model.text_encoders_on(torch.device("cpu")), gradient_checkpointing(model, tune.checkpointing):
+    with model.text_encoders_on(torch.device("cpu")), gradient_checkpointing(model, tune.gradient_checkpointing):
         best, kept = look()
         facts: dict = {"best": best, "since": 0, "trace": [[0, best]]}
         for step in resumable_steps(tune.steps, optimizer, generator, {**kept, **(besides or {})}, facts):
             for group in optimizer.param_groups:
                 group["lr"] = tune.lr * (1 - (step - 1) / tune.steps)
-            places = {role: rest[torch.randint(len(rest), (tune.batch,), generator=generator)] for role, (rest, _) in parts.items()}
+            places = {role: rest[torch.randint(len(rest), (tune.batch_size,), generator=generator)] for role, (rest, _) in parts.items()}
             batch = {role: replays[role].batch(own) for role, own in places.items()}
             value = torch.zeros((), device=model.device)
             for share in mine:
@@ -80,7 +80,7 @@ def fit(
             optimizer.zero_grad(set_to_none=True)
             if step % tune.check == 0 or step == tune.steps:
                 now, candidate = look()
-                now = broadcast(now, model.device)
+                now = from_first_process(now, model.device)
                 facts["trace"].append([step, now])
                 if not math.isfinite(now):
                     raise RunError(f"the held-out loss became {now} at step {step}; nothing was kept. Try a lower learning rate.")
@@ -89,7 +89,7 @@ def fit(
                     facts.update(best=now, since=0)
                     for name, delta in candidate.items():
                         kept[name].copy_(delta)
-            report(Progress("training", step, tune.steps, value.item(), facts["best"], change.on))
+            progress(Progress("training", step, tune.steps, value.item(), facts["best"], change.on))
             if facts["since"] >= tune.patience:
                 break
     training = {"steps": facts["steps"], "held_out_loss": facts["trace"], "seconds": round(facts["seconds"], 2)}
@@ -100,12 +100,12 @@ def adamw(change: TrainableDelta, tune: Tune) -> torch.optim.Optimizer:
     """Over `change.trained`, in its order. What does not begin at 0 is not drawn to 0."""
     groups: Any = [{"params": change.from_zero, "weight_decay": tune.decay}, {"params": change.from_chance, "weight_decay": 0.0}]
     groups = [group for group in groups if group["params"]]
-    if not tune.eight_bit:
+    if not tune.adam_8bit:
         return torch.optim.AdamW(groups, lr=tune.lr)
     try:
         from bitsandbytes.optim.adamw import AdamW8bit
     except ImportError:
-        raise InputError("tune.eight_bit needs bitsandbytes: pip install 'unconcept[quant]'") from None
+        raise InputError("tune.adam_8bit needs bitsandbytes: pip install 'unconcept[quant]'") from None
     return AdamW8bit(groups, lr=tune.lr)
 
 

@@ -29,7 +29,7 @@ def whitening_matrix(states: Iterable[Tensor], mu: float) -> Tensor:
 @torch.no_grad()
 def rows_per_step(model: Model, tune: Tune, asked: int) -> int:
     """Token states that one part of a step reads at most: not every condition that was recorded of a point is asked of the student."""
-    first = micro_batches(tune.batch, tune.parts)[0]
+    first = micro_batches(tune.batch_size, tune.gradient_accumulation)[0]
     return (first.stop - first.start) * asked * model.encode([""])[model.words].shape[1]
 
 

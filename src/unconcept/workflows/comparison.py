@@ -63,7 +63,7 @@ class Entry:
 def compare(
     concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
     prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Run every method from the same untouched model, ask the same questions, and write the folder `out`. A method that cannot do it on this
     model says why, and the others go on.
@@ -74,24 +74,24 @@ def compare(
     """
     check_out(out, force)
     net = load(source := Source.of(model))
-    concepts, exam, judged = prepare(net, source.model, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
-    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
-    before = images_before(net, exam, **given)
+    concepts, benchmark, judged = prepare(net, source.model, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
+    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, progress=progress)
+    before = images_before(net, benchmark, **given)
     entries, refused, features = [], {}, features_or_none()
     for name, method in methods.items():
         reset_peak_memory()
         start = time.perf_counter()
-        told = lambda p, name=name: report(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
+        told = lambda p, name=name: progress(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
         try:
             with count_calls(net) as calls:
-                edit = method(net, *concepts, report=told)
+                edit = method(net, *concepts, progress=told)
         except InputError as reason:
             refused[name] = str(reason)
             continue
         cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
         cost["calls_for_a_picture"] = calls_per_image(net, edit, **look.sampling(net.guidance))
-        found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
-        points = strength_curve(net, edit, exam, found, STRENGTHS[extent], given)
+        found = evaluate(net, edit, benchmark, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
+        points = strength_curve(net, edit, benchmark, found, STRENGTHS[extent], given)
         failure, told = detect_failure(found.rows, before, found.after), method_caveat(method, net)
         entries.append(Entry(name, edit, found, cost, failure, told, points, area(points) if points else None))
     if not entries:
@@ -111,24 +111,24 @@ def compare(
         "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
     }  # fmt: skip
     with whole_folder(out, force) as folder:
-        write_comparison(folder, result, exam, before, entries)
+        write_comparison(folder, result, benchmark, before, entries)
     return result
 
 
-def strength_curve(net: Model, edit: Edit, exam, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
+def strength_curve(net: Model, edit: Edit, benchmark, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
     """The edit as trained and at other strengths, on the same questions; no point where no judge tells what is removed."""
     there, seed = find_score(found.rows, "concept", "target"), find_score(found.rows, f"control, another seed: {PIXELS}", "structure")
     if not there or not there["before"] or not seed or not seed["after"]:
         return []
-    points = [point(exam, 1.0, found.before, found.after, seed["after"])]
-    asked, first = [q.prompt for q in exam.questions], sampling_seeds(exam, given["seed"])
+    points = [point(benchmark, 1.0, found.before, found.after, seed["after"])]
+    asked, first = [q.prompt for q in benchmark.cases], sampling_seeds(benchmark, given["seed"])
     shown = {name: value for name, value in given.items() if name != "seed"}
     base = cache_key_unedited(net) if given["cache"] else ""
     for s in strengths:
         part = edit.scale(s)
         with part.on(net):
             after = sample_images(net, asked, first, **shown, made_by=base and base + part.fingerprint(), stage=f"strength {s}")
-        points.append(point(exam, s, found.before, after, seed["after"]))
+        points.append(point(benchmark, s, found.before, after, seed["after"]))
     return sorted(points, key=lambda p: p.strength)
 
 
@@ -158,7 +158,7 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
     return ["method", *(called for *_, called in shown), *COSTS], lines
 
 
-def write_comparison(folder: Path, result: dict, exam, before: Tensor, entries: Sequence[Entry]) -> None:
+def write_comparison(folder: Path, result: dict, benchmark, before: Tensor, entries: Sequence[Entry]) -> None:
     header, lines = table(result)
     name = title(result)
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
@@ -167,15 +167,15 @@ def write_comparison(folder: Path, result: dict, exam, before: Tensor, entries: 
     (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}" + "".join(f"\n{note}\n" for note in notes))
     rows = []
     for group, heading in GROUP_TITLES.items():
-        asked = [i for i, q in enumerate(exam.questions) if q.group == group]
-        shown = sorted(asked, key=lambda i: exam.questions[i].way != "own")[:6]
-        rows += [(heading, exam.questions[i].prompt, [embed(p[i]) for p in (before, *(e.found.after for e in entries))]) for i in shown]
+        asked = [i for i, q in enumerate(benchmark.cases) if q.group == group]
+        shown = sorted(asked, key=lambda i: benchmark.cases[i].way != "own")[:6]
+        rows += [(heading, benchmark.cases[i].prompt, [embed(p[i]) for p in (before, *(e.found.after for e in entries))]) for i in shown]
     curves = {e.name: e.points for e in entries if e.points}
     drawn = bool(curves) and plot(curves, str(folder / "frontier.png"), name)
     (folder / "compare.html").write_text(
         render("compare.html", title=name, header=header, lines=lines, rows=rows, names=["before", *(e.name for e in entries)], r=result,
                failures=[(e.name, e.failure) for e in entries if e.failure], curves=curves, frontier=embed_file(folder / "frontier.png") if drawn else None, small=before.shape[-1] < 160)
     )  # fmt: skip
-    columns(exam.questions, {"before": before, **{e.name: e.found.after for e in entries}}).save(folder / "compare.png")
+    columns(benchmark.cases, {"before": before, **{e.name: e.found.after for e in entries}}).save(folder / "compare.png")
     for e in entries:
         e.edit.save(folder / f"{e.name}.safetensors")

@@ -22,7 +22,7 @@ from .results import summary, write_results
 def evaluate_edit(
     path: Path, concepts: Sequence[Concept] = (), *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full",
     prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Evaluate an edit from its file or folder, or a whole erased pipeline's folder, and write the folder `out`, as `erase` does.
 
@@ -37,10 +37,10 @@ def evaluate_edit(
     named = list(concepts) or [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not named:
         raise InputError(f"{path} does not say which concept it erases: name it, for example: unconcept evaluate pig=cow --edit {path}")
-    concepts, exam, judged = prepare(net, name, named, CASES_PER_GROUP[extent], seed, prompts, look)
-    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
-    found = evaluate(net, edit, exam, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
+    concepts, benchmark, judged = prepare(net, name, named, CASES_PER_GROUP[extent], seed, prompts, look)
+    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, progress=progress)
+    found = evaluate(net, edit, benchmark, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
     cost = {"training_seconds": None, "network_calls": None}
-    warnings = [*([doubt] if doubt else ()), *undrawn_warnings(exam, concepts, found.before)]
+    warnings = [*([doubt] if doubt else ()), *undrawn_warnings(benchmark, concepts, found.before)]
     result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
-    return write_results(out, force, edit, result, exam, found)
+    return write_results(out, force, edit, result, benchmark, found)

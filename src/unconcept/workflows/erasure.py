@@ -38,7 +38,7 @@ from .results import summary, write_results
 def erase(
     concepts: Sequence[Concept], *, model: str | Source = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
     prompts: Path | None = None, look: Look = Look(), strict: bool = False, force: bool = False, cache: Path | None = None, training: Training | None = None,
-    report: Callable[[Progress], None] = lambda progress: None,
+    progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict:  # fmt: skip
     """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, scores.png, report.json, .html and .md, README.md.
 
@@ -59,13 +59,13 @@ def erase(
         raise InputError("--strict looks at pictures of the concept: it does not go with --evaluate none")
     source = Source.of(model)
     net, name = load(source, quantize=shown.quantize, whole=trained_weight_group(method) if shown.quantize else ""), source.model
-    concepts, exam, judged = prepare(net, name, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
+    concepts, benchmark, judged = prepare(net, name, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
     warnings = [*truncation_warnings(net, concepts), *(line for line in (net.remark, method_caveat(method, net)) if line)]
     if shown.quantize:
         warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
-    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, report=report)
-    before = images_before(net, exam, **given) if is_first() else torch.zeros(0)
-    for warning in undrawn_warnings(exam, concepts, before) if is_first() else ():
+    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, progress=progress)
+    before = images_before(net, benchmark, **given) if is_first() else torch.zeros(0)
+    for warning in undrawn_warnings(benchmark, concepts, before) if is_first() else ():
         if strict:
             raise InputError(f"{warning} (--strict refuses that)")
         warnings.append(warning)
@@ -78,7 +78,7 @@ def erase(
     with ExitStack() as inside:
         calls = inside.enter_context(count_calls(net))
         place = inside.enter_context(checkpointed(state, every=shown.save_every, resume=shown.resume)) if state else None
-        edit = method(net, *concepts, report=inside.enter_context(with_monitoring(shown, net, method, exam, before, out, given)))
+        edit = method(net, *concepts, progress=inside.enter_context(with_monitoring(shown, net, method, benchmark, before, out, given)))
     if not is_first():
         return {}
     if place and place.resumed_from:
@@ -86,10 +86,10 @@ def erase(
     if shown.sample_every:
         warnings.append("seconds and network calls of the training count its samples, too")
     cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
-    features = features_or_none() if exam.questions else None
-    found = evaluate(net, edit, exam, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **given)
+    features = features_or_none() if benchmark.cases else None
+    found = evaluate(net, edit, benchmark, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **given)
     result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
-    write_results(out, force, edit, result, exam, found)
+    write_results(out, force, edit, result, benchmark, found)
     if (samples := sibling_path(out, "samples.png")).exists() and shown.sample_every:
         samples.replace(out / "samples.png")
     if state:
@@ -107,15 +107,15 @@ def trained_weight_group(method: Method) -> str:
 
 @contextmanager
 def with_monitoring(
-    shown: Training, net: Model, method: Method, exam, before: Tensor, out: Path, given: dict
+    shown: Training, net: Model, method: Method, benchmark, before: Tensor, out: Path, given: dict
 ) -> Iterator[ProgressCallback]:
     """The run's own report, with what else shall be shown of the training, beside the folder that is written at the end."""
-    report: ProgressCallback = given["report"]
-    if shown.sample_every and is_first() and exam.questions:
+    report: ProgressCallback = given["progress"]
+    if shown.sample_every and is_first() and benchmark.cases:
         own: dict[str, Any] = dict(
             every=shown.sample_every, file=sibling_path(out, "samples.png"), steps=given["steps"], guidance=given["guidance"]
         )
-        report = watch.sample_while_training(report, net, exam.questions, sampling_seeds(exam, given["seed"]), before, **own)
+        report = watch.sample_while_training(report, net, benchmark.cases, sampling_seeds(benchmark, given["seed"]), before, **own)
     track = shown.track if is_first() else None
     try:
         with watch.track_losses(report, track, sibling_path(out, "logs"), out.name, vars(method)) if track else nullcontext(report) as told:

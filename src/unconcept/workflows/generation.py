@@ -14,7 +14,7 @@ from ..reporting.image_grid import grid, to_image
 
 def generate(
     prompts: Sequence[str], *, model: str | Source, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int = 25, guidance: float | None = None,
-    force: bool = False, report: Callable[[Progress], None] = lambda progress: None,
+    force: bool = False, progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:  # fmt: skip
     """`images` pictures for each prompt, seeds counting up from `seed`. Returns the folder."""
     check_out(out, force)
@@ -23,7 +23,7 @@ def generate(
         edit.apply(net, force=force)
     asked = [(prompt, seed + i) for prompt in prompts for i in range(images)]
     own = net.guidance if guidance is None else guidance
-    made = sample_images(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=own, report=report)
+    made = sample_images(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=own, progress=progress)
     with whole_folder(out, force) as folder:
         for i, ((_, s), picture) in enumerate(zip(asked, made)):
             to_image(picture, picture.shape[-1]).save(folder / f"{i // images:03}-seed{s}.png")

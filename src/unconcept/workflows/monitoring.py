@@ -21,7 +21,7 @@ SCALARS = (str, int, float, bool)
 
 
 def sample_while_training(
-    report: ProgressCallback, model: Model, questions: Sequence, seeds: Sequence[int], before: Tensor, *, every: int, file: Path, steps: int, guidance: float
+    progress: ProgressCallback, model: Model, questions: Sequence, seeds: Sequence[int], before: Tensor, *, every: int, file: Path, steps: int, guidance: float
 ) -> ProgressCallback:  # fmt: skip
     """Besides `report`: every so many steps of a training, one more column in the sheet `file`. It draws no random number of the training's."""
     groups = list(dict.fromkeys(q.group for q in questions))
@@ -29,7 +29,7 @@ def sample_while_training(
     asked, looks = [questions[i] for i in some], {"before": before[some]}
 
     def look(progress: Progress) -> None:
-        report(progress)
+        progress(progress)
         if progress.on is None or progress.done % every:
             return
         with torch.no_grad(), model.text_encoders_on(model.device), progress.on():
@@ -45,7 +45,7 @@ def sample_while_training(
 
 
 @contextmanager
-def track_losses(report: ProgressCallback, name: str, folder: Path, run: str, settings: Mapping[str, Any]) -> Iterator[ProgressCallback]:
+def track_losses(progress: ProgressCallback, name: str, folder: Path, run: str, settings: Mapping[str, Any]) -> Iterator[ProgressCallback]:
     """Besides `report`: the losses of every step in a tracker that accelerate knows ("tensorboard", "wandb", "trackio", ...).
 
     folder: for those that write files. settings: nested, of which strings and numbers are told.
@@ -69,7 +69,7 @@ def track_losses(report: ProgressCallback, name: str, folder: Path, run: str, se
 
     def told(progress: Progress) -> None:
         nonlocal steps
-        report(progress)
+        progress(progress)
         if progress.loss is not None:
             steps = max(steps + 1, progress.done)  # of several groups each counts from 1; one that was resumed goes on where it was
             losses = {"loss": progress.loss, **({} if progress.held_out is None else {"best held-out loss": progress.held_out})}

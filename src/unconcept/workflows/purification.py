@@ -42,7 +42,7 @@ class Row:
 
 def purify(
     pictures: Tensor, model: Model, edit: Edit, captions: Sequence[str], *, strength: float = 1.0, steps: int = 25, guidance: float = 3.0,
-    batch: int | None = None, report: Callable[[Progress], None] = lambda progress: None,
+    batch: int | None = None, progress: Callable[[Progress], None] = lambda progress: None,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """(the same loop through the untouched model, through the erased one) [N, 3, H, W] in [0, 1] of pictures that the captions describe.
 
@@ -52,7 +52,7 @@ def purify(
     upto = max(1, round(strength * steps))
     control, done, batch = [], [], batch or model.max_batch // 2
     for i in range(0, len(pictures), batch):
-        report(Progress("there and back", i, len(pictures)))
+        progress(Progress("there and back", i, len(pictures)))
         said = list(captions[i : i + batch])
         noise = model.invert(model.latents(pictures[i : i + batch]), said, steps=steps, upto=upto)
         for made, on in ((control, Edit({})), (done, edit)):
@@ -66,7 +66,7 @@ def purify(
 
 def run(
     images: Sequence[Path], *, edit: Path, model: str | Source, out: Path, caption: str | None, strength: float, steps: int, guidance: float,
-    force: bool = False, report: Callable[[Progress], None] = lambda progress: None,
+    force: bool = False, progress: Callable[[Progress], None] = lambda progress: None,
 ) -> Path:  # fmt: skip
     """Purify image files: of each its middle square, in the model's size. The folder gets one file for each, a sheet (as it was, control, purified),
     and purify.json."""
@@ -83,7 +83,9 @@ def run(
             f"the pictures need names of their own, which are not {'sheet' if 'sheet' in names else 'the same'}: purify them one folder at a time"
         )
     pictures = torch.stack([read_image(path, net.image_size) for path in images])
-    control, made = purify(pictures, net, erased, [said] * len(pictures), strength=strength, steps=steps, guidance=guidance, report=report)
+    control, made = purify(
+        pictures, net, erased, [said] * len(pictures), strength=strength, steps=steps, guidance=guidance, progress=progress
+    )
     loop, change = psnr(pictures, control), psnr(control, made)
     with whole_folder(out, force) as folder:
         for path, picture in zip(images, made):

@@ -52,8 +52,8 @@ def summary(
     }
 
 
-def write_results(out: Path, force: bool, edit: Edit, result: dict, exam, found: Evaluation) -> dict:
+def write_results(out: Path, force: bool, edit: Edit, result: dict, benchmark, found: Evaluation) -> dict:
     with whole_folder(out, force) as folder:
         result["cost"]["edit_bytes"] = edit.save(folder / "edit.safetensors").stat().st_size
-        reports.write(folder, result, exam.questions, found.before, found.after)
+        reports.write(folder, result, benchmark.cases, found.before, found.after)
     return result

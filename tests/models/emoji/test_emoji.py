@@ -105,14 +105,14 @@ def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch
     near = {t.word for t in exam.EmojiBenchmark([pig], {}, likely=words).near(pig)}
     assert {"cow", "horse", "pumpkin", "skull", *words} <= near
     assert "gem" not in near
-    questions = exam.EmojiBenchmark([pig], {"neighbour": 40, "unrelated": 40}, likely=words).questions
+    questions = exam.EmojiBenchmark([pig], {"neighbour": 40, "unrelated": 40}, likely=words).cases
     assert near == {q.name for q in questions if q.group == "neighbour"}
     assert not near & {q.name for q in questions if q.group == "unrelated"}
 
 
 def test_what_may_imply_a_concept_is_asked_apart():
     pig = known.complete(Concept(erase="pig", alternative="cow"))
-    for q in exam.EmojiBenchmark([pig], {"implied": 6}).questions:
+    for q in exam.EmojiBenchmark([pig], {"implied": 6}).cases:
         assert (q.group, q.object) == ("implied", -1)
         assert "farm animal" in q.prompt
         assert "pig" not in q.prompt
@@ -120,32 +120,30 @@ def test_what_may_imply_a_concept_is_asked_apart():
 
 def test_the_prompt_of_the_alternative():
     pig, style = (known.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch"))
-    for q in exam.EmojiBenchmark([pig], {"target": 12, "synonym": 12}).questions:
+    for q in exam.EmojiBenchmark([pig], {"target": 12, "synonym": 12}).cases:
         assert "an owl" in q.instead
         assert not any(word in q.instead.split() for word in ("pig", "hog", "piglet"))
-    assert all(
-        "pencil sketch" in q.instead and "watercolor" not in q.instead for q in exam.EmojiBenchmark([style], {"target": 12}).questions
-    )
+    assert all("pencil sketch" in q.instead and "watercolor" not in q.instead for q in exam.EmojiBenchmark([style], {"target": 12}).cases)
 
 
 def test_exam_questions():
     n = {"target": 20, "synonym": 10, "neighbour": 12, "unrelated": 20}
     concepts = [known.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]
-    questions = exam.EmojiBenchmark(concepts, n).questions
+    questions = exam.EmojiBenchmark(concepts, n).cases
     assert {g: sum(q.group == g for q in questions) for g in n} == n
     erased = {0, *(world.WORDS.index(w) for w in ("bomb", "dagger", "swords", "bow and arrow"))}
     for q in questions:
         assert (q.object in erased) == (q.group in ("target", "synonym")), q
         assert q.other not in erased
-    assert [q.prompt for q in questions] == [q.prompt for q in exam.EmojiBenchmark(concepts, n).questions]
+    assert [q.prompt for q in questions] == [q.prompt for q in exam.EmojiBenchmark(concepts, n).cases]
 
 
 def test_of_several_concepts_each_is_asked_in_every_way():
     weapon = [known.complete(Concept.parse(name)) for name in ("weapon", "pig=cow")]
-    asked = [q.prompt for q in exam.EmojiBenchmark(weapon, {"target": 40}).questions if q.name == "weapon"]
+    asked = [q.prompt for q in exam.EmojiBenchmark(weapon, {"target": 40}).cases if q.name == "weapon"]
     assert sum("weapon" in prompt for prompt in asked) == len(asked) / 2 == 10
     three = [known.complete(Concept.parse(name)) for name in ("pig=cow", "fox=cat", "chicken=duck")]
-    implied = exam.EmojiBenchmark(three, {"implied": 18}).questions
+    implied = exam.EmojiBenchmark(three, {"implied": 18}).cases
     assert {(q.name, q.way) for q in implied} == {(c.erase, way) for c in three for way in ("plain", "colour", "style")}
 
 
@@ -190,7 +188,7 @@ def test_own_questions_are_about_all_concepts(model, monkeypatch):
 
 def test_a_style_that_is_asked_for_by_name_is_asked_plainly():
     style = known.complete(Concept.parse("watercolor=pencil sketch"))
-    assert {q.way for q in exam.EmojiBenchmark([style], {"target": 60}).questions} == {"plain", "colour", "scene"}
+    assert {q.way for q in exam.EmojiBenchmark([style], {"target": 60}).cases} == {"plain", "colour", "scene"}
 
 
 def test_measured_quality_meets_what_the_design_asks():

@@ -51,10 +51,8 @@ class EmojiBenchmark:
         taken = {i for erased in self.erased for i in erased}
         taken |= {OBJECTS.index(t) for c in concepts if c.alternative and (t := find(c.alternative))}
         self.free = [thing for i, thing in enumerate(OBJECTS) if i not in taken]
-        self.questions = [
-            question for group, ask in self.groups().items() for i in range(n.get(group, 0)) if (question := ask(i)) is not None
-        ]
-        self.questions += own
+        self.cases = [question for group, ask in self.groups().items() for i in range(n.get(group, 0)) if (question := ask(i)) is not None]
+        self.cases += own
 
     def groups(self) -> dict[str, Callable[[int], EmojiCase | None]]:
         return {
@@ -163,7 +161,7 @@ class EmojiBenchmark:
 
         made, rng = [], np.random.default_rng([11, self.seed])
         any_of = lambda things: OBJECTS.index(things[int(rng.integers(len(things)))])
-        for q in (q for q in self.questions if q.group == group):
+        for q in (q for q in self.cases if q.group == group):
             thing, style, concept = q.object, q.style, next((c for c in self.concepts if c.erase == q.name), None)
             if group in ERASED and concept and concept.kind == "style":
                 style = STYLES.index(concept.alternative) if concept.alternative in STYLES else -1
@@ -184,8 +182,8 @@ class EmojiBenchmark:
         all                           everything that the prompt asks for is seen (what is erased does not count as asked)
         """
         seen, names = load_judge().look(pictures), ("concept", "alternative", "right", "other", "style", "background", "all")
-        marks = {name: torch.full((len(self.questions),), math.nan) for name in names}
-        for i, q in enumerate(self.questions):
+        marks = {name: torch.full((len(self.cases),), math.nan) for name in names}
+        for i, q in enumerate(self.cases):
             areas, style = ("left", "right") if q.other >= 0 else ("whole",), STYLES[int(seen.style[i])]
             found, suspected = {int(getattr(seen, area)[i]) for area in areas}, {int(seen.guess[area][i]) for area in areas}
             if q.name in STYLES or q.object >= 0:
