@@ -2,13 +2,20 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a run is doing: the stage in words, done of total, and in a training the losses and the student: inside `with progress.on():` it
-    stands in the model's place."""
+    """What a run is doing at the moment.
+
+    stage     what is being done, in words: "training", "sampling, before"
+    done      units of the stage that are finished: training steps, images, ...
+    total     units of the stage in all
+    loss      training loss of the last step, in a training
+    held_out  best loss so far on held-out points, in a training that measures it
+    on        in a training: `with progress.on():` replaces the model's weights by the trained ones
+    """
 
     stage: str
     done: int
@@ -19,3 +26,24 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+
+def no_progress(progress: Progress) -> None:
+    """Report nothing: the default wherever a `ProgressCallback` is expected."""
+
+
+def prefixed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
+    """Report under a longer name of the stage, as one part of a larger run does.
+
+    Args:
+        progress: Receives the reports.
+        prefix: Put before every stage, with a colon: "pig" turns "training" into "pig: training".
+
+    Returns:
+        A callback that passes every report on with its stage prefixed, and everything else unchanged.
+    """
+
+    def report(step: Progress) -> None:
+        progress(replace(step, stage=f"{prefix}: {step.stage}"))
+
+    return report
