@@ -104,7 +104,7 @@ def test_the_embedded_models_judge_themselves(model):
 
 
 def test_a_function_judges_a_whole_run(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(erasing.QUESTIONS, "short", {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1})
+    monkeypatch.setitem(erasing.CASES_PER_GROUP, "short", {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1})
     monkeypatch.setattr(erasing, "features_or_none", lambda: None)
     given = dict(model=str(folder), method=UCE(), look=Look(judge=green, steps=2))
     result = erasing.erase([PIG], out=tmp_path / "gone", **given)
@@ -179,7 +179,7 @@ def test_the_pictures_of_a_folder(tmp_path):
 
 def test_real_pictures_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
     """The model's own pictures, as files, are nearer to what it makes than black and white squares are; of the concept nothing is said."""
-    monkeypatch.setitem(erasing.QUESTIONS, "full", {"target": 2, "unrelated": 16})
+    monkeypatch.setitem(erasing.CASES_PER_GROUP, "full", {"target": 2, "unrelated": 16})
     monkeypatch.setitem(erasing.CONTROLS, "full", 2)
     given = dict(model=str(folder), method=UCE(), extent="full", cache=tmp_path / "cache")
     for i in range(16):

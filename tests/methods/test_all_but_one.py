@@ -144,7 +144,7 @@ def test_coefficients():
     assert eta.tolist() == [2.0, 2.0]
 
 
-@pytest.mark.parametrize("fields", [{"lam": -1.0}, {"keep": -1.0}, {"trajectories": 1}, {"points": 0}, {"points": 99}])
+@pytest.mark.parametrize("fields", [{"lam": -1.0}, {"rho": -1.0}, {"trajectories": 1}, {"points": 0}, {"points": 99}])
 def test_wrong_settings(fields):
     with pytest.raises(InputError):
         AllButOne(**fields)

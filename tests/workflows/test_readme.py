@@ -26,7 +26,7 @@ def mine(request, tmp_path, monkeypatch):
         return again
 
     monkeypatch.setattr(models, "open_pipeline", small)
-    monkeypatch.setitem(erasing.QUESTIONS, "short", {"target": 2, "unrelated": 2})
+    monkeypatch.setitem(erasing.CASES_PER_GROUP, "short", {"target": 2, "unrelated": 2})
     monkeypatch.setitem(erasing.CONTROLS, "short", 1)
     return request.param, tmp_path / "mine"
 
