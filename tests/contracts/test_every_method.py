@@ -15,11 +15,12 @@ from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.receler import Receler
 from unconcept.methods.sae import SAE
 from unconcept.methods.sld import SLD
+from unconcept.methods.speed import SPEED
 from unconcept.methods.uce import UCE
 
 every = pytest.mark.parametrize("method", [pytest.param(method, id=name) for name, method in ROWS.items()])
 trained = pytest.mark.parametrize(
-    "method", [pytest.param(m, id=n) for n, m in ROWS.items() if not isinstance(m, UCE | SAE | NegativePrompt | SLD)]
+    "method", [pytest.param(m, id=n) for n, m in ROWS.items() if not isinstance(m, UCE | SPEED | SAE | NegativePrompt | SLD)]
 )
 
 
@@ -31,7 +32,7 @@ def test_every_method_has_its_row():
 def test_the_documentation_says_what_the_files_say():
     told = (Path(__file__).parents[2] / "docs/methods.md").read_text()
     assert told == describe_methods(), (
-        "make it anew: python -c 'from unconcept.cli.show import about_methods; print(about_methods(), end=\"\")'"
+        "make it anew: python -c 'from unconcept.cli.show import describe_methods; print(describe_methods(), end=\"\")'"
     )
 
 

@@ -10,6 +10,7 @@ from unconcept.methods import method_caveat
 from unconcept.methods.concept_ablation import ConceptAblation
 from unconcept.methods.esd import ESD
 from unconcept.methods.sdd import SDD
+from unconcept.methods.speed import SPEED, above_mean, cluster_centres
 from unconcept.methods.spm import SPM, around
 from unconcept.methods.uce import RECE, UCE
 from unconcept.models.interface import Site
@@ -258,3 +259,32 @@ def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
     with edit.on(model):
         now = model.predict(x, t, c)
     assert (now - target).square().mean() < (asked - target).square().mean()
+
+
+def test_speed_by_hand():
+    """W = I, e = (1, 0, 0) becomes a = (0, 1, 0); of R = diag(0, 0, 1) the first two directions are free, and K = (0, 0, 1) is held. P = diag(1, 1, 0), C1 P = diag(1, 0, 0),
+    ρ = 1: M = diag(1/2, 1, 1), and P K = 0, so Δ e = (a − e) / 2."""
+    e, a, r = (torch.tensor([row], dtype=torch.double) for row in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]))
+    U, V = SPEED(filter=False, augment=0).solve(torch.eye(3, dtype=torch.double), e, a, r, r.T, torch.Generator())
+    assert (U @ V @ e[0]).tolist() == pytest.approx([-0.5, 0.5, 0.0])
+    assert (U @ V @ r[0]).tolist() == pytest.approx([0.0, 0.0, 0.0])
+
+
+def test_speed_holds_what_it_must_in_the_null_space():
+    """K = (0, 1, 1) lies half in the free directions: Δ K = 0 all the same."""
+    e, a, r = (torch.tensor([row], dtype=torch.double) for row in ([1.0, 1.0, 0], [0, 1.0, 0], [0, 0, 1.0]))
+    K = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.double)
+    U, V = SPEED(filter=False, augment=0).solve(torch.eye(3, dtype=torch.double), e, a, r, K, torch.Generator())
+    assert (U @ V @ K).abs().max() < 1e-12
+    assert (U @ V @ e[0]).norm() > 0.1
+
+
+def test_speed_keeps_what_would_move_most():
+    rows = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 9.0]])
+    assert above_mean(torch.diag(torch.tensor([1.0, 0.0])), rows).tolist() == [False, True, False], "1, 3 and 0: the mean is 4/3"
+
+
+def test_cluster_centres():
+    rows = torch.tensor([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0], [10.0, 2.0]])
+    assert sorted(cluster_centres(rows, 2, 0).tolist()) in ([[0.0, 1.0], [10.0, 1.0]], [[5.0, 0.0], [5.0, 2.0]])
+    assert cluster_centres(rows, 9, 0).tolist() == rows.tolist()

@@ -10,6 +10,7 @@ from unconcept.methods.receler import Receler
 from unconcept.methods.sae import SAE
 from unconcept.methods.sdd import SDD
 from unconcept.methods.sld import SLD
+from unconcept.methods.speed import SPEED
 from unconcept.methods.spm import SPM
 from unconcept.methods.uce import RECE, UCE
 
@@ -32,6 +33,8 @@ ROWS = {
     "sae": SAE(features=512, active=8, steps=50, top=16, batch=16, cache=False),
     "sdd": SDD(**WALK, average=0.5),
     "sld": SLD(warmup=0),
+    "speed": SPEED(),
+    "speed, keys and values, no filter": SPEED(params="KV", filter=False, augment=0),
     "spm": SPM(**WALK),
     "uce": UCE(),
     "uce, all tokens": UCE(tokens="all", lam=0.1),

@@ -16,10 +16,11 @@ from unconcept.errors import Terminated
 from unconcept.io.weights import open_safetensors
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.sld import SLD
+from unconcept.methods.speed import SPEED
 from unconcept.methods.uce import RECE, UCE
 from unconcept.training.resume import checkpointed
 
-LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method, UCE | RECE | SLD | NegativePrompt)}
+LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method, UCE | RECE | SPEED | SLD | NegativePrompt)}
 
 
 @pytest.mark.parametrize("name", LOOPS)

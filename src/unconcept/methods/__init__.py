@@ -8,6 +8,7 @@ from .receler import Receler
 from .sae import SAE
 from .sdd import SDD
 from .sld import SLD
+from .speed import SPEED
 from .spm import SPM
 from .table import METHODS, Method, method_caveat
 from .uce import RECE, UCE
@@ -19,6 +20,7 @@ __all__ = [
     "SAE",
     "SDD",
     "SLD",
+    "SPEED",
     "SPM",
     "UCE",
     "AllButOne",

@@ -14,6 +14,7 @@ from .receler import Receler
 from .sae import SAE
 from .sdd import SDD
 from .sld import SLD
+from .speed import SPEED
 from .spm import SPM
 from .uce import RECE, UCE
 
@@ -40,6 +41,7 @@ METHODS: dict[str, type] = {
     "sae": SAE,
     "sdd": SDD,
     "sld": SLD,
+    "speed": SPEED,
     "spm": SPM,
     "uce": UCE,
 }
