@@ -40,7 +40,7 @@ def prefixed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
         prefix: Put before every stage, with a colon: "pig" turns "training" into "pig: training".
 
     Returns:
-        A callback that passes every report on with its stage prefixed, and everything else unchanged.
+        A callback that passes every report on with its stage prefixed.
     """
 
     def report(step: Progress) -> None:

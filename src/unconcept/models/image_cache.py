@@ -8,7 +8,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..callbacks import Progress
+from ..callbacks import Progress, ProgressCallback, no_progress
 from ..io.weights import user_cache
 from .interface import Model
 
@@ -30,7 +30,7 @@ def cache_folder() -> Path:
 
 def sample_images(
     model: Model, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
-    batch: int | None = None, made_by: str = "", cache: Path | None = None, progress: Callable[[Progress], None] = lambda progress: None,
+    batch: int | None = None, made_by: str = "", cache: Path | None = None, progress: ProgressCallback = no_progress,
     stage: str = "sampling",
 ) -> Tensor:  # fmt: skip
     """Pictures [N, 3, H, W] in [0, 1], one per (prompt, seed).

@@ -1,0 +1,187 @@
+"""How images are sampled, and the one place that samples them or reads them from the cache."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from ..callbacks import ProgressCallback, no_progress
+from ..errors import InputError
+from .image_cache import sample_images
+from .interface import Model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are sampled; None is the model's own choice.
+
+    steps     sampling steps, 1 or more
+    guidance  CFG scale; None: the default of the model's pipeline
+    sampler   one of `Model.samplers`; None: the first of them
+    seed      first seed of a run; what is evaluated derives the seed of every image from it
+    size      height and width in pixels; None: the size that the model was made for
+    frames    length of a video; None: an image
+    """
+
+    steps: int = 25
+    guidance: float | None = None
+    sampler: str | None = None
+    seed: int = 0
+    size: int | None = None
+    frames: int | None = None
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
+
+    def resolve(self, model: Model) -> "Sampling":
+        """The same with the model's own choices filled in.
+
+        Args:
+            model: The model that is to be sampled from.
+
+        Returns:
+            A sampling whose guidance, sampler and size are not None.
+
+        Raises:
+            InputError: The model does not have that sampler, or cannot sample that size or length.
+        """
+        guidance = model.guidance if self.guidance is None else self.guidance
+        sampler = self.sampler or model.samplers[0]
+        if sampler not in model.samplers:
+            raise InputError(f'unknown sampler "{sampler}": one of {", ".join(model.samplers)}')
+        if self.size not in (None, model.image_size):
+            raise InputError(
+                f"this model samples images of {model.image_size} pixels, not of {self.size}"
+            )
+        if self.frames is not None:
+            raise InputError("this model samples images, not videos: leave frames away")
+        return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
+
+
+class AppliedEdit(Protocol):
+    """What `ImageSampler` needs of an edit (edits.Edit)."""
+
+    def on(self, model: Any) -> AbstractContextManager:
+        """Inside the `with`, the edit is on the model."""
+        ...
+
+    def fingerprint(self) -> str:
+        """sha256 of the edit's numbers."""
+        ...
+
+
+class ImageSampler:
+    """Samples images from one model, each once: what is in the cache is read from there.
+
+    The cache identifies the model by its weights when the first images are sampled. Between two
+    calls of `images` the model may be changed only if it is changed back, as `Edit.on` does.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        sampling: Sampling | None = None,
+        cache: Path | None = None,
+        progress: ProgressCallback = no_progress,
+        batch_size: int | None = None,
+    ):
+        """Bundle what the images of one run have in common.
+
+        Args:
+            model: The model to sample from.
+            sampling: Steps, guidance, sampler; None: the defaults of `Sampling`.
+            cache: Folder of cached images; None: every image is sampled.
+            progress: Receives a report after every batch.
+            batch_size: Images sampled at once; None: half of `model.max_batch`, because
+                classifier-free guidance doubles the batch. It may change the last bit of an image.
+        """
+        self.model = model
+        self.sampling = (sampling or Sampling()).resolve(model)
+        self.cache = cache
+        self.progress = progress
+        self.batch_size = batch_size
+        self._model_key: str | None = None
+
+    def with_sampling(self, **changes: Any) -> "ImageSampler":
+        """The same with another sampler, other steps or another guidance, as controls need it.
+
+        Args:
+            **changes: Fields of `Sampling` to replace.
+
+        Returns:
+            A new sampler on the same model, with the same cache.
+        """
+        other = ImageSampler(
+            self.model,
+            replace(self.sampling, **changes),
+            self.cache,
+            self.progress,
+            self.batch_size,
+        )
+        other._model_key = self._model_key
+        return other
+
+    def images(
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        *,
+        edit: AppliedEdit | None = None,
+        stage: str = "sampling",
+    ) -> Tensor:
+        """Sample one image per (prompt, seed).
+
+        Args:
+            prompts: N prompts.
+            seeds: N seeds of the initial noise.
+            edit: Put on the model while the images are sampled; None: the model as it is.
+            stage: Name under which progress is reported.
+
+        Returns:
+            Images [N, 3, H, W] in [0, 1], rounded to 8 bits, on the CPU.
+        """
+        sampling = self.sampling
+        made_by = self.cache_key(edit)
+        with nullcontext() if edit is None else edit.on(self.model):
+            return sample_images(
+                self.model,
+                prompts,
+                seeds,
+                steps=sampling.steps,
+                guidance=sampling.guidance,  # type: ignore[arg-type]  (resolved)
+                sampler=sampling.sampler,
+                batch=self.batch_size,
+                made_by=made_by,
+                cache=self.cache,
+                progress=self.progress,
+                stage=stage,
+            )
+
+    def cache_key(self, edit: AppliedEdit | None = None) -> str:
+        """Identify everything that images depend on besides prompt, seed and sampling.
+
+        Args:
+            edit: The edit that is to be on the model.
+
+        Returns:
+            The model's `image_cache_key`, followed by the edit's fingerprint; "" where images are
+            not cached: without a folder, and where a forward hook (such as an adapter of an applied
+            edit) changes what weights alone would give.
+        """
+        if not self.cache:
+            return ""
+        if self._model_key is None:
+            self._model_key = "" if has_forward_hooks(self.model) else self.model.image_cache_key()
+        if not self._model_key or edit is None:
+            return self._model_key
+        return self._model_key + edit.fingerprint()
+
+
+def has_forward_hooks(model: Model) -> bool:
+    """Does a forward hook change the output of a module? Weights alone do not say then."""
+    modules = [module for component in model.components.values() for module in component.modules()]
+    return any(module._forward_hooks for module in modules)

@@ -1,0 +1,102 @@
+"""Sampling and ImageSampler: the model's own choices, and images that are sampled once."""
+
+import pytest
+import torch
+from support.tiny_pipelines import tiny_pipeline
+
+from unconcept.edits.edit import Edit
+from unconcept.errors import InputError
+from unconcept.models import wrap
+from unconcept.models.image_cache import sample_images
+from unconcept.models.sampling import ImageSampler, Sampling
+
+PROMPTS, SEEDS = ["a cat", "a dog", "a tree"], [1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return wrap(tiny_pipeline())
+
+
+@pytest.fixture(scope="module")
+def edit(model):
+    site = next(
+        site for site in model.group("cross-attention keys and values") if "to_v" in site.name
+    )
+    owner, parameter = site.find(model.components)
+    return Edit({site.name: torch.ones_like(getattr(owner, parameter))})
+
+
+def test_none_is_the_models_own_choice(model):
+    sampling = Sampling(steps=3).resolve(model)
+    assert (sampling.steps, sampling.guidance, sampling.sampler, sampling.size) == (
+        3,
+        model.guidance,
+        "ddim",
+        model.image_size,
+    )
+    chosen = Sampling(steps=3, guidance=0.0, sampler="dpm-solver++").resolve(model)
+    assert (chosen.guidance, chosen.sampler) == (0.0, "dpm-solver++")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 0}, "1 step or more"),
+        ({"sampler": "ddpm"}, "unknown sampler"),
+        ({"size": 7}, "pixels"),
+        ({"frames": 8}, "not videos"),
+    ],
+)
+def test_what_a_model_does_not_sample_is_refused(model, fields, message):
+    with pytest.raises(InputError, match=message):
+        Sampling(**fields).resolve(model)
+
+
+def test_the_same_images_as_sample_images_and_the_same_files(model, edit, tmp_path):
+    """Cached images of earlier versions are found: their file names have not changed."""
+    key = model.image_cache_key()
+    settings = dict(steps=2, guidance=2.0, batch=2, cache=tmp_path / "before")
+    plain = sample_images(model, PROMPTS, SEEDS, made_by=key, **settings)
+    with edit.on(model):
+        edited = sample_images(model, PROMPTS, SEEDS, made_by=key + edit.fingerprint(), **settings)
+    assert not torch.equal(plain, edited)
+
+    sampler = ImageSampler(model, Sampling(steps=2, guidance=2.0), tmp_path / "after", batch_size=2)
+    assert torch.equal(sampler.images(PROMPTS, SEEDS), plain)
+    assert torch.equal(sampler.images(PROMPTS, SEEDS, edit=edit), edited)
+    names = [
+        sorted(file.name for file in (tmp_path / part).rglob("*.png"))
+        for part in ("before", "after")
+    ]
+    assert names[0] == names[1]
+    assert len(names[0]) == 6
+
+
+def test_another_sampler_has_images_of_its_own(model, tmp_path):
+    sampler = ImageSampler(model, Sampling(steps=2, guidance=2.0), tmp_path)
+    other = sampler.with_sampling(sampler="dpm-solver++")
+    assert not torch.equal(sampler.images(PROMPTS, SEEDS), other.images(PROMPTS, SEEDS))
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+
+
+def test_nothing_is_cached_behind_a_forward_hook(model, tmp_path):
+    """An adapter changes images and no weight: its images belong to no hash of weights."""
+    handle = model.denoiser.conv_out.register_forward_hook(
+        lambda module, args, output: 0.5 * output
+    )
+    try:
+        ImageSampler(model, Sampling(steps=2), tmp_path).images(PROMPTS, SEEDS)
+    finally:
+        handle.remove()
+    assert not list(tmp_path.rglob("*.png"))
+
+
+def test_every_batch_is_reported(model):
+    seen = []
+    ImageSampler(model, Sampling(steps=2), progress=seen.append, batch_size=2).images(
+        PROMPTS, SEEDS, stage="images before"
+    )
+    assert [(p.stage, p.done, p.total) for p in seen] == [
+        ("images before", done, 3) for done in (0, 2, 3)
+    ]
