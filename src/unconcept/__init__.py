@@ -1,9 +1,17 @@
 """Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and measure both."""
 
-import importlib
+from typing import TYPE_CHECKING
 
 from .concepts.concept import Concept
 from .errors import InputError, RunError, UnconceptError
+from .lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .edits import Edit
+    from .methods import AllButOne
+    from .models import Model, load, wrap
+    from .training import Tune
+    from .workflows import erase
 
 __all__ = [
     "AllButOne",
@@ -19,20 +27,15 @@ __all__ = [
     "wrap",
 ]
 
-
-# Names that bring torch along: imported when they are asked for, so that `unconcept --help` does not wait for it.
-_LATER = {
-    "AllButOne": "methods",
-    "Edit": "edits",
-    "Model": "models",
-    "Tune": "training",
-    "erase": "workflows",
-    "load": "models",
-    "wrap": "models",
-}
-
-
-def __getattr__(name: str):
-    if name in _LATER:
-        return getattr(importlib.import_module(f".{_LATER[name]}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "AllButOne": "methods",
+        "Edit": "edits",
+        "Model": "models",
+        "Tune": "training",
+        "erase": "workflows",
+        "load": "models",
+        "wrap": "models",
+    },
+)

@@ -1,17 +1,23 @@
 """Every erasing method, one file each. A method is called with a model and concepts and returns an `Edit`."""
 
-from .all_but_one import AllButOne
-from .concept_ablation import ConceptAblation
-from .esd import ESD
-from .negative_prompt import NegativePrompt
-from .receler import Receler
-from .sae import SAE
-from .sdd import SDD
-from .sld import SLD
-from .speed import SPEED
-from .spm import SPM
-from .table import METHODS, Method, method_caveat
-from .uce import RECE, UCE
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy_names
+from .table import METHODS, method_caveat
+
+if TYPE_CHECKING:
+    from .all_but_one import AllButOne
+    from .concept_ablation import ConceptAblation
+    from .esd import ESD
+    from .negative_prompt import NegativePrompt
+    from .receler import Receler
+    from .sae import SAE
+    from .sdd import SDD
+    from .sld import SLD
+    from .speed import SPEED
+    from .spm import SPM
+    from .table import Method
+    from .uce import RECE, UCE
 
 __all__ = [
     "ESD",
@@ -30,3 +36,5 @@ __all__ = [
     "Receler",
     "method_caveat",
 ]
+
+__getattr__ = lazy_names(__name__, METHODS.modules | {"Method": "table"})
