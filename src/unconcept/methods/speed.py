@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, ProgressCallback
+from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..concepts.templates import article
 from ..edits.edit import Edit
@@ -67,9 +67,9 @@ class SPEED:
         if self.augment < 0 or self.centres < 1 or self.words < 1:
             raise InputError("augment is 0 or more, centres and words are 1 or more")
 
-    def __call__(self, model: Model, *concepts: Concept, report: ProgressCallback = lambda progress: None) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress) -> Edit:
         """Map the last token of every phrasing of the concepts to that of the alternative."""
-        report(Progress("closed form", 0, 1))
+        progress(Progress("closed form", 0, 1))
         sites = self.sites(model)
         reads = sites[0].reads
         instead = [c.with_(alternative=STYLE) if c.kind == "style" and c.alternative is None else c for c in concepts]
