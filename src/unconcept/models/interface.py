@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from ..concepts.concept import Concept
+
 Condition = Mapping[str, Tensor]
 
 """What the denoiser is told besides x_t and t: tensors by name, batch first. Always a mapping, never a bare tensor."""
@@ -61,6 +63,23 @@ class Model(Protocol):
 
     def component_name(self, module: nn.Module) -> str:
         """The name of a component, as edits say it ("unet")."""
+        ...
+
+    def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+        """Add what the model knows about concepts that are erased in one run.
+
+        The embedded models add synonyms, members of a category, neighbors that stay and prompt templates; every other model
+        returns the concepts as they are. What the caller set is left as it is, and completing twice changes nothing.
+
+        Args:
+            concepts: All concepts of the run: a template of one must not name another.
+
+        Returns:
+            The completed concepts, in the same order.
+
+        Raises:
+            InputError: An alternative turns out to be the concept itself, such as a member of the erased category.
+        """
         ...
 
     def encode(self, prompts: Sequence[str]) -> Condition:

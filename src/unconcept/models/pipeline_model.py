@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..concepts.concept import Concept
 from ..errors import InputError
 from .conditioning import join
 from .interface import Condition, Site
@@ -69,6 +70,10 @@ class PipelineModel(ABC):
 
     def component_name(self, module: nn.Module) -> str:
         return next(name for name, component in self.components.items() if component is module)
+
+    def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+        """The concepts as they are: nothing is known about the words of an arbitrary model."""
+        return tuple(concepts)
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition: ...

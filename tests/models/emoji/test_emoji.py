@@ -13,7 +13,7 @@ from unconcept.concepts.retain import retain_prompts
 from unconcept.errors import InputError
 from unconcept.evaluation.emoji import benchmark as exam
 from unconcept.evaluation.emoji.judge import NONE, load_judge
-from unconcept.models import emoji
+from unconcept.models import emoji, wrap
 from unconcept.models.emoji import concepts as known
 from unconcept.models.emoji import vocabulary as world
 
@@ -94,6 +94,17 @@ def test_no_phrasing_of_a_run_names_another_of_its_concepts():
         assert not [prompt for word in words for prompt in beside(concept, word)]
     own, _ = known.completed([Concept(erase="pig", templates=("{} with a guitar",)), Concept.parse("guitar=violin")])
     assert own.templates == ("{} with a guitar",)
+
+
+@pytest.mark.parametrize("names", [("pig=cow",), ("weapon",), ("pig=cow", "guitar=violin", "neon=sepia"), ("giraffe",)])
+def test_the_model_completes_concepts_once(model, names):
+    """A method completes what it is given, whether the command line did so before or not; an arbitrary model adds nothing."""
+    concepts = [Concept.parse(name) for name in names]
+    complete = model.complete(concepts)
+    assert complete == known.completed(concepts)
+    assert complete != tuple(concepts)
+    assert model.complete(complete) == complete
+    assert wrap(model.pipe).complete(concepts) == tuple(concepts)
 
 
 def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch):

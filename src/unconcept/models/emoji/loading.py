@@ -1,14 +1,17 @@
 """Open the embedded models."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ...concepts.concept import Concept
 from ...errors import InputError
 from ..families.stable_diffusion import StableDiffusion
 from ..families.stable_diffusion_3 import StableDiffusion3
 from ..interface import Model
+from .concepts import completed
 from .vocabulary import LEXICON, WORDS
 
 FOLDER = Path(__file__).parent
@@ -18,6 +21,22 @@ PIPELINE = FOLDER / "pipeline"
 FLOW = FOLDER / "flow"
 
 GUIDANCE = 5.0  # at which both were measured
+
+
+class EmojiVocabulary:
+    """A model whose whole vocabulary is known: it completes concepts from the table that its captions were made of."""
+
+    def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+        """Add kind, synonyms, members of a category, neighbors and prompt templates; see `Model.complete`."""
+        return completed(concepts)
+
+
+class Emoji(EmojiVocabulary, StableDiffusion):
+    """The embedded model with Stable Diffusion's U-Net."""
+
+
+class EmojiFlow(EmojiVocabulary, StableDiffusion3):
+    """The embedded model with Stable Diffusion 3's transformer."""
 
 
 def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
@@ -36,7 +55,7 @@ def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32)
     )
     pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
     pipe.set_progress_bar_config(disable=True)
-    model = StableDiffusion(pipe.to(device), WORDS)
+    model = Emoji(pipe.to(device), WORDS)
     model.guidance, model.lexicon = GUIDANCE, LEXICON
     return model
 
@@ -65,7 +84,7 @@ def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.flo
     }  # fmt: skip
     pipe = StableDiffusion3Pipeline(**parts)
     pipe.set_progress_bar_config(disable=True)
-    model = StableDiffusion3(pipe.to(device, dtype), WORDS)
+    model = EmojiFlow(pipe.to(device, dtype), WORDS)
     model.t5_tokens = 0
     model.guidance, model.lexicon = GUIDANCE, LEXICON
     return model
