@@ -96,7 +96,7 @@ def measure(
     """
     model, concepts = load(name), read(names)
     edit = erased(model, concepts, method or AllButOne(), file)
-    near = near_in_words(lambda prompts: model.encode(prompts)[model.words], concepts)
+    near = near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], concepts)
     groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
     if single:
         nearby = max(len(EmojiBenchmark(concepts, {}, likely=near).nearby(c)) for c in concepts)

@@ -226,7 +226,7 @@ def erased_things(concept: Concept) -> list[Thing]:
 def nearest_objects(model: Model, concept: Concept, own: Sequence[Thing]) -> list[Thing]:
     """Near objects by the text encoder, by the judge's confusions and by the table, taken in turn."""
     by_table = list(neighbours(tuple(own)))
-    by_text = [find(word) for word in near_in_words(lambda prompts: model.encode(prompts)[model.words], (concept,), 2)]
+    by_text = [find(word) for word in near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], (concept,), 2)]
     by_judge = [t for t in EmojiBenchmark((concept,), {}).near(concept) if t not in by_table]
     mixed: list[Thing] = []
     for rank in range(NEIGHBOURS):

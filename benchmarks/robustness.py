@@ -76,7 +76,7 @@ def told(model: Model, states: Tensor) -> Iterator[None]:
         return (
             c
             if list(prompts) == [""]
-            else append_states(c, model.words, states.expand(len(prompts), -1, -1), model.last_token_index(prompts))
+            else append_states(c, model.prompt_states_key, states.expand(len(prompts), -1, -1), model.last_token_index(prompts))
         )
 
     model.encode = encode
@@ -92,8 +92,8 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     prompts = [pair[0] for pair in concept.pairs()]
     z = record(model, prompts[:16], {"c": [[p] for p in prompts[:16]]}, seed=900_000 + seed, steps=25, guidance=5.0, points=12)
     generator = torch.Generator().manual_seed(seed)
-    width = model.encode(names[:1])[model.words].shape[2]
-    adversary = Adversary(1, TOKENS, width, model.words, steps=5, lr=LR, generator=generator, decay=0.0)
+    width = model.encode(names[:1])[model.prompt_states_key].shape[2]
+    adversary = Adversary(1, TOKENS, width, model.prompt_states_key, steps=5, lr=LR, generator=generator, decay=0.0)
     ends, first = model.last_token_index(prompts[:16])[z.trajectory], adversary.P.clone()
     predicted = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), to_device(model.device, c)).cpu()
     with edit.on(model):

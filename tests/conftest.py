@@ -43,7 +43,7 @@ def edit():
     from unconcept import Edit, wrap
 
     model, generator = wrap(tiny_pipeline()), torch.Generator().manual_seed(1)
-    weights = {site.name: getattr(*site.find(model.components)) for site in model.group("cross-attention keys and values")}
+    weights = {site.name: getattr(*site.find(model.components)) for site in model.weight_group("cross-attention keys and values")}
     deltas = {name: 0.3 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}
     return Edit(deltas, {"model_sha256": model.fingerprint(), "method": "by hand", "concepts": [{"erase": "pig", "alternative": "cow"}]})
 

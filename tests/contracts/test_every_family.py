@@ -26,7 +26,7 @@ def edit(pipe):
     """Any change of what reads the words."""
     model = wrap(pipe)
     torch.manual_seed(1)
-    weights = {site.name: getattr(*site.find(model.components)) for site in model.group("cross-attention keys and values")}
+    weights = {site.name: getattr(*site.find(model.components)) for site in model.weight_group("cross-attention keys and values")}
     deltas = {name: 0.5 * w.std() * torch.randn_like(w) for name, w in weights.items()}
     return Edit(deltas, {"model_sha256": model.fingerprint(), "family": model.family})
 
@@ -91,9 +91,9 @@ def test_negative_prompt_is_the_pipelines_own(pipe, start):
     negative: dict = {"negative_prompt": ["pig"] * 2}
     said, asked = model.encode(["pig"] * 2), model.encode(["a pig", "a cat"])
     if model.family == "flux-2-klein":  # takes no words there
-        negative = {"negative_prompt_embeds": said[model.words]}
+        negative = {"negative_prompt_embeds": said[model.prompt_states_key]}
     if model.family == "sana":  # reads them without its instruction; we read every prompt behind it
-        named = {"prompt_embeds": model.words, "prompt_attention_mask": "encoder_attention_mask"}
+        named = {"prompt_embeds": model.prompt_states_key, "prompt_attention_mask": "encoder_attention_mask"}
         negative = {
             "prompt": None,
             "negative_prompt": None,
@@ -153,7 +153,7 @@ def test_what_the_prompt_embedders_read_is_what_they_multiply(pipe):
         pytest.skip("its keys and values read the prompt")
     seen, one = {}, model.encode(["a pig"])
     handles = []
-    for site in model.group("prompt embedders"):
+    for site in model.weight_group("prompt embedders"):
         owner, _ = site.find(model.components)
         handles.append(owner.register_forward_hook(lambda _, given, __, site=site: seen.update({site.name: (site.reads, given[0])})))
     model.predict(torch.randn(1, *model.latent_shape), torch.tensor([model.timesteps // 2]), one)

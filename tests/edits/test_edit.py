@@ -141,12 +141,12 @@ def test_gradients_flow_through_swapped_tensors(model):
 
 
 def test_weight_groups_are_never_empty(model):
-    names = [site.name for site in model.group("cross-attention keys and values")]
+    names = [site.name for site in model.weight_group("cross-attention keys and values")]
     assert names
     assert all(name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) for name in names)
-    assert all(site.reads for site in model.group("cross-attention keys and values"))
+    assert all(site.reads for site in model.weight_group("cross-attention keys and values"))
     with pytest.raises(InputError, match="unknown weight group"):
-        model.group("xattn")
+        model.weight_group("xattn")
 
 
 def test_the_fingerprint_is_the_same_after_a_swap(model):

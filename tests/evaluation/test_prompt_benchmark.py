@@ -49,7 +49,7 @@ def test_concepts_are_asked_by_turns():
 def test_neighbours_by_hand():
     """States of two tokens and width 1: the mean is (0, 0). Cosine with the pig: dog .99, cat .95, boar -.71, house -.96."""
     states = {"a pig": (1, 1), "a boar": (-1, 0), "a dog": (3, 4), "a cat": (1, 2), "a house": (-4, -7)}
-    net = SimpleNamespace(words="states", vocabulary=("house", "cat", "dog"))
+    net = SimpleNamespace(prompt_states_key="states", vocabulary=("house", "cat", "dog"))
     net.encode = lambda prompts: {"states": torch.tensor([states[p] for p in prompts]).float().unsqueeze(2)}
     assert rank_words(net, [PIG], batch=2) == [["boar", "pig", "dog", "cat", "house"]], "what is kept comes first"
 

@@ -22,7 +22,7 @@ CONCEPT = Concept(erase="pig", alternative="cow")
 
 def edit(model, size: float) -> Edit:
     torch.manual_seed(1)
-    names = [site.name for site in model.group("cross-attention")]
+    names = [site.name for site in model.weight_group("cross-attention")]
     weights = {name: model.denoiser.get_parameter(name.removeprefix("unet.")) for name in names}
     return Edit({name: size * torch.randn_like(w) for name, w in weights.items()}, {"model_sha256": model.fingerprint()})
 

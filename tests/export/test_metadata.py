@@ -24,7 +24,9 @@ ARCHITECTURES = {  # those of kohya's tools; of tiny models' widths, and for San
 def test_what_a_file_says_of_itself(family, tmp_path):
     """Its architecture where that has a name, its content's hash, whose edit it is; the same when it is written again."""
     model = wrap(TINY[family](), ())
-    deltas = {site.name: torch.ones_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")}
+    deltas = {
+        site.name: torch.ones_like(getattr(*site.find(model.components))) for site in model.weight_group("cross-attention keys and values")
+    }
     settings = {"method": "by hand", "settings": {"steps": 3}, "concepts": [{"erase": "pig", "alternative": "cow"}]}
     edit = Edit(deltas, {"family": model.family, "model_sha256": "ab", **settings})
     file = export(edit, "lora", tmp_path / "one.safetensors", base={"license": "other", "license_name": "openrail", "license_link": "L.md"})

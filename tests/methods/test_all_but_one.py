@@ -67,7 +67,7 @@ def test_second_term_is_zero_at_the_start_of_a_real_model(model):
     """The teacher is the same network with the edit off: asked at the same points, in the same company, it says the same bits."""
     z = record(model, ["a pig"] * 2, {"null": [[""]] * 2}, seed=0, steps=3, guidance=2.0, points=3, batch=6)
     nothing = {
-        site.name: torch.zeros_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")
+        site.name: torch.zeros_like(getattr(*site.find(model.components))) for site in model.weight_group("cross-attention keys and values")
     }
     with Edit(nothing).on(model), torch.no_grad():
         assert torch.equal(predict_in_batches(model, z.x, z.t, z.conditions["null"], 6), z.targets["null"])
@@ -176,7 +176,7 @@ def test_many_concepts_are_erased_in_groups(model):
 def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
     method, read = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)), []
     monkeypatch.setattr(all_but_one, "fit", lambda *args, keep, **more: read.append(keep))
-    pig, tokens = Concept(erase="pig", alternative="cow"), model.encode([""])[model.words].shape[1]
+    pig, tokens = Concept(erase="pig", alternative="cow"), model.encode([""])[model.prompt_states_key].shape[1]
     for allowed in (all_but_one.TOKENS, 5 * tokens):
         monkeypatch.setattr(all_but_one, "TOKENS", allowed)
         method(model, pig)

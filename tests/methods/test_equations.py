@@ -84,7 +84,7 @@ def test_spm_by_hand():
 
 
 def test_anchors_are_as_long_as_the_concept(model):
-    c = model.encode(["pig"])[model.words]
+    c = model.encode(["pig"])[model.prompt_states_key]
     r = around(c, 5, torch.Generator().manual_seed(0))
     assert r.shape == (5, *c.shape[1:])
     ratio = r.flatten(1).norm(dim=1) / c.norm()
@@ -158,7 +158,7 @@ def test_where_a_product_is_smaller_than_what_it_is_made_of_it_is_held(model):
 class NoReader:
     """A model in which layers stand before every matrix."""
 
-    def group(self, name):
+    def weight_group(self, name):
         if name == "context embedder":
             raise InputError("unknown weight group")
         return (Site("unet.attn2.to_k.weight", ""),)
@@ -176,7 +176,7 @@ def test_a_transformers_context_embedder_maps_the_concept():
     edit = UCE(lam=1e-9)(model, concept)
     assert list(edit.deltas) == ["transformer.context_embedder.weight"]
     assert "context embedder alone" in method_caveat(UCE(), model)
-    last = lambda prompt: model.encode([prompt])[model.words][0, int(model.last_token_index([prompt]))]
+    last = lambda prompt: model.encode([prompt])[model.prompt_states_key][0, int(model.last_token_index([prompt]))]
     W = model.denoiser.context_embedder.weight
     changed = W + edit.deltas["transformer.context_embedder.weight"]
     torch.testing.assert_close(changed @ last("a pig"), W @ last("a cow"), atol=1e-3, rtol=1e-3)
@@ -198,12 +198,14 @@ def test_rece_finds_what_still_means_the_concept():
 def test_uce_reads_the_last_token(model):
     """ "cat" is spelt in three tokens here; the last of them stands at 3, behind the start token; the empty prompt has the start token."""
     assert model.last_token_index(["cat", ""]).tolist() == [3, 0]
-    states = model.encode(["cat"])[model.words][0]
-    [last] = UCE().states(model, model.words, ["cat"])
+    states = model.encode(["cat"])[model.prompt_states_key][0]
+    [last] = UCE().states(model, model.prompt_states_key, ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])
-    assert torch.equal(UCE().kept_states(model, model.words, ["cat"]), last)
-    assert UCE(tokens="all").kept_states(model, model.words, ["cat", ""]).shape == (48, 16), "what is kept is kept from the start token on"
-    c, g = UCE(tokens="all").states(model, model.words, ["cat"], ["elephant"])
+    assert torch.equal(UCE().kept_states(model, model.prompt_states_key, ["cat"]), last)
+    assert UCE(tokens="all").kept_states(model, model.prompt_states_key, ["cat", ""]).shape == (48, 16), (
+        "what is kept is kept from the start token on"
+    )
+    c, g = UCE(tokens="all").states(model, model.prompt_states_key, ["cat"], ["elephant"])
     assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
 
 
@@ -213,14 +215,14 @@ def test_uce_reads_the_last_token(model):
 )
 def test_esd_has_four_variants(model, variant, group):
     edit = ESD(group=variant, steps=1, sampling_steps=1)(model, PIG)
-    assert set(edit.deltas) == {site.name for site in model.group(group)}
+    assert set(edit.deltas) == {site.name for site in model.weight_group(group)}
     assert edit.card["settings"]["group"] == variant
 
 
 @pytest.mark.parametrize("walk", ["student", "teacher"])
 def test_esd_walks_by_the_student_or_by_the_teacher(model, walk, monkeypatch):
     """Whose weights are in the model while x_t is sampled: from the second step on the student's are others."""
-    owner, _ = model.group("cross-attention keys and values")[0].find(model.components)
+    owner, _ = model.weight_group("cross-attention keys and values")[0].find(model.components)
     base, inside, trajectory = owner.weight.clone(), [], model.trajectory
 
     def watched(*given, **how):

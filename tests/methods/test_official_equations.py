@@ -102,7 +102,7 @@ def test_receler_eraser():
 class OneMatrix:
     """A stand-in for a model: x/2 + t/1000 tanh(mean over tokens of K c), with one matrix K that is called attn2.to_k."""
 
-    words, family, quantized = "states", "stand-in", ""
+    prompt_states_key, family, quantized = "states", "stand-in", ""
 
     def __init__(self):
         self.denoiser = nn.Module()
@@ -112,7 +112,7 @@ class OneMatrix:
         self.components = {"unet": self.denoiser}
         self.conditions = {"": EMPTY, "pig": PIG, "cat": CAT, "farm": COW}
 
-    def group(self, name):
+    def weight_group(self, name):
         return (Site("unet.attn2.to_k.weight", "states"),)
 
     def encode(self, prompts):
@@ -148,7 +148,7 @@ class TwoMatrices(OneMatrix):
         self.denoiser.attn2.to_v.weight.copy_(W[1])
         self.conditions |= {"cow": COW, "dog": wave(5, 4, start=7.0)}
 
-    def group(self, name):
+    def weight_group(self, name):
         return tuple(Site(f"unet.attn2.{which}.weight", "states") for which in ("to_k", "to_v"))
 
     def linear_input(self, name, condition):

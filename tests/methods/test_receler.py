@@ -92,7 +92,7 @@ def test_attention_is_what_the_model_looks_at(model):
     """Over all tokens it adds up to 1 everywhere."""
     x, t = torch.randn(2, 4, 8, 8), torch.tensor([500, 20])
     c = model.encode(["a pig", "a cat"])
-    every = model.attention(x, t, c, range(c[model.words].shape[1]))
+    every = model.attention(x, t, c, range(c[model.prompt_states_key].shape[1]))
     assert set(every) == set(model.cross_attentions())
     for site, map_ in every.items():
         torch.testing.assert_close(map_, torch.ones_like(map_))

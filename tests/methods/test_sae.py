@@ -72,12 +72,12 @@ def test_training_explains_what_it_sees():
 def test_it_guards_the_prompts_of_the_concept_alone(model, tmp_path):
     edit = QUICK(model, PIG)
     for prompt in ("", "a cat", "a picture of a house"):
-        plain = model.encode([prompt])[model.words]
+        plain = model.encode([prompt])[model.prompt_states_key]
         with edit.on(model):
-            assert torch.equal(model.encode([prompt])[model.words], plain), prompt
-    plain = model.encode(["a picture of a pig"])[model.words]
+            assert torch.equal(model.encode([prompt])[model.prompt_states_key], plain), prompt
+    plain = model.encode(["a picture of a pig"])[model.prompt_states_key]
     with edit.on(model):
-        assert not torch.equal(model.encode(["a picture of a pig"])[model.words], plain)
+        assert not torch.equal(model.encode(["a picture of a pig"])[model.prompt_states_key], plain)
 
 
 FOX = Concept(erase="fox", templates=("{}", "a picture of {}"), keep=("cat", "dog", "house"))

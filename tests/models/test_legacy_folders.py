@@ -58,7 +58,7 @@ def test_tokenizers_of_before_transformers_5(folder, copy):
     (copy / "tokenizer" / "tokenizer.json").unlink()
     model.pipe.tokenizer.backend_tokenizer.model.save(str(copy / "tokenizer"))
     assert {"vocab.json", "merges.txt"} <= {file.name for file in (copy / "tokenizer").iterdir()}
-    assert torch.equal(load(copy).encode(prompts)[model.words], model.encode(prompts)[model.words])
+    assert torch.equal(load(copy).encode(prompts)[model.prompt_states_key], model.encode(prompts)[model.prompt_states_key])
 
 
 def test_half_precision_on_disk_is_one_precision_in_memory(folder, copy):
@@ -79,8 +79,8 @@ def test_what_is_exported_is_what_was_there(folder, copy, tmp_path):
     (copy / "tokenizer" / "vocab.json").write_text("{}")
     (copy / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     model = load(folder)
-    name = model.group("cross-attention keys and values")[0].name
-    edit = Edit({name: torch.ones_like(getattr(*model.group("cross-attention keys and values")[0].find(model.components)))}, {"model_sha256": model.fingerprint()})  # fmt: skip
+    name = model.weight_group("cross-attention keys and values")[0].name
+    edit = Edit({name: torch.ones_like(getattr(*model.weight_group("cross-attention keys and values")[0].find(model.components)))}, {"model_sha256": model.fingerprint()})  # fmt: skip
     out = export(edit, "pipeline", tmp_path / "out", model=str(copy))
     files = {p.relative_to(copy) for p in copy.rglob("*") if p.is_file()}
     other = {f for f in files if (copy / f).read_bytes() != (out / f).read_bytes()}
@@ -92,7 +92,7 @@ def test_prompts_are_read_by_the_encoder_itself(folder):
     """Not by the pipeline's clip_skip, which today's text encoder breaks."""
     model = load(folder)
     ids = model.pipe.tokenizer("a pig", padding="max_length", max_length=24, return_tensors="pt").input_ids
-    assert torch.equal(model.encode(["a pig"])[model.words], model.pipe.text_encoder(ids).last_hidden_state)
+    assert torch.equal(model.encode(["a pig"])[model.prompt_states_key], model.pipe.text_encoder(ids).last_hidden_state)
 
 
 def test_a_folder_of_one_variant_alone(tmp_path):

@@ -51,7 +51,7 @@ def test_it_predicts_nearly_the_same_from_less_memory(emoji, kind):
 
 def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
     model = load("emoji", device="cpu", quantize=kind, whole=GROUP)
-    for site in emoji.group(GROUP):
+    for site in emoji.weight_group(GROUP):
         assert torch.equal(getattr(*site.find(model.components)), getattr(*site.find(emoji.components)))
     assert model.fingerprint() == emoji.fingerprint()
     assert model.image_cache_key() != emoji.image_cache_key()  # but it draws other pictures

@@ -21,7 +21,9 @@ def model():
 @pytest.fixture(scope="module")
 def edit(model):
     site = next(
-        site for site in model.group("cross-attention keys and values") if "to_v" in site.name
+        site
+        for site in model.weight_group("cross-attention keys and values")
+        if "to_v" in site.name
     )
     owner, parameter = site.find(model.components)
     return Edit({site.name: torch.ones_like(getattr(owner, parameter))})

@@ -39,7 +39,9 @@ def test_it_is_the_folders_model(pair):
 def test_an_erasure_goes_back_into_the_file(pair, tmp_path):
     folder, file = pair
     model = load(folder)
-    deltas = {site.name: torch.randn_like(getattr(*site.find(model.components))) for site in model.group("cross-attention keys and values")}
+    deltas = {
+        site.name: torch.randn_like(getattr(*site.find(model.components))) for site in model.weight_group("cross-attention keys and values")
+    }
     edit = Edit(deltas, {**model_identity(model), "method": "by hand", "family": model.family})
     erased = load(export(edit, "checkpoint", tmp_path / "erased.safetensors", model=str(file)), config=folder)
     with edit.on(model):

@@ -35,7 +35,7 @@ def both(request, tmp_path):
 def kept(model, rows: int) -> int:
     """Bytes that autograd really keeps of a forward pass on the processor, weights apart."""
     weights, seen = {p.untyped_storage()._cdata for p in model.denoiser.parameters()}, {}
-    for site in model.group("cross-attention keys and values"):
+    for site in model.weight_group("cross-attention keys and values"):
         getattr(*site.find(model.components)).requires_grad_(True)
 
     def keep(t):

@@ -157,11 +157,11 @@ def test_places_of_a_span():
 def test_held_out_prompts_are_measured():
     model = wrap(tiny_pipeline(), ("cat", "dog", "tree"))
     weights = {site.name: weight_of(model, site) for site in prompt_readers(model)}
-    system = build(model, model.words, [PIG], ["a cat", "a dog"], weights)
+    system = build(model, model.prompt_states_key, [PIG], ["a cat", "a dog"], weights)
     S = system.solve(system.whole, 1.0, 1e-3)
     assert 0 < system.left(system.whole, S) < 1
     assert float((system.G * system.whole.Q).sum()) == pytest.approx(1.0), "shares of the energy of the change"
-    basis = unchanged_basis(model, model.words)
+    basis = unchanged_basis(model, model.prompt_states_key)
     assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=torch.double))
 
 

@@ -106,7 +106,7 @@ def test_a_picture_depends_on_its_own_seed_alone(model):
 
 def test_a_change_of_low_rank_stands_beside_its_layers(model):
     """y + U (D P x) is (W + U D P) x, and nothing is left of it."""
-    P = {site.name: torch.rand(16, 16) for site in model.group("cross-attention keys and values")}
+    P = {site.name: torch.rand(16, 16) for site in model.weight_group("cross-attention keys and values")}
     change = TrainableDelta(model, "cross-attention keys and values", rank=2, P=P, generator=torch.Generator().manual_seed(0))
     x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
     before = model.predict(x, t, c)
@@ -127,7 +127,7 @@ def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_f
     """y + A (P x) is (W + A P) x, in numbers and in gradients, and P x is read once, by the layers of one prompt."""
     group = "cross-attention keys and values"
     mixed = torch.rand(16, 16)
-    P = {site.name: mixed for site in model.group(group)}
+    P = {site.name: mixed for site in model.weight_group(group)}
     few, many = (TrainableDelta(model, group, P=P, rows=rows) for rows in (15, 16))  # the layers have 16 columns
     for a, b in zip(few.trained, many.trained):
         b.data.copy_(torch.nn.init.normal_(a))
@@ -156,7 +156,7 @@ def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
     for columns in (rows, rows + 1):
         monkeypatch.setattr(torch.nn.Linear, "in_features", property(lambda self, columns=columns: columns), raising=False)
         edits.append(method(model, Concept(erase="pig")))
-    assert {*seen} == {0, len(model.group(method.tune.group))}
+    assert {*seen} == {0, len(model.weight_group(method.tune.group))}
     for name, delta in edits[0].deltas.items():
         torch.testing.assert_close(edits[1].deltas[name], delta, rtol=1e-3, atol=1e-5)
 

@@ -39,7 +39,7 @@ def test_no_edit_changes_nothing_and_an_edit_something(model):
     pictures = torch.rand(3, 3, 16, 16)
     control, done = purify(pictures, model, Edit({}), ["a pig"] * 3, steps=6, batch=2)
     assert torch.equal(control, done)
-    sites = [s.name for s in model.group("cross-attention")]
+    sites = [s.name for s in model.weight_group("cross-attention")]
     edit = Edit({site: torch.ones_like(model.denoiser.get_parameter(site.removeprefix("unet."))) for site in sites})
     again, done = purify(pictures, model, edit, ["a pig"] * 3, steps=6)
     torch.testing.assert_close(again, control, rtol=1e-3, atol=1e-3)

@@ -121,6 +121,6 @@ def rank_words(net: Model, concepts: Sequence[Concept], batch: int = 16) -> list
     """For each concept what it names to keep, then all other words, both from the nearest on, by cosine of centred token states."""
     words = list(dict.fromkeys([*(w for c in concepts for w in (c.erase, *c.keep)), *net.vocabulary]))
     prompts = [article(word) for word in words]
-    states = torch.cat([net.encode(prompts[i : i + batch])[net.words].float().cpu() for i in range(0, len(prompts), batch)])
+    states = torch.cat([net.encode(prompts[i : i + batch])[net.prompt_states_key].float().cpu() for i in range(0, len(prompts), batch)])
     orders = rank_by_similarity(states, [words.index(c.erase) for c in concepts]).tolist()
     return [sorted((words[i] for i in order), key=lambda word: word not in c.keep) for c, order in zip(concepts, orders)]

@@ -44,7 +44,7 @@ def prepare(
             if look.judge is not None or look.real is not None:
                 raise InputError(f'"{model}" has a judge and real pictures of its own for this: leave --judge and --real away')
             mine = [exam.EmojiCase(**asdict(ask)) for ask in own]
-            near = known.near_in_words(lambda prompts: net.encode(prompts)[net.words], concepts)
+            near = known.near_in_words(lambda prompts: net.encode(prompts)[net.prompt_states_key], concepts)
             ask = lambda n: exam.EmojiBenchmark(concepts, n, seed, mine, near)
             return concepts, ask(fill_counts(n, total - len(ask(n).cases) + len(mine))), quality()["judge"]
     known = None if look.judge is None else load_judge(look.judge)

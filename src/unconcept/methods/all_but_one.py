@@ -127,7 +127,7 @@ class AllButOne:
 
         card = make_card("all-but-one", self, concepts, model)
         besides = {"adversary": adversary.P} if adversary else {}
-        read = others[: min(MOST, TOKENS // model.encode([""])[model.words].shape[1])]
+        read = others[: min(MOST, TOKENS // model.encode([""])[model.prompt_states_key].shape[1])]
         return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, progress=progress)
 
     def in_groups(self, model: Model, concepts: tuple[Concept, ...], progress: ProgressCallback) -> Edit:
@@ -151,8 +151,10 @@ class AllButOne:
     def opponent(self, model: Model, concepts: tuple[Concept, ...]) -> Adversary | None:
         if not self.adversary:
             return None
-        width, generator = model.encode([""])[model.words].shape[2], torch.Generator().manual_seed(self.tune.seed)
-        return Adversary(len(concepts), self.adversary, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
+        width, generator = model.encode([""])[model.prompt_states_key].shape[2], torch.Generator().manual_seed(self.tune.seed)
+        return Adversary(
+            len(concepts), self.adversary, width, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr, generator=generator
+        )
 
     def each(self, concepts: int) -> int:
         """Trajectories of each of so many concepts."""
@@ -182,7 +184,7 @@ class AllButOne:
             else {}
         )
         erase = record(model, drive, asked, beside=near, seed=self.tune.seed, **settings)
-        replays = {"erase": with_paraphrases(erase, model.words, self.paraphrase, self.tune.seed) if near else erase}
+        replays = {"erase": with_paraphrases(erase, model.prompt_states_key, self.paraphrase, self.tune.seed) if near else erase}
         if self.rho:
             progress(Progress("recording trajectories of what is kept", 1, stages))
             k = [rotated(others, r * self.points) for r in range(2 * self.trajectories)]

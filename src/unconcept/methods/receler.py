@@ -85,8 +85,10 @@ class Receler:
             torch.manual_seed(self.seed)
             erasers = {site: Eraser(width, self.rank) for site, width in sites.items()}
         optimizer = torch.optim.Adam([p for e in erasers.values() for p in e.parameters()], lr=self.lr)
-        width = model.encode([""])[model.words].shape[2]
-        adversary = Adversary(len(names), self.tokens, width, model.words, steps=self.attacks, lr=self.attack_lr, generator=generator)
+        width = model.encode([""])[model.prompt_states_key].shape[2]
+        adversary = Adversary(
+            len(names), self.tokens, width, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr, generator=generator
+        )
         on = lambda: attach_adapters(model.components, erasers)
         for step in resumable_steps(self.steps, optimizer, generator, {"adversary": adversary.P}):
             of = torch.randint(len(names), (1,), generator=generator)

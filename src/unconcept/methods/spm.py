@@ -62,7 +62,7 @@ class SPM:
             x, t = sample_point(model, [name], on, generator, steps=self.sampling_steps, guidance=self.guidance)
             c, n = model.encode([name]), model.encode([instead])
             r = {name: value.expand(self.anchors, *value.shape[1:]) for name, value in c.items()}
-            r[model.words] = around(c[model.words], self.anchors, generator)
+            r[model.prompt_states_key] = around(c[model.prompt_states_key], self.anchors, generator)
             with torch.no_grad():
                 asked, neutral = model.predict(x, t, c), model.predict(x, t, n)
                 said = model.predict(x.expand(self.anchors, -1, -1, -1), t.expand(self.anchors), r)

@@ -122,7 +122,7 @@ def read(model: Model, reads: str, prompts: Sequence[str]) -> Tensor:
 def reads_prompts(model: Model, group: str) -> tuple[Site, ...]:
     """The sites of a weight group, if all of them multiply what the prompt alone gives."""
     with suppress(InputError):  # it has no such group
-        sites = model.group(group)
+        sites = model.weight_group(group)
         return sites if all(site.reads for site in sites) else ()
     return ()
 

@@ -41,7 +41,7 @@ class Model(Protocol):
     guidance: float  # that its pictures are made with where nothing is said
     remark: str  # what a user must know about erasing from this family; "" for nothing
     timestep_scale: float  # the denoiser itself is told t / timestep_scale
-    words: str  # the entry of a condition that holds token states [N, tokens, width]
+    prompt_states_key: str  # the entry of a condition that holds token states [N, tokens, width]
     quantized: str  # how the layers that are not tuned are held, where not as they are
     vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
     lexicon: tuple[str, ...]  # other words of its prompts, styles and colours among them: an autoencoder of them is trained on both
@@ -122,7 +122,7 @@ class Model(Protocol):
         """Factor [N] that turns a squared error of the native output into one of the noise."""
         ...
 
-    def group(self, name: str) -> tuple[Site, ...]:
+    def weight_group(self, name: str) -> tuple[Site, ...]:
         """The tensors of a weight group; an unknown or empty group is an InputError."""
         ...
 

@@ -37,7 +37,7 @@ class PipelineModel(ABC):
     groups: ClassVar[Mapping[str, Callable[[str], bool]]]  # weight group -> is a parameter of the denoiser in it?
     readers: ClassVar[Mapping[str, Callable[[str], bool]]]  # what `reading` gives, by name -> which parameters multiply it
     schedulers: ClassVar[Mapping[str, type]]  # deterministic ones, by the name of the sampler; the first is the family's own
-    words: str = STATES
+    prompt_states_key: str = STATES
     uses_cfg: bool = True
     remark: str = ""
     timestep_scale: float = 1.0
@@ -146,7 +146,7 @@ class PipelineModel(ABC):
         lengths = [len(tokenizer(p, truncation=True, max_length=tokenizer.model_max_length).input_ids) for p in prompts]
         return torch.tensor(lengths) - 2  # behind it stands the end token, before it the start token
 
-    def group(self, name: str) -> tuple[Site, ...]:
+    def weight_group(self, name: str) -> tuple[Site, ...]:
         if name not in self.groups:
             raise InputError(f'unknown weight group "{name}": one of {", ".join(self.groups)}')
         paths = [path for path, _ in self.denoiser.named_parameters() if self.groups[name](path)]

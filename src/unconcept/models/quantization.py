@@ -48,7 +48,7 @@ def quantize(model: PipelineModel, kind: Quantized, whole: str, device: torch.de
 def linears(model: Any, whole: str) -> Iterator[tuple[str, nn.Linear]]:
     """The layers that `quantize` takes, by their path in the denoiser: of its blocks. What stands before and behind them is small, and errors there
     are large: the last two of `emoji-flow`'s in NF4 change its predictions by 28 %, all attention by 12 %."""
-    kept: Collection[str] = {site.name for site in model.group(whole)}
+    kept: Collection[str] = {site.name for site in model.weight_group(whole)}
     component = model.component_name(model.denoiser)
     for path, layer in model.denoiser.named_modules():
         if type(layer) is nn.Linear and IN_BLOCKS.search(path) and f"{component}.{path}.weight" not in kept:

@@ -47,7 +47,7 @@ class MemoryEstimate:
 def estimate_memory(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> MemoryEstimate:
     """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
     tune, size = method.tune, lambda module: sum({t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}.values())
-    sites, width = model.group(tune.group), torch.finfo(model.dtype).bits // 8
+    sites, width = model.weight_group(tune.group), torch.finfo(model.dtype).bits // 8
     read = {site.name: torch.empty(0) for site in sites if site.reads and tune.whiten is not None and tune.rank is None}
     change = TrainableDelta(model, tune.group, rank=tune.rank, P=read, rows=rows_per_step(model, tune, 3 + bool(method.rho)))  # c, a, ∅, k
     tuned, beside = sum(t.numel() for t in change.trained), change.linears()
@@ -116,11 +116,11 @@ def run_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> 
 def whitened(model: Model, method: AllButOne, others: int) -> int:
     """Bytes of the token states that whitening reads at once, in double precision, too; or of their second moment, which five matrices
     come of: itself, what is decomposed, its vectors, and two of LAPACK's."""
-    reads = {site.reads for site in model.group(method.tune.group) if site.reads}
+    reads = {site.reads for site in model.weight_group(method.tune.group) if site.reads}
     if method.tune.whiten is None or not reads:
         return 0
     condition = pick(model.encode([""]), slice(0, 1))
-    prompts = 1 + min(others, MOST, TOKENS // condition[model.words].shape[1])
+    prompts = 1 + min(others, MOST, TOKENS // condition[model.prompt_states_key].shape[1])
     at_once = min(MAX_CONDITION_NUMBERS, prompts * sum(t.numel() for t in condition.values()))
     width = max(model.linear_input(name, condition).shape[-1] for name in reads)
     return max(at_once * (8 + torch.finfo(model.dtype).bits // 8), 5 * width**2 * 8)

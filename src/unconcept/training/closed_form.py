@@ -340,7 +340,7 @@ def prompt_readers(model: Model, *, pooled: bool = True) -> tuple[Site, ...]:
     that embed the prompt's token states and, with `pooled`, its pooled state."""
     for group in (KEYS, *([POOLED] if pooled else []), CONTEXT):
         with suppress(InputError):  # the model has no such group
-            sites = model.group(group)
+            sites = model.weight_group(group)
             if all(site.reads for site in sites):
                 return sites
     raise InputError("a closed form needs a matrix that reads the prompt's states as they come: this model has none")

@@ -27,7 +27,7 @@ def near_words(model: Model, concept: Concept) -> list[str]:
     """The words of the vocabulary that the text encoder puts nearest to the concept."""
     say = article if concept.kind == "object" else str
     words = list(dict.fromkeys([concept.erase, *concept.keep, *model.vocabulary]))
-    order = rank_by_similarity(model.encode([say(word) for word in words])[model.words].float(), [0])[0].tolist()
+    order = rank_by_similarity(model.encode([say(word) for word in words])[model.prompt_states_key].float(), [0])[0].tolist()
     return [words[i] for i in order if i and words[i] not in concept.synonyms][:NEIGHBOURS]
 
 

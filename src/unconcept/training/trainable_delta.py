@@ -26,7 +26,7 @@ class TrainableDelta:
         self, model: Model, group: str, *, rank: int | None = None, P: Mapping[str, Tensor] | None = None, rows: float = math.inf,
         generator: torch.Generator | None = None,
     ):  # fmt: skip
-        sites = model.group(group)
+        sites = model.weight_group(group)
         self.components, self.rank, self.P, self.rows = model.components, rank, P or {}, rows
         self.owners: dict[str, Any] = {site.name: site.find(model.components)[0] for site in sites}
         self.weights = {site.name: getattr(*site.find(model.components)).detach() for site in sites}

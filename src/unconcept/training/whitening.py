@@ -30,14 +30,14 @@ def whitening_matrix(states: Iterable[Tensor], mu: float) -> Tensor:
 def rows_per_step(model: Model, tune: Tune, asked: int) -> int:
     """Token states that one part of a step reads at most: not every condition that was recorded of a point is asked of the student."""
     first = micro_batches(tune.batch_size, tune.gradient_accumulation)[0]
-    return (first.stop - first.start) * asked * model.encode([""])[model.words].shape[1]
+    return (first.stop - first.start) * asked * model.encode([""])[model.prompt_states_key].shape[1]
 
 
 def whitening_matrices(model: Model, tune: Tune, keep: Sequence[str]) -> dict[str, Tensor]:
     """P by the name of every tensor of the group that reads the prompt."""
     if tune.whiten is None:
         return {}
-    sites, by_name = model.group(tune.group), {}
+    sites, by_name = model.weight_group(tune.group), {}
     for name in {site.reads for site in sites if site.reads}:
         states = (model.linear_input(name, condition) for condition in encode_points(model, ["", *keep]))
         by_name[name] = whitening_matrix(states, tune.whiten).to(model.device, torch.float32)

@@ -34,7 +34,7 @@ def test_the_weights_are_what_their_sum_says():
 
 def test_it_reads_no_tokens_of_zeros(model):
     """Where diffusers puts 256 zeros for a T5 that is not there, it was trained without."""
-    assert model.encode(["a pig"])[model.words].shape[1] == model.pipe.tokenizer.model_max_length
+    assert model.encode(["a pig"])[model.prompt_states_key].shape[1] == model.pipe.tokenizer.model_max_length
 
 
 def test_it_draws_what_is_asked(model):
