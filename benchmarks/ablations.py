@@ -13,7 +13,7 @@ import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ from unconcept.models.emoji.concepts import complete
 from unconcept.models.image_cache import cache_folder
 from unconcept.models.interface import Model
 from unconcept.profiling.usage import count_calls
-from unconcept.training.replay import Replay, record
+from unconcept.training.replay import Replay, ReplayPlan, record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "watercolor=pencil sketch", "neon=sepia", "weapon")
 NOTE = """All but One as `unconcept erase` runs it, against itself without one of its parts, and against ESD's loss on the same replay, weights and schedule.
@@ -90,8 +90,8 @@ class Recorder:
         self.made: dict[str, tuple[Replay, int, float]] = {}
         self.calls, self.seconds = 0, 0.0  # saved so far
 
-    def __call__(self, model: Model, drive, asked, **settings) -> Replay:
-        key = json.dumps([drive, asked, settings])
+    def __call__(self, model: Model, plan: ReplayPlan) -> Replay:
+        key = json.dumps(asdict(plan))
         if key in self.made:
             replay, calls, seconds = self.made[key]
             self.calls += calls
@@ -99,7 +99,7 @@ class Recorder:
             return replay
         began = time.perf_counter()
         with count_calls(model) as calls:
-            replay = record(model, drive, asked, **settings)
+            replay = record(model, plan)
         self.made[key] = replay, calls["n"], time.perf_counter() - began
         return replay
 

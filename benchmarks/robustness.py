@@ -12,6 +12,7 @@ states must do less than learnt ones. For other words: erasures that were told n
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from common import arguments, as_given, cell, head, once, page, pooled
@@ -26,8 +27,8 @@ from unconcept.models.conditioning import to_device
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.image_cache import sample_images
 from unconcept.models.interface import Model
-from unconcept.training.adversary import Adversary, append_states
-from unconcept.training.replay import record
+from unconcept.training.adversary import Adversary, append_states, random_states
+from unconcept.training.replay import ReplayPlan, record
 
 CASES = ("pig=cow", "castle=house", "guitar=violin")
 TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
@@ -90,10 +91,13 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     """(states before the attack, states after it) [1, TOKENS, width]."""
     names = [concept.erase, *concept.synonyms]
     prompts = [pair[0] for pair in concept.pairs()]
-    z = record(model, prompts[:16], {"c": [[p] for p in prompts[:16]]}, seed=900_000 + seed, steps=25, guidance=5.0, points=12)
+    asked = {"c": [[p] for p in prompts[:16]]}
+    plan = ReplayPlan(drive=prompts[:16], prompts=asked, seed=900_000 + seed, steps=25, guidance=5.0, points=12)
+    z = record(model, plan)
     generator = torch.Generator().manual_seed(seed)
     width = model.encode(names[:1])[model.prompt_states_key].shape[2]
-    adversary = Adversary(1, TOKENS, width, model.prompt_states_key, steps=5, lr=LR, generator=generator, decay=0.0)
+    P = random_states(1, TOKENS, width, generator)
+    adversary = Adversary(P, model.prompt_states_key, steps=5, lr=LR, decay=0.0)
     ends, first = model.last_token_index(prompts[:16])[z.trajectory], adversary.P.clone()
     predicted = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), to_device(model.device, c)).cpu()
     with edit.on(model):
@@ -101,7 +105,8 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
         for _ in range(STEPS // 5):
             i = torch.randint(len(z), (BATCH,), generator=generator)
             batch, c = z[i], {name: states.cpu()[z.trajectory[i]] for name, states in own.items()}
-            adversary.attack(predicted, batch.x, batch.t, c, ends[i], torch.zeros(BATCH, dtype=torch.long), batch.targets["c"])
+            attacked_batch = replace(batch, conditions={"c": c})
+            adversary.attack(predicted, attacked_batch, ends[i], torch.zeros(BATCH, dtype=torch.long))
     return first, adversary.P
 
 

@@ -40,7 +40,7 @@ def test_the_documentation_says_what_the_files_say():
 def test_every_method_tells_the_same_things(name, run):
     """All but One has no authors' code to differ from."""
     _, told, _ = run("show", name)
-    headings = ["Source", "Idea", "Equation", "Cost", "Problems", *([] if name == "all-but-one" else ["Differs"])]
+    headings = ["Source", "Idea", "Equation", "Cost", "Problems", *([] if name == "all-but-one" else ["Differences"])]
     assert [line.split()[0] for line in told.splitlines() if line[:12].rstrip() in headings] == headings
 
 

@@ -10,7 +10,7 @@ from unconcept.methods.concept_ablation import ConceptAblation
 from unconcept.methods.esd import ESD
 from unconcept.methods.sdd import SDD
 from unconcept.models.conditioning import predict_in_batches
-from unconcept.training.replay import Replay, record
+from unconcept.training.replay import Replay, ReplayPlan, record
 
 ONE = torch.ones(1, 1, 1, 1)
 
@@ -65,7 +65,8 @@ def test_second_term_is_zero_at_the_start():
 
 def test_second_term_is_zero_at_the_start_of_a_real_model(model):
     """The teacher is the same network with the edit off: asked at the same points, in the same company, it says the same bits."""
-    z = record(model, ["a pig"] * 2, {"null": [[""]] * 2}, seed=0, steps=3, guidance=2.0, points=3, batch=6)
+    plan = ReplayPlan(drive=["a pig"] * 2, prompts={"null": [[""]] * 2}, seed=0, steps=3, guidance=2.0, points=3)
+    z = record(model, plan, batch_size=6)
     nothing = {
         site.name: torch.zeros_like(getattr(*site.find(model.components))) for site in model.weight_group("cross-attention keys and values")
     }
@@ -89,7 +90,7 @@ def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
     monkeypatch.setattr(AllButOne, "loss", lambda self, student, z, kappa, eta: seen.append((z.t, kappa, eta)) or ONE.sum())
     monkeypatch.setattr(AllButOne, "replay", lambda *args: {})
     z = Replay(torch.zeros(4, 1, 1, 1), torch.tensor([250.0, 500.0, 750.0, 1000.0]), torch.zeros(4).long(), {}, {})
-    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, *args, **more: loss(None, {"erase": z}))
+    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, training, **more: loss(None, {"erase": z}))
     AllButOne(onset=onset, rho=0.0)(model, Concept(erase="pig", alternative="cow"))
     [(t, kappa, eta)] = seen
     assert t[(kappa == 0).flatten()].tolist() == t[(eta == -1).flatten()].tolist() == points
@@ -175,7 +176,7 @@ def test_many_concepts_are_erased_in_groups(model):
 
 def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
     method, read = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)), []
-    monkeypatch.setattr(all_but_one, "fit", lambda *args, keep, **more: read.append(keep))
+    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, training, **more: read.append(training.retained))
     pig, tokens = Concept(erase="pig", alternative="cow"), model.encode([""])[model.prompt_states_key].shape[1]
     for allowed in (all_but_one.TOKENS, 5 * tokens):
         monkeypatch.setattr(all_but_one, "TOKENS", allowed)

@@ -11,7 +11,7 @@ from unconcept.methods.concept_ablation import ConceptAblation
 from unconcept.methods.esd import ESD
 from unconcept.methods.sdd import SDD
 from unconcept.methods.speed import SPEED, above_mean, cluster_centres
-from unconcept.methods.spm import SPM, around
+from unconcept.methods.spm import SPM, Anchored, random_anchors
 from unconcept.methods.uce import RECE, UCE
 from unconcept.models.interface import Site
 from unconcept.training.replay import Replay
@@ -80,12 +80,13 @@ def test_spm_by_hand():
     """Pushed: the student says 5 where 3 is wanted, 4; anchored: 2 and 0 where 1 and 1 were said, 1 on average, times 1000."""
     student, _ = says(5.0, 2.0, 0.0)
     said = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
-    assert SPM().loss(student, X, T, C, {"c": torch.zeros(2, 1)}, one(3.0), said).item() == 1004.0
+    anchored = Anchored({"c": torch.zeros(2, 1)}, said)
+    assert SPM().loss(student, X, T, C, anchored, one(3.0)).item() == 1004.0
 
 
 def test_anchors_are_as_long_as_the_concept(model):
     c = model.encode(["pig"])[model.prompt_states_key]
-    r = around(c, 5, torch.Generator().manual_seed(0))
+    r = random_anchors(c, 5, torch.Generator().manual_seed(0))
     assert r.shape == (5, *c.shape[1:])
     ratio = r.flatten(1).norm(dim=1) / c.norm()
     assert ((ratio > 0.79) & (ratio < 1.21)).all()

@@ -5,7 +5,7 @@ import torch
 from support.waves import near, wave
 
 from unconcept.edits.adapters import SparseAutoencoder
-from unconcept.methods.sae import SAE, strongest
+from unconcept.methods.sae import SAE, strongest_features
 
 
 def test_sparse_autoencoder():
@@ -13,7 +13,7 @@ def test_sparse_autoencoder():
     sae = SparseAutoencoder.begin(torch.zeros(2, 4), 6, 2, torch.Generator())
     sae.encoder, sae.decoder = wave(6, 4, start=2.0), wave(4, 6, start=3.0)
     sae.centre, sae.latent = wave(4, start=0.5), 0.1 * wave(6, start=0.1)
-    z = sae.sparse(sae.before(wave(3, 4, start=9.0)))
+    z = sae.features_of(wave(3, 4, start=9.0))
     assert z.flatten().tolist() == near(
         [[0.0, 3.008673, 3.367894, 0.0, 0.0, 0.0], [0.0, 0.0, 3.301051, 3.370643, 0.0, 0.0], [0.0, 0.0, 0.0, 3.377941, 3.304076, 0.0]]
     )
@@ -59,7 +59,7 @@ def test_without_a_dead_feature_theirs_has_a_second_term_all_the_same():
     sae = of_waves()
     loss, _ = SAE().loss(sae, x, x.var(0, correction=0).sum(), torch.zeros(6, dtype=torch.bool))
     assert loss.item() == pytest.approx(LEFT, abs=1e-5)
-    e = x - sae.decode(sae.sparse(sae.before(x)))
+    e = x - sae.decode(sae.features_of(x))
     assert (e.square().mean() / (e - e.mean(0)).square().mean() / 32).item() == pytest.approx(0.035301, abs=1e-5)
 
 
@@ -78,7 +78,7 @@ def of_chirps(k: int, top: int = 128) -> SparseAutoencoder:
     sae = SparseAutoencoder.begin(torch.zeros(2, 768), 1024, k, torch.Generator())
     sae.encoder, sae.decoder = chirp(1024, 768, start=2.0) / 768**0.5, chirp(768, 1024, start=3.0) / 768**0.5
     sae.centre, sae.latent = 0.1 * chirp(768, start=0.5), 0.1 * chirp(1024, start=0.1)
-    sae.features = torch.tensor(sorted(strongest(sae, TARGETS, top) - strongest(sae, OTHERS, top)))
+    sae.features = torch.tensor(sorted(strongest_features(sae, [TARGETS], top) - strongest_features(sae, [OTHERS], top)))
     sae.scale = torch.tensor(-8.0)
     return sae
 
@@ -95,7 +95,7 @@ def test_a_feature_that_is_0_is_nobodys():
     """With k = 16 a prompt of three words has 48 features at most, and their 128 strongest are filled up with some that are 0: four of their 71 (525,
     642, 700, 763) are 0 in all of pig and hog, and what fills up cat and dog's is taken from the concept."""
     sae = of_chirps(16)
-    there = sae.sparse(sae.before(TARGETS[:, 1:])).amax((0, 1))
+    there = sae.features_of(TARGETS[:, 1:]).amax((0, 1))
     assert (there[[525, 642, 700, 763]] == 0).all()
     assert (there[sae.features] > 0).all()
 
@@ -111,7 +111,7 @@ def test_deactivation():
     """strength_with_feature_text_batch() in generate_images() of the same file, τ = 8, at a threshold of 0: the second token's first six numbers, and the mean
     square of what it changes. It puts the reconstruction in the place of h; we add what deactivating changes of it, to every token but the first."""
     sae, h = of_chirps(64), torch.cat([TARGETS, OTHERS])
-    again = sae.decode(sae.sparse(sae.before(h)))
+    again = sae.decode(sae.features_of(h))
     theirs = again + sae.change(h)
     for word, there in zip(OPEN, theirs):
         assert there[1, :6].tolist() == near(OPEN[word])
@@ -126,7 +126,7 @@ def test_the_gate():
     """generate_images() of the same file as "ItD-celeb": its θ is 1.729887, of each prompt's worst token, and the gate compares it with a mean over tokens. Of
     its own targets hog, 1.421694, stayed as it was. Ours takes one measure for both, without the error of reconstruction, which is nearly all of dog's 0.58."""
     sae = of_chirps(64)
-    again = sae.decode(sae.sparse(sae.before(TARGETS))) + sae.change(TARGETS)
+    again = sae.decode(sae.features_of(TARGETS)) + sae.change(TARGETS)
     assert 0.99 * (again - TARGETS).square().mean(2).amax(1).min().item() == pytest.approx(1.729887, abs=1e-5)
     sae.threshold = 0.99 * sae.score(TARGETS).min()
     assert sae.score(OTHERS).tolist() == pytest.approx([0.0757, 0.0265], abs=1e-4)

@@ -6,11 +6,17 @@ import torch
 from unconcept import Concept, Edit
 from unconcept.edits.adapters import Eraser
 from unconcept.methods.receler import Receler
-from unconcept.training.adversary import Adversary, append_states
+from unconcept.training.adversary import Adversary, append_states, random_states
 from unconcept.training.distributed import micro_batches
 from unconcept.training.replay import Replay
 
 X = torch.zeros(2, 1, 1, 1)
+
+
+def quick_adversary(prompts: int, steps: int) -> Adversary:
+    """Two states of width 1 for each prompt."""
+    P = random_states(prompts, 2, 1, torch.Generator().manual_seed(0))
+    return Adversary(P, "states", steps=steps, lr=0.1)
 
 
 def test_an_eraser_begins_as_nothing():
@@ -53,10 +59,10 @@ def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(p
     n, one = 8, torch.ones((), requires_grad=True)
     c = {"states": torch.zeros(n, 5, 1)}
     whole = Replay(torch.zeros(n, 1, 1), torch.zeros(n), torch.zeros(n), {"c": c}, {"c": torch.ones(n, 1, 1)}).batch(torch.arange(n))
-    adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
+    adversary = quick_adversary(prompts=1, steps=1)
     student = lambda x, t, asked: one * asked["states"].sum((1, 2), keepdim=True)
     pieces = [whole[share] for share in micro_batches(n, parts)]
-    states = torch.cat([adversary.within(z, student, torch.zeros(len(z)).long()).conditions["c"]["states"] for z in pieces])
+    states = torch.cat([adversary.disguise_batch(z, student, torch.zeros(len(z)).long()).conditions["c"]["states"] for z in pieces])
     assert states[::2].abs().sum() == 0
     assert (states[1::2, -2:] > 0).all()
     assert states[1::2, :-2].abs().sum() == 0
@@ -65,10 +71,10 @@ def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(p
 def test_the_adversary_is_seen_where_tokens_are_masked():
     c = {"states": torch.zeros(2, 6, 1), "mask": torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]]).bool(), "pooled": torch.zeros(2, 6)}
     z = Replay(torch.zeros(2, 1, 1), torch.zeros(2), torch.zeros(2), {"c": c}, {"c": torch.ones(2, 1, 1)})
-    adversary = Adversary(1, 2, 1, "states", steps=1, lr=0.1, generator=torch.Generator().manual_seed(0))
+    adversary = quick_adversary(prompts=1, steps=1)
     one = torch.ones((), requires_grad=True)
     seen = lambda x, t, asked: one * (asked["states"] * asked["mask"][..., None]).sum((1, 2), keepdim=True)
-    found = adversary.within(z[torch.tensor([1, 0])], seen, torch.zeros(2).long()).conditions["c"]
+    found = adversary.disguise_batch(z[torch.tensor([1, 0])], seen, torch.zeros(2).long()).conditions["c"]
     assert found["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], "the second asks with two more tokens"
     assert (found["states"][1, 2:4] > 0).all()
     assert found["pooled"].abs().sum() == 0
@@ -80,9 +86,9 @@ def test_the_adversary_finds_what_was_said():
     weight = torch.ones((), requires_grad=True)
     student = lambda x, t, asked: weight * asked["states"].sum((1, 2), keepdim=True)
     ends, of, said = torch.tensor([0, 0]), torch.tensor([1, 1]), torch.full((2, 1, 1), 6.0)
-    adversary = Adversary(3, 2, 1, "states", steps=300, lr=0.1, generator=torch.Generator().manual_seed(0))
+    adversary = quick_adversary(prompts=3, steps=300)
     first = adversary.P.clone()
-    adversary.attack(student, X, X, c, ends, of, said)
+    adversary.attack(student, Replay(X, X, of, {"c": c}, {"c": said}), ends, of)
     assert adversary.P[1].sum().item() == pytest.approx(6.0, abs=0.5)
     assert torch.equal(adversary.P[[0, 2]], first[[0, 2]])
     assert weight.grad is None, "the student learns nothing from being attacked"

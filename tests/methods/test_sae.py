@@ -12,7 +12,7 @@ from unconcept.concepts.templates import article
 from unconcept.edits.adapters import SparseAutoencoder
 from unconcept.io.weights import user_cache
 from unconcept.methods import sae
-from unconcept.methods.sae import SAE, sayings, strongest
+from unconcept.methods.sae import SAE, strongest_features, training_prompts
 
 PIG = Concept(erase="pig", templates=("{}", "a picture of {}"), keep=("cat", "dog", "house"))
 QUICK = SAE(features=512, active=8, steps=200, top=16, batch=16)
@@ -51,8 +51,8 @@ def test_the_gate_by_hand():
 
 def test_strongest_by_hand():
     hidden = torch.tensor([[[9.0, 9.0], [3.0, -1.0], [1.0, 2.0]]])
-    assert strongest(by_hand(), hidden, 1) == {0}
-    assert strongest(by_hand(), hidden, 2) == {0, 1}
+    assert strongest_features(by_hand(), [hidden], 1) == {0}
+    assert strongest_features(by_hand(), [hidden], 2) == {0, 1}
 
 
 def test_training_explains_what_it_sees():
@@ -64,7 +64,7 @@ def test_training_explains_what_it_sees():
     method = SAE(features=32, active=4, steps=600, lr=1e-2, batch=16)
     trained = method.train(h, lambda progress: None)
     begun = SparseAutoencoder.begin(h, 32, 4, torch.Generator().manual_seed(0))
-    left = lambda s: ((h - s.decode(s.sparse(s.before(h)))).square().sum() / (h - h.mean(0)).square().sum()).item()
+    left = lambda s: ((h - s.decode(s.features_of(h))).square().sum() / (h - h.mean(0)).square().sum()).item()
     assert left(trained) < 0.15 < left(begun)
     torch.testing.assert_close(trained.decoder.norm(dim=0), torch.ones(32))
 
@@ -113,7 +113,7 @@ def test_it_is_trained_anew_without_the_cache(model):
     "other", [{"lr": 2e-3}, {"batch": 8}, {"steps": 199}, {"features": 513}, {"active": 7}, {"seed": 1}, {"prompts": 99}]
 )
 def test_what_makes_another_autoencoder_makes_another_file(model, other):
-    name = lambda method: method.file_name(model, sayings(model.vocabulary, (), method.prompts))
+    name = lambda method: method.file_name(model, training_prompts(model.vocabulary, (), method.prompts))
     assert name(QUICK) != name(replace(QUICK, **other))
     assert name(QUICK) == name(replace(QUICK, strength=1.0, top=3)), "these are of the concept's use of it"
 
@@ -154,22 +154,22 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(model, tmp_path, monkey
 
 def test_what_it_reads():
     """Every word of the vocabulary alone and beside others, and with the lexicon's in every phrasing; the same whatever the concept; at most n."""
-    said = sayings(("cat", "owl"), ("neon", "fox"), 400)
+    said = training_prompts(("cat", "owl"), ("neon", "fox"), 400)
     assert {"", "a cat", "an owl", "a cat and an owl"} <= set(said)
     assert len(said) == len(set(said))
-    assert said == sayings(("cat", "owl"), ("fox", "neon"), 400)
+    assert said == training_prompts(("cat", "owl"), ("fox", "neon"), 400)
     for word in ("cat", "owl", "neon", "fox"):
         for start in ("a picture of {}", "{} next to", "{} on"):
             assert any(prompt.startswith(start.format(article(word))) for prompt in said), (word, start)
         assert any(prompt.endswith(f"in {word} style") for prompt in said), word
-    assert sayings(("cat", "owl"), ("neon", "fox"), 3) == said[:3]
+    assert training_prompts(("cat", "owl"), ("neon", "fox"), 3) == said[:3]
 
 
 def test_memory_is_bounded(model, monkeypatch):
     """Of every prompt as many states; words come before padding."""
     monkeypatch.setattr(sae, "STATES", 40)
     prompts = ["a cat", "a dog", "a cat", "a tree"] * 5
-    h = QUICK.seen(model, prompts, lambda progress: None)
+    h = QUICK.training_states(model, prompts, lambda progress: None)
     assert h.shape == (40, 16)
     of_words = torch.cat([state[1 : end + 2] for state, end in zip(model.text_hidden_states(prompts), model.last_token_index(prompts))])
     assert all((of_words == state).all(1).any() for state in h)

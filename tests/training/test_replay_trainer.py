@@ -1,3 +1,4 @@
+from dataclasses import replace
 from unittest import mock
 
 import torch
@@ -7,7 +8,7 @@ from unconcept.export.lora import to_lora
 from unconcept.models import conditioning
 from unconcept.models.conditioning import encode_points, gather_conditions
 from unconcept.models.pipeline_model import STATES
-from unconcept.training.replay import Replay, record
+from unconcept.training.replay import Replay, ReplayPlan, record
 from unconcept.training.replay_trainer import adamw
 from unconcept.training.trainable_delta import SharedProjection, TrainableDelta, project_rows
 from unconcept.training.whitening import whitening_matrix
@@ -59,7 +60,8 @@ def test_decay_draws_to_0_what_began_there(model):
 
 def test_the_replay_holds_what_the_model_says(model):
     drive, asked = ["a cat", "a dog", "a tree"], {"c": [["a pig"], ["a cat", "a horse"], ["a dog"]], "null": [[""]] * 3}
-    z = record(model, drive, asked, seed=3, steps=6, guidance=2.0, points=3, batch=4)
+    plan = ReplayPlan(drive=drive, prompts=asked, seed=3, steps=6, guidance=2.0, points=3)
+    z = record(model, plan, batch_size=4)
     assert len(z) == 9
     assert z.trajectory.bincount().tolist() == [3, 3, 3]
     for role in asked:
@@ -67,14 +69,15 @@ def test_the_replay_holds_what_the_model_says(model):
     cat, horse = model.encode(["a cat", "a horse"])[STATES]
     heard = z.conditions["c"][STATES][z.trajectory == 1]
     torch.testing.assert_close(heard, torch.stack([cat, horse, cat]))
-    again = record(model, drive, asked, seed=3, steps=6, guidance=2.0, points=3, batch=4)
+    again = record(model, plan, batch_size=4)
     assert torch.equal(z.x, again.x)
-    other = record(model, drive, asked, seed=4, steps=6, guidance=2.0, points=3, batch=4)
+    other = record(model, replace(plan, seed=4), batch_size=4)
     assert not torch.equal(z.x[z.t == z.t.max()], other.x[other.t == other.t.max()])
 
 
 def test_no_trajectory_is_on_both_sides_of_the_split(model):
-    z = record(model, ["a cat"] * 10, {"k": [["a cat"]] * 10}, seed=0, steps=4, guidance=1.0, points=2)
+    prompts = {"k": [["a cat"]] * 10}
+    z = record(model, ReplayPlan(drive=["a cat"] * 10, prompts=prompts, seed=0, steps=4, guidance=1.0, points=2))
     train, held = z.split(0.2)
     assert not set(z.trajectory[train].tolist()) & set(z.trajectory[held].tolist())
     assert sorted([*train.tolist(), *held.tolist()]) == list(range(len(z)))
@@ -84,11 +87,11 @@ def test_no_trajectory_is_on_both_sides_of_the_split(model):
 def test_a_replay_holds_each_prompt_once(model):
     """24 rows of conditions, of 4 distinct prompts; a part shares them, a file holds no more, and every point still has its own."""
     drive, asked = ["a cat"] * 4, {"c": [["a pig", "a cat", "a pig"]] * 4, "k": [["a dog"], ["a tree"]] * 2}
-    z = record(model, drive, asked, seed=0, steps=3, guidance=1.0, points=3)
+    z = record(model, ReplayPlan(drive=drive, prompts=asked, seed=0, steps=3, guidance=1.0, points=3))
     one = model.encode(["a pig"])[STATES].nbytes
     assert len(z) == 12
     assert sum(t.nbytes for name, t in z.tensors().items() if name.startswith("asked.")) == 4 * one
-    part, again = z[torch.tensor([5, 0])], Replay.of(z.tensors())
+    part, again = z[torch.tensor([5, 0])], Replay.from_tensors(z.tensors())
     for role in asked:
         assert part.conditions[role].each[STATES] is z.conditions[role].each[STATES]
         assert torch.equal(part.conditions[role][STATES], z.conditions[role][STATES][[5, 0]])
@@ -149,7 +152,14 @@ def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_f
 def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
     """A step reads of one point the conditions c, a, ∅ and k; whether that is few hangs on the layers' columns."""
     seen, edits, rows = [], [], 4 * model.encode([""])[STATES].shape[1]
-    monkeypatch.setattr(TrainableDelta, "linears", lambda self, own=TrainableDelta.linears: seen.append(len(found := own(self))) or found)
+    factored_layers = TrainableDelta.factored_layers
+
+    def counted(self):
+        layers = factored_layers(self)
+        seen.append(len(layers))
+        return layers
+
+    monkeypatch.setattr(TrainableDelta, "factored_layers", counted)
     method = AllButOne(
         trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch_size=2, gradient_accumulation=2, check=3, lr=1e-2)
     )

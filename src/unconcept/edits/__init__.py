@@ -1,4 +1,4 @@
-"""An edit as a value: weight deltas and adapters that are applied, removed, scaled, added up, saved and loaded."""
+"""An edit as a value: weight deltas and adapters, applied, removed, scaled, added and saved."""
 
 from .edit import Edit, edit_between
 from .weight_deltas import Deltas

@@ -1,6 +1,6 @@
-"""Small modules that an Edit may hold besides changed tensors: they sit behind a module of the model and change what comes out of it.
+"""Small modules that an edit may hold besides changed tensors.
 
-y = E(f(x))         f: the model's own module at a site, untouched;  E: the adapter
+y = E(f(x))         f: the model's own module at a site, unchanged;  E: the adapter
 """
 
 from collections.abc import Mapping
@@ -14,9 +14,14 @@ from .guidance_adapters import NegativePrompt, SafeGuidance
 
 
 class Eraser(nn.Module):
-    """y + s · (W2 GELU(W1 y + b1) + b2), the residual perceptron of Receler (Huang et al. 2024); W2 and b2 begin at 0: nothing is changed.
+    """y + s · (W2 GELU(W1 y + b1) + b2), the residual perceptron of Receler (Huang et al. 2024).
 
-    y [N, tokens, width]. `added` is what it last added, for losses that ask where.
+    W2 and b2 begin at 0: nothing is changed. `added` is what the last forward pass added, while it
+    has gradients.
+
+    Args:
+        width: Of y [N, tokens, width].
+        rank: Hidden units.
     """
 
     kind = "eraser"
@@ -24,7 +29,8 @@ class Eraser(nn.Module):
 
     def __init__(self, width: int, rank: int = 128):
         super().__init__()
-        self.down, self.up = nn.Linear(width, rank), nn.Linear(rank, width)
+        self.down = nn.Linear(width, rank)
+        self.up = nn.Linear(rank, width)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
         self.register_buffer("strength", torch.ones(()))
@@ -32,9 +38,11 @@ class Eraser(nn.Module):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Eraser":
+        """An eraser from its state dict."""
         rank, width = tensors["down.weight"].shape
         eraser = cls(width, rank)
-        eraser.load_state_dict({name: tensor.detach().clone() for name, tensor in tensors.items()})
+        copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
+        eraser.load_state_dict(copies)
         return eraser
 
     def forward(self, y: Tensor) -> Tensor:
@@ -44,17 +52,16 @@ class Eraser(nn.Module):
 
 
 class SparseAutoencoder(nn.Module):
-    """h ← h + s · W_d (z' − z) where a prompt has the features, else h; the equations are in methods/sae.py.
+    """h ← h + s · W_d (z' − z) where a prompt has the concept's features, else h.
 
-    h [N, tokens, width], z [N, tokens, n]. The first token, which begins every prompt alike, is never changed.
+    The equations are in methods/sae.py. h [N, tokens, width], z [N, tokens, n]. The first token,
+    which is the same in every prompt, is never changed.
+
+    Args:
+        tensors: The state dict.
     """
 
     kind = "sparse-autoencoder"
-
-    def __init__(self, tensors: Mapping[str, Tensor]):
-        super().__init__()
-        for name, tensor in tensors.items():
-            self.register_buffer(name, tensor.detach().clone())
 
     encoder: Tensor  # W_e [n, width]
     latent: Tensor  # β [n]
@@ -66,42 +73,77 @@ class SparseAutoencoder(nn.Module):
     threshold: Tensor  # θ
     strength: Tensor
 
+    def __init__(self, tensors: Mapping[str, Tensor]):
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor.detach().clone())
+
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "SparseAutoencoder":
+        """An autoencoder from its state dict."""
         return cls(tensors)
 
     @classmethod
     def begin(cls, h: Tensor, n: int, k: int, generator: torch.Generator) -> "SparseAutoencoder":
-        """Random directions, encoder and decoder tied; b is the median of h [N, width] by coordinate."""
+        """An untrained autoencoder: random directions, encoder and decoder tied.
+
+        Args:
+            h: Hidden states [N, width]; b is their median by coordinate.
+            n: Number of features.
+            k: Largest number of active features of a token.
+            generator: Draws the directions.
+
+        Returns:
+            The autoencoder, without features to change.
+        """
         decoder = torch.randn(h.shape[1], n, generator=generator)
         decoder = decoder / decoder.norm(dim=0, keepdim=True)
-        tensors = {"encoder": decoder.T.contiguous(), "latent": torch.zeros(n), "decoder": decoder, "centre": h.median(0).values}
-        rest = {"active": torch.tensor(k), "features": torch.zeros(0, dtype=torch.long), "scale": torch.tensor(1.0)}
-        return cls({**tensors, **rest, "threshold": torch.tensor(torch.inf), "strength": torch.ones(())})
+        return cls(
+            {
+                "encoder": decoder.T.contiguous(),
+                "latent": torch.zeros(n),
+                "decoder": decoder,
+                "centre": h.median(0).values,
+                "active": torch.tensor(k),
+                "features": torch.zeros(0, dtype=torch.long),
+                "scale": torch.tensor(1.0),
+                "threshold": torch.tensor(torch.inf),
+                "strength": torch.ones(()),
+            }
+        )
 
-    def before(self, h: Tensor) -> Tensor:
+    def preactivations(self, h: Tensor) -> Tensor:
+        """W_e (h − b) + β  [..., n]"""
         return (h - self.centre) @ self.encoder.T + self.latent
 
-    def sparse(self, before: Tensor) -> Tensor:
-        """ReLU(TopK): the k largest of the last dimension, where above 0."""
-        values, where = before.topk(int(self.active), dim=-1)
-        return torch.zeros_like(before).scatter(-1, where, values.relu())
+    def sparse(self, preactivations: Tensor) -> Tensor:
+        """ReLU(TopK): the k largest of the last dimension, where they are above 0."""
+        values, where = preactivations.topk(int(self.active), dim=-1)
+        return torch.zeros_like(preactivations).scatter(-1, where, values.relu())
+
+    def features_of(self, h: Tensor) -> Tensor:
+        """z [..., n] of hidden states [..., width]"""
+        return self.sparse(self.preactivations(h))
 
     def decode(self, z: Tensor) -> Tensor:
+        """W_d z + b  [..., width]"""
         return z @ self.decoder.T + self.centre
 
     def change(self, h: Tensor) -> Tensor:
         """W_d (z' − z) [N, tokens, width]; 0 at the first token."""
-        z = self.sparse(self.before(h))[..., self.features]
+        z = self.features_of(h)[..., self.features]
         change = ((self.scale - 1) * z) @ self.decoder[:, self.features].T
         change[:, 0] = 0
         return change
 
     def score(self, h: Tensor) -> Tensor:
-        """How much of the concept a prompt has [N]: the mean square of what would be changed at its tokens that are changed at all."""
+        """How much of the concept each prompt has [N].
+
+        It is the mean square of the change over those tokens that would be changed.
+        """
         change = self.change(h)
-        hit = change.abs().amax(2) > 0
-        return change.square().mean(2).sum(1) / hit.sum(1).clamp(min=1)
+        changed = change.abs().amax(2) > 0
+        return change.square().mean(2).sum(1) / changed.sum(1).clamp(min=1)
 
     def forward(self, h: Tensor) -> Tensor:
         change = self.change(h.float())
@@ -110,9 +152,20 @@ class SparseAutoencoder(nn.Module):
         return torch.where(gate[:, None, None], h + self.strength * change.to(h), h)
 
 
-KINDS: dict[str, type] = {adapter.kind: adapter for adapter in (Eraser, SparseAutoencoder, NegativePrompt, SafeGuidance)}
+KINDS: dict[str, type] = {
+    adapter.kind: adapter for adapter in (Eraser, SparseAutoencoder, NegativePrompt, SafeGuidance)
+}
 
 
 def build_adapter(kind: str, tensors: Mapping[str, Tensor]) -> Any:
-    """An adapter of a kind, with copies of these tensors in the host's memory, not to be trained any more."""
-    return KINDS[kind].of({name: tensor.cpu() for name, tensor in tensors.items()}).eval().requires_grad_(False)
+    """An adapter for an edit: on the CPU, in evaluation mode, without gradients.
+
+    Args:
+        kind: A key of `KINDS`.
+        tensors: The adapter's state dict; copied.
+
+    Returns:
+        The adapter.
+    """
+    on_cpu = {name: tensor.cpu() for name, tensor in tensors.items()}
+    return KINDS[kind].of(on_cpu).eval().requires_grad_(False)

@@ -1,9 +1,10 @@
-"""Edit: an erasure as a value. Changed tensors and adapters on named sites, to be put on a model, dialled, taken off, saved and loaded.
+"""Edit: an erasure as a value, which is applied, scaled, removed, added, saved and loaded.
 
-W = W* + s · Δ,    y = E_s(f(x))          s: how much of the edit is on (1: as trained, 0: the model as it was)
+W = W* + s · Δ,    y = E_s(f(x))          s: strength (1: as trained, 0: the original model)
 """
 
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,18 +30,23 @@ from .weight_deltas import Deltas
 log = logging.getLogger(__name__)
 
 
-# What is on which module: the untouched tensors, the edits (by their fingerprints) in the order in which they were applied, and the handles of adapters.
-_handles: WeakKeyDictionary[nn.Module, list[tuple[str, RemovableHandle]]] = WeakKeyDictionary()
-
+# What is applied, by module. Edits are identified by their fingerprints.
 _originals: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
-
+# (parameter, Δ, fingerprint), in the order in which the edits were applied
 _applied: WeakKeyDictionary[nn.Module, list[tuple[str, Tensor, str]]] = WeakKeyDictionary()
+# (fingerprint, handle of the adapter)
+_handles: WeakKeyDictionary[nn.Module, list[tuple[str, RemovableHandle]]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Δ of every changed tensor by site name ("unet.….to_k.weight"; of `Deltas`, some are kept as pairs U V), a card that says what it is and
-    for which model, and adapters by the name of the module that they sit behind ("unet.….attn2")."""
+    """An erasure: changed tensors, adapters, and a card that describes it.
+
+    deltas    Δ of every changed tensor by name ("unet.….to_k.weight"); `Deltas` stores some of
+              them as low-rank factors
+    card      what the edit is, and for which model
+    adapters  by the name of the module that they sit behind ("unet.….attn2")
+    """
 
     deltas: Mapping[str, Tensor]
     card: Mapping = field(default_factory=dict)
@@ -48,68 +54,137 @@ class Edit:
 
     @contextmanager
     def on(self, model: Model) -> Iterator[None]:
-        """The edit is on inside the `with`, and the model is bit for bit the same after it."""
-        sites = {name: Site(name, "").find(model.components) for name in self.deltas}
-        tensors = {name: (w := getattr(owner, p)) + self.deltas[name].to(w) for name, (owner, p) in sites.items()}
-        with swap_parameters(model.components, tensors), attach_adapters(model.components, self.adapters):
+        """Inside the `with`, the edit is applied; afterwards the model is bit for bit the same.
+
+        Args:
+            model: To be edited.
+        """
+        edited = {}
+        for name in self.deltas:
+            owner, parameter = Site(name, "").find(model.components)
+            weight = getattr(owner, parameter)
+            edited[name] = weight + self.deltas[name].to(weight)
+        adapters = attach_adapters(model.components, self.adapters)
+        with swap_parameters(model.components, edited), adapters:
             yield
 
     @torch.no_grad()
     def apply(self, model, *, force: bool = False) -> None:
-        """Put the edit on a model (or on its diffusers pipeline) to stay. Several edits add up. An edit of another model is refused."""
+        """Apply the edit until it is removed. Several edits add up.
+
+        Args:
+            model: A `Model` or a diffusers pipeline.
+            force: Apply an edit that was made for other weights of the same architecture.
+
+        Raises:
+            InputError: The edit was made for another model.
+        """
         from ..models.loading import wrap
 
-        model, key = wrap(model), self.fingerprint()
-        if doubt := self.check(model, force=force):
-            log.warning(doubt)
+        model = wrap(model)
+        fingerprint = self.fingerprint()
+        if warning := self.check(model, force=force):
+            log.warning(warning)
         for name, delta in self.deltas.items():
             owner, parameter = Site(name, "").find(model.components)
-            weight = getattr(owner, parameter)
-            _originals.setdefault(owner, {}).setdefault(parameter, weight.detach().clone())
-            _applied.setdefault(owner, []).append((parameter, delta, key))
-            _settle(owner, parameter)
+            originals = _originals.setdefault(owner, {})
+            originals.setdefault(parameter, getattr(owner, parameter).detach().clone())
+            _applied.setdefault(owner, []).append((parameter, delta, fingerprint))
+            _write_weight(owner, parameter)
         for site, adapter in self.adapters.items():
-            _handles.setdefault(_module(model, site), []).append((key, attach_adapter(model.components, site, adapter)))
+            handle = attach_adapter(model.components, site, adapter)
+            _handles.setdefault(_module(model, site), []).append((fingerprint, handle))
 
     @torch.no_grad()
     def remove(self, model) -> None:
-        """Take the edit off again: bit for bit what was there without it. Nothing happens where it is not on. An edit that was loaded anew is the same one."""
+        """Remove the edit; the model is bit for bit what it is without it.
+
+        An edit that was loaded again from its file is the same edit. Nothing happens where the
+        edit is not applied.
+
+        Args:
+            model: A `Model` or a diffusers pipeline.
+        """
         from ..models.loading import wrap
 
-        key = self.fingerprint()
+        model = wrap(model)
+        fingerprint = self.fingerprint()
         for name in self.deltas:
-            owner, parameter = Site(name, "").find(wrap(model).components)
-            _applied[owner] = [e for e in _applied.get(owner, []) if e[0] != parameter or e[2] != key]
-            _settle(owner, parameter)
+            owner, parameter = Site(name, "").find(model.components)
+            remaining = []
+            for entry in _applied.get(owner, []):
+                if entry[0] != parameter or entry[2] != fingerprint:
+                    remaining.append(entry)
+            _applied[owner] = remaining
+            _write_weight(owner, parameter)
         for site in self.adapters:
-            handles = _handles.pop(_module(wrap(model), site), [])
-            for _, handle in (h for h in handles if h[0] == key):
-                handle.remove()
-            _handles[_module(wrap(model), site)] = [h for h in handles if h[0] != key]
+            module = _module(model, site)
+            others = []
+            for key, handle in _handles.pop(module, []):
+                if key == fingerprint:
+                    handle.remove()
+                else:
+                    others.append((key, handle))
+            _handles[module] = others
 
     def check(self, model: Model, *, force: bool = False) -> str | None:
-        """Is this edit made for this model? By the hash of its weights, taken as they are without any edit; in another precision, by some of them.
-        Another model is an InputError; with `force` it is returned as a line to show. Another architecture is an error in any case."""
-        doubt = None
+        """Check whether the edit was made for this model.
+
+        Models are compared by the hash of their weights without any applied edit, and in another
+        precision by a few of their numbers.
+
+        Args:
+            model: To be edited.
+            force: Return a warning instead of raising where the weights are others.
+
+        Returns:
+            The warning, or None.
+
+        Raises:
+            InputError: The weights are others and `force` is not set, or the architecture is
+                another.
+        """
+        warning = None
         with without_edits(model):
-            wanted, found = self.card.get("model_sha256"), model.fingerprint()
-            if wanted and wanted != found and not self.knows(dict(named_tensors(model.components))):
-                doubt = f"this edit was made for another model (sha256 {wanted[:12]}…, this one has {found[:12]}…)"
+            expected, actual = self.card.get("model_sha256"), model.fingerprint()
+            if (
+                expected
+                and expected != actual
+                and not self.knows(dict(named_tensors(model.components)))
+            ):
+                warning = (
+                    f"this edit was made for another model "
+                    f"(sha256 {expected[:12]}…, this one has {actual[:12]}…)"
+                )
                 if not force:
-                    raise InputError(f"{doubt}: --force to try all the same")
-        missing = [name for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)) if not _has(model, name)]
-        if missing:
-            raise InputError(f"this model has no weight {missing[0]}: the edit was made for another architecture")
-        return doubt
+                    raise InputError(f"{warning}: --force applies it anyway")
+        for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)):
+            if not _has(model, name):
+                raise InputError(
+                    f"this model has no weight {name}: the edit was made for another architecture"
+                )
+        return warning
 
     def knows(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Are these the weights that the edit was made for, but for rounding to half precision? `tensors`: by name, "unet.….weight"."""
-        looks: Mapping[str, Sequence[float]] = self.card.get("model_weights") or {}
-        alike = lambda name, seen: torch.allclose(sample_numbers(tensors[name]), torch.tensor(seen), rtol=2**-7, atol=1e-6)
-        return bool(looks) and all(name in tensors and alike(name, seen) for name, seen in looks.items())
+        """Whether these weights, up to rounding to half precision, are those it was made for.
+
+        Args:
+            tensors: By name, "unet.….weight".
+
+        Returns:
+            False also where the card has no numbers to compare.
+        """
+        samples: Mapping[str, Sequence[float]] = self.card.get("model_weights") or {}
+        for name, numbers in samples.items():
+            if name not in tensors:
+                return False
+            sample, expected = sample_numbers(tensors[name]), torch.tensor(numbers)
+            if not torch.allclose(sample, expected, rtol=2**-7, atol=1e-6):
+                return False
+        return bool(samples)
 
     def fingerprint(self) -> str:
-        """sha256 of the edit's numbers."""
+        """sha256 of the edit's tensors."""
         digest = hashlib.sha256()
         for name, tensor in sorted(self.tensors().items()):
             digest.update(name.encode())
@@ -117,71 +192,162 @@ class Edit:
         return digest.hexdigest()
 
     def scale(self, s: float) -> "Edit":
-        """The edit dialled to `s` times its strength."""
-        adapters = {site: build_adapter(adapter.kind, adapter.state_dict()) for site, adapter in self.adapters.items()}
-        for adapter in adapters.values():
-            adapter.strength.mul_(s)
+        """The edit at `s` times its strength."""
+        adapters = {}
+        for site, adapter in self.adapters.items():
+            adapters[site] = build_adapter(adapter.kind, adapter.state_dict())
+            adapters[site].strength.mul_(s)
         return replace(self, deltas=Deltas.of(self.deltas) * s, adapters=adapters)
 
     def __add__(self, other: "Edit") -> "Edit":
-        """Both erasures as one: the changes added up. Edits of two models, or with adapters behind the same module, are refused.
+        """Both erasures as one edit.
 
-        The card says what both say, and all concepts.
+        The card has the entries on which both agree, and the concepts of both.
+
+        Args:
+            other: An edit of the same model, without adapters behind the same modules.
+
+        Returns:
+            The sum.
+
+        Raises:
+            InputError: The edits cannot be added.
         """
         if self.card.get("model_sha256") != other.card.get("model_sha256"):
-            raise InputError("these edits were made for two models: they cannot be one")
+            raise InputError("these edits were made for two models: they cannot be added")
         if both := self.adapters.keys() & other.adapters.keys():
-            raise InputError(f"both edits have an adapter behind {min(both)}: apply them one after the other instead")
+            raise InputError(
+                f"both edits have an adapter behind {min(both)}: "
+                "apply them one after the other instead"
+            )
         concepts = [*self.card.get("concepts", ()), *other.card.get("concepts", ())]
-        shared = {key: value for key, value in self.card.items() if other.card.get(key) == value}
+        shared = {}
+        for key, value in self.card.items():
+            if other.card.get(key) == value:
+                shared[key] = value
         deltas = Deltas.of(self.deltas) + Deltas.of(other.deltas)
         return Edit(deltas, {**shared, "concepts": concepts}, {**self.adapters, **other.adapters})
 
     def tensors(self) -> dict[str, Tensor]:
-        """Everything that the edit is made of, by name: what is saved, counted and hashed."""
-        inside = {f"{site}:{name}": t for site, adapter in self.adapters.items() for name, t in adapter.state_dict().items()}
-        return {name: t.detach().contiguous() for name, t in {**Deltas.of(self.deltas).tensors(), **inside}.items()}
+        """Everything that the edit consists of, by name: what is saved, counted and hashed."""
+        tensors = Deltas.of(self.deltas).tensors()
+        for site, adapter in self.adapters.items():
+            for name, tensor in adapter.state_dict().items():
+                tensors[f"{site}:{name}"] = tensor
+        return {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
 
     def save(self, path: str | Path) -> Path:
-        """One .safetensors file, the card in its metadata. Written whole or not at all."""
+        """Write the edit to one safetensors file with the card in its metadata.
+
+        Args:
+            path: Of the file, which is written completely or not at all.
+
+        Returns:
+            The path.
+        """
         from ..io.weights import write_safetensors
 
-        card = {**self.card, **({"adapters": {site: adapter.kind for site, adapter in self.adapters.items()}} if self.adapters else {})}
+        card = dict(self.card)
+        if self.adapters:
+            card["adapters"] = {site: adapter.kind for site, adapter in self.adapters.items()}
         return write_safetensors(self.tensors(), Path(path), {"unconcept": json.dumps(card)})
 
     @classmethod
     def load(cls, path: str | Path) -> "Edit":
-        """An edit from its file, or from the folder that `unconcept erase` wrote."""
+        """Read an edit.
+
+        Args:
+            path: A file that `save` wrote, or a folder that `unconcept erase` wrote.
+
+        Returns:
+            The edit.
+
+        Raises:
+            InputError: The file is not an edit, or has adapters that are unknown here.
+        """
         from ..io.weights import open_safetensors
 
         path = Path(path)
         file = path / "edit.safetensors" if path.is_dir() else path
         tensors, metadata = open_safetensors(file)
         if "unconcept" not in metadata:
-            raise InputError(f"{file} holds weights, but is no edit of unconcept")
+            raise InputError(f"{file} holds weights, but it is not an edit of unconcept")
         card = json.loads(metadata["unconcept"])
-        adapters, changed = {}, dict(tensors)
+        deltas = dict(tensors)
+        adapters = {}
         for site, kind in card.get("adapters", {}).items():
             if kind not in KINDS:
-                raise InputError(f'{file} holds an adapter of the kind "{kind}", which this version does not know')
-            inside = {name: changed.pop(name) for name in tensors if name.startswith(f"{site}:")}
-            adapters[site] = build_adapter(kind, {name.partition(":")[2]: t for name, t in inside.items()})
-        return cls(Deltas.read(changed), card, adapters)
+                raise InputError(
+                    f'{file} holds an adapter of the kind "{kind}", '
+                    "which this version does not support"
+                )
+            state = {}
+            for name in tensors:
+                if name.startswith(f"{site}:"):
+                    state[name.partition(":")[2]] = deltas.pop(name)
+            adapters[site] = build_adapter(kind, state)
+        return cls(Deltas.read(deltas), card, adapters)
 
 
 def edit_between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:
-    """The edit that makes `erased` of `model`: what an erased pipeline of another tool has different, in every tensor of the components."""
-    ours, theirs = dict(named_tensors(model.components)), dict(named_tensors(erased.components))
-    if other := sorted(
-        name for name in ours.keys() | theirs.keys() if name not in ours or name not in theirs or ours[name].shape != theirs[name].shape
-    ):
-        raise InputError(f"the two models are not of one architecture: {other[0]} is another")
-    deltas = {name: theirs[name].float() - w.float() for name, w in ours.items() if not torch.equal(theirs[name], w)}
+    """The edit that turns one model into another: an erasure that another tool made.
+
+    Args:
+        model: The original.
+        erased: The same architecture with other weights.
+        concepts: What was erased, for the card.
+
+    Returns:
+        The difference of every tensor that differs.
+
+    Raises:
+        InputError: The architectures differ, or no tensor does.
+    """
+    before, after = dict(named_tensors(model.components)), dict(named_tensors(erased.components))
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before or name not in after or before[name].shape != after[name].shape:
+            raise InputError(
+                f"the two models do not have the same architecture: {name} differs in shape or is "
+                "missing in one of them"
+            )
+    deltas = {}
+    for name, weight in before.items():
+        if not torch.equal(after[name], weight):
+            deltas[name] = after[name].float() - weight.float()
     if not deltas:
-        raise InputError("the two models are the same to the last weight: there is no erasure to measure")
-    return Edit(
-        deltas, {"method": None, "settings": {}, "concepts": [asdict(c) for c in concepts], "family": model.family, **model_identity(model)}
-    )
+        raise InputError(
+            "the two models are the same to the last weight: there is no erasure to measure"
+        )
+    card = {
+        "method": None,
+        "settings": {},
+        "concepts": [asdict(concept) for concept in concepts],
+        "family": model.family,
+    }
+    return Edit(deltas, {**card, **model_identity(model)})
+
+
+def has_adapters(model: Model) -> bool:
+    """Whether any applied edit has adapters on this model."""
+    modules = itertools.chain(*(component.modules() for component in model.components.values()))
+    return any(_handles.get(module) for module in modules)
+
+
+@contextmanager
+def without_edits(model: Model) -> Iterator[None]:
+    """Inside, the model has its original weights, whatever edits are applied; adapters stay.
+
+    Args:
+        model: With or without applied edits.
+    """
+    originals = {}
+    for component, module in model.components.items():
+        for path, owner in module.named_modules():
+            for parameter, original in _originals.get(owner, {}).items():
+                name = f"{component}.{path}.{parameter}"
+                originals[name] = nn.Parameter(original, requires_grad=False)
+    with swap_parameters(model.components, originals):
+        yield
 
 
 def _module(model: Model, site: str) -> nn.Module:
@@ -197,36 +363,13 @@ def _has(model: Model, name: str) -> bool:
     return parameter == "*" or hasattr(owner, parameter)
 
 
-def _settle(owner: nn.Module, parameter: str) -> None:
-    """Write W* + Σ Δ of the edits that are on; W* itself when none is."""
+def _write_weight(owner: nn.Module, parameter: str) -> None:
+    """Write W* + Σ Δ of the applied edits; W* itself without any."""
     if owner not in _originals or parameter not in _originals[owner]:
         return
-    weight, original = getattr(owner, parameter), _originals[owner][parameter]
+    original = _originals[owner][parameter]
     deltas = [delta for name, delta, _ in _applied.get(owner, []) if name == parameter]
-    weight.copy_(sum((d.to(original) for d in deltas), original))
+    weight = sum((delta.to(original) for delta in deltas), original)
+    getattr(owner, parameter).copy_(weight)
     if not deltas:
         del _originals[owner][parameter]
-
-
-def has_adapters(model: Model) -> bool:
-    """Does any applied edit hold adapters on this model?"""
-    return any(_handles.get(module) for component in model.components.values() for module in component.modules())
-
-
-@contextmanager
-def without_edits(model: Model) -> Iterator[None]:
-    """Inside, every applied edit is looked through: the weights are those that it was put on."""
-    tensors = {}
-    for component, module in model.components.items():
-        for path, owner in module.named_modules():
-            for parameter, original in _originals.get(owner, {}).items():
-                tensors[f"{component}.{path}.{parameter}"] = nn.Parameter(original, requires_grad=False)
-    places = [(*Site(name, "").find(model.components), tensor) for name, tensor in tensors.items()]
-    current = [owner._parameters[name] for owner, name, _ in places]
-    try:
-        for owner, name, tensor in places:
-            owner._parameters[name] = tensor
-        yield
-    finally:
-        for (owner, name, _), parameter in zip(places, current):
-            owner._parameters[name] = parameter

@@ -1,7 +1,8 @@
-"""Adapters of the denoiser as a whole: nothing in it changes, but what guidance is made of.
+"""Adapters of the denoiser as a whole: they change what guidance is computed from.
 
-They sit behind the denoiser like any adapter, and may ask it again with another prompt. Guidance stays where it is, in the sampler:
-ε(∅) + s · (ε(c) − ε(∅)) of what leaves here is the guidance of the method. That costs network calls in every picture.
+They sit behind the denoiser like any adapter and may call it again with another prompt. Guidance
+itself stays in the sampler: ε(∅) + s · (ε(c) − ε(∅)), computed from the adapter's outputs, is the
+guidance of the method. The extra calls are made in every sampling step of every image.
 """
 
 import inspect
@@ -15,75 +16,134 @@ from ..errors import InputError
 from ..models.interface import Condition, Model
 from ..models.pipeline_model import STATES
 
-# What else a condition may hold, as diffusers' denoisers call it.
+# Arguments of diffusers' denoisers that are part of a condition, besides the token states.
 OTHERS = ("pooled_projections", "encoder_attention_mask", "encoder_hidden_states_mask")
 
 
 @dataclass(frozen=True)
 class DenoiserCall:
-    """What the denoiser was asked: t [N] and its condition; `again(rows, condition)` is its answer at some rows to another condition [1, ...]."""
+    """The inputs of one call of the denoiser.
+
+    t              timesteps [N]
+    condition      conditions [N, ...]
+    predict_again  `predict_again(rows, condition)`: the prediction [M, ...] at the M selected rows
+                   (bool [N]) under another condition [1, ...]
+    """
 
     t: Tensor
     condition: Condition
-    again: Callable[[Tensor, Condition], Tensor]
+    predict_again: Callable[[Tensor, Condition], Tensor]
 
 
 def read_denoiser_call(module: nn.Module, args: tuple, kwargs: dict) -> DenoiserCall:
-    """The question behind one call of a diffusers denoiser, however its arguments were passed."""
-    call = inspect.signature(module.forward).bind(*args, **kwargs).arguments
-    sample = "sample" if "sample" in call else "hidden_states"
-    x, t = call[sample], torch.as_tensor(call["timestep"], device=call[sample].device).expand(len(call[sample]))
-    nested = call.get("added_cond_kwargs") or {}
-    said = {**{name: call[name] for name in (STATES, *OTHERS) if call.get(name) is not None}, **nested}
+    """The inputs of a call of a diffusers denoiser, however its arguments were passed.
 
-    def again(rows: Tensor, condition: Condition) -> Tensor:
-        like = lambda value: value.to(x.device, x.dtype if value.is_floating_point() else value.dtype)
-        spread = {name: like(value).expand(int(rows.sum()), *value.shape[1:]) for name, value in condition.items()}
-        inside = {"added_cond_kwargs": {name: spread.pop(name) for name in nested}} if nested else {}
-        return module.forward(**{**call, sample: x[rows], "timestep": t[rows], **spread, **inside, "return_dict": False})[0]
+    Args:
+        module: The denoiser.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
 
-    return DenoiserCall(t, said, again)
+    Returns:
+        Its inputs under common names.
+    """
+    arguments = inspect.signature(module.forward).bind(*args, **kwargs).arguments
+    sample = "sample" if "sample" in arguments else "hidden_states"
+    x = arguments[sample]
+    t = torch.as_tensor(arguments["timestep"], device=x.device).expand(len(x))
+    nested = arguments.get("added_cond_kwargs") or {}
+    condition = {}
+    for name in (STATES, *OTHERS):
+        if arguments.get(name) is not None:
+            condition[name] = arguments[name]
+    condition.update(nested)
+
+    def predict_again(rows: Tensor, other: Condition) -> Tensor:
+        repeated = {}
+        for name, value in other.items():
+            dtype = x.dtype if value.is_floating_point() else value.dtype
+            value = value.to(x.device, dtype)
+            repeated[name] = value.expand(int(rows.sum()), *value.shape[1:])
+        changed = {sample: x[rows], "timestep": t[rows], "return_dict": False}
+        if nested:
+            changed["added_cond_kwargs"] = {name: repeated.pop(name) for name in nested}
+        return module.forward(**{**arguments, **changed, **repeated})[0]
+
+    return DenoiserCall(t, condition, predict_again)
 
 
 class GuidanceAdapter(nn.Module):
-    """The conditions [1, ...] of the empty prompt and of what is erased, as tensors null_… and concept_…"""
+    """Base class: holds the conditions [1, ...] of the empty prompt and of the erased concept.
+
+    Args:
+        tensors: The conditions as `null_{name}` and `concept_{name}`, and the method's settings.
+    """
 
     strength: Tensor
-    timestep_scale: Tensor  # what the denoiser is told times this is t
+    timestep_scale: Tensor  # t divided by the denoiser's own timestep
 
-    def __init__(self, tensors: Condition):
+    def __init__(self, tensors: Mapping[str, Tensor]):
         super().__init__()
-        for name, tensor in {"strength": torch.ones(()), "timestep_scale": torch.ones(()), **tensors}.items():
+        defaults = {"strength": torch.ones(()), "timestep_scale": torch.ones(())}
+        for name, tensor in {**defaults, **tensors}.items():
             self.register_buffer(name, tensor.detach().clone())
 
     @classmethod
-    def of(cls, tensors: Condition):
+    def of(cls, tensors: Mapping[str, Tensor]):
+        """An adapter from its state dict."""
         return cls(tensors)
 
     @staticmethod
     def tensors(model: Model, concept: str) -> dict[str, Tensor]:
-        """For a prompt that names what is erased."""
+        """The tensors for a model and a prompt.
+
+        Args:
+            model: To be edited.
+            concept: Prompt that names what is erased.
+
+        Returns:
+            Arguments of the constructor.
+
+        Raises:
+            InputError: The model does not use classifier-free guidance, or its denoiser cannot be
+                called a second time.
+        """
         if not model.uses_cfg:
-            raise InputError("this method changes what guidance is made of, and this model is distilled: it samples without making any")
-        if not {"sample", "hidden_states"} & set(inspect.signature(model.denoiser.forward).parameters):
             raise InputError(
-                "this method asks the denoiser a second time, and this model's takes lists of pictures, which it cannot be asked with"
+                "this method modifies classifier-free guidance, "
+                "but this model is guidance-distilled and does not use it"
             )
-        return {"timestep_scale": torch.tensor(float(model.timestep_scale))} | {
-            f"{role}_{name}": value
-            for role, prompt in (("null", ""), ("concept", concept))
-            for name, value in model.encode([prompt]).items()
-        }
+        parameters = inspect.signature(model.denoiser.forward).parameters
+        if not {"sample", "hidden_states"} & set(parameters):
+            raise InputError(
+                "this method calls the denoiser a second time on a part of the batch, "
+                "but this model's denoiser takes lists of images"
+            )
+        tensors = {"timestep_scale": torch.tensor(float(model.timestep_scale))}
+        for role, prompt in (("null", ""), ("concept", concept)):
+            for name, value in model.encode([prompt]).items():
+                tensors[f"{role}_{name}"] = value
+        return tensors
 
     def condition(self, role: str) -> dict[str, Tensor]:
-        return {name.removeprefix(f"{role}_"): value for name, value in self.named_buffers() if name.startswith(f"{role}_")}
+        """The condition of a role, "null" or "concept"."""
+        prefix = f"{role}_"
+        condition = {}
+        for name, value in self.named_buffers():
+            if name.startswith(prefix):
+                condition[name.removeprefix(prefix)] = value
+        return condition
 
     def unprompted(self, condition: Condition) -> Tensor:
-        """Which rows were asked with the empty prompt [N]. Not to the bit: batches of another size round otherwise."""
-        states, null = condition[STATES], self.condition("null")[STATES].to(condition[STATES])
-        n = min(states.shape[1], null.shape[1])  # a pipeline may pad no further than its longest prompt
-        states, null = states[:, :n], null[:, :n]
-        return (states - null).flatten(1).norm(dim=1) <= 1e-2 * null.norm()
+        """Which rows [N] of a condition are the empty prompt's.
+
+        They are compared with a tolerance, since batches of another size are rounded differently,
+        and on as many tokens as both have: a pipeline may pad to its longest prompt only.
+        """
+        states = condition[STATES]
+        null = self.condition("null")[STATES].to(states)
+        n = min(states.shape[1], null.shape[1])
+        distance = (states[:, :n] - null[:, :n]).flatten(1).norm(dim=1)
+        return distance <= 1e-2 * null[:, :n].norm()
 
 
 class NegativePrompt(GuidanceAdapter):
@@ -91,15 +151,20 @@ class NegativePrompt(GuidanceAdapter):
 
     kind = "negative-prompt"
 
-    def forward(self, y: Tensor, asked: DenoiserCall) -> Tensor:
-        rows = self.unprompted(asked.condition)
+    def forward(self, y: Tensor, call: DenoiserCall) -> Tensor:
+        """The denoiser's output y [N, ...], changed at the unprompted rows."""
+        rows = self.unprompted(call.condition)
         if not rows.any():
             return y
-        return y.index_put((rows,), y[rows] + self.strength * (asked.again(rows, self.condition("concept")) - y[rows]))
+        negative = call.predict_again(rows, self.condition("concept"))
+        return y.index_put((rows,), y[rows] + self.strength * (negative - y[rows]))
 
 
 class SafeGuidance(GuidanceAdapter):
-    """ε(c) ← ε(c) − s γ_t for every prompt c but the empty one; γ_t is in methods/sld.py. noise [T] turns outputs into ε: ε = noise[t] · output + …"""
+    """ε(c) ← ε(c) − s γ_t for every prompt c but the empty one; γ_t is defined in methods/sld.py.
+
+    noise [T] converts outputs to noise: ε = noise[t] · output + a term without the prompt.
+    """
 
     kind = "safe-guidance"
     noise: Tensor
@@ -111,25 +176,41 @@ class SafeGuidance(GuidanceAdapter):
 
     def __init__(self, tensors: Mapping[str, Tensor]):
         super().__init__(tensors)
-        self.last, self.step, self.gathered = -1, 0, torch.zeros(())
+        self.last_t = -1
+        self.step = 0
+        self.velocity = torch.zeros(())  # ν_t
 
-    def forward(self, y: Tensor, asked: DenoiserCall) -> Tensor:
-        rows = ~self.unprompted(asked.condition)
+    def forward(self, y: Tensor, call: DenoiserCall) -> Tensor:
+        """The denoiser's output y [N, ...], changed at the prompted rows."""
+        rows = ~self.unprompted(call.condition)
         if not rows.any():
             return y
-        said, concept, null = y[rows], asked.again(rows, self.condition("concept")), asked.again(rows, self.condition("null"))
-        t = (self.timestep_scale * asked.t[rows]).round().long().clamp(max=len(self.noise) - 1)
-        noise = self.noise.to(y)[t].view(-1, *[1] * (said.ndim - 1))  # some denoisers answer in patches [N, tokens, width]
-        difference = noise * (said - concept)
-        mu = torch.where(difference < self.threshold, (self.scale * difference.abs()).clamp(max=1), 0.0)
-        self.follow(int(t[0]), said)
-        gamma = mu * (concept - null) + self.momentum * self.gathered.to(y)
-        self.gathered = self.beta * self.gathered.to(y) + (1 - self.beta) * gamma
-        return y.index_put((rows,), said - self.strength * gamma) if self.step > int(self.warmup) else y
+        prompted = y[rows]
+        concept = call.predict_again(rows, self.condition("concept"))
+        null = call.predict_again(rows, self.condition("null"))
+        t = (self.timestep_scale * call.t[rows]).round().long().clamp(max=len(self.noise) - 1)
+        difference = self.noise.to(y)[t].view(-1, *[1] * (prompted.ndim - 1)) * (prompted - concept)
+        scaled = (self.scale * difference.abs()).clamp(max=1)
+        mu = torch.where(difference < self.threshold, scaled, 0.0)
+        self.count_step(int(t[0]), prompted)
+        gamma = mu * (concept - null) + self.momentum * self.velocity.to(y)
+        self.velocity = self.beta * self.velocity.to(y) + (1 - self.beta) * gamma
+        if self.step <= int(self.warmup):
+            return y
+        return y.index_put((rows,), prompted - self.strength * gamma)
 
-    def follow(self, t: int, like: Tensor) -> None:
-        """Count the steps of a trajectory; where t does not fall, or the batch is another one, a new one begins."""
-        begins = t >= self.last or self.gathered.shape != like.shape
-        self.step = 1 if begins else self.step + 1
-        self.gathered = torch.zeros_like(like) if begins else self.gathered
-        self.last = t
+    def count_step(self, t: int, like: Tensor) -> None:
+        """Count the steps of a trajectory.
+
+        A new trajectory begins where t does not decrease or the shape of the batch changes.
+
+        Args:
+            t: Of this step.
+            like: Prediction of this step; the momentum begins as zeros of its shape.
+        """
+        if t >= self.last_t or self.velocity.shape != like.shape:
+            self.step = 1
+            self.velocity = torch.zeros_like(like)
+        else:
+            self.step += 1
+        self.last_t = t

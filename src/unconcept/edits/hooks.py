@@ -1,16 +1,25 @@
-"""Adapters behind modules, for as long as a `with` block lasts."""
+"""Adapters behind modules of a model."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 
 from .guidance_adapters import GuidanceAdapter, read_denoiser_call
 
 
 @contextmanager
-def attach_adapters(components: Mapping[str, nn.Module], adapters: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Inside: each adapter works on the output of the module at its site ("unet.path.to.module"). Outside: nothing is left of it."""
+def attach_adapters(
+    components: Mapping[str, nn.Module], adapters: Mapping[str, nn.Module]
+) -> Iterator[None]:
+    """Inside, each adapter changes the output of the module at its site.
+
+    Args:
+        components: Modules by name.
+        adapters: By site, "unet.path.to.module".
+    """
     handles = [attach_adapter(components, site, adapter) for site, adapter in adapters.items()]
     try:
         yield
@@ -19,14 +28,30 @@ def attach_adapters(components: Mapping[str, nn.Module], adapters: Mapping[str, 
             handle.remove()
 
 
-def attach_adapter(components: Mapping[str, nn.Module], site: str, adapter: nn.Module):
-    """Put an adapter behind the module at `site`; the handle takes it off. A tuple's first entry is what is changed."""
+def attach_adapter(
+    components: Mapping[str, nn.Module], site: str, adapter: nn.Module
+) -> RemovableHandle:
+    """Put an adapter behind a module.
+
+    Args:
+        components: Modules by name.
+        site: "unet.path.to.module".
+        adapter: Is moved to the component's device. It gets the module's output, or the first
+            entry of an output that is a tuple; a `GuidanceAdapter` also gets the denoiser's call.
+
+    Returns:
+        A handle that removes the adapter.
+    """
     component, _, path = site.partition(".")
-    where = components[component].get_submodule(path)
+    target = components[component].get_submodule(path)
     adapter.to(next(components[component].parameters()).device)
 
-    def behind(module: nn.Module, args: tuple, kwargs: dict, output):
-        change = (lambda y: adapter(y, read_denoiser_call(module, args, kwargs))) if isinstance(adapter, GuidanceAdapter) else adapter
-        return (change(output[0]), *output[1:]) if isinstance(output, tuple) else change(output)
+    def change_output(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
+        first = output[0] if isinstance(output, tuple) else output
+        inputs = [first]
+        if isinstance(adapter, GuidanceAdapter):
+            inputs.append(read_denoiser_call(module, args, kwargs))
+        changed = adapter(*inputs)
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
-    return where.register_forward_hook(behind, with_kwargs=True)
+    return target.register_forward_hook(change_output, with_kwargs=True)

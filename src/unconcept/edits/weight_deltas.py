@@ -1,6 +1,6 @@
-"""Changes of tensors by name, kept as they are or as what they are made of.
+"""Changes of tensors by name, stored in full or as low-rank factors.
 
-Δ = U V          U [out, r], V [r, in]: exactly, in r (out + in) numbers instead of out · in
+Δ = U V          U [out, r], V [r, in]: exact, in r (out + in) numbers instead of out · in
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-UP, DOWN = ":up", ":down"  # behind the name of a tensor, in a file
+UP, DOWN = ":up", ":down"  # in a file, behind the name of a tensor that is stored as factors
 
 Pair = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class Deltas(Mapping[str, Tensor]):
-    """By name it gives Δ as a whole; that of a pair is made when it is asked for."""
+    """Δ by the name of the tensor; U V is multiplied when it is looked up.
+
+    whole  tensors Δ
+    pairs  factors (U, V)
+    """
 
     whole: Mapping[str, Tensor]
     pairs: Mapping[str, Pair] = field(default_factory=dict)
@@ -36,45 +40,70 @@ class Deltas(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, deltas: Mapping[str, Tensor]) -> "Deltas":
+        """Any mapping of tensors as `Deltas`."""
         return deltas if isinstance(deltas, cls) else cls(deltas)
 
     @classmethod
     def small(cls, pairs: Mapping[str, Pair]) -> "Deltas":
-        """Of these pairs; those that take no less room than their product as it."""
-        smaller = {name: pair for name, pair in pairs.items() if is_smaller(*pair)}
-        return cls({name: U @ V for name, (U, V) in pairs.items() if name not in smaller}, smaller)
+        """The products of pairs; a pair is stored as factors where that takes fewer numbers."""
+        whole, factored = {}, {}
+        for name, (U, V) in pairs.items():
+            if is_smaller(U, V):
+                factored[name] = U, V
+            else:
+                whole[name] = U @ V
+        return cls(whole, factored)
 
     def __mul__(self, s: float) -> "Deltas":
-        return Deltas({name: delta * s for name, delta in self.whole.items()}, {name: (U * s, V) for name, (U, V) in self.pairs.items()})
+        whole = {name: delta * s for name, delta in self.whole.items()}
+        pairs = {name: (U * s, V) for name, (U, V) in self.pairs.items()}
+        return Deltas(whole, pairs)
 
     def __add__(self, other: "Deltas") -> "Deltas":
-        """Ranks add up."""
-        both = {name: stack_pairs(pair, other.pairs[name]) for name, pair in self.pairs.items() if name in other.pairs}
-        summed = Deltas.small(both)
-        alone = {
-            name: pair for pairs, there in ((self.pairs, other), (other.pairs, self)) for name, pair in pairs.items() if name not in there
-        }
-        rest = [name for name in dict.fromkeys((*self, *other)) if name not in both and name not in alone]
-        whole = {
-            name: self[name] + other[name] if name in self and name in other else (self if name in self else other)[name] for name in rest
-        }
+        """The sum; the ranks of two pairs add up."""
+        whole, alone, shared = {}, {}, {}
+        for name in dict.fromkeys((*self, *other)):
+            if name in self.pairs and name in other.pairs:
+                shared[name] = stack_pairs(self.pairs[name], other.pairs[name])
+            elif name in self and name in other:
+                whole[name] = self[name] + other[name]
+            else:
+                source = self if name in self else other
+                if name in source.pairs:
+                    alone[name] = source.pairs[name]
+                else:
+                    whole[name] = source[name]
+        summed = Deltas.small(shared)
         return Deltas({**whole, **summed.whole}, {**alone, **summed.pairs})
 
     def tensors(self) -> dict[str, Tensor]:
-        """As a file holds them."""
-        return {**self.whole, **{f"{name}{end}": t for name, pair in self.pairs.items() for end, t in zip((UP, DOWN), pair)}}
+        """All tensors by name, as a file stores them; `read` reads them."""
+        tensors = dict(self.whole)
+        for name, (U, V) in self.pairs.items():
+            tensors[name + UP] = U
+            tensors[name + DOWN] = V
+        return tensors
 
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor]) -> "Deltas":
-        """What `tensors` gave."""
-        pairs = {name: (t, tensors[name + DOWN]) for key, t in tensors.items() if (name := key.removesuffix(UP)) != key}
-        return cls({name: t for name, t in tensors.items() if not name.endswith((UP, DOWN))}, pairs)
+        """The deltas that `tensors` describes."""
+        whole, pairs = {}, {}
+        for key, tensor in tensors.items():
+            if key.endswith(UP):
+                name = key.removesuffix(UP)
+                pairs[name] = tensor, tensors[name + DOWN]
+            elif not key.endswith(DOWN):
+                whole[key] = tensor
+        return cls(whole, pairs)
 
 
 def is_smaller(U: Tensor, V: Tensor) -> bool:
+    """Whether the factors have fewer numbers than their product."""
     return U.numel() + V.numel() < len(U) * V.shape[1]
 
 
 def stack_pairs(*pairs: Pair) -> Pair:
-    """The pair whose product is the sum of their products."""
-    return torch.cat([U for U, _ in pairs], 1), torch.cat([V for _, V in pairs])
+    """The pair whose product is the sum of the pairs' products."""
+    ups = [U for U, _ in pairs]
+    downs = [V for _, V in pairs]
+    return torch.cat(ups, 1), torch.cat(downs)

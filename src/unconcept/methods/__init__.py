@@ -1,4 +1,4 @@
-"""Every erasing method, one file each. A method is called with a model and concepts and returns an `Edit`."""
+"""Every erasing method, one file each: called with a model and concepts, it returns an `Edit`."""
 
 from typing import TYPE_CHECKING
 

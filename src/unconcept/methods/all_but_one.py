@@ -28,11 +28,11 @@ from ..edits.provenance import make_card
 from ..errors import InputError
 from ..models.conditioning import join
 from ..models.interface import Model
-from ..training.adversary import Adversary
+from ..training.adversary import Adversary, random_states
 from ..training.config import Tune
 from ..training.paraphrase import mix_paraphrases, paraphrase_words, with_paraphrases
-from ..training.replay import Replay, record
-from ..training.replay_trainer import Student, fit
+from ..training.replay import Replay, ReplayPlan, record
+from ..training.replay_trainer import ReplayTraining, Student, fit
 
 T = TypeVar("T")
 
@@ -121,14 +121,14 @@ class AllButOne:
                 erase = mix_paraphrases(erase)
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
             if adversary:
-                erase = adversary.within(erase, student, of)
+                erase = adversary.disguise_batch(erase, student, of)
             total = self.loss(student, erase, κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
             return total + self.rho * self.keep_loss(student, z["keep"]) if self.rho else total
 
         card = make_card("all-but-one", self, concepts, model)
-        besides = {"adversary": adversary.P} if adversary else {}
         read = others[: min(MOST, TOKENS // model.encode([""])[model.prompt_states_key].shape[1])]
-        return fit(model, replays, loss, self.tune, keep=read, besides=besides, card=card, progress=progress)
+        training = ReplayTraining(self.tune, read, {"adversary": adversary.P} if adversary else {})
+        return fit(model, replays, loss, training, card=card, progress=progress)
 
     def in_groups(self, model: Model, concepts: tuple[Concept, ...], progress: ProgressCallback) -> Edit:
         """Each group is erased from the untouched model; its edit keeps the others' concepts as they are, and so the edits add up."""
@@ -152,9 +152,8 @@ class AllButOne:
         if not self.adversary:
             return None
         width, generator = model.encode([""])[model.prompt_states_key].shape[2], torch.Generator().manual_seed(self.tune.seed)
-        return Adversary(
-            len(concepts), self.adversary, width, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr, generator=generator
-        )
+        P = random_states(len(concepts), self.adversary, width, generator)
+        return Adversary(P, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr)
 
     def each(self, concepts: int) -> int:
         """Trajectories of each of so many concepts."""
@@ -183,12 +182,13 @@ class AllButOne:
             if self.paraphrase
             else {}
         )
-        erase = record(model, drive, asked, beside=near, seed=self.tune.seed, **settings)
+        erase = record(model, ReplayPlan(drive=drive, prompts=asked, conditions_only=near, seed=self.tune.seed, **settings))
         replays = {"erase": with_paraphrases(erase, model.prompt_states_key, self.paraphrase, self.tune.seed) if near else erase}
         if self.rho:
             progress(Progress("recording trajectories of what is kept", 1, stages))
             k = [rotated(others, r * self.points) for r in range(2 * self.trajectories)]
-            replays["keep"] = record(model, [own[0] for own in k], {"k": k}, seed=self.tune.seed + 500_000, **settings)
+            plan = ReplayPlan(drive=[own[0] for own in k], prompts={"k": k}, seed=self.tune.seed + 500_000, **settings)
+            replays["keep"] = record(model, plan)
         return replays
 
 

@@ -1,41 +1,56 @@
 """Concept Ablation, model-based.
 
-Source      Kumari, Zhang, Wang, Shechtman, Zhang, Zhu. ICCV 2023, arXiv 2303.13516; code nupurkmr9/concept-ablation.
-Idea        Say of the anchor's noisy pictures, when asked for the concept, what is said when asked for the anchor.
-Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,a)‖²,      x: noisy pictures of the anchor a;  with `frozen`: ε*(x,a)
-Cost        As many pictures of the anchor as `pictures`, once; then one forward and backward, and one call of the target.
-Problems    An anchor must be named. Pictures must be made first. Nothing holds ε_θ(·,∅).
-Differs     Pictures: 32 for their 1,000, of our phrasings of the anchor for captions by a language model or from a file, by the family's own sampler
-            in 50 steps for DPM-Solver++ in 25; they stay latents, theirs go through JPEG and the encoder, whose noise is drawn.
-            Prompts: the concept stands where the anchor stood; of a style they put ", in the style of" behind the caption.
-            No picture is resized, cropped or mirrored, and no prompt told so ("zoomed in", "very small"); so there is no mask in the loss.
-            Their learning rate is multiplied by the batch and the number of processes (--scale_lr), 8e-6 on one card; the gradient is clipped at
-            1, and weights decay by 1e-2: none of that here. Not here, too: the term on the anchor's pictures (--with_prior_preservation), the
-            noise-based loss, and memorised pictures.
+Source      Kumari, Zhang, Wang, Shechtman, Zhang, Zhu. ICCV 2023, arXiv 2303.13516;
+            code nupurkmr9/concept-ablation.
+Idea        On noisy images of the anchor, predict for the concept what is predicted for the anchor.
+Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,a)‖²,      x: noisy images of the anchor a
+            with `frozen`: the target is ε*(x,a)
+Cost        `pictures` images of the anchor, once; then one forward and backward pass and one call
+            of the target for each step.
+Problems    An anchor must be named. Its images must be sampled first. Nothing preserves ε_θ(·,∅).
+Differences from the official code
+            32 images instead of 1,000, of our prompts for the anchor instead of captions by a
+            language model or from a file, by the family's own sampler in 50 steps instead of
+            DPM-Solver++ in 25. They stay latents; theirs go through JPEG and the encoder, whose
+            noise is sampled.
+            In a prompt the concept replaces the anchor; for a style they append ", in the style of"
+            to the caption.
+            Images are not resized, cropped or mirrored, and prompts do not mention it ("zoomed in",
+            "very small"), so the loss has no mask.
+            They multiply the learning rate by batch size and number of processes (--scale_lr; 8e-6
+            on one GPU), clip the gradient at 1, and use a weight decay of 1e-2; ours does none of
+            this. The term on the anchor's images (--with_prior_preservation), the noise-based loss
+            and memorized images are not implemented.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, ProgressCallback
+from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
 from ..edits.provenance import make_card
 from ..errors import InputError
 from ..models.interface import Condition, Model
-from ..training.online_trainer import train_online
+from ..training.online_trainer import OnlineTraining, StudentContext, train_online
 from ..training.replay_trainer import Student
+
+SAMPLED_AT_ONCE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConceptAblation:
-    """Defaults are the authors', but for the number of pictures (theirs: 1000).
+    """Defaults are the authors', except for the number of images (theirs: 1000).
 
-    frozen  the target is the original model, not the student as it stands (their code takes the latter)
+    frozen          the target is the original model's prediction; False, as in their code: the
+                    student's own
+    group           weight group that is trained
+    steps, lr       number of training steps, and their learning rate
+    batch           noisy images in a step
+    pictures        images of the anchor
+    sampling_steps, guidance   with which they are sampled
     """
 
     frozen: bool = False
@@ -48,34 +63,58 @@ class ConceptAblation:
     guidance: float = 6.0
     seed: int = 0
 
-    def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, a: Condition, said: Tensor | None) -> Tensor:
-        """said: ε*(x,a) where it is `frozen`."""
+    def loss(
+        self,
+        student: Student,
+        x: Tensor,
+        t: Tensor,
+        c: Condition,
+        a: Condition,
+        teacher_a: Tensor | None,
+    ) -> Tensor:
+        """The equation above; teacher_a: ε*(x,a) with `frozen`, else None."""
         with torch.no_grad():
-            target = student(x, t, a) if said is None else said
+            target = student(x, t, a) if teacher_a is None else teacher_a
         return (student(x, t, c) - target).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
-        """Each concept becomes its alternative, the anchor."""
+    def __call__(
+        self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
+    ) -> Edit:
+        """Make each concept its alternative, the anchor."""
         for concept in concepts:
             if concept.alternative is None:
-                raise InputError(f'Concept Ablation needs an anchor: say what comes instead of "{concept.erase}" (--to)')
+                raise InputError(
+                    f'Concept Ablation needs an anchor: name what replaces "{concept.erase}" (--to)'
+                )
         pairs = [pair for concept in concepts for pair in concept.pairs()]
-        progress(Progress("pictures of the anchor", 0, 1))
-        anchors = [pairs[i % len(pairs)][1] for i in range(self.pictures)]
-        latents = torch.cat(
-            [
-                model.sample(anchors[i : i + 16], range(self.seed + i, self.seed + i + len(anchors[i : i + 16])), steps=self.sampling_steps, guidance=self.guidance)
-                for i in range(0, len(anchors), 16)
-            ]
-        )  # fmt: skip
+        progress(Progress("sampling images of the anchor", 0, 1))
+        latents = self.anchor_latents(model, [anchor for _, anchor in pairs])
 
-        def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
+        def draw(step: int, student: StudentContext, generator: torch.Generator) -> tuple:
             rows = torch.randint(len(latents), (self.batch,), generator=generator)
-            t = torch.randint(model.timesteps, (self.batch,), generator=generator).to(latents.device)
-            x = model.add_noise(latents[rows], torch.randn(latents[rows].shape, generator=generator).to(latents), t)
-            c, a = (model.encode([pairs[r % len(pairs)][k] for r in rows.tolist()]) for k in (0, 1))
+            t = torch.randint(model.timesteps, (self.batch,), generator=generator)
+            t = t.to(latents.device)
+            noise = torch.randn(latents[rows].shape, generator=generator).to(latents)
+            x = model.add_noise(latents[rows], noise, t)
+            drawn = [pairs[row % len(pairs)] for row in rows.tolist()]
+            c = model.encode([prompt for prompt, _ in drawn])
+            a = model.encode([anchor for _, anchor in drawn])
             with torch.no_grad():
-                return x, t, c, a, model.predict(x, t, a) if self.frozen else None
+                teacher_a = model.predict(x, t, a) if self.frozen else None
+            return x, t, c, a, teacher_a
 
+        training = OnlineTraining(group=self.group, steps=self.steps, lr=self.lr, seed=self.seed)
         card = make_card("concept-ablation", self, concepts, model)
-        return train_online(model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, card=card, progress=progress)
+        return train_online(model, draw, self.loss, training, card=card, progress=progress)
+
+    def anchor_latents(self, model: Model, prompts: list[str]) -> Tensor:
+        """`pictures` finished latents [N, C, H, W] of prompts, in turn, each with its own seed."""
+        prompts = [prompts[i % len(prompts)] for i in range(self.pictures)]
+        latents = []
+        for start in range(0, len(prompts), SAMPLED_AT_ONCE):
+            chunk = prompts[start : start + SAMPLED_AT_ONCE]
+            seeds = range(self.seed + start, self.seed + start + len(chunk))
+            latents.append(
+                model.sample(chunk, seeds, steps=self.sampling_steps, guidance=self.guidance)
+            )
+        return torch.cat(latents)

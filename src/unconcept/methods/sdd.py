@@ -1,36 +1,47 @@
 """SDD: safe self-distillation.
 
-Source      Kim, Jung, Kim, Choi, Shin, Lee. ICML workshop 2023, arXiv 2307.05977; code nannullna/safe-diffusion.
-Idea        Let the prompt add nothing: the student's conditional prediction follows its own unconditional one.
-Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,∅)‖²;      x is sampled by, and kept is, the running average θ̄ ← m θ̄ + (1 − m) θ
-Cost        Half a guided trajectory of the average for every step, then one forward and backward of two predictions.
-Problems    The target is the student's own: nothing ties ε_θ(·,∅) to the original. No alternative can be chosen.
-Differs     x_t is met at its own t of the sampler's grid; theirs draws t anew, within the part of the schedule that the sampler's step stands for.
-            Where the noise itself is drawn, one time in 50, ours trains on it; theirs samples to the end and takes the clean picture for noise.
-            Of its ways to take several concepts ours has the default, one after the other.
+Source      Kim, Jung, Kim, Choi, Shin, Lee. ICML workshop 2023, arXiv 2307.05977;
+            code nannullna/safe-diffusion.
+Idea        Let the prompt add nothing: the student's conditional prediction follows its own
+            unconditional one.
+Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,∅)‖²
+            The running average θ̄ ← m θ̄ + (1 − m) θ samples x, and is the result.
+Cost        Half a guided trajectory of the average for every step, then one forward and backward
+            pass of two predictions.
+Problems    The target is the student's own: nothing ties ε_θ(·,∅) to the original. No alternative
+            can be chosen.
+Differences from the official code
+            x_t keeps its own t of the sampler's grid; theirs draws t anew within the part of the
+            schedule that the sampler's step covers. Where the noise itself is drawn, one time in
+            50, ours trains on it; theirs samples to the end and takes the clean image for noise.
+            Of its ways to erase several concepts ours has the default, one after the other.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..callbacks import ProgressCallback
+from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..edits.edit import Edit
 from ..edits.provenance import make_card
 from ..models.conditioning import join
 from ..models.interface import Condition, Model
-from ..training.online_trainer import train_online
+from ..training.online_trainer import OnlineTraining, StudentContext, train_online
 from ..training.replay import sample_point
 from ..training.replay_trainer import Student
 
 
 @dataclass(frozen=True, kw_only=True)
 class SDD:
-    """Defaults are the authors'. average: m, of the running average that samples and is kept."""
+    """Defaults are the authors'.
+
+    average       m, decay of the running average
+    weight_decay  draws the edited weights to 0
+    clip          largest norm of the gradient
+    sampling_steps, guidance   of the trajectories
+    """
 
     average: float = 0.999
     group: str = "cross-attention"
@@ -43,19 +54,39 @@ class SDD:
     seed: int = 0
 
     def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, null: Condition) -> Tensor:
-        ε_c, ε_null = student(torch.cat([x, x]), torch.cat([t, t]), join(c, null)).chunk(2)
+        """The equation above, for x [N, C, H, W]."""
+        both = student(torch.cat([x, x]), torch.cat([t, t]), join(c, null))
+        ε_c, ε_null = both.chunk(2)
         return (ε_c - ε_null.detach()).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
-        """Erase the concepts: trajectories follow all names at once, each step trains one. An alternative is not used."""
+    def __call__(
+        self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
+    ) -> Edit:
+        """Erase the concepts, one after the other on trajectories of all names together.
+
+        The alternative is not used.
+        """
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
-        def draw(step: int, on: Callable[[], AbstractContextManager], generator: torch.Generator):
-            x, t = sample_point(model, [", ".join(names)], on, generator, steps=self.sampling_steps, guidance=self.guidance)
+        def draw(step: int, student: StudentContext, generator: torch.Generator) -> tuple:
+            x, t = sample_point(
+                model,
+                [", ".join(names)],
+                student,
+                generator,
+                steps=self.sampling_steps,
+                guidance=self.guidance,
+            )
             return x, t, model.encode([names[step % len(names)]]), model.encode([""])
 
+        training = OnlineTraining(
+            group=self.group,
+            steps=self.steps,
+            lr=self.lr,
+            seed=self.seed,
+            weight_decay=self.weight_decay,
+            clip=self.clip,
+            average=self.average,
+        )
         card = make_card("sdd", self, concepts, model)
-        return train_online(
-            model, self.group, draw, self.loss, steps=self.steps, lr=self.lr, seed=self.seed, weight_decay=self.weight_decay, clip=self.clip,
-            average=self.average, card=card, progress=progress,
-        )  # fmt: skip
+        return train_online(model, draw, self.loss, training, card=card, progress=progress)

@@ -1,21 +1,28 @@
 """SLD: safe latent diffusion.
 
-Source      Schramowski, Brack, Deiseroth, Kersting. CVPR 2023, arXiv 2211.05105; code ml-research/safe-latent-diffusion.
-Idea        While sampling, push away from the concept where, and as far as, the picture is on its way to it.
-Equation    ε̂ = ε*(x,∅) + s_g (ε*(x,c) − ε*(x,∅) − γ_t),      γ_t = μ ⊙ (ε*(x,e) − ε*(x,∅)) + s_m ν_t,      e: the concept's name
-            μ = min(1, s |ε*(x,c) − ε*(x,e)|) where ε*(x,c) − ε*(x,e) < λ, else 0;      ν_{t+1} = β ν_t + (1 − β) γ_t;      γ_t = 0 in the first δ steps
-Cost        No training. Two network calls, besides two, for every step of every picture.
-Problems    Whoever runs the model can leave it out. Strong settings leave the concept's pictures without content. No alternative can be chosen.
-Differs     e is what you name; theirs is a list of what is unsafe, until it is told otherwise. γ_t is made of ε*(x,∅), which costs a call of its own;
-            theirs takes a negative prompt in its place where one is given, ours takes γ_t off what is said of it, too. Without guidance (s_g = 1)
-            γ_t is taken off all the same; theirs does nothing then. Its safety checker is not part of this.
+Source      Schramowski, Brack, Deiseroth, Kersting. CVPR 2023, arXiv 2211.05105;
+            code ml-research/safe-latent-diffusion.
+Idea        While sampling, push the image away from the concept where it moves towards it.
+Equation    ε̂ = ε*(x,∅) + s_g (ε*(x,c) − ε*(x,∅) − γ_t)                     e: the concept's name
+            γ_t = μ ⊙ (ε*(x,e) − ε*(x,∅)) + s_m ν_t,      ν_{t+1} = β ν_t + (1 − β) γ_t
+            μ = min(1, s |ε*(x,c) − ε*(x,e)|) where ε*(x,c) − ε*(x,e) < λ, else 0
+            γ_t = 0 in the first δ steps
+Cost        No training. Two additional network calls in every sampling step of every image.
+Problems    Whoever runs the model can leave it out. Strong settings leave images of the concept
+            without content. No alternative can be chosen.
+Differences from the official code
+            e is the concept; theirs is a list of unsafe contents by default. γ_t is computed with
+            ε*(x,∅), which costs a call of its own; theirs uses a negative prompt instead where one
+            is passed, and ours subtracts γ_t from its prediction, too. Without guidance (s_g = 1)
+            ours subtracts γ_t as well; theirs does nothing then. Its safety checker is not
+            implemented.
 """
 
 from dataclasses import asdict, dataclass
 
 import torch
 
-from ..callbacks import ProgressCallback
+from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..edits.adapters import build_adapter
 from ..edits.edit import Edit
@@ -27,11 +34,16 @@ from ..models.interface import Model
 
 @dataclass(frozen=True, kw_only=True)
 class SLD:
-    """Defaults are the authors' "strong"; of (warmup, scale, threshold, momentum, beta) theirs are: weak (15, 200, 0, 0, 0),
-    medium (10, 1000, .01, .3, .4), strong (7, 2000, .025, .5, .7), max (0, 5000, 1, .5, .7).
+    """Defaults are the authors' "strong".
 
-    scale      s;  threshold: λ, both for predictions of noise: a model that predicts velocity is converted
-    warmup     δ, in steps of the sampler, whatever their number;  momentum: s_m;  beta: β
+    Their settings of (warmup, scale, threshold, momentum, beta): weak (15, 200, 0, 0, 0), medium
+    (10, 1000, 0.01, 0.3, 0.4), strong (7, 2000, 0.025, 0.5, 0.7), max (0, 5000, 1, 0.5, 0.7).
+
+    scale      s, for predictions of noise: those of a model that predicts velocity are converted
+    threshold  λ, likewise
+    warmup     δ, in steps of the sampler, whatever their number
+    momentum   s_m
+    beta       β
     """
 
     scale: float = 2000.0
@@ -41,16 +53,23 @@ class SLD:
     beta: float = 0.7
 
     def __post_init__(self):
-        if self.scale < 0 or self.warmup < 0 or not 0 <= self.beta < 1:
-            raise InputError("scale and warmup are 0 or more, beta is at least 0 and below 1")
+        if self.scale < 0 or self.warmup < 0:
+            raise InputError("scale and warmup must be 0 or more")
+        if not 0 <= self.beta < 1:
+            raise InputError(f"beta is {self.beta}: it must be at least 0 and below 1")
 
-    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
-        """All concepts in one prompt, with commas, as the authors do. An alternative is not used."""
-        name = ", ".join(name for c in concepts for name in (c.erase, *c.synonyms))
-        tensors = SafeGuidance.tensors(model, name)
-        tensors |= {key: torch.tensor(value) for key, value in asdict(self).items()}
+    def __call__(
+        self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
+    ) -> Edit:
+        """Put all concepts in one prompt, with commas, as the authors do.
+
+        The alternative is not used.
+        """
+        names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
+        tensors = SafeGuidance.tensors(model, ", ".join(names))
+        for setting, value in asdict(self).items():
+            tensors[setting] = torch.tensor(value)
         tensors["noise"] = model.weight(torch.arange(model.timesteps)).sqrt()
-        card = make_card("sld", self, concepts, model)
-        return Edit(
-            {}, {**card, **model_identity(model)}, {model.component_name(model.denoiser): build_adapter(SafeGuidance.kind, tensors)}
-        )
+        site = model.component_name(model.denoiser)
+        card = {**make_card("sld", self, concepts, model), **model_identity(model)}
+        return Edit({}, card, {site: build_adapter(SafeGuidance.kind, tensors)})

@@ -10,7 +10,8 @@ Equation    Δ = W (C* − C1) P [I − M K (Kᵀ P M K)⁻¹ Kᵀ P] M        M
             K = [start token, 3 cluster centres of the other states of ∅]: these do not change
 Cost        One pass of the text encoder over the retained words, one singular value decomposition for each matrix; seconds.
 Problems    The threshold is absolute: how many directions it leaves depends on the scale of the text encoder. Only the last token is mapped.
-Differs     Phrasings: "a pig", "a picture of a pig", "a painting of a pig", and synonyms; theirs the bare word. Retained words are the model's
+Differences from the official code
+            Phrasings: "a pig", "a picture of a pig", "a painting of a pig", and synonyms; theirs the bare word. Retained words are the model's
             vocabulary and what the concept names to keep; theirs are lists of 1,352 instances, 1,734 artists or 1,000 celebrities.
             Clusters and noise are seeded. For "nudity" theirs maps all tokens; that option is not part of this.
 """

@@ -9,7 +9,8 @@ Equation    W = W* + s Σ (W* g − W* c) cᵀ · (λI + s Σ c cᵀ + p Σ k k�
             RECE: c' = (ρI + Σ WᵀW)⁻¹ (Σ WᵀW*) c  finds what still means c under the edited W (sums over matrices); then c' is erased too
 Cost        One pass of the text encoder, one solve of a [width, width] system for each matrix; seconds.
 Problems    It knows the token embeddings it was given: other phrasings of the concept put other embeddings there.
-Differs     Prompts: "a pig", "a picture of a pig", "a painting of a pig"; theirs "pig", and with --expand_prompts five more. Without an alternative the
+Differences from the official code
+            Prompts: "a pig", "a picture of a pig", "a painting of a pig"; theirs "pig", and with --expand_prompts five more. Without an alternative the
             guide is ∅, also for a style, where theirs is "art". Where nothing is named to keep, ∅ is kept; in the newer code nothing is.
             p is 1 by default; the older code's is 1 over the number of what is kept, and .1 at least, and it keeps a list of artists where a style goes.
             In Flux theirs changes the layer that reads the pooled state, too. Its projection (technique "tensor") is not part of this.

@@ -21,7 +21,7 @@ from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
 from ..models.interface import Model
 from ..models.quantization import saved
 from ..training.distributed import process_count
-from ..training.replay_trainer import LOOK
+from ..training.replay_trainer import HELD_OUT_POINTS
 from ..training.trainable_delta import TrainableDelta
 from ..training.whitening import rows_per_step
 from .activations import activation_bytes
@@ -50,7 +50,7 @@ def estimate_memory(model: Model, method: AllButOne, concepts: int = 1, quantize
     sites, width = model.weight_group(tune.group), torch.finfo(model.dtype).bits // 8
     read = {site.name: torch.empty(0) for site in sites if site.reads and tune.whiten is not None and tune.rank is None}
     change = TrainableDelta(model, tune.group, rank=tune.rank, P=read, rows=rows_per_step(model, tune, 3 + bool(method.rho)))  # c, a, ∅, k
-    tuned, beside = sum(t.numel() for t in change.trained), change.linears()
+    tuned, beside = sum(t.numel() for t in change.trained), change.factored_layers()
     made = (8 + 2 * width) * sum(
         a.numel() for name, a in change.A.items() if name not in beside
     )  # Δ, the student's weights, both gradients
@@ -61,7 +61,7 @@ def estimate_memory(model: Model, method: AllButOne, concepts: int = 1, quantize
     at_once = rows * tune.batch_size // (tune.gradient_accumulation * process_count())
     kept, forward, back = activation_bytes(model, change, tune.gradient_checkpointing)
 
-    held = lambda trajectories: min(LOOK, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
+    held = lambda trajectories: min(HELD_OUT_POINTS, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
     recorded = looked = steps = 0
     for group in method.groups(concepts):
         n, m = method.each(group) * group, 2 * method.trajectories * bool(method.rho)

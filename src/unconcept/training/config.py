@@ -10,20 +10,30 @@ from ..errors import InputError
 class Tune:
     """How an edit is trained.
 
-    group     which weights: "cross-attention keys and values", "cross-attention", "self-attention", "attention blocks",
-              "all but cross-attention", "all"; of transformers also "context embedder" and "prompt embedders" (docs/models.md)
-    rank      of Δ = U D P; None: Δ = A P as a whole. Much less memory where the group is large
-    whiten    μ of W = W* + A (C/c̄ + μI)^(-1/2), where a matrix reads the prompt; None: plain W = W* + A
-    lr        AdamW's, on A; it falls linearly to 0 over `steps`
-    decay     AdamW's weight decay, on what begins at 0 (A, or U). Where A is whitened, ‖A‖² is what the keys and values of the prompts to keep
-              have changed by, all of them at once: UCE's term of preservation (Gandikota et al. 2024)
-    steps     at most; the edit kept is the one of the lowest held-out loss, looked at every `check` steps,
-              and the run ends when `patience` looks in a row brought nothing better
-    batch_size  points of the replay in a step, of each role; several processes share them
-    adam_8bit  AdamW's moments in 8 bits (Dettmers et al. 2022; bitsandbytes): a quarter of their memory
-    gradient_accumulation  of a process's share, one after the other: the same step in less memory
-    gradient_checkpointing  what lies between layers is computed again on the way back instead of kept: less memory, a third more time
-    held_out  share of the trajectories that is never trained on
+    group       weights that are trained: "cross-attention keys and values", "cross-attention",
+                "self-attention", "attention blocks", "all but cross-attention", "all"; for
+                transformers also "context embedder" and "prompt embedders" (docs/models.md)
+    rank        train Δ = U D P of this rank, which takes much less memory where the group is
+                large; None: train Δ = A P of full rank
+    whiten      μ of W = W* + A (C/c̄ + μI)^(-1/2), for matrices that read the prompt;
+                None: W = W* + A everywhere
+    lr          learning rate of AdamW; it falls linearly to 0 over `steps`
+    decay       weight decay of AdamW on the factor that begins at 0 (A or U). Where A is whitened,
+                ‖A‖² is the mean squared change of the keys and values of the retained prompts:
+                the preservation term of UCE (Gandikota et al. 2024)
+    steps       maximum number of steps. The held-out loss is measured every `check` steps, and the
+                edit with the lowest one is returned
+    check       steps between two measurements of the held-out loss
+    patience    stop after so many measurements in a row without improvement
+    batch_size  points of the replay in a step, of each role, over all processes
+    gradient_accumulation   micro-batches that a process divides its share of the batch into: the
+                same step in less memory
+    gradient_checkpointing  recompute activations in the backward pass: less memory, a third more
+                time
+    held_out    share of the trajectories that is held out from training, at most 0.5
+    adam_8bit   hold AdamW's moments in 8 bits (Dettmers et al. 2022; needs bitsandbytes), a
+                quarter of their memory
+    seed        of random initialization and of the batches
     """
 
     group: str = "cross-attention keys and values"
@@ -42,10 +52,12 @@ class Tune:
     seed: int = 0
 
     def __post_init__(self):
-        if min(self.steps, self.batch_size, self.gradient_accumulation, self.check, self.patience) < 1:
-            raise InputError("steps, batch_size, gradient_accumulation, check and patience are at least 1")
+        for name in ("steps", "batch_size", "gradient_accumulation", "check", "patience"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"{name} is {value}: it must be at least 1")
         if self.rank is not None and self.rank < 1:
-            raise InputError(f"rank is {self.rank}: it is at least 1, or null for a change as a whole")
+            raise InputError(f"rank is {self.rank}: it must be at least 1, or null for full rank")
         if not (self.lr > 0 and math.isfinite(self.lr)):
             raise InputError(f"the learning rate is {self.lr}: it must be above 0")
         if not self.decay >= 0:
@@ -53,4 +65,6 @@ class Tune:
         if not 0 < self.held_out <= 0.5:
             raise InputError(f"held_out is {self.held_out}: it must be above 0 and at most 0.5")
         if self.whiten is not None and self.whiten <= 0:
-            raise InputError(f"whiten is {self.whiten}: it must be above 0, or null for plain updates")
+            raise InputError(
+                f"whiten is {self.whiten}: it must be above 0, or null for no whitening"
+            )

@@ -1,6 +1,7 @@
-"""Several processes that train one edit (`torchrun`): each works on its share of every batch, and all take the same step.
+"""Several processes that train one edit (`torchrun`).
 
-accelerate connects them, over NCCL between graphics cards and gloo between processors. Alone, nothing here does anything.
+Each process works on its share of every batch, and all take the same step. accelerate connects
+them, over NCCL between GPUs and gloo between CPUs. With one process nothing here has an effect.
 """
 
 import os
@@ -17,41 +18,74 @@ def process_count() -> int:
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
+def process_rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
 def is_first() -> bool:
-    """Is this the process that looks at pictures and writes files?"""
-    return int(os.environ.get("RANK", 0)) == 0
+    """Whether this is the process that evaluates images and writes files."""
+    return process_rank() == 0
 
 
 def require_single_process() -> None:
-    """Of a loop that would do the same in every process: an InputError where there are several."""
+    """Refuse several processes for a training that would do the same work in each of them.
+
+    Raises:
+        InputError: There are several processes.
+    """
     if process_count() > 1:
-        raise InputError("this method trains in one process: start it without torchrun (all-but-one shares its batches between several)")
-
-
-def micro_batches(batch: int, parts: int) -> list[slice]:
-    """This process's rows of a batch, in `parts` pieces."""
-    size, rest = divmod(batch, parts * process_count())
-    if rest or not size:
         raise InputError(
-            f"a batch of {batch} cannot be shared by {process_count()} processes in {parts} parts each: the batch must be a multiple"
+            "this method trains in one process: start it without torchrun "
+            "(all-but-one divides its batches between several)"
         )
-    begin = int(os.environ.get("RANK", 0)) * parts
-    return [slice((begin + i) * size, (begin + i + 1) * size) for i in range(parts)]
+
+
+def micro_batches(batch_size: int, accumulation: int) -> list[slice]:
+    """This process's rows of a batch, divided for gradient accumulation.
+
+    Args:
+        batch_size: Rows of the whole batch, over all processes.
+        accumulation: Micro-batches of each process, at least 1.
+
+    Returns:
+        `accumulation` slices of equal length.
+
+    Raises:
+        InputError: The batch is not a multiple of processes times micro-batches.
+    """
+    processes = process_count()
+    size, remainder = divmod(batch_size, accumulation * processes)
+    if remainder or not size:
+        raise InputError(
+            f"a batch of {batch_size} cannot be divided between {processes} processes "
+            f"with {accumulation} gradient accumulation steps each: "
+            f"batch_size must be a multiple of {accumulation * processes}"
+        )
+    first = process_rank() * accumulation
+    return [slice(i * size, (i + 1) * size) for i in range(first, first + accumulation)]
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """The mean over all processes."""
+    """The mean of every process's `x`."""
     if process_count() == 1:
         return x
     from accelerate.utils import reduce
 
     connect(x.device.type == "cpu")
-    shared: Any = reduce(x, "mean")
-    return shared
+    mean: Any = reduce(x, "mean")
+    return mean
 
 
 def from_first_process(value: float, device: torch.device) -> float:
-    """The first process's, so that all decide alike."""
+    """The first process's value, so that all processes decide alike.
+
+    Args:
+        value: Of this process.
+        device: On which processes exchange tensors.
+
+    Returns:
+        The same number in every process.
+    """
     if process_count() == 1:
         return value
     from accelerate.utils import broadcast
@@ -61,13 +95,29 @@ def from_first_process(value: float, device: torch.device) -> float:
     return float(shared)
 
 
-def any_process(said: bool, device: torch.device) -> bool:
-    """Does any of the processes say so? All get the same answer."""
-    return bool(mean_over_processes(torch.tensor(float(said), device=device)) > 0)
+def any_process(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set in any of the processes.
+
+    Args:
+        flag: Of this process.
+        device: On which processes exchange tensors.
+
+    Returns:
+        The same answer in every process.
+    """
+    return bool(mean_over_processes(torch.tensor(float(flag), device=device)) > 0)
 
 
 @cache
 def connect(cpu: bool) -> Any:
+    """Connect the processes, once.
+
+    Args:
+        cpu: Over gloo instead of NCCL.
+
+    Returns:
+        accelerate's state of the process.
+    """
     from accelerate import PartialState
 
     return PartialState(cpu=cpu)

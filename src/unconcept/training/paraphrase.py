@@ -1,4 +1,4 @@
-"""Paraphrases inside the training: token states on the way from the concept to its synonyms and to the words nearest to it.
+"""Paraphrases: token states between the concept and its synonyms or nearest words.
 
 c̃ = c + u (w − c),    u ~ U(0, r),    c, w: the states of one phrasing with either word in it
 """
@@ -14,31 +14,58 @@ from ..models.conditioning import PromptConditions, rank_by_similarity, where_ro
 from ..models.interface import Model
 from .replay import Replay
 
-NEIGHBOURS = 8  # the nearest words of the vocabulary
+NEIGHBOURS = 8  # how many of the vocabulary's nearest words are used
 
 
 def paraphrase_words(model: Model, concept: Concept, seed: int) -> list[str]:
-    """For each of `concept.pairs()` a prompt to go towards: of the same phrasing, with a synonym or a near word by chance."""
-    words, chance = [*concept.synonyms, *near_words(model, concept)], random.Random(seed)
-    return [concept.phrase(phrase, chance.choice(words)) for phrase, _ in concept.phrasings()]
+    """For each of `concept.pairs()`, the same phrasing with a random synonym or near word.
+
+    Args:
+        model: Its text encoder decides which words are near.
+        concept: To be erased.
+        seed: Of the random choice.
+
+    Returns:
+        As many prompts as `concept.pairs()` has.
+    """
+    words = [*concept.synonyms, *near_words(model, concept)]
+    chance = random.Random(seed)
+    prompts = []
+    for template, _ in concept.phrasings():
+        prompts.append(concept.phrase(template, chance.choice(words)))
+    return prompts
 
 
 def near_words(model: Model, concept: Concept) -> list[str]:
-    """The words of the vocabulary that the text encoder puts nearest to the concept."""
-    say = article if concept.kind == "object" else str
+    """The `NEIGHBOURS` words of the vocabulary whose token states are nearest to the concept's."""
     words = list(dict.fromkeys([concept.erase, *concept.keep, *model.vocabulary]))
-    order = rank_by_similarity(model.encode([say(word) for word in words])[model.prompt_states_key].float(), [0])[0].tolist()
-    return [words[i] for i in order if i and words[i] not in concept.synonyms][:NEIGHBOURS]
+    prompts = [article(word) for word in words] if concept.kind == "object" else words
+    states = model.encode(prompts)[model.prompt_states_key].float()
+    order = rank_by_similarity(states, [0])[0].tolist()
+    near = [words[i] for i in order if i and words[i] not in concept.synonyms]
+    return near[:NEIGHBOURS]
 
 
-def with_paraphrases(z: Replay, words: str, radius: float, seed: int) -> Replay:
-    """The replay with c̃ in its role "near", where w stood; of each point its own. words: the entry of a condition that holds token states."""
+def with_paraphrases(z: Replay, states_key: str, radius: float, seed: int) -> Replay:
+    """The replay with c̃ as its role "near", which held w.
+
+    Args:
+        z: Replay with the roles "c" and "near".
+        states_key: The entry of a condition that holds token states.
+        radius: r, largest share of the way from c to w, between 0 and 1.
+        seed: Of u, drawn for each point.
+
+    Returns:
+        The replay; everything else in c̃, such as masks, is that of c.
+    """
     c, w = z.conditions["c"], z.conditions["near"]
     u = radius * torch.rand(len(z), 1, 1, generator=torch.Generator().manual_seed(seed))
-    mixed = torch.lerp(c[words].float(), w[words].float(), u).to(c[words].dtype)
-    return replace(z, conditions={**z.conditions, "near": PromptConditions.of({**c, words: mixed})})
+    mixed = torch.lerp(c[states_key].float(), w[states_key].float(), u).to(c[states_key].dtype)
+    near = PromptConditions.of({**c, states_key: mixed})
+    return replace(z, conditions={**z.conditions, "near": near})
 
 
 def mix_paraphrases(z: Replay) -> Replay:
-    """Every other point of a batch asks for c̃ in the place of c, beginning with the first."""
-    return replace(z, conditions={**z.conditions, "c": where_rows(z.second(), z.conditions["c"], z.conditions["near"])})
+    """The batch with c̃ instead of c at every other point, beginning with the first."""
+    mixed = where_rows(z.every_other(), z.conditions["c"], z.conditions["near"])
+    return replace(z, conditions={**z.conditions, "c": mixed})

@@ -1,28 +1,44 @@
-"""The replay: trajectories sampled once, with what the original model answers at each of their points.
+"""The replay: trajectories sampled once, with the original model's predictions at their points.
 
-Earlier methods sample half a trajectory for a single training step and throw the rest away. Here every point (x_t, t) is kept with the
-teacher's ε*(x_t, ·), so that the teacher is free in training: a step is one forward and one backward of the student.
-What is asked there is kept once for each distinct prompt: a large text encoder says megabytes of one.
+Earlier methods sample half a trajectory for a single training step and discard the rest. Here
+every point (x_t, t) is recorded with the teacher's ε*(x_t, ·), so that the teacher costs nothing
+during training: a step is one forward and one backward pass of the student.
+The condition of each distinct prompt is stored once: a large text encoder returns megabytes of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ..models.conditioning import PromptConditions, gather_conditions, predict_in_batches, to_device
+from ..models.conditioning import (
+    PromptConditions,
+    gather_conditions,
+    predict_in_batches,
+    to_device,
+)
 from ..models.interface import Condition, Model
 from .resume import load_or_compute
+
+Prompts = Mapping[str, Sequence[Sequence[str]]]  # by role, for each trajectory a list of prompts
 
 
 @dataclass(frozen=True)
 class Replay:
-    """N points of trajectories: x [N, C, H, W], t [N], which trajectory each is of [N], and by role ("c", "a", "null", "k")
-    the conditions `asked` there and the teacher's native outputs `said` [N, C, H, W]. In the host's memory, whatever the model is on.
-    Parts of it share its conditions; on a device (`to`) every point has its own. Parts of a `batch` know their points' places [N] in it."""
+    """N points of recorded trajectories.
+
+    A recorded replay is in CPU memory, whatever device the model is on; indexed parts of it share
+    its conditions. After `to` every point has a condition of its own.
+
+    x           latents [N, C, H, W]
+    t           timesteps [N]
+    trajectory  index of the trajectory that each point belongs to [N]
+    conditions  by role ("c", "a", "null", "k", "near") the conditions of the points
+    targets     by role the teacher's native outputs [N, C, H, W] under these conditions
+    places      in a part of a batch, the points' positions in the whole batch [N]
+    """
 
     x: Tensor
     t: Tensor
@@ -35,111 +51,216 @@ class Replay:
         return len(self.t)
 
     def batch(self, index: Tensor) -> "Replay":
-        """These points as one batch."""
+        """The points at `index` [N] as one batch."""
         return replace(self[index], places=torch.arange(len(index)))
 
-    def second(self) -> Tensor:
-        """[N], on the host: is the point the second, fourth, ... of its batch? The same however the batch is parted."""
-        return (torch.arange(len(self)) if self.places is None else self.places) % 2 == 1
+    def every_other(self) -> Tensor:
+        """[N], on the CPU: true for the second, fourth, ... point of the batch.
+
+        It is the same point however the batch is divided into micro-batches.
+        """
+        places = torch.arange(len(self)) if self.places is None else self.places
+        return places % 2 == 1
 
     def tensors(self) -> dict[str, Tensor]:
-        """All of it by name, as a file holds it."""
-        conditions = {role: PromptConditions.of(condition) for role, condition in self.conditions.items()}
-        asked = {f"asked.{role}.{name}": t for role, condition in conditions.items() for name, t in condition.each.items()}
-        which = {f"which.{role}": condition.which for role, condition in conditions.items()}
-        said = {f"said.{role}": t for role, t in self.targets.items()}
-        return {"x": self.x, "t": self.t, "trajectory": self.trajectory, **asked, **which, **said}
+        """All tensors by name, as a file stores them; `from_tensors` reads them."""
+        tensors = {"x": self.x, "t": self.t, "trajectory": self.trajectory}
+        for role, condition in self.conditions.items():
+            points = PromptConditions.of(condition)
+            tensors[f"which.{role}"] = points.which
+            for name, tensor in points.each.items():
+                tensors[f"asked.{role}.{name}"] = tensor
+        for role, target in self.targets.items():
+            tensors[f"said.{role}"] = target
+        return tensors
 
     @classmethod
-    def of(cls, tensors: Mapping[str, Tensor]) -> "Replay":
-        each: dict[str, dict[str, Tensor]] = {}
-        for name in (n for n in tensors if n.startswith("asked.")):
-            _, role, entry = name.split(".", 2)
-            each.setdefault(role, {})[entry] = tensors[name]
-        asked = {role: PromptConditions(condition, tensors[f"which.{role}"]) for role, condition in each.items()}
-        said = {name.partition(".")[2]: t for name, t in tensors.items() if name.startswith("said.")}
-        return cls(tensors["x"], tensors["t"], tensors["trajectory"], asked, said)
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Replay":
+        """The replay that `tensors` describes."""
+        distinct: dict[str, dict[str, Tensor]] = {}
+        targets = {}
+        for name, tensor in tensors.items():
+            kind, _, rest = name.partition(".")
+            if kind == "asked":
+                role, _, entry = rest.partition(".")
+                distinct.setdefault(role, {})[entry] = tensor
+            elif kind == "said":
+                targets[rest] = tensor
+        conditions = {
+            role: PromptConditions(condition, tensors[f"which.{role}"])
+            for role, condition in distinct.items()
+        }
+        return cls(tensors["x"], tensors["t"], tensors["trajectory"], conditions, targets)
 
     def __getitem__(self, index: Tensor | slice) -> "Replay":
-        asked = {role: PromptConditions.of(condition).rows(index) for role, condition in self.conditions.items()}
-        said = {role: output[index] for role, output in self.targets.items()}
+        conditions = {
+            role: PromptConditions.of(condition).rows(index)
+            for role, condition in self.conditions.items()
+        }
+        targets = {role: target[index] for role, target in self.targets.items()}
         places = None if self.places is None else self.places[index]
-        return Replay(self.x[index], self.t[index], self.trajectory[index], asked, said, places)
+        return Replay(
+            self.x[index], self.t[index], self.trajectory[index], conditions, targets, places
+        )
 
     def to(self, device: torch.device) -> "Replay":
-        asked = {role: to_device(device, condition) for role, condition in self.conditions.items()}
-        said = {role: output.to(device) for role, output in self.targets.items()}
-        return Replay(self.x.to(device), self.t.to(device), self.trajectory.to(device), asked, said, self.places)
+        """The points on another device; `places` stay on the CPU."""
+        return Replay(
+            self.x.to(device),
+            self.t.to(device),
+            self.trajectory.to(device),
+            {role: to_device(device, condition) for role, condition in self.conditions.items()},
+            {role: target.to(device) for role, target in self.targets.items()},
+            self.places,
+        )
 
     def split(self, share: float) -> tuple[Tensor, Tensor]:
-        """(the rest, about `share` of the trajectories held out), as the points' places: no trajectory is in both."""
-        names = self.trajectory.unique()
-        held = torch.isin(self.trajectory, names[:: max(2, round(1 / share))])
-        return (~held).nonzero().flatten(), held.nonzero().flatten()
+        """Hold out whole trajectories.
+
+        Args:
+            share: Of the trajectories to hold out, about; above 0 and at most 0.5.
+
+        Returns:
+            Indices of the points to train on, and of those held out.
+        """
+        trajectories = self.trajectory.unique()
+        stride = max(2, round(1 / share))
+        held_out = torch.isin(self.trajectory, trajectories[::stride])
+        return (~held_out).nonzero().flatten(), held_out.nonzero().flatten()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReplayPlan:
+    """Which trajectories are sampled, and what is recorded at their points.
+
+    drive            the prompt that guides each trajectory; their number T is that of trajectories
+    prompts          by role, for each trajectory the prompts under which the teacher's prediction
+                     is recorded: one at each point, in turn, so that a few trajectories cover many
+                     phrasings
+    conditions_only  the same for roles whose conditions are recorded without a prediction
+    seed             of the first trajectory; the others follow
+    steps            of the sampler
+    guidance         CFG scale of the sampler
+    points           recorded points of each trajectory, from 1 to `steps`: every
+                     (steps // points)-th from a random offset on; some more where `points` does
+                     not divide `steps`
+    """
+
+    drive: Sequence[str]
+    prompts: Prompts
+    conditions_only: Prompts = field(default_factory=dict)
+    seed: int
+    steps: int
+    guidance: float
+    points: int
 
 
 @torch.no_grad()
-def record(
-    model: Model,
-    drive: Sequence[str],
-    asked: Mapping[str, Sequence[Sequence[str]]],
-    *,
-    seed: int,
-    steps: int,
-    guidance: float,
-    points: int,
-    batch: int | None = None,
-    beside: Mapping[str, Sequence[Sequence[str]]] | None = None,
-) -> Replay:
-    """Sample one trajectory for each prompt of `drive`, and ask the teacher at its points what it says to the prompts `asked` by role.
+def record(model: Model, plan: ReplayPlan, batch_size: int | None = None) -> Replay:
+    """Sample the trajectories of a plan and record the teacher's predictions at their points.
 
-    A trajectory has one or more prompts in a role and asks them in turn, from point to point: so a few trajectories hear many phrasings.
-    `beside` are prompts by role, too, whose conditions are kept and to which the teacher says nothing.
-    `batch` rows go through the model at once; None: as many as it takes. Of the `steps` points of a trajectory every `steps // points`-th is kept behind a random offset: `points`,
-    or more where they do not divide (12 of 25: 12 or 13; 13 to 25 of 25: all).
-    Cost in network calls on one picture: 2 · steps + roles · points kept for each trajectory. A run that survives does it once.
+    It costs 2 · steps + roles · points network calls for each trajectory. A resumed run loads the
+    replay instead of sampling it again.
+
+    Args:
+        model: The teacher, unedited.
+        plan: Trajectories, prompts and sampling settings.
+        batch_size: Rows that go through the denoiser at once; None: as many as the model takes.
+
+    Returns:
+        The replay, in CPU memory.
     """
-    batch = batch or model.max_batch
-    settings: dict[str, Any] = dict(steps=steps, guidance=guidance, points=points, batch=batch)
-    return Replay.of(load_or_compute(lambda: sample_points(model, drive, asked, beside or {}, seed=seed, **settings).tensors()))
+    rows = batch_size or model.max_batch
+    return Replay.from_tensors(load_or_compute(lambda: sample_points(model, plan, rows).tensors()))
 
 
-def sample_points(
-    model: Model, drive: Sequence[str], asked: Mapping[str, Sequence[Sequence[str]]], beside: Mapping[str, Sequence[Sequence[str]]], *,
-    seed: int, steps: int, guidance: float, points: int, batch: int,
-) -> Replay:  # fmt: skip
-    stride = max(1, steps // points)
-    offset = torch.randint(stride, (len(drive),), generator=torch.Generator().manual_seed(seed))
-    kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    for rows in torch.arange(len(drive)).split(batch // 2):
-        prompts, seeds = [str(drive[r]) for r in rows.tolist()], [seed + r for r in rows.tolist()]
-        for step, (x, t) in enumerate(model.trajectory(prompts, seeds, steps=steps, guidance=guidance)):
-            if step == steps:
+def sample_points(model: Model, plan: ReplayPlan, batch_size: int) -> Replay:
+    """`record` without the stored result.
+
+    Args:
+        model: The teacher, unedited.
+        plan: Trajectories, prompts and sampling settings.
+        batch_size: Rows that go through the denoiser at once, at least 2.
+
+    Returns:
+        The replay, in CPU memory.
+    """
+    stride = max(1, plan.steps // plan.points)
+    generator = torch.Generator().manual_seed(plan.seed)
+    offset = torch.randint(stride, (len(plan.drive),), generator=generator)
+    chunks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+    for rows in torch.arange(len(plan.drive)).split(batch_size // 2):
+        prompts = [plan.drive[int(row)] for row in rows]
+        seeds = [plan.seed + int(row) for row in rows]
+        points = model.trajectory(prompts, seeds, steps=plan.steps, guidance=plan.guidance)
+        for step, (x, t) in enumerate(points):
+            if step == plan.steps:
                 break
-            now = (step - offset[rows]) % stride == 0
-            kept.append((x[now].cpu(), t[now].cpu(), rows[now], (step - offset[rows[now]]) // stride))
-    x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*kept))
+            since_offset = step - offset[rows]
+            recorded = since_offset % stride == 0
+            turn = since_offset[recorded] // stride
+            chunks.append((x[recorded].cpu(), t[recorded].cpu(), rows[recorded], turn))
+    x, t, trajectory, turn = (torch.cat(parts) for parts in zip(*chunks))
+
     conditions = {}
-    for role, prompts in {**asked, **beside}.items():
-        own = [prompts[int(r)][int(k) % len(prompts[int(r)])] for r, k in zip(trajectory.tolist(), turn.tolist())]
-        names = list(dict.fromkeys(own))
-        conditions[role] = PromptConditions(gather_conditions(model, names), torch.tensor([names.index(prompt) for prompt in own]))
-    return Replay(x, t, trajectory, conditions, {role: predict_in_batches(model, x, t, conditions[role], batch) for role in asked})
+    for role, by_trajectory in {**plan.prompts, **plan.conditions_only}.items():
+        conditions[role] = conditions_in_turn(model, by_trajectory, trajectory, turn)
+    targets = {
+        role: predict_in_batches(model, x, t, conditions[role], batch_size) for role in plan.prompts
+    }
+    return Replay(x, t, trajectory, conditions, targets)
+
+
+def conditions_in_turn(
+    model: Model, prompts: Sequence[Sequence[str]], trajectory: Tensor, turn: Tensor
+) -> PromptConditions:
+    """The conditions of points whose trajectories go through their prompts in turn.
+
+    Args:
+        model: Encodes each distinct prompt once.
+        prompts: Of each trajectory.
+        trajectory: Of each point [N].
+        turn: How many points of its trajectory precede each point [N].
+
+    Returns:
+        The conditions of the N points.
+    """
+    by_point = []
+    for r, k in zip(trajectory.tolist(), turn.tolist()):
+        by_point.append(prompts[r][k % len(prompts[r])])
+    distinct = list(dict.fromkeys(by_point))
+    which = torch.tensor([distinct.index(prompt) for prompt in by_point])
+    return PromptConditions(gather_conditions(model, distinct), which)
 
 
 @torch.no_grad()
 def sample_point(
-    model: Model, prompts: Sequence[str], on: Callable[[], AbstractContextManager] | None, generator: torch.Generator, *, steps: int,
+    model: Model,
+    prompts: Sequence[str],
+    walker: Callable[[], AbstractContextManager] | None,
+    generator: torch.Generator,
+    *,
+    steps: int,
     guidance: float,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """One point (x_t, t) of a fresh guided trajectory, at a random one of its `steps`: what the methods without a replay train on.
+) -> tuple[Tensor, Tensor]:
+    """One point of a fresh guided trajectory, at a random step: for methods without a replay.
 
-    on: who walks, as a context manager that puts it in the model's place; None: the original.
+    Args:
+        model: Samples the trajectory.
+        prompts: One for each row.
+        walker: Returns a context inside which an edited model samples; None: the original.
+        generator: Draws the step first, then the seeds.
+        steps: Of the sampler.
+        guidance: CFG scale of the sampler.
+
+    Returns:
+        x_t [len(prompts), C, H, W] and t [len(prompts)].
     """
     last = int(torch.randint(steps, (), generator=generator))
     seeds = torch.randint(2**40, (len(prompts),), generator=generator).tolist()
-    with nullcontext() if on is None else on():
-        for step, (x, t) in enumerate(model.trajectory(prompts, seeds, steps=steps, guidance=guidance)):
+    with nullcontext() if walker is None else walker():
+        points = model.trajectory(prompts, seeds, steps=steps, guidance=guidance)
+        for step, (x, t) in enumerate(points):
             if step == last:
                 return x, t
     raise AssertionError("a trajectory has as many points as steps")

@@ -1,9 +1,11 @@
-"""A training that survives: its state in files, each written whole or not at all, from which the very same bits go on.
+"""Resumable training: the state is checkpointed to files, and a resumed run is bit-identical.
 
-    with kept_in(folder, every=25, resume=True):
+    with checkpointed(folder, every=25, resume=True):
         edit = method(model, concept)
 
-Loops ask for their steps by `surviving`, and what they make first is `remembered`. Outside the `with` nothing is written.
+Inside the `with`, a training loop that iterates over `resumable(state, steps)` is saved every 25
+steps and continues where an earlier run stopped; `load_or_compute` stores what is computed before
+a training. Every file is written completely or not at all. Outside, nothing is written.
 """
 
 import json
@@ -14,9 +16,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -28,137 +30,229 @@ from .distributed import any_process, is_first
 
 @dataclass
 class CheckpointFolder:
-    """Where the state of a run goes. A run may train more than once, and make several things first: they are told apart by their order."""
+    """Where a run is checkpointed.
+
+    A run may train several times and compute several things before. Their files are numbered in
+    the order in which the run reaches them.
+
+    folder        holds the files of this run alone
+    every         steps between two checkpoints of a training
+    resume        continue from files that an earlier run left
+    resumed_from  step of the last checkpoint that was loaded; 0 without one
+    files         how many files the run has reached so far
+    terminated    SIGTERM was received: the training stops after the current step
+    """
 
     folder: Path
     every: int
     resume: bool
+    resumed_from: int = 0
     files: int = 0
     terminated: bool = False
-    resumed_from: int = 0  # the step that was found
 
-    def next(self, kind: str) -> Path:
+    def next_file(self, kind: str) -> Path:
         self.files += 1
         return self.folder / f"{self.files}-{kind}.safetensors"
 
 
-_place: ContextVar[CheckpointFolder | None] = ContextVar("place", default=None)
+_current: ContextVar[CheckpointFolder | None] = ContextVar("checkpoint_folder", default=None)
 
 
 @contextmanager
 def checkpointed(folder: Path, *, every: int, resume: bool) -> Iterator[CheckpointFolder]:
-    """Trainings inside keep their state in `folder`, each `every` steps; with `resume` they go on from what is there, else it is cleared.
+    """Checkpoint the trainings inside the `with`.
 
-    What goes on must be the same job on the same software: the folder's name should say so. SIGTERM waits for the end of a step, the step
-    is kept, and `Terminated` is raised. Of several processes the first writes, and all of them end when one is asked to. A training that fails (RunError) leaves nothing. When everything was kept that should be, the caller removes the folder.
+    A resumed run must do the same job with the same software; the name of the folder should
+    identify both. On SIGTERM the current step is finished and saved, then `Terminated` is raised.
+    With several processes the first one writes, and all stop when one of them is terminated.
+    A training that fails (`RunError`) would fail again: its files are deleted. After a successful
+    run, deleting the folder is left to the caller.
+
+    Args:
+        folder: Created when the first file is written. Cleared first unless `resume` is set.
+        every: Training steps between two checkpoints.
+        resume: Continue from the files in `folder`, where there are any.
+
+    Yields:
+        The checkpoint folder; its `resumed_from` is the step that the run continued from.
     """
     if not resume and is_first():
         shutil.rmtree(folder, ignore_errors=True)
-    token = _place.set(place := CheckpointFolder(folder, every, resume))
+    checkpoints = CheckpointFolder(folder, every, resume)
+    token = _current.set(checkpoints)
     try:
-        yield place
-    except RunError:  # it would fail again
+        yield checkpoints
+    except RunError:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     finally:
-        _place.reset(token)
+        _current.reset(token)
 
 
-def resumable_steps(
-    n: int, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor] | None = None, facts: dict | None = None
-) -> Iterator[int]:  # fmt: skip
-    """1 … n, one for each step of a training.
+class Metrics(Protocol):
+    """Numbers that a training tracks, as a mapping that JSON can hold."""
 
-    A training's state is what `optimizer` trains and remembers, `generator`, and besides `tensors` and `facts` (what JSON can hold): before the first step
-    all of it is written over in place by what an earlier run kept. `facts["steps"]` and `facts["seconds"]` count all steps and their time.
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass
+class TrainingState:
+    """Everything that a training needs in order to continue.
+
+    optimizer  its parameters and their moments
+    generator  of all random numbers that the training draws
+    tensors    other tensors that change during the training; loaded in place
+    metrics    numbers that the training tracks
+    step       steps that have been started, those of earlier runs included
+    seconds    time spent in steps, that of earlier runs included
     """
-    place, tensors, facts = _place.get(), tensors or {}, {} if facts is None else facts
-    file, first = place.next("training") if place else None, 0
-    facts.update(steps=0, seconds=0.0)
-    if place and file and place.resume and file.exists():
-        first = place.resumed_from = load_state(file, optimizer, generator, tensors, facts)
-    with defer_sigterm(place):
-        for step in range(first + 1, n + 1):
-            start, facts["steps"] = time.perf_counter(), step
+
+    optimizer: torch.optim.Optimizer
+    generator: torch.Generator
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    metrics: Metrics | None = None
+    step: int = 0
+    seconds: float = 0.0
+
+    def parameters(self) -> list[Tensor]:
+        """The optimizer's parameters, in its order."""
+        return [p for group in self.optimizer.param_groups for p in group["params"]]
+
+    def save(self, file: Path) -> None:
+        """Write the state to a safetensors file.
+
+        Tensors are named `trained.{i}`, `optimizer.{i}.{name}`, `besides.{name}` and `generator`;
+        the metadata hold `step` and, as JSON, `facts`: the counts and metrics.
+        """
+        contents = {"generator": self.generator.get_state()}
+        for i, parameter in enumerate(self.parameters()):
+            contents[f"trained.{i}"] = parameter
+            for name, moment in self.optimizer.state[parameter].items():
+                contents[f"optimizer.{i}.{name}"] = torch.as_tensor(moment)
+        for name, tensor in self.tensors.items():
+            contents[f"besides.{name}"] = tensor
+        metrics = self.metrics.state_dict() if self.metrics else {}
+        facts = {"steps": self.step, "seconds": self.seconds, **metrics}
+        write_safetensors(
+            {name: tensor.detach().clone() for name, tensor in contents.items()},
+            file,
+            {"step": str(self.step), "facts": json.dumps(facts)},
+        )
+
+    @torch.no_grad()
+    def load(self, file: Path) -> None:
+        """Restore a state that `save` wrote: tensors in place, everything else replaced.
+
+        Args:
+            file: Of a training with the same parameters, optimizer and tensors.
+        """
+        contents, metadata = open_safetensors(file)
+        moments: dict[int, dict[str, Any]] = {}
+        for name, tensor in contents.items():
+            kind, _, rest = name.partition(".")
+            if kind == "optimizer":
+                i, _, moment = rest.partition(".")
+                is_number = tensor.ndim == 0 and not tensor.is_floating_point()
+                moments.setdefault(int(i), {})[moment] = tensor.item() if is_number else tensor
+            elif kind == "besides":
+                self.tensors[rest].copy_(tensor)
+        for i, parameter in enumerate(self.parameters()):
+            parameter.copy_(contents[f"trained.{i}"])
+            self.optimizer.state[parameter] = {
+                name: value.to(parameter.device)
+                if isinstance(value, Tensor) and value.ndim
+                else value
+                for name, value in moments.get(i, {}).items()
+            }
+        self.generator.set_state(contents["generator"])
+        facts = json.loads(metadata["facts"])
+        self.step, self.seconds = int(metadata["step"]), facts["seconds"]
+        if self.metrics:
+            self.metrics.load_state_dict(facts)
+
+
+def resumable(state: TrainingState, steps: int) -> Iterator[int]:
+    """The steps of a training that are left to do, counted from 1.
+
+    Inside `checkpointed` the state is restored from the checkpoint of an earlier run before the
+    first step, and saved regularly and after the last step. `state.step` and `state.seconds` are
+    kept up to date everywhere.
+
+    Args:
+        state: Of the training. Restored in place, before the first step.
+        steps: Of the whole training, at least 1.
+
+    Yields:
+        The number of each step, from 1 (or behind the checkpoint) to `steps`.
+
+    Raises:
+        Terminated: After the step in which SIGTERM was received; the step is saved.
+    """
+    checkpoints = _current.get()
+    file = checkpoints.next_file("training") if checkpoints else None
+    if checkpoints and file and checkpoints.resume and file.exists():
+        state.load(file)
+        checkpoints.resumed_from = state.step
+    with defer_sigterm(checkpoints):
+        for step in range(state.step + 1, steps + 1):
+            start = time.perf_counter()
+            state.step = step
             try:
                 yield step
             finally:
-                facts["seconds"] += time.perf_counter() - start
-            ends = place is not None and any_process(
-                place.terminated, trained_tensors(optimizer)[0].device
-            )  # a signal during this counts at the next step
-            if place and file and is_first() and (ends or step % place.every == 0 or step == n):
-                save_state(file, step, optimizer, generator, tensors, facts)
-            if ends:
+                state.seconds += time.perf_counter() - start
+            if checkpoints is None or file is None:
+                continue
+            # A signal that arrives after this line counts at the next step.
+            stop = any_process(checkpoints.terminated, state.parameters()[0].device)
+            due = stop or step % checkpoints.every == 0 or step == steps
+            if due and is_first():
+                state.save(file)
+            if stop:
                 raise Terminated
 
 
-def load_or_compute(make: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
-    """What `make` makes; out of its file where an earlier run made it."""
-    place = _place.get()
-    if place is None:
-        return make()
-    file = place.next("made")
-    if place.resume and file.exists():
-        found, metadata = open_safetensors(file)
-        return {name: found[name].to(device) for name, device in json.loads(metadata["devices"]).items()}
-    made = make()
+def load_or_compute(compute: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+    """The result of `compute`, stored inside `checkpointed` and loaded by a resumed run.
+
+    Args:
+        compute: Returns tensors by name.
+
+    Returns:
+        The same tensors, on the devices where `compute` left them.
+    """
+    checkpoints = _current.get()
+    if checkpoints is None:
+        return compute()
+    file = checkpoints.next_file("made")
+    if checkpoints.resume and file.exists():
+        stored, metadata = open_safetensors(file)
+        devices = json.loads(metadata["devices"])
+        return {name: stored[name].to(device) for name, device in devices.items()}
+    tensors = compute()
     if is_first():
-        write_safetensors(made, file, {"devices": json.dumps({name: str(t.device) for name, t in made.items()})})
-    return made
-
-
-def trained_tensors(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
-
-
-def save_state(
-    file: Path, step: int, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor], facts: Mapping
-) -> None:
-    state = {
-        **{f"trained.{i}": p for i, p in enumerate(trained_tensors(optimizer))},
-        **{
-            f"optimizer.{i}.{name}": torch.as_tensor(t)
-            for i, p in enumerate(trained_tensors(optimizer))
-            for name, t in optimizer.state[p].items()
-        },
-        **{f"besides.{name}": t for name, t in tensors.items()},
-        "generator": generator.get_state(),
-    }
-    write_safetensors({name: t.detach().clone() for name, t in state.items()}, file, {"step": str(step), "facts": json.dumps(facts)})
-
-
-@torch.no_grad()
-def load_state(file: Path, optimizer: torch.optim.Optimizer, generator: torch.Generator, tensors: Mapping[str, Tensor], facts: dict) -> int:
-    """The step that was kept last."""
-    found, metadata = open_safetensors(file)
-    known: dict[int, dict[str, Any]] = {}
-    for name, tensor in found.items():
-        kind, _, rest = name.partition(".")
-        if kind == "optimizer":
-            i, _, entry = rest.partition(".")
-            known.setdefault(int(i), {})[entry] = tensor if tensor.ndim or tensor.is_floating_point() else tensor.item()
-        elif kind == "besides":
-            tensors[rest].copy_(tensor)
-    for i, p in enumerate(trained_tensors(optimizer)):
-        p.copy_(found[f"trained.{i}"])
-        optimizer.state[p] = {name: t.to(p.device) if isinstance(t, Tensor) and t.ndim else t for name, t in known.get(i, {}).items()}
-    generator.set_state(found["generator"])
-    facts.update(json.loads(metadata["facts"]))
-    return int(metadata["step"])
+        devices = {name: str(tensor.device) for name, tensor in tensors.items()}
+        write_safetensors(tensors, file, {"devices": json.dumps(devices)})
+    return tensors
 
 
 @contextmanager
-def defer_sigterm(place: CheckpointFolder | None) -> Iterator[None]:
-    """SIGTERM inside is noted in `place.terminated`."""
-    if place is None or threading.current_thread() is not threading.main_thread():
+def defer_sigterm(checkpoints: CheckpointFolder | None) -> Iterator[None]:
+    """Record SIGTERM in `checkpoints.terminated` instead of ending the process.
+
+    Args:
+        checkpoints: None: SIGTERM keeps its present effect.
+    """
+    if checkpoints is None or threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def note(*_) -> None:
-        place.terminated = True
+    def record(*_) -> None:
+        checkpoints.terminated = True
 
-    before = signal.signal(signal.SIGTERM, note)
+    before = signal.signal(signal.SIGTERM, record)
     try:
         yield
     finally:
