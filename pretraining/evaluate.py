@@ -11,7 +11,7 @@ from unconcept.evaluation.emoji.judge import Judge
 from unconcept.evaluation.emoji.rendering import LABELS
 from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.models.emoji.vocabulary import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, STYLES, WORDS
-from unconcept.models.interface import Model
+from unconcept.models.interface import Model, Sampling
 
 from .captions import COLOUR_NAMES
 from .dataset import draw_label
@@ -34,7 +34,7 @@ def sample_images(model: Model, labels: list[np.void], seed: int) -> Tensor:
     for i in range(0, len(prompts), 32):
         part = prompts[i : i + 32]
         seeds = range(seed + i, seed + i + len(part))
-        images.append(model.decode(model.sample(part, seeds, steps=25, guidance=5.0)).cpu())
+        images.append(model.decode(model.sample(part, seeds, Sampling(steps=25, guidance=5.0))).cpu())
     return torch.cat(images)
 
 

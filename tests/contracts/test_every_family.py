@@ -10,6 +10,7 @@ from unconcept.config.options import Look
 from unconcept.export.formats import export
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.models.flow_matching import FlowModel
+from unconcept.models.interface import Sampling
 from unconcept.models.patchify import packed
 from unconcept.profiling.usage import count_calls
 
@@ -66,10 +67,10 @@ def test_it_samples_what_the_pipeline_samples(pipe, start):
 def agree(pipe, start):
     """With the same sampler, our trajectory ends where diffusers' loop does, and the prompt matters there."""
     model, own = wrap(pipe, ()), pipe.scheduler
-    pipe.scheduler = model.steps(model.samplers[0], 6)
+    pipe.scheduler = model.make_scheduler(model.samplers[0], 6)
     theirs = drawn(pipe, start)
     pipe.scheduler = own
-    *_, (ours, _) = model.trajectory(["a pig", "a cat"], [0, 0], steps=6, guidance=5.0, latents=start.clone())
+    *_, (ours, _) = model.trajectory(["a pig", "a cat"], [0, 0], Sampling(steps=6, guidance=5.0), latents=start.clone())
     torch.testing.assert_close(model.decode(ours), theirs, atol=1e-3, rtol=1e-3)
     assert (theirs[0] - theirs[1]).abs().max() > 0.01
 
@@ -80,7 +81,7 @@ def test_no_pipeline_is_called(pipe, start, monkeypatch):
     monkeypatch.setattr(type(pipe), "__call__", None)
     quick = AllButOne(trajectories=4, points=1, sampling_steps=2, rho=0.0, tune=Tune(steps=1, batch_size=2, check=1))
     with quick(model, Concept(erase="pig", alternative="cow", templates=("{}",))).on(model):
-        assert model.decode(model.sample(["a pig"], [0], steps=2)).shape[1] == 3
+        assert model.decode(model.sample(["a pig"], [0], Sampling(steps=2))).shape[1] == 3
 
 
 def test_negative_prompt_is_the_pipelines_own(pipe, start):
@@ -146,6 +147,61 @@ def test_pictures_and_latents(pipe):
     torch.testing.assert_close(model.decode(latents), (decoded / 2 + 0.5).clamp(0, 1), atol=1e-5, rtol=0)
 
 
+def test_a_change_of_the_latents_after_each_step(pipe, start):
+    """`change` is given what a step made and the next point's t, -1 at last; what it returns goes on."""
+    model = wrap(pipe, ())
+    walk = Sampling(steps=3, guidance=2.0)
+    prompts = ["a pig", "a cat"]
+    seen = []
+
+    def record(x, t):
+        seen.append((x.clone(), t))
+        return x
+
+    def stop(x, t):
+        return torch.zeros_like(x)
+
+    plain = list(model.trajectory(prompts, (), walk, latents=start))
+    recorded = list(model.trajectory(prompts, (), walk, latents=start, change=record))
+    assert all(torch.equal(x, y) for (x, _), (y, _) in zip(plain, recorded))
+    assert len(seen) == len(plain) - 1
+    for (x, t), (point, time) in zip(seen, plain[1:]):
+        assert torch.equal(x, point)
+        assert torch.equal(t, time.to(t.dtype))
+    first, *rest = model.trajectory(prompts, (), walk, latents=start, change=stop)
+    assert torch.equal(first[0], plain[0][0])
+    assert not any(x.any() for x, _ in rest)
+
+
+def test_conditions_from_token_embeddings(pipe):
+    """The same condition as from prompts, with gradients to every encoder's input, the pooled ones included; or a plain refusal."""
+    model = wrap(pipe, ())
+    prompts = ["a pig", "", "a cat in neon style"]
+    if model.family not in ("stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "flux"):
+        with pytest.raises(InputError, match="text encoder's input"):
+            model.embed(prompts)
+        with pytest.raises(InputError, match="text encoder's input"):
+            model.encode_from({}, {})
+        return
+    vectors, ids = model.embed(prompts)
+    assert set(vectors) == set(ids) == set(model.encoders)
+    for name, tokens in ids.items():
+        assert vectors[name].shape[:2] == tokens.shape
+        assert len(tokens) == 3
+    encoded, condition = model.encode(prompts), model.encode_from(vectors, ids)
+    assert encoded.keys() == condition.keys()
+    for name, tensor in encoded.items():
+        assert torch.equal(condition[name], tensor)
+    moved = {name: v.clone().requires_grad_() for name, v in vectors.items()}
+    condition = model.encode_from(moved, ids)
+    x = torch.randn(3, *model.latent_shape)
+    model.predict(x, torch.full((3,), model.timesteps // 2), condition).square().sum().backward()
+    for v in moved.values():
+        assert v.grad[0].any()
+        assert v.grad[2].any()
+    assert not any(p.grad is not None for part in model.components.values() for p in part.parameters())
+
+
 def test_what_the_prompt_embedders_read_is_what_they_multiply(pipe):
     """In a running network a matrix of this group is given what `reading` says: what the prompt gave, and nothing of the picture."""
     model = wrap(pipe)
@@ -203,7 +259,8 @@ def test_second_sampler_ends_nearby(pipe, start):
     """Two solvers of one differential equation: with many steps they agree better than with few."""
     model = flowing(pipe)
     ends = lambda steps: [
-        list(model.trajectory(["a pig"] * 2, [0, 0], steps=steps, guidance=1.0, latents=start, sampler=s))[-1][0] for s in model.samplers
+        list(model.trajectory(["a pig"] * 2, [0, 0], Sampling(steps, guidance=1.0, sampler=s), latents=start))[-1][0]
+        for s in model.samplers
     ]
     few, many = ((a - b).square().mean() for a, b in (ends(3), ends(24)))
     assert many < 0.5 * few
@@ -215,7 +272,7 @@ def test_way_to_noise_and_back(pipe, start):
 
     def lost(steps: int) -> float:
         noise = model.invert(clean, ["a pig"] * 2, steps=steps, upto=steps)
-        *_, (back, _) = model.trajectory(["a pig"] * 2, (), steps=steps, guidance=1.0, latents=noise)
+        *_, (back, _) = model.trajectory(["a pig"] * 2, (), Sampling(steps, guidance=1.0), latents=noise)
         return (back - clean).square().mean().item()
 
     assert lost(40) < 0.5 * lost(10)

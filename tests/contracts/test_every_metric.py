@@ -114,9 +114,9 @@ class Drawn(Scaled):
     samplers, edit = ("one", "another"), EDITS["nothing"]
     asked = {q.prompt: q for q in ASKED} | {q.instead: replace(q, object=WORD("cow")) for q in ASKED if q.instead}
 
-    def sample(self, prompts, seeds, *, steps, guidance, sampler):
+    def sample(self, prompts, seeds, sampling):
         made = [self.edit.does(q, seed, draw(q, seed)) for q, seed in zip((self.conditions[p] for p in prompts), seeds)]
-        return torch.stack(made).roll(self.samplers.index(sampler), 3)
+        return torch.stack(made).roll(self.samplers.index(sampling.sampler), 3)
 
     def decode(self, latents):
         return latents

@@ -241,8 +241,8 @@ def test_sdd_begins_at_noise_where_the_authors_code_does_not():
 class Halving:
     """Its trajectories begin at 1 and are halved at each step."""
 
-    def trajectory(self, prompts, seeds, *, steps, guidance):
-        for step in range(steps):
+    def trajectory(self, prompts, seeds, sampling):
+        for step in range(sampling.steps):
             yield torch.tensor([0.5**step]), torch.tensor([800 - 200 * step])
 
 

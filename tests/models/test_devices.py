@@ -7,7 +7,7 @@ from support.method_rows import ROWS
 from support.tiny_pipelines import TINY, tiny_pipeline
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
-from unconcept.models.interface import Model
+from unconcept.models.interface import Model, Sampling
 
 QUICK = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch_size=2, check=1))
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",), templates=("{}", "{} and a tree"))
@@ -65,7 +65,7 @@ def flat(edit: Edit) -> torch.Tensor:
 
 
 def goes_on_and_off(edit: Edit, model: Model) -> None:
-    draw = lambda: model.decode(model.sample(["a pig"], [0], steps=2, guidance=5.0)).cpu()
+    draw = lambda: model.decode(model.sample(["a pig"], [0], Sampling(steps=2, guidance=5.0))).cpu()
     before = draw()
     with edit.on(model):
         after = draw()

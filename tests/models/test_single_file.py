@@ -9,6 +9,7 @@ from support.tiny_pipelines import tiny_pipeline, tiny_xl
 from unconcept import Edit, load
 from unconcept.edits.provenance import model_identity
 from unconcept.export.formats import export
+from unconcept.models.interface import Sampling
 
 
 def xl():
@@ -26,7 +27,7 @@ def pair(request, tmp_path):
 
 
 def draw(model) -> torch.Tensor:
-    return model.decode(model.sample(["a pig", "a cat"], [0, 1], steps=3, guidance=3.0))
+    return model.decode(model.sample(["a pig", "a cat"], [0, 1], Sampling(steps=3, guidance=3.0)))
 
 
 def test_it_is_the_folders_model(pair):

@@ -9,6 +9,7 @@ from support.tiny_pipelines import tiny_flux
 from unconcept import Concept, Edit, wrap
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.sld import SLD
+from unconcept.models.interface import Sampling
 from unconcept.profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 
 
@@ -16,9 +17,9 @@ from unconcept.profiling.usage import calls_per_image, count_calls, peak_memory,
 def test_what_a_picture_takes(model, make, calls):
     """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅) where they have not heard it."""
     edit = make(model, Concept(erase="pig"))
-    assert calls_per_image(model, edit, steps=7, guidance=3.0) == 7 * calls
+    assert calls_per_image(model, edit, Sampling(steps=7, guidance=3.0)) == 7 * calls
     with edit.on(model), count_calls(model) as all_of_it:
-        model.sample(["a cat"], [0], steps=7, guidance=3.0)
+        model.sample(["a cat"], [0], Sampling(steps=7, guidance=3.0))
     assert all_of_it["n"] == 7 * calls
     assert "forward" not in vars(model.denoiser), "nothing is left of the counting"
 

@@ -84,7 +84,7 @@ class Erasure:
             raise RuntimeError("the edit is zero: this case would freeze nothing")
         seeds = range(len(SAMPLED))
         with edit.on(model):
-            latents = model.sample(list(SAMPLED), seeds, steps=EVALUATION_STEPS, guidance=5.0)
+            latents = sample(model, list(SAMPLED), seeds)
         return {"edit": edit.fingerprint(), "samples": hash_of(latents)}
 
 
@@ -231,6 +231,15 @@ def completed(concepts: Sequence[str]) -> tuple[unconcept.Concept, ...]:
     """The concepts as `unconcept erase` trains them on an embedded model."""
     parsed = [unconcept.Concept.parse(words) for words in concepts]
     return imported(COMPLETED, "completed")(parsed)
+
+
+def sample(model: Any, prompts: Sequence[str], seeds: Sequence[int]) -> torch.Tensor:
+    """Latents of `prompts`, before and after steps and guidance became one object."""
+    try:
+        from unconcept.models.interface import Sampling
+    except ImportError:
+        return model.sample(prompts, seeds, steps=EVALUATION_STEPS, guidance=5.0)
+    return model.sample(prompts, seeds, Sampling(EVALUATION_STEPS, guidance=5.0))
 
 
 def hash_of(tensor: torch.Tensor) -> str:

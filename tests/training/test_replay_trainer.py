@@ -7,6 +7,7 @@ from unconcept import AllButOne, Concept, Tune
 from unconcept.export.lora import to_lora
 from unconcept.models import conditioning
 from unconcept.models.conditioning import encode_points, gather_conditions
+from unconcept.models.interface import Sampling
 from unconcept.models.pipeline_model import STATES
 from unconcept.training.replay import Replay, ReplayPlan, record
 from unconcept.training.replay_trainer import adamw
@@ -101,10 +102,10 @@ def test_a_replay_holds_each_prompt_once(model):
 
 
 def test_a_picture_depends_on_its_own_seed_alone(model):
-    x = model.sample(["a cat", "a dog"], [7, 8], steps=3, guidance=2.0)
-    y = model.sample(["a dog"], [8], steps=3, guidance=2.0)
+    x = model.sample(["a cat", "a dog"], [7, 8], Sampling(steps=3, guidance=2.0))
+    y = model.sample(["a dog"], [8], Sampling(steps=3, guidance=2.0))
     torch.testing.assert_close(x[1:], y, rtol=1e-4, atol=1e-5)
-    assert torch.equal(x, model.sample(["a cat", "a dog"], [7, 8], steps=3, guidance=2.0))
+    assert torch.equal(x, model.sample(["a cat", "a dog"], [7, 8], Sampling(steps=3, guidance=2.0)))
 
 
 def test_a_change_of_low_rank_stands_beside_its_layers(model):

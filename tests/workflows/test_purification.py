@@ -10,6 +10,7 @@ from PIL import Image
 from unconcept import Edit
 from unconcept.errors import InputError
 from unconcept.evaluation.metrics.similarity import psnr
+from unconcept.models.interface import Sampling
 from unconcept.workflows.purification import caption_from_edit, purify, read_image
 
 
@@ -30,7 +31,7 @@ def test_inversion_is_exact_for_a_constant_prediction(model, upto):
     model.pipe.unet = Constant(model.pipe.unet, torch.randn(1, 4, 8, 8))
     noise = model.invert(x, ["a pig", "a cat"], steps=20, upto=upto)
     assert not torch.allclose(noise, x, atol=0.1)
-    *_, (back, _) = model.trajectory(["a pig", "a cat"], (), steps=20, guidance=2.0, latents=noise, skip=20 - upto)
+    *_, (back, _) = model.trajectory(["a pig", "a cat"], (), Sampling(steps=20, guidance=2.0), latents=noise, skip=20 - upto)
     torch.testing.assert_close(back, x, rtol=1e-3, atol=1e-3)
 
 

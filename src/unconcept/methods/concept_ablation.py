@@ -33,7 +33,7 @@ from ..concepts.concept import Concept
 from ..edits.edit import Edit
 from ..edits.provenance import make_card
 from ..errors import InputError
-from ..models.interface import Condition, Model
+from ..models.interface import Condition, Model, Sampling
 from ..training.online_trainer import OnlineTraining, StudentContext, train_online
 from ..training.replay_trainer import Student
 
@@ -115,6 +115,6 @@ class ConceptAblation:
             chunk = prompts[start : start + SAMPLED_AT_ONCE]
             seeds = range(self.seed + start, self.seed + start + len(chunk))
             latents.append(
-                model.sample(chunk, seeds, steps=self.sampling_steps, guidance=self.guidance)
+                model.sample(chunk, seeds, Sampling(self.sampling_steps, self.guidance))
             )
         return torch.cat(latents)

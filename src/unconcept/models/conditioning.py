@@ -81,9 +81,22 @@ def join(*conditions: Condition) -> Condition:
     return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
 
 
+def per_row(v: Tensor, like: Tensor) -> Tensor:
+    """Shape a factor of every sample so that it multiplies latents of any rank.
+
+    Args:
+        v: One number per sample [N].
+        like: Latents [N, ...] of images or videos.
+
+    Returns:
+        `v` as [N, 1, ..., 1] with as many dimensions as `like`.
+    """
+    return v.view(-1, *[1] * (like.ndim - 1))
+
+
 def where_rows(which: Tensor, a: Condition, b: Condition) -> Condition:
     """The rows of `a` where `which` [N] is true, and those of `b` elsewhere."""
-    return {name: torch.where(which.to(rows.device).view(-1, *[1] * (rows.ndim - 1)), a[name], rows) for name, rows in b.items()}
+    return {name: torch.where(per_row(which.to(rows.device), rows), a[name], rows) for name, rows in b.items()}
 
 
 def rank_by_similarity(states: Tensor, own: Sequence[int]) -> Tensor:

@@ -1,74 +1,107 @@
-"""Flow matching: a straight way from picture to noise, x_t = (1 − σ) x_0 + σ n with σ = t / 1000; the denoiser says v = n − x_0."""
+"""Flow matching: a straight line from image to noise, x_t = (1 − σ) x_0 + σ n with σ = t / 1000.
+
+The denoiser predicts v = n − x_0.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
 from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
 from torch import Tensor
 
+from .conditioning import per_row
 from .pipeline_model import PipelineModel
 
 SCHEDULERS = {"euler": FlowMatchEulerDiscreteScheduler, "heun": FlowMatchHeunDiscreteScheduler}
 
 
 class FlowModel(PipelineModel):
-    """What flow-matching families share. Their own sampler is Euler's; timesteps are real numbers."""
+    """What flow-matching families share. Their own sampler is Euler's; timesteps are real numbers.
+
+    evenly_spaced  noise levels from 1 to 1 / steps before the shift, or the scheduler's own
+    """
 
     schedulers = SCHEDULERS
-    evenly: bool = False  # noise levels from 1 down to 1 / steps, before the shift; else the scheduler's own
+    evenly_spaced: bool = False
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
-        self.scheduler = self.schedule(pipe.scheduler.config)
+        self.scheduler = self.own_scheduler(pipe.scheduler.config)
         self.timesteps = int(self.scheduler.config["num_train_timesteps"])
 
     @staticmethod
-    def schedule(config: Any) -> Any:
-        """The scheduler of the family's own sampler, out of the pipeline's."""
+    def own_scheduler(config: Any) -> Any:
+        """The scheduler of the family's own sampler.
+
+        Args:
+            config: Configuration of the pipeline's scheduler.
+        """
         return FlowMatchEulerDiscreteScheduler.from_config(config)
 
-    def steps(self, sampler: str, steps: int) -> Any:
-        """Some models shift the noise schedule with the number of tokens of a picture (Esser et al. 2024, §5.3.2)."""
+    def make_scheduler(self, sampler: str, steps: int) -> Any:
+        """Some models shift the noise schedule with the number of an image's tokens.
+
+        Esser et al. 2024, arXiv 2403.03206, §5.3.2.
+
+        Args:
+            sampler: One of `samplers`.
+            steps: Sampling steps.
+        """
         if sampler != "euler":
-            return super().steps(sampler, steps)
+            return super().make_scheduler(sampler, steps)
         scheduler: Any = FlowMatchEulerDiscreteScheduler.from_config(self.scheduler.config)
-        given: dict[str, Any] = {"sigmas": np.linspace(1.0, 1 / steps, steps)} if self.evenly else {}
+        settings: dict[str, Any] = {}
+        if self.evenly_spaced:
+            settings["sigmas"] = np.linspace(1.0, 1 / steps, steps)
         if scheduler.config["use_dynamic_shifting"]:
-            given["mu"] = self.shifted(steps)
-        scheduler.set_timesteps(steps, **given)
+            settings["mu"] = self.schedule_shift(steps)
+        scheduler.set_timesteps(steps, **settings)
         return scheduler
 
-    def shifted(self, steps: int) -> float:
-        """μ of the shift: a straight line over the number of tokens."""
+    def schedule_shift(self, steps: int) -> float:
+        """μ of the shift: linear in the number of tokens.
+
+        Args:
+            steps: Sampling steps; not all families use them.
+        """
         config = self.scheduler.config
-        few, many = config["base_image_seq_len"], config["max_image_seq_len"]
-        return config["base_shift"] + (config["max_shift"] - config["base_shift"]) / (many - few) * (self.tokens - few)
+        low_tokens, high_tokens = config["base_image_seq_len"], config["max_image_seq_len"]
+        low, high = config["base_shift"], config["max_shift"]
+        return low + (high - low) / (high_tokens - low_tokens) * (self.image_tokens - low_tokens)
 
     @property
-    def tokens(self) -> int:
-        """Of a picture, as the transformer sees it: latents in patches of 2 × 2."""
+    def image_tokens(self) -> int:
+        """Tokens of an image in the transformer: latents in patches of 2 x 2."""
         return self.latent_shape[1] * self.latent_shape[2] // 4
 
     def sigma(self, t: Tensor) -> Tensor:
-        """How much of x_t is noise [N] in [0, 1]."""
+        """Share of noise in x_t [N], in [0, 1]."""
         return t / self.timesteps
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        sigma = self.sigma(t).to(x).view(-1, 1, 1, 1)
+        sigma = per_row(self.sigma(t).to(x), x)
         return (1 - sigma) * x + sigma * noise
 
     def weight(self, t: Tensor) -> Tensor:
-        """n = x_t + (1 − σ) v, so an error of v counts (1 − σ)²."""
+        """n = x_t + (1 − σ) v, so that an error of v counts (1 − σ)²."""
         return (1 - self.sigma(t)).square()
 
     @torch.no_grad()
     def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
-        """Euler's steps the other way, without guidance; exact as far as a prediction is the same at both ends of a step."""
-        scheduler, x, c = self.steps(self.samplers[0], steps), latents, self.encode(prompts)
+        """Euler's steps in reverse, without guidance.
+
+        Exact as far as predictions at both ends of a step are the same.
+        """
+        scheduler = self.make_scheduler(self.samplers[0], steps)
+        x = latents
+        condition = self.encode(prompts)
         for i in reversed(range(steps - upto, steps)):
             t = scheduler.timesteps[i].expand(len(x)).to(self.device)
-            x = x + (scheduler.sigmas[i] - scheduler.sigmas[i + 1]) * self.predict(x, t, c)
+            step = scheduler.sigmas[i] - scheduler.sigmas[i + 1]
+            x = x + step * self.predict(x, t, condition)
         return x

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..io.weights import user_cache
-from .interface import Model
+from .interface import Model, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def sample_images(
         if files and all(file.exists() for file in files):
             done.append(torch.stack([read(file) for file in files]))
             continue
-        latents = model.sample([p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=guidance, sampler=sampler)
+        latents = model.sample([p for p, _ in asked], [s for _, s in asked], Sampling(steps, guidance, sampler))
         made = (model.decode(latents).cpu() * 255).round() / 255
         for k, file in enumerate(files):
             if file.exists():

@@ -1,75 +1,163 @@
-"""What every model family looks like from outside: a few words about text-to-image diffusion, and none about a family."""
+"""The interface of every model: text-to-image diffusion in general, and nothing of one family."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..concepts.concept import Concept
+from ..errors import InputError
 
+# What the denoiser is conditioned on besides x_t and t: tensors by name, batch first.
+# Always a mapping, never a bare tensor.
 Condition = Mapping[str, Tensor]
 
-"""What the denoiser is told besides x_t and t: tensors by name, batch first. Always a mapping, never a bare tensor."""
+# Changes the latents between two sampling steps: (x [N, C, H, W], t of the next step [N]) -> x.
+LatentChange = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
 class Site:
-    """One tensor that an edit may change: `component.path.of.the.module.parameter`."""
+    """One tensor that an edit may change.
+
+    name   `component.path.of.the.module.parameter`
+    reads  for a matrix whose input depends on the prompt alone: the input's name, to be given to
+           `Model.linear_input`; "" for every other tensor
+    """
 
     name: str
-    reads: str  # what the matrix multiplies, by its name in `Model.reading`, where that depends on the prompt alone; else ""
+    reads: str
 
     def find(self, components: Mapping[str, nn.Module]) -> tuple[nn.Module, str]:
-        """The module that owns the tensor, and the tensor's name in it."""
+        """Find the tensor in a model.
+
+        Args:
+            components: `Model.components`.
+
+        Returns:
+            The module that owns the tensor, and the tensor's name in that module.
+        """
         component, _, path = self.name.partition(".")
         owner, _, parameter = path.rpartition(".")
         return components[component].get_submodule(owner), parameter
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """How images are sampled; None is the model's own choice.
+
+    steps     sampling steps, 1 or more
+    guidance  CFG scale; None: the default of the model's pipeline
+    sampler   one of `Model.samplers`; None: the first of them
+    seed      first seed of a run, from which an evaluation derives the seed of every image
+    size      height and width in pixels; None: the size that the model was made for
+    frames    length of a video; None: an image
+    """
+
+    steps: int = 25
+    guidance: float | None = None
+    sampler: str | None = None
+    seed: int = 0
+    size: int | None = None
+    frames: int | None = None
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
+
+    def resolve(self, model: "Model") -> "Sampling":
+        """Fill in the model's own choices.
+
+        Args:
+            model: The model that is to be sampled from.
+
+        Returns:
+            A sampling whose guidance, sampler and size are not None.
+
+        Raises:
+            InputError: The model does not have that sampler, or cannot sample that size or length.
+        """
+        guidance = model.guidance if self.guidance is None else self.guidance
+        sampler = self.sampler or model.samplers[0]
+        if sampler not in model.samplers:
+            raise InputError(f'unknown sampler "{sampler}": one of {", ".join(model.samplers)}')
+        if self.size not in (None, model.image_size):
+            raise InputError(
+                f"this model samples images of {model.image_size} pixels, not of {self.size}"
+            )
+        if self.frames is not None:
+            raise InputError("this model samples images, not videos: leave frames away")
+        return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
+
+
 class Model(Protocol):
-    """A text-to-image model. Latents are [N, C, H, W] as the denoiser sees them; pictures are [N, 3, H, W] in [0, 1]."""
+    """A text-to-image model.
+
+    Latents are [N, C, H, W] as the denoiser receives them; images are [N, 3, H, W] in [0, 1].
+    N is the batch; t is [N], on the scale of the noise schedule.
+
+    family              name of the architecture, such as "stable-diffusion"
+    components          the networks by their name in the pipeline: denoiser and text encoders
+    denoiser            the network that predicts; one of the components
+    timesteps           length of the noise schedule
+    samplers            deterministic samplers; the first is used, the second serves as a control
+    uses_cfg            does sampling use classifier-free guidance? A guidance-distilled model
+                        receives the guidance scale as an input and never predicts ε(∅)
+    guidance            default guidance scale
+    remark              what a user must know before erasing from this family, or ""
+    timestep_scale      the denoiser receives t / timestep_scale
+    prompt_states_key   entry of a condition that holds token states [N, tokens, width]
+    quantized           how the layers that are not trained are quantized, or ""
+    vocabulary          words that represent all other prompts; the whitened update's C uses them
+    lexicon             further words of its prompts, styles and colors included
+    """
 
     family: str
     components: Mapping[str, nn.Module]
     denoiser: nn.Module
-    timesteps: int  # of the noise schedule
-    samplers: tuple[str, ...]  # deterministic ones; the first is the one that is used, the second a control
-    uses_cfg: bool  # do its samplers make guidance of ε(c) and ε(∅)? A distilled model is told its guidance, and never asked for ε(∅)
-    guidance: float  # that its pictures are made with where nothing is said
-    remark: str  # what a user must know about erasing from this family; "" for nothing
-    timestep_scale: float  # the denoiser itself is told t / timestep_scale
-    prompt_states_key: str  # the entry of a condition that holds token states [N, tokens, width]
-    quantized: str  # how the layers that are not tuned are held, where not as they are
-    vocabulary: tuple[str, ...]  # words that stand for everything else; C of the whitened update is made of them
-    lexicon: tuple[str, ...]  # other words of its prompts, styles and colours among them: an autoencoder of them is trained on both
+    timesteps: int
+    samplers: tuple[str, ...]
+    uses_cfg: bool
+    guidance: float
+    remark: str
+    timestep_scale: float
+    prompt_states_key: str
+    quantized: str
+    vocabulary: tuple[str, ...]
+    lexicon: tuple[str, ...]
 
     @property
     def device(self) -> torch.device:
-        """Where the denoiser is."""
+        """Device of the denoiser."""
         ...
 
     @property
     def max_batch(self) -> int:
-        """How many go through the denoiser at once where nothing is trained: the fewer, the larger its pictures are."""
+        """Batch size of the denoiser without gradients: the larger the images, the smaller."""
         ...
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the denoiser's weights."""
+        """Data type of the denoiser's weights."""
         ...
 
     def component_name(self, module: nn.Module) -> str:
-        """The name of a component, as edits say it ("unet")."""
+        """Name of a component as edits write it ("unet").
+
+        Args:
+            module: One of `components`.
+        """
         ...
 
     def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
         """Add what the model knows about concepts that are erased in one run.
 
-        The embedded models add synonyms, members of a category, neighbors that stay and prompt templates; every other model
-        returns the concepts as they are. What the caller set is left as it is, and completing twice changes nothing.
+        The embedded models add synonyms, members of a category, neighbors that stay and prompt
+        templates; every other model returns the concepts as they are. What the caller set is left
+        as it is, and completing twice changes nothing.
 
         Args:
             concepts: All concepts of the run: a template of one must not name another.
@@ -78,93 +166,277 @@ class Model(Protocol):
             The completed concepts, in the same order.
 
         Raises:
-            InputError: An alternative turns out to be the concept itself, such as a member of the erased category.
+            InputError: An alternative turns out to be the concept itself, such as a member of the
+                erased category.
         """
         ...
 
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """The condition of each prompt; "" is the empty prompt ∅."""
+        """Encode prompts, without gradients.
+
+        Args:
+            prompts: N prompts; "" is the empty prompt ∅.
+
+        Returns:
+            The condition of each prompt, N rows.
+        """
+        ...
+
+    def embed(self, prompts: Sequence[str]) -> tuple[Condition, Condition]:
+        """Look up the token embeddings of prompts: the input of the text encoders.
+
+        Args:
+            prompts: N prompts.
+
+        Returns:
+            (vectors, ids): by the text encoder's name in `components`, the token embeddings
+            [N, tokens, width], before positions are added, and the token ids [N, tokens].
+
+        Raises:
+            InputError: The family does not give access to its text encoder's input.
+        """
+        ...
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings, with gradients from the condition to `vectors`.
+
+        `encode_from(*embed(prompts))` is `encode(prompts)`.
+
+        Args:
+            vectors: Token embeddings by text encoder, as `embed` returns them, or changed ones.
+            ids: Token ids by text encoder; they tell where a prompt ends.
+
+        Returns:
+            The condition, N rows.
+
+        Raises:
+            InputError: The family does not give access to its text encoder's input.
+        """
         ...
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
-        """What a matrix of a `Site` multiplies [N, tokens, width]: token states, or what the denoiser makes of them before anything else."""
+        """Compute the input of a matrix from the prompt alone.
+
+        Args:
+            name: `Site.reads` of the matrix.
+            condition: N encoded prompts.
+
+        Returns:
+            [N, tokens, width]: token states, or what the denoiser first computes from them.
+        """
         ...
 
     def text_encoders_on(self, device: torch.device) -> AbstractContextManager:
-        """Inside, what reads prompts is on that device, and the denoiser stays where it is: a card has more room then."""
+        """Move the text encoders to a device inside a `with`; the denoiser stays where it is.
+
+        Args:
+            device: Where prompts are encoded meanwhile; on the CPU they leave GPU memory free.
+        """
         ...
 
     def truncated_text(self, prompt: str) -> str:
-        """What of `prompt` the text encoder does not see; "" when all of it fits."""
+        """The part of a prompt that the text encoder does not read, or "".
+
+        Args:
+            prompt: A prompt of any length.
+        """
         ...
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
-        """Where the last token of each prompt stands in its token states [N]; of the empty prompt, the start token."""
+        """Position of each prompt's last token among its token states.
+
+        Args:
+            prompts: N prompts.
+
+        Returns:
+            Indices [N]; of the empty prompt that of the start token.
+        """
         ...
 
     def text_layer(self) -> str:
-        """The module whose output is the text encoder's residual stream at about two thirds of its depth ("text_encoder.….layers.8")."""
+        """Name of the text encoder's layer at about two thirds of its depth.
+
+        Returns:
+            The module whose output is the residual stream there, "text_encoder.….layers.8".
+
+        Raises:
+            InputError: The model has several text encoders, or a language model.
+        """
         ...
 
     def text_hidden_states(self, prompts: Sequence[str]) -> Tensor:
-        """What comes out of `text_layer` [N, tokens, width]."""
+        """Output of `text_layer`.
+
+        Args:
+            prompts: N prompts.
+
+        Returns:
+            Hidden states [N, tokens, width] in single precision.
+        """
         ...
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """Clean latents x with noise [N, C, H, W] mixed in up to t [N]."""
+        """Mix noise into clean latents.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise [N, C, H, W].
+            t: Timesteps [N].
+
+        Returns:
+            x_t [N, C, H, W].
+        """
         ...
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """The native output (noise, velocity or flow) at x [N, C, H, W] and t [N]."""
+        """Native prediction of the denoiser: noise, velocity or flow.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+
+        Returns:
+            The prediction [N, C, H, W].
+        """
         ...
 
     def weight(self, t: Tensor) -> Tensor:
-        """Factor [N] that turns a squared error of the native output into one of the noise."""
+        """Factor that turns a squared error of the native prediction into one of the noise.
+
+        Args:
+            t: Timesteps [N].
+
+        Returns:
+            Factors [N].
+        """
         ...
 
     def weight_group(self, name: str) -> tuple[Site, ...]:
-        """The tensors of a weight group; an unknown or empty group is an InputError."""
+        """The tensors of a weight group.
+
+        Args:
+            name: Such as "cross-attention keys and values".
+
+        Raises:
+            InputError: The group is unknown, or empty in this model.
+        """
         ...
 
     def trajectory(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str | None = None,
-        latents: Tensor | None = None, skip: int = 0,
-    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-        """(x_t, t) at each of the `steps` of a deterministic sampler, one row per (prompt, seed); at last the finished latents, at t = -1.
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling = ...,
+        *,
+        latents: Tensor | None = None,
+        skip: int = 0,
+        change: LatentChange | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Sample step by step with a deterministic sampler.
 
-        latents: go on from these, behind the first `skip` steps, instead of from the seeds' noise.
-        What the model is told and what it weighs is looked up at every step: an edit may be put on and taken off in between.
+        Conditions and weights are read anew at every step: an edit may be put on and taken off
+        between two steps.
+
+        Args:
+            prompts: N prompts.
+            seeds: N seeds of the initial noise; not read where `latents` are given.
+            sampling: Steps, guidance and sampler.
+            latents: Start from these [N, C, H, W] instead of noise.
+            skip: Start after this many of the steps.
+            change: Applied to the latents after each step: (x, t of the next step) -> x. The last
+                call receives t = -1. Inpainting and noise injection work this way.
+
+        Yields:
+            (x_t, t) before each step, and finally the finished latents with t = -1.
+        """
+        ...
+
+    def sample(
+        self, prompts: Sequence[str], seeds: Sequence[int], sampling: Sampling = ...
+    ) -> Tensor:
+        """The finished latents of a trajectory.
+
+        Args:
+            prompts: N prompts.
+            seeds: N seeds of the initial noise.
+            sampling: Steps, guidance and sampler.
+
+        Returns:
+            Latents [N, C, H, W].
         """
         ...
 
     def cross_attentions(self) -> dict[str, int]:
-        """The modules in which pictures read the prompt, by site ("unet.….attn2"), and how wide their output is."""
+        """The cross-attention modules from image to prompt.
+
+        Returns:
+            Width of each module's output by its name ("unet.….attn2").
+
+        Raises:
+            InputError: Image and prompt share one attention in this model.
+        """
         ...
 
-    def attention(self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]) -> dict[str, Tensor]:
-        """How much each place looks at the `tokens` of the prompt: by cross-attention [N, h, w] in [0, 1], mean over heads, sum over tokens."""
-        ...
+    def attention(
+        self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]
+    ) -> dict[str, Tensor]:
+        """Cross-attention maps from each place of the image to some tokens of the prompt.
 
-    def sample(self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int, guidance: float, sampler: str | None = None) -> Tensor:
-        """The finished latents of a trajectory."""
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+            tokens: Positions of the tokens.
+
+        Returns:
+            By module [N, h, w] in [0, 1], mean over heads and sum over tokens.
+
+        Raises:
+            InputError: Image and prompt share one attention in this model.
+        """
         ...
 
     def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
-        """DDIM inversion without guidance (Song et al. 2021): clean latents back along the first `upto` of
-        `steps`, to where `trajectory(..., latents=, skip=steps - upto)` goes on."""
+        """DDIM inversion without guidance (Song et al. 2021, arXiv 2010.02502).
+
+        Args:
+            latents: Clean latents [N, C, H, W].
+            prompts: N prompts that describe them.
+            steps: Sampling steps of the whole trajectory.
+            upto: How many of them are inverted, 1 to `steps`.
+
+        Returns:
+            Noisy latents [N, C, H, W] from which `trajectory(..., latents=, skip=steps - upto)`
+            continues.
+        """
         ...
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Pictures of latents."""
+        """Decode latents to images.
+
+        Args:
+            latents: [N, C, H, W].
+
+        Returns:
+            Images [N, 3, height, width] in [0, 1].
+        """
         ...
 
-    def latents(self, pictures: Tensor) -> Tensor:
-        """Latents of pictures [N, 3, H, W] in [0, 1]: the mean of what the autoencoder says."""
+    def latents(self, images: Tensor) -> Tensor:
+        """Encode images to latents: the mean of the autoencoder's distribution.
+
+        Args:
+            images: [N, 3, height, width] in [0, 1].
+
+        Returns:
+            Latents [N, C, H, W].
+        """
         ...
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the latents that it is made for."""
+        """(channels, height, width) of the latents that the model was made for."""
         ...
 
     @property
@@ -174,13 +446,19 @@ class Model(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Height and width of the pictures that it is made for."""
+        """Height and width, in pixels, of the images that the model was made for."""
         ...
 
     def fingerprint(self) -> str:
-        """sha256 over the components' weights, rounded to bfloat16: the same for one model in several precisions. An edit belongs to one."""
+        """sha256 of the components' weights rounded to bfloat16, the same in every precision.
+
+        An edit belongs to the model with this fingerprint.
+        """
         ...
 
     def image_cache_key(self) -> str:
-        """What its pictures depend on: the fingerprint, the autoencoder, the scheduler's settings, their size, the device and the precision."""
+        """Hash of all that images depend on besides prompt and sampling.
+
+        Fingerprint, autoencoder, scheduler, size, device and precision.
+        """
         ...

@@ -1,4 +1,7 @@
-"""Transformers in which words and picture look at each other in one attention (MMDiT: Esser et al. 2024), on top of flow matching."""
+"""Transformers in which text and image share one attention (MMDiT), on top of flow matching.
+
+MMDiT: Esser et al. 2024, arXiv 2403.03206.
+"""
 
 from collections.abc import Sequence
 
@@ -9,42 +12,77 @@ from .flow_matching import FlowModel
 from .interface import Condition
 from .pipeline_model import STATES
 
-POOLED = "pooled_projections"  # [N, width]: what CLIP's encoders say of the whole prompt
+POOLED = "pooled_projections"  # [N, width]: CLIP's state of the whole prompt
 
-JOINT = "pictures and prompts are read by the same attention in this model"
+JOINT = "image and prompt share one attention in this model"
+
+OUTSIDE = ("proj_out", "norm_out", "time_text_embed", "time_guidance_embed")
 
 
-def reads(path: str) -> bool:
-    """The context embedder alone: keys and values are made of what comes out of it and of the layers behind it."""
+def reads_states(path: str) -> bool:
+    """The context embedder alone: keys and values are computed from its output, layers later."""
     return path == "context_embedder.weight"
 
 
 def reads_pooled(path: str) -> bool:
-    """Where the pooled state comes in, to be added to the time."""
+    """The layer through which the pooled state is added to the time embedding."""
     return path == "time_text_embed.text_embedder.linear_1.weight"
 
 
+def in_text_keys_and_values(path: str) -> bool:
+    """Keys and values of the text tokens."""
+    return path.endswith(("attn.add_k_proj.weight", "attn.add_v_proj.weight"))
+
+
+def in_text_attention(path: str) -> bool:
+    """All projections of the text tokens."""
+    return ".attn.add_" in path or ".attn.to_add_out" in path
+
+
+def in_prompt_embedders(path: str) -> bool:
+    """Everything that reads the encoded prompt directly."""
+    return reads_states(path) or reads_pooled(path)
+
+
+def in_attention_blocks(path: str) -> bool:
+    """Every matrix of the transformer blocks."""
+    return "transformer_blocks." in path and path.endswith(".weight") and "norm" not in path
+
+
+def in_image_attention(path: str) -> bool:
+    """All projections of the image tokens."""
+    return (".attn.to_" in path and ".to_add_out" not in path) or ".attn2." in path
+
+
+def in_all_but_text_attention(path: str) -> bool:
+    """Everything except for the text tokens' projections and the first and last layers."""
+    return ".attn.add_" not in path and not path.startswith(OUTSIDE)
+
+
+def in_all(path: str) -> bool:
+    """Every parameter."""
+    return True
+
+
 GROUPS = {
-    "cross-attention keys and values": lambda path: path.endswith(("attn.add_k_proj.weight", "attn.add_v_proj.weight")),
-    "cross-attention": lambda path: ".attn.add_" in path or ".attn.to_add_out" in path,
-    "context embedder": reads,
-    "prompt embedders": lambda path: reads(path) or reads_pooled(path),
-    "attention blocks": lambda path: "transformer_blocks." in path and path.endswith(".weight") and "norm" not in path,
-    "self-attention": lambda path: (".attn.to_" in path and ".to_add_out" not in path) or ".attn2." in path,
-    "all but cross-attention": lambda path: (
-        ".attn.add_" not in path and not path.startswith(("proj_out", "norm_out", "time_text_embed", "time_guidance_embed"))
-    ),
-    "all": lambda path: True,
+    "cross-attention keys and values": in_text_keys_and_values,
+    "cross-attention": in_text_attention,
+    "context embedder": reads_states,
+    "prompt embedders": in_prompt_embedders,
+    "attention blocks": in_attention_blocks,
+    "self-attention": in_image_attention,
+    "all but cross-attention": in_all_but_text_attention,
+    "all": in_all,
 }
 
-
-READERS = {STATES: reads, POOLED: reads_pooled}
+READERS = {STATES: reads_states, POOLED: reads_pooled}
 
 
 class JointModel(FlowModel):
-    """Words have keys and values of their own (`add_k_proj`, `add_v_proj`), but these multiply what earlier layers made of the token states.
+    """Text has its own keys and values (`add_k_proj`, `add_v_proj`) in the shared attention.
 
-    What needs a cross-attention of its own is refused.
+    They multiply what earlier layers computed from the token states. Whatever needs a separate
+    cross-attention is refused.
     """
 
     network = "transformer"
@@ -54,5 +92,7 @@ class JointModel(FlowModel):
     def cross_attentions(self) -> dict[str, int]:
         raise InputError(f"{JOINT}: there is no cross-attention to put a module behind")
 
-    def attention(self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]) -> dict[str, Tensor]:
-        raise InputError(f"{JOINT}: there are no maps of cross-attention")
+    def attention(
+        self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]
+    ) -> dict[str, Tensor]:
+        raise InputError(f"{JOINT}: there are no cross-attention maps")

@@ -1,4 +1,4 @@
-"""Language models as text encoders: a prompt is read inside a chat template, and what stands around it is read, too."""
+"""Language models as text encoders: a prompt is encoded inside a chat template."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,45 +8,62 @@ from torch import Tensor
 
 from ..errors import InputError
 
-MARK = "§§§"
+MARK = "§§§"  # stands for the prompt where the template around it is measured
 
-WITHIN = "a language model reads every prompt of this model inside a template: features of the template would be taken for the concept's"
+WITHIN = "a language model encodes every prompt of this model inside a template: features of the template would be mistaken for the concept's"
 
 
 class Chat:
-    """Where a prompt stands among its tokens; for families whose pipeline has one tokenizer, with a template."""
+    """Where a prompt stands among its tokens, for pipelines with one tokenizer and a template.
+
+    limit     tokens that the denoiser receives, the template's included
+    thinking  does the template leave room for the language model's reasoning?
+    dropped   first tokens of the template, encoded and not passed to the denoiser
+    """
 
     pipe: Any
-    limit: int = 512  # tokens that are read, the template's included
-    thinks: bool = True  # does the template leave room for a thought?
-    dropped: int = 0  # tokens of the template's beginning that are read, and not given to the denoiser
+    limit: int = 512
+    thinking: bool = True
+    dropped: int = 0
 
-    def longest(self, n: int, width: int) -> tuple[Tensor, Tensor]:
-        """Of a model of shapes, on the device "meta": the states of `n` prompts as long as can be, and that all their tokens are there.
-        How long a prompt is hangs on values, which there are none of."""
+    def meta_states(self, n: int, width: int) -> tuple[Tensor, Tensor]:
+        """States and mask on the device "meta", where token counts cannot be computed.
+
+        Args:
+            n: Number of prompts.
+            width: Width of the token states.
+
+        Returns:
+            The states [n, limit, width] of prompts of the greatest length, and their mask.
+        """
         states = torch.empty(n, self.limit, width, device="meta", dtype=self.pipe.dtype)
         return states, torch.ones(n, self.limit, dtype=torch.bool, device="meta")
 
     def text_layer(self) -> str:
         raise InputError(WITHIN)
 
-    def written(self, prompt: str) -> str:
-        """The prompt in its template."""
-        asked = [{"role": "user", "content": prompt}]
-        return self.pipe.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True, enable_thinking=self.thinks)
+    def in_template(self, prompt: str) -> str:
+        """The text that the language model encodes for a prompt."""
+        chat = [{"role": "user", "content": prompt}]
+        return self.pipe.tokenizer.apply_chat_template(
+            chat, tokenize=False, add_generation_prompt=True, enable_thinking=self.thinking
+        )
 
-    def ids(self, text: str) -> list[int]:
+    def token_ids(self, text: str) -> list[int]:
+        """Token ids of a text, which holds its template already."""
         return self.pipe.tokenizer(text).input_ids
 
     @property
-    def behind(self) -> int:
-        """How many tokens of the template stand behind the prompt."""
-        return len(self.ids(self.written(MARK).rpartition(MARK)[2]))
+    def suffix_length(self) -> int:
+        """How many tokens of the template follow the prompt."""
+        return len(self.token_ids(self.in_template(MARK).rpartition(MARK)[2]))
 
     def truncated_text(self, prompt: str) -> str:
-        ids = self.ids(self.written(prompt))
-        return self.pipe.tokenizer.decode(ids[self.limit + self.dropped : len(ids) - self.behind]).strip()
+        ids = self.token_ids(self.in_template(prompt))
+        lost = ids[self.limit + self.dropped : len(ids) - self.suffix_length]
+        return self.pipe.tokenizer.decode(lost).strip()
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
-        lengths = torch.tensor([len(self.ids(self.written(prompt))) for prompt in prompts])
-        return (lengths - self.behind).clamp(max=self.limit + self.dropped) - 1 - self.dropped
+        lengths = [len(self.token_ids(self.in_template(prompt))) for prompt in prompts]
+        ends = torch.tensor(lengths) - self.suffix_length
+        return ends.clamp(max=self.limit + self.dropped) - 1 - self.dropped

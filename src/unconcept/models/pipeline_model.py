@@ -1,4 +1,4 @@
-"""What every family shares: a diffusers pipeline whose denoiser is asked with and without the prompt, step by step."""
+"""What every family shares: a diffusers pipeline, sampled step by step with or without an edit."""
 
 import hashlib
 import inspect
@@ -16,27 +16,40 @@ from torch import Tensor, nn
 from ..concepts.concept import Concept
 from ..errors import InputError
 from .conditioning import join
-from .interface import Condition, Site
+from .interface import Condition, LatentChange, Sampling, Site
 
 log = logging.getLogger(__name__)
 
+# [N, tokens, width]: the entry of a condition that holds token states, named as in diffusers.
+STATES = "encoder_hidden_states"
 
-STATES = "encoder_hidden_states"  # [N, tokens, width]: the entry of a condition that holds token states, named as diffusers names it
+# Is a parameter of the denoiser, named by its path, in a weight group?
+PathTest = Callable[[str], bool]
+
+DEFAULT_SAMPLING = Sampling()
 
 
 class PipelineModel(ABC):
-    """The `Model` around a diffusers pipeline, but for what a family says of itself. The pipeline is used as it is: its modules are set to
-    evaluate, without gradients, and nothing else is changed.
+    """The `Model` around a diffusers pipeline, except for what differs between families.
 
-    A family gives what is abstract here, `fits`, and these:
+    The pipeline is used as it is: its modules are put into evaluation mode without gradients, and
+    nothing else is changed.
+
+    A family defines what is abstract here, a static method `fits`, and these:
+
+    network     the pipeline's component that denoises
+    encoders    its text encoders
+    groups      weight group -> is a parameter of the denoiser in it?
+    readers     name for `linear_input` -> which parameters multiply that input?
+    schedulers  deterministic schedulers by the name of the sampler; the family's own comes first
     """
 
     family: str
-    network: ClassVar[str]  # the pipeline's component that denoises
-    encoders: ClassVar[tuple[str, ...]]  # and those that read
-    groups: ClassVar[Mapping[str, Callable[[str], bool]]]  # weight group -> is a parameter of the denoiser in it?
-    readers: ClassVar[Mapping[str, Callable[[str], bool]]]  # what `reading` gives, by name -> which parameters multiply it
-    schedulers: ClassVar[Mapping[str, type]]  # deterministic ones, by the name of the sampler; the first is the family's own
+    network: ClassVar[str]
+    encoders: ClassVar[tuple[str, ...]]
+    groups: ClassVar[Mapping[str, PathTest]]
+    readers: ClassVar[Mapping[str, PathTest]]
+    schedulers: ClassVar[Mapping[str, type]]
     prompt_states_key: str = STATES
     uses_cfg: bool = True
     remark: str = ""
@@ -44,21 +57,38 @@ class PipelineModel(ABC):
     scheduler: Any
     timesteps: int
     guidance: float
-    quantized: str = ""  # how the layers that are not tuned are held, where not as they are
-    base_sha256: str | None = None  # the fingerprint before that
+    quantized: str = ""
+    base_sha256: str | None = None  # fingerprint of the weights before they were quantized
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
-        self.pipe, self.vocabulary, self.lexicon = pipe, vocabulary, whole_words(pipe.tokenizer)
+        """Wrap a pipeline.
+
+        Args:
+            pipe: A diffusers pipeline for which `fits` is true.
+            vocabulary: Words that represent all other prompts.
+        """
+        self.pipe = pipe
+        self.vocabulary = vocabulary
+        self.lexicon = whole_words(pipe.tokenizer)
         self.denoiser: Any = getattr(pipe, self.network)
-        names = (self.network, *self.encoders)
-        self.components: Mapping[str, nn.Module] = {name: part for name in names if (part := getattr(pipe, name)) is not None}
-        self.samplers, self.guidance = tuple(self.schedulers), self.usual_guidance()
+        components: dict[str, nn.Module] = {}
+        for name in (self.network, *self.encoders):
+            component = getattr(pipe, name)
+            if component is not None:
+                components[name] = component
+        self.components: Mapping[str, nn.Module] = components
+        self.samplers = tuple(self.schedulers)
+        self.guidance = self.usual_guidance()
         for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
 
-    def usual_guidance(self, called: str = "guidance_scale") -> float:
-        """What the pipeline itself takes where nothing is said."""
-        return float(inspect.signature(type(self.pipe).__call__).parameters[called].default)
+    def usual_guidance(self, parameter: str = "guidance_scale") -> float:
+        """The pipeline's default guidance scale.
+
+        Args:
+            parameter: What the pipeline's `__call__` calls it.
+        """
+        return float(inspect.signature(type(self.pipe).__call__).parameters[parameter].default)
 
     @property
     def device(self) -> torch.device:
@@ -69,7 +99,7 @@ class PipelineModel(ABC):
         return self.denoiser.dtype
 
     def component_name(self, module: nn.Module) -> str:
-        return next(name for name, component in self.components.items() if component is module)
+        return next(name for name, part in self.components.items() if part is module)
 
     def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
         """The concepts as they are: nothing is known about the words of an arbitrary model."""
@@ -88,126 +118,216 @@ class PipelineModel(ABC):
     def weight(self, t: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor: ...
+    def invert(
+        self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int
+    ) -> Tensor: ...
+
+    def tokenize(self, prompts: Sequence[str]) -> Condition:
+        """Token ids [N, tokens] by text encoder, padded as the pipeline pads them."""
+        raise InputError(f"{self.family} does not give access to its text encoder's input")
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        raise InputError(f"{self.family} does not give access to its text encoder's input")
+
+    @torch.no_grad()
+    def embed(self, prompts: Sequence[str]) -> tuple[Condition, Condition]:
+        ids = self.tokenize(prompts)
+        vectors = {}
+        for name, tokens in ids.items():
+            encoder: Any = self.components[name]
+            vectors[name] = encoder.get_input_embeddings()(tokens)
+        return vectors, ids
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
         return condition[name]
 
     def text_layer(self) -> str:
-        """Of CLIP's 12 layers the ninth, as in Interpret then Deactivate; of another number the one at the same depth, never the last."""
+        """The ninth of CLIP's 12 layers, as in Interpret then Deactivate (arXiv 2503.09446).
+
+        With another number of layers the one at the same depth, but never the last.
+        """
         encoders = [name for name in self.encoders if name in self.components]
         if len(encoders) > 1:
             raise InputError(
-                "this model reads prompts with several text encoders: what works in one of them leaves the concept in the others"
+                "this model has several text encoders: an edit of one of them would leave the concept in the others"
             )
-        layers = ("EncoderLayer", "DecoderLayer")
-        paths = [path for path, module in self.components[encoders[0]].named_modules() if type(module).__name__.endswith(layers)]
-        return f"{encoders[0]}.{paths[min(len(paths) - 2, 8 * len(paths) // 12)]}"
+        layers = []
+        for path, module in self.components[encoders[0]].named_modules():
+            if type(module).__name__.endswith(("EncoderLayer", "DecoderLayer")):
+                layers.append(path)
+        return f"{encoders[0]}.{layers[min(len(layers) - 2, 8 * len(layers) // 12)]}"
 
     def text_hidden_states(self, prompts: Sequence[str]) -> Tensor:
-        seen: list[Tensor] = []
+        states: list[Tensor] = []
         component, _, path = self.text_layer().partition(".")
 
-        def look(module: nn.Module, given: Any, output: Any) -> None:
-            seen.append(output[0] if isinstance(output, tuple) else output)
+        def record(module: nn.Module, args: Any, output: Any) -> None:
+            states.append(output[0] if isinstance(output, tuple) else output)
 
-        handle = self.components[component].get_submodule(path).register_forward_hook(look)
+        layer = self.components[component].get_submodule(path)
+        handle = layer.register_forward_hook(record)
         try:
             for i in range(0, len(prompts), 64):
                 self.encode(prompts[i : i + 64])
         finally:
             handle.remove()
-        return torch.cat(seen).float()
+        return torch.cat(states).float()
 
     @contextmanager
     def text_encoders_on(self, device: torch.device) -> Iterator[None]:
-        readers = [self.components[name] for name in self.encoders if name in self.components]
-        before = [next(reader.parameters()).device for reader in readers]
+        encoders = [self.components[name] for name in self.encoders if name in self.components]
+        devices_before = [next(encoder.parameters()).device for encoder in encoders]
         try:
-            for reader in readers:
-                reader.to(device)
+            for encoder in encoders:
+                encoder.to(device)
             yield
         finally:
-            for reader, place in zip(readers, before):
-                reader.to(place)
+            for encoder, before in zip(encoders, devices_before):
+                encoder.to(before)
 
-    def warn_of_cuts(self, prompts: Sequence[str]) -> None:
-        if cut := [(prompt, lost) for prompt in prompts if (lost := self.truncated_text(prompt))]:
-            log.warning('%d prompts are longer than the text encoder takes; of "%s" this is cut: "%s"', len(cut), *cut[0])
+    def warn_of_truncation(self, prompts: Sequence[str]) -> None:
+        """Log how many prompts are longer than the text encoder reads, and one of them."""
+        truncated = []
+        for prompt in prompts:
+            lost = self.truncated_text(prompt)
+            if lost:
+                truncated.append((prompt, lost))
+        if truncated:
+            log.warning(
+                '%d prompts are longer than the text encoder reads; in "%s" this part is ignored: "%s"',
+                len(truncated),
+                *truncated[0],
+            )
 
     def truncated_text(self, prompt: str) -> str:
-        """What of `prompt` the text encoder does not see; "" when all of it fits."""
         ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
-        room = self.pipe.tokenizer.model_max_length - 2
-        return self.pipe.tokenizer.decode(ids[room:]).strip() if len(ids) > room else ""
+        limit = self.pipe.tokenizer.model_max_length - 2
+        return self.pipe.tokenizer.decode(ids[limit:]).strip() if len(ids) > limit else ""
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         tokenizer = self.pipe.tokenizer
-        lengths = [len(tokenizer(p, truncation=True, max_length=tokenizer.model_max_length).input_ids) for p in prompts]
-        return torch.tensor(lengths) - 2  # behind it stands the end token, before it the start token
+        lengths = []
+        for prompt in prompts:
+            ids = tokenizer(
+                prompt, truncation=True, max_length=tokenizer.model_max_length
+            ).input_ids
+            lengths.append(len(ids))
+        return torch.tensor(lengths) - 2  # the end token follows, the start token comes first
 
     def weight_group(self, name: str) -> tuple[Site, ...]:
         if name not in self.groups:
             raise InputError(f'unknown weight group "{name}": one of {", ".join(self.groups)}')
-        paths = [path for path, _ in self.denoiser.named_parameters() if self.groups[name](path)]
-        reads = lambda path: next((name for name, reader in self.readers.items() if reader(path)), "")
-        sites = tuple(Site(f"{self.network}.{path}", reads(path)) for path in paths)
+        belongs = self.groups[name]
+        sites = []
+        for path, _ in self.denoiser.named_parameters():
+            if belongs(path):
+                sites.append(Site(f"{self.network}.{path}", self.input_name(path)))
         if not sites:
             raise InputError(f'the weight group "{name}" is empty in this model')
-        return sites
+        return tuple(sites)
 
-    def steps(self, sampler: str, steps: int) -> Any:
-        """The scheduler of a sampler, set to so many steps."""
+    def input_name(self, path: str) -> str:
+        """The name for `linear_input` of a parameter's input; "" if it does not have one.
+
+        Args:
+            path: The parameter's path in the denoiser.
+        """
+        return next((name for name, multiplies in self.readers.items() if multiplies(path)), "")
+
+    def make_scheduler(self, sampler: str, steps: int) -> Any:
+        """A scheduler, set to a number of steps.
+
+        Args:
+            sampler: One of `samplers`.
+            steps: Sampling steps.
+        """
         scheduler: Any = self.schedulers[sampler].from_config(self.scheduler.config)
         scheduler.set_timesteps(steps)
         return scheduler
 
-    def guided(self, x: Tensor, t: Tensor, null: Condition, asked: Condition, guidance: float) -> Tensor:
-        """What the sampler is told [N, C, H, W]: classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)) (Ho & Salimans 2022)."""
-        without, given = self.predict(torch.cat([x, x]), torch.cat([t, t]), join(null, asked)).chunk(2)
-        return without + guidance * (given - without)
+    def guided(
+        self, x: Tensor, t: Tensor, null: Condition, condition: Condition, guidance: float
+    ) -> Tensor:
+        """Classifier-free guidance, ε(∅) + s·(ε(c) − ε(∅)) (Ho & Salimans, arXiv 2207.12598).
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            null: The empty prompt, N rows.
+            condition: The prompts, N rows.
+            guidance: The guidance scale s.
+
+        Returns:
+            The prediction that the sampler uses [N, C, H, W].
+        """
+        both = self.predict(torch.cat([x, x]), torch.cat([t, t]), join(null, condition))
+        ε_null, ε_c = both.chunk(2)
+        return ε_null + guidance * (ε_c - ε_null)
 
     @torch.no_grad()
     def trajectory(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None,
-        latents: Tensor | None = None, skip: int = 0,
-    ) -> Iterator[tuple[Tensor, Tensor]]:  # fmt: skip
-        """Every picture has its own seeded start."""
-        scheduler = self.steps(sampler or self.samplers[0], steps)
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling = DEFAULT_SAMPLING,
+        *,
+        latents: Tensor | None = None,
+        skip: int = 0,
+        change: LatentChange | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        sampling = sampling.resolve(self)
+        assert sampling.sampler is not None
+        assert sampling.guidance is not None
+        scheduler = self.make_scheduler(sampling.sampler, sampling.steps)
         if latents is None:
-            shape = (1, *self.latent_shape)
-            latents = torch.cat([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+            latents = self.initial_noise(seeds)
         x = latents.to(self.device, self.dtype)
-        null = {name: value.expand(len(prompts), *value.shape[1:]) for name, value in self.encode([""]).items()}
-        asked = self.encode(prompts)
-        for step in scheduler.timesteps[skip:]:
+        null = {}
+        for name, value in self.encode([""]).items():
+            null[name] = value.expand(len(prompts), *value.shape[1:])
+        condition = self.encode(prompts)
+        timesteps = [*scheduler.timesteps[skip:], torch.tensor(-1)]
+        for step, next_step in zip(timesteps, timesteps[1:]):
             t = step.expand(len(x)).to(self.device)
             yield x, t
-            x = scheduler.step(self.guided(x, t, null, asked, guidance), step, x, return_dict=False)[0]
+            prediction = self.guided(x, t, null, condition, sampling.guidance)
+            x = scheduler.step(prediction, step, x, return_dict=False)[0]
+            if change is not None:
+                x = change(x, next_step.expand(len(x)).to(self.device))
         yield x, torch.full((len(x),), -1, device=self.device)
 
+    def initial_noise(self, seeds: Sequence[int]) -> Tensor:
+        """Standard normal noise [N, C, H, W] on the CPU, each row from its own seed."""
+        rows = []
+        for seed in seeds:
+            generator = torch.Generator().manual_seed(seed)
+            rows.append(torch.randn((1, *self.latent_shape), generator=generator))
+        return torch.cat(rows)
+
     def sample(
-        self, prompts: Sequence[str], seeds: Sequence[int], *, steps: int = 25, guidance: float = 5.0, sampler: str | None = None
+        self,
+        prompts: Sequence[str],
+        seeds: Sequence[int],
+        sampling: Sampling = DEFAULT_SAMPLING,
     ) -> Tensor:
-        """The finished latents of a trajectory."""
         x = torch.empty(0)
-        for x, _ in self.trajectory(prompts, seeds, steps=steps, guidance=guidance, sampler=sampler):  # noqa: B007  (the last one is wanted)
+        for x, _ in self.trajectory(prompts, seeds, sampling):  # noqa: B007  (the last is returned)
             pass
         return x
 
     @property
-    def centre(self) -> float:
-        """What is taken off the autoencoder's latents before they are scaled; most have none."""
+    def latent_shift(self) -> float:
+        """Subtracted from the autoencoder's latents before they are scaled; 0 in most families."""
         return self.pipe.vae.config.get("shift_factor") or 0.0
 
     @torch.no_grad()
-    def latents(self, pictures: Tensor) -> Tensor:
-        mean = self.pipe.vae.encode((pictures * 2 - 1).to(self.device, self.pipe.vae.dtype)).latent_dist.mode()
-        return (mean.to(self.dtype) - self.centre) * self.pipe.vae.config["scaling_factor"]
+    def latents(self, images: Tensor) -> Tensor:
+        scaled = (images * 2 - 1).to(self.device, self.pipe.vae.dtype)
+        mean = self.pipe.vae.encode(scaled).latent_dist.mode()
+        return (mean.to(self.dtype) - self.latent_shift) * self.pipe.vae.config["scaling_factor"]
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)"""
         config = self.denoiser.config
         return config["in_channels"], config["sample_size"], config["sample_size"]
 
@@ -217,7 +337,7 @@ class PipelineModel(ABC):
 
     @property
     def max_batch(self) -> int:
-        """64 of 32 x 32 latents or smaller, 16 of 64 x 64, 4 of 128 x 128."""
+        """64 for latents of 32 x 32 or smaller, 16 for 64 x 64, 4 for 128 x 128."""
         _, h, w = self.latent_shape
         return min(64, max(2, 2**16 // (h * w)))
 
@@ -227,20 +347,29 @@ class PipelineModel(ABC):
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        """As many at once as make four pictures of 256 x 256 pixels: the autoencoder takes more memory than the denoiser."""
-        return torch.cat([self.decoded(part) for part in latents.split(max(1, 2**18 // self.image_size**2))])
+        """Decode four images of 256 x 256 pixels at once, or as many pixels of another size.
 
-    def decoded(self, latents: Tensor) -> Tensor:
-        latents = latents / self.pipe.vae.config["scaling_factor"] + self.centre
-        return (self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5).clamp(0, 1).float()
+        The autoencoder takes more memory than the denoiser.
+        """
+        at_once = max(1, 2**18 // self.image_size**2)
+        return torch.cat([self.decode_batch(part) for part in latents.split(at_once)])
+
+    def decode_batch(self, latents: Tensor) -> Tensor:
+        """Decode latents [N, C, H, W] to images in [0, 1], all at once."""
+        latents = latents / self.pipe.vae.config["scaling_factor"] + self.latent_shift
+        images = self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0]
+        return to_unit_range(images)
 
     def fingerprint(self) -> str:
         return self.base_sha256 or hash_weights(self.components)
 
     def image_cache_key(self) -> str:
-        told = {key: value for key, value in self.pipe.scheduler.config.items() if not key.startswith("_")}
-        rest = [
-            told,
+        settings = {}
+        for key, value in self.pipe.scheduler.config.items():
+            if not key.startswith("_"):
+                settings[key] = value
+        parts = [
+            settings,
             self.latent_shape,
             self.pipe.tokenizer.model_max_length,
             version("diffusers"),
@@ -248,22 +377,46 @@ class PipelineModel(ABC):
             str(self.dtype),
             self.quantized,
         ]
-        settings = hashlib.sha256(json.dumps(rest, sort_keys=True, default=str).encode()).hexdigest()
-        return f"{self.fingerprint()}-{hash_weights({'vae': self.pipe.vae})[:16]}-{settings[:16]}"
+        text = json.dumps(parts, sort_keys=True, default=str)
+        settings_hash = hashlib.sha256(text.encode()).hexdigest()
+        vae_hash = hash_weights({"vae": self.pipe.vae})
+        return f"{self.fingerprint()}-{vae_hash[:16]}-{settings_hash[:16]}"
+
+
+def to_unit_range(images: Tensor) -> Tensor:
+    """Images from the autoencoder's [-1, 1] to [0, 1], in single precision."""
+    return (images / 2 + 0.5).clamp(0, 1).float()
 
 
 def whole_words(tokenizer: Any) -> tuple[str, ...]:
-    """What a tokenizer has a token of its own for, where that says that it is a whole word, as CLIP's does ("cat</w>")."""
-    whole = [token.removesuffix("</w>") for token in tokenizer.get_vocab() if token.endswith("</w>")]
-    return tuple(sorted(word for word in whole if len(word) > 2 and word.isascii() and word.isalpha()))
+    """Words that are one token, in tokenizers that mark whole words as CLIP's does ("cat</w>").
+
+    Args:
+        tokenizer: Any tokenizer of transformers.
+
+    Returns:
+        The words of three letters or more, sorted.
+    """
+    words = []
+    for token in tokenizer.get_vocab():
+        word = token.removesuffix("</w>")
+        if token.endswith("</w>") and len(word) > 2 and word.isascii() and word.isalpha():
+            words.append(word)
+    return tuple(sorted(words))
 
 
 def hash_weights(modules: Mapping[str, nn.Module]) -> str:
-    """sha256 of weights and buffers, rounded to bfloat16."""
+    """sha256 of weights and buffers, rounded to bfloat16.
+
+    Args:
+        modules: Networks by name; the names are hashed, too.
+    """
     digest = hashlib.sha256()
     for component, module in modules.items():
-        for name, tensor in sorted(module.state_dict().items()):  # a swap may leave another order behind
-            rounded = tensor.detach().to(torch.bfloat16) if tensor.is_floating_point() else tensor.detach()
+        for name, tensor in sorted(module.state_dict().items()):  # a swap may change the order
+            values = tensor.detach()
+            if values.is_floating_point():
+                values = values.to(torch.bfloat16)
             digest.update(f"{component}.{name}".encode())
-            digest.update(rounded.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -2,64 +2,17 @@
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from ..callbacks import ProgressCallback, no_progress
-from ..errors import InputError
 from .image_cache import sample_images
-from .interface import Model
+from .interface import Model, Sampling
 
-
-@dataclass(frozen=True)
-class Sampling:
-    """How images are sampled; None is the model's own choice.
-
-    steps     sampling steps, 1 or more
-    guidance  CFG scale; None: the default of the model's pipeline
-    sampler   one of `Model.samplers`; None: the first of them
-    seed      first seed of a run; what is evaluated derives the seed of every image from it
-    size      height and width in pixels; None: the size that the model was made for
-    frames    length of a video; None: an image
-    """
-
-    steps: int = 25
-    guidance: float | None = None
-    sampler: str | None = None
-    seed: int = 0
-    size: int | None = None
-    frames: int | None = None
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
-
-    def resolve(self, model: Model) -> "Sampling":
-        """The same with the model's own choices filled in.
-
-        Args:
-            model: The model that is to be sampled from.
-
-        Returns:
-            A sampling whose guidance, sampler and size are not None.
-
-        Raises:
-            InputError: The model does not have that sampler, or cannot sample that size or length.
-        """
-        guidance = model.guidance if self.guidance is None else self.guidance
-        sampler = self.sampler or model.samplers[0]
-        if sampler not in model.samplers:
-            raise InputError(f'unknown sampler "{sampler}": one of {", ".join(model.samplers)}')
-        if self.size not in (None, model.image_size):
-            raise InputError(
-                f"this model samples images of {model.image_size} pixels, not of {self.size}"
-            )
-        if self.frames is not None:
-            raise InputError("this model samples images, not videos: leave frames away")
-        return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
+__all__ = ["AppliedEdit", "ImageSampler", "Sampling", "has_forward_hooks"]
 
 
 class AppliedEdit(Protocol):

@@ -13,7 +13,7 @@ import psutil
 import torch
 
 from ..edits.edit import Edit
-from ..models.interface import Model
+from ..models.interface import Model, Sampling
 
 
 @contextlib.contextmanager
@@ -40,7 +40,7 @@ def count_calls(net: Model) -> Iterator[dict[str, int]]:
 def calls_per_image(net: Model, edit: Edit, *, steps: int, guidance: float) -> int:
     """Network calls that one picture takes with the edit on: `steps` times those of the sampler's first step."""
     with edit.on(net), count_calls(net) as calls:
-        walk = net.trajectory(["a picture"], [0], steps=steps, guidance=guidance)
+        walk = net.trajectory(["a picture"], [0], Sampling(steps, guidance))
         next(walk)
         next(walk)
     return steps * calls["n"]

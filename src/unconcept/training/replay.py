@@ -19,7 +19,7 @@ from ..models.conditioning import (
     predict_in_batches,
     to_device,
 )
-from ..models.interface import Condition, Model
+from ..models.interface import Condition, Model, Sampling
 from .resume import load_or_compute
 
 Prompts = Mapping[str, Sequence[Sequence[str]]]  # by role, for each trajectory a list of prompts
@@ -192,7 +192,7 @@ def sample_points(model: Model, plan: ReplayPlan, batch_size: int) -> Replay:
     for rows in torch.arange(len(plan.drive)).split(batch_size // 2):
         prompts = [plan.drive[int(row)] for row in rows]
         seeds = [plan.seed + int(row) for row in rows]
-        points = model.trajectory(prompts, seeds, steps=plan.steps, guidance=plan.guidance)
+        points = model.trajectory(prompts, seeds, Sampling(plan.steps, plan.guidance))
         for step, (x, t) in enumerate(points):
             if step == plan.steps:
                 break
@@ -259,7 +259,7 @@ def sample_point(
     last = int(torch.randint(steps, (), generator=generator))
     seeds = torch.randint(2**40, (len(prompts),), generator=generator).tolist()
     with nullcontext() if walker is None else walker():
-        points = model.trajectory(prompts, seeds, steps=steps, guidance=guidance)
+        points = model.trajectory(prompts, seeds, Sampling(steps, guidance))
         for step, (x, t) in enumerate(points):
             if step == last:
                 return x, t

@@ -25,7 +25,7 @@ from ..edits.edit import Edit
 from ..errors import InputError
 from ..evaluation.metrics.similarity import psnr
 from ..io.output_folder import check_out, whole_folder
-from ..models.interface import Model
+from ..models.interface import Model, Sampling
 from ..models.loading import load
 from ..reporting.image_grid import columns, to_image
 
@@ -58,7 +58,7 @@ def purify(
         for made, on in ((control, Edit({})), (done, edit)):
             x = noise
             with on.on(model):
-                for x, _ in model.trajectory(said, (), steps=steps, guidance=guidance, latents=noise, skip=steps - upto):  # noqa: B007
+                for x, _ in model.trajectory(said, (), Sampling(steps, guidance), latents=noise, skip=steps - upto):  # noqa: B007
                     pass
             made.append(model.decode(x).cpu())
     return torch.cat(control), torch.cat(done)

@@ -16,6 +16,7 @@ from unconcept.evaluation.emoji.judge import NONE, load_judge
 from unconcept.models import emoji, wrap
 from unconcept.models.emoji import concepts as known
 from unconcept.models.emoji import vocabulary as world
+from unconcept.models.interface import Sampling
 
 HOME = emoji.PIPELINE.parent
 BENCHMARK = Path(exam.__file__).parent
@@ -66,7 +67,7 @@ def test_the_judge_says_none_for_noise_and_blanks():
 def test_the_prompt_steers(model):
     """The least that even a coarse model must do: from the same seeds, a blue background is bluer and less red than a red one."""
     corners = {
-        colour: model.decode(model.sample([f"a cat on a {colour} background"] * 4, range(4), steps=25, guidance=5.0))
+        colour: model.decode(model.sample([f"a cat on a {colour} background"] * 4, range(4), Sampling(steps=25, guidance=5.0)))
         [:, :, [0, 0, -1, -1], [0, -1, 0, -1]].mean((0, 2))
         for colour in ("blue", "red")
     }  # fmt: skip

@@ -12,6 +12,7 @@ from unconcept.evaluation.emoji.judge import load_judge
 from unconcept.models import emoji
 from unconcept.models.emoji import concepts as known
 from unconcept.models.emoji import vocabulary as world
+from unconcept.models.interface import Sampling
 
 WORDS = ("cat", "castle", "bus", "owl", "rocket", "pizza", "frog", "snowman")
 
@@ -23,7 +24,7 @@ def model():
 
 def seen(model, words, first=0):
     prompts = [f"a {word}" for word in words]
-    pictures = model.decode(model.sample(prompts, range(first, first + len(prompts)), steps=15, guidance=5.0))
+    pictures = model.decode(model.sample(prompts, range(first, first + len(prompts)), Sampling(steps=15, guidance=5.0)))
     return load_judge().look(pictures)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ...models.conditioning import PromptConditions, predict_in_batches
-from ...models.interface import Model
+from ...models.interface import Model, Sampling
 
 
 @torch.no_grad()
@@ -15,7 +15,7 @@ def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: in
 
     In guided sampling every prompt adds (1 - s) times this: it is the part of an edit that no prompt can avoid.
     """
-    walk = model.trajectory([""] * seeds, list(range(first, first + seeds)), steps=steps, guidance=1.0)
+    walk = model.trajectory([""] * seeds, list(range(first, first + seeds)), Sampling(steps, guidance=1.0))
     x, t = (torch.cat(parts) for parts in zip(*((x, t) for x, t in walk if t[0] >= 0)))
     say = lambda: predict_in_batches(
         model, x.cpu(), t.cpu(), PromptConditions(model.encode([""]), torch.zeros(len(x), dtype=torch.long, device=model.device))

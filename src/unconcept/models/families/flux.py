@@ -1,4 +1,4 @@
-"""Flux.1: two kinds of transformer blocks and T5's token states; it is distilled, and told its guidance instead of making it."""
+"""Flux.1: two kinds of transformer blocks on T5's token states, distilled from guidance."""
 
 from collections.abc import Sequence
 
@@ -10,23 +10,31 @@ from ..interface import Condition
 from ..joint_attention import POOLED, JointModel
 from ..patchify import Patched, packed, unpacked
 from ..pipeline_model import STATES
+from ..token_embeddings import padded_ids, run_text_encoder
+
+T5_TOKENS = 512
 
 
 class Flux(Patched, JointModel):
-    """The `Model` around a FluxPipeline. Latents are [N, C, H, W] here; the transformer sees them in patches of 2 × 2.
+    """The `Model` around a FluxPipeline.
 
-    Such a model samples without an unconditional branch: `guidance` is a number that it is told (dev) or nothing at all (schnell). In a loss it is told
-    1, where the published ways to train it stand, too; ∅ is the empty prompt, which it was not trained to answer as an unconditional model.
+    Latents are [N, C, H, W] here; the transformer receives them in patches of 2 x 2.
+
+    Such a model samples without an unconditional branch: the guidance scale is an input of the
+    network (dev) or does not exist (schnell). In a loss it is 1, as in the published ways to train
+    the model. ∅ is the empty prompt, which the model was not trained to answer as an unconditional
+    one.
     """
 
     family = "flux"
     encoders = ("text_encoder", "text_encoder_2")
     uses_cfg = False
     timestep_scale = 1000.0
-    evenly = True
+    evenly_spaced = True
     remark = (
-        "this model is distilled from guidance and samples without an unconditional branch: in the loss its answer to the empty prompt, at guidance 1, "
-        "stands for ε(∅); what is held by λ is that answer"
+        "this model is guidance-distilled and samples without an unconditional branch: the loss "
+        "uses its prediction for the empty prompt, at guidance 1, as ε(∅), and λ preserves that "
+        "prediction"
     )
 
     @staticmethod
@@ -35,35 +43,75 @@ class Flux(Patched, JointModel):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """T5's token states, and CLIP's pooled one."""
-        self.warn_of_cuts(prompts)
+        """T5's token states, and CLIP's pooled state."""
+        self.warn_of_truncation(prompts)
         states, pooled, _ = self.pipe.encode_prompt(list(prompts), None, device=self.device)
         return {STATES: states.to(self.dtype), POOLED: pooled.to(self.dtype)}
 
+    def tokenize(self, prompts: Sequence[str]) -> Condition:
+        clip = padded_ids(self.pipe.tokenizer, list(prompts), self.pipe.tokenizer_max_length)
+        t5 = padded_ids(self.pipe.tokenizer_2, list(prompts), T5_TOKENS)
+        return {"text_encoder": clip.to(self.device), "text_encoder_2": t5.to(self.device)}
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        outputs = {}
+        for name in self.encoders:
+            outputs[name] = run_text_encoder(self.components[name], vectors[name], ids[name])
+        return {
+            STATES: outputs["text_encoder_2"].last_hidden_state.to(self.dtype),
+            POOLED: outputs["text_encoder"].pooler_output.to(self.dtype),
+        }
+
     def truncated_text(self, prompt: str) -> str:
-        """What T5 does not see. CLIP, which only gives a pooled state here, sees less."""
+        """What T5 does not read. CLIP, which only gives a pooled state here, reads less."""
         ids = self.pipe.tokenizer_2(prompt, add_special_tokens=False).input_ids
-        return self.pipe.tokenizer_2.decode(ids[511:]).strip() if len(ids) > 511 else ""
+        limit = T5_TOKENS - 1
+        return self.pipe.tokenizer_2.decode(ids[limit:]).strip() if len(ids) > limit else ""
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
-        """T5 has an end token and no start token."""
-        lengths = [len(self.pipe.tokenizer_2(p, truncation=True, max_length=512).input_ids) for p in prompts]
+        """T5 has an end token and not a start token."""
+        lengths = []
+        for prompt in prompts:
+            ids = self.pipe.tokenizer_2(prompt, truncation=True, max_length=T5_TOKENS).input_ids
+            lengths.append(len(ids))
         return (torch.tensor(lengths) - 2).clamp(min=0)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        return self.told(x, t, condition, 1.0)
+        return self.predict_at(x, t, condition, 1.0)
 
-    def guided(self, x: Tensor, t: Tensor, null: Condition, asked: Condition, guidance: float) -> Tensor:
-        """One call: guidance is told, not made."""
-        return self.told(x, t, asked, guidance)
+    def guided(
+        self, x: Tensor, t: Tensor, null: Condition, condition: Condition, guidance: float
+    ) -> Tensor:
+        """One network call, with the guidance scale as an input."""
+        return self.predict_at(x, t, condition, guidance)
 
-    def told(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:
+    def predict_at(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:
+        """Predict at a guidance scale.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+            guidance: The guidance scale; schnell ignores it.
+
+        Returns:
+            The flow [N, C, H, W].
+        """
         h, w = x.shape[2:]
-        place = torch.zeros(h // 2, w // 2, 3, device=x.device, dtype=x.dtype)
-        place[..., 1], place[..., 2] = torch.arange(h // 2)[:, None], torch.arange(w // 2)
-        out = self.pipe.transformer(
-            hidden_states=packed(x), timestep=(t / self.timestep_scale).to(x.dtype), encoder_hidden_states=condition[STATES],
-            pooled_projections=condition[POOLED], img_ids=place.flatten(0, 1), txt_ids=place.new_zeros(condition[STATES].shape[1], 3),
-            guidance=torch.full((len(x),), guidance, device=x.device) if self.denoiser.config["guidance_embeds"] else None, return_dict=False,
-        )[0]  # fmt: skip
-        return unpacked(out, h, w)
+        positions = torch.zeros(h // 2, w // 2, 3, device=x.device, dtype=x.dtype)
+        positions[..., 1] = torch.arange(h // 2)[:, None]
+        positions[..., 2] = torch.arange(w // 2)
+        scale = None
+        if self.denoiser.config["guidance_embeds"]:
+            scale = torch.full((len(x),), guidance, device=x.device)
+        output = self.pipe.transformer(
+            hidden_states=packed(x),
+            timestep=(t / self.timestep_scale).to(x.dtype),
+            encoder_hidden_states=condition[STATES],
+            pooled_projections=condition[POOLED],
+            img_ids=positions.flatten(0, 1),
+            txt_ids=positions.new_zeros(condition[STATES].shape[1], 3),
+            guidance=scale,
+            return_dict=False,
+        )[0]
+        return unpacked(output, h, w)

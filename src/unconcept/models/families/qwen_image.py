@@ -1,4 +1,4 @@
-"""Qwen-Image: an MMDiT on Qwen2.5-VL's states, whose guidance keeps the length of what the prompt says."""
+"""Qwen-Image: an MMDiT on Qwen2.5-VL's states, whose guidance keeps the norm of ε(c)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,28 +11,29 @@ from ..interface import Condition
 from ..joint_attention import GROUPS, JointModel
 from ..llm_text_encoder import Chat
 from ..patchify import Patched, packed, unpacked
-from ..pipeline_model import STATES
+from ..pipeline_model import STATES, to_unit_range
 
-MASK, NORMED = (
-    "encoder_hidden_states_mask",
-    "normed",
-)  # [N, tokens]: which tokens there are; and the token states behind the embedder's norm
+MASK = "encoder_hidden_states_mask"  # [N, tokens]: which tokens are not padding
+
+NORMALIZED = "normed"  # name for `linear_input`: token states behind the embedder's norm
 
 
-def reads(path: str) -> bool:
-    """It has no pooled state: the context embedder is all that reads the prompt as it comes."""
+def reads_states(path: str) -> bool:
+    """The context embedder; without a pooled state it is all that reads the prompt directly."""
     return path == "txt_in.weight"
 
 
-TRANSFORMER = {**GROUPS, "context embedder": reads, "prompt embedders": reads}
+TRANSFORMER = {**GROUPS, "context embedder": reads_states, "prompt embedders": reads_states}
 
-READERS = {NORMED: reads}
+READERS = {NORMALIZED: reads_states}
 
 
 class QwenImage(Chat, Patched, JointModel):
-    """The `Model` around a QwenImagePipeline. Latents are [N, C, H, W] here; the transformer sees them in patches of 2 × 2.
+    """The `Model` around a QwenImagePipeline.
 
-    Guidance is the pipeline's `true_cfg_scale`: ε(∅) + s·(ε(c) − ε(∅)), patch by patch brought to the length of ε(c).
+    Latents are [N, C, H, W] here; the transformer receives them in patches of 2 x 2. Guidance is
+    the pipeline's `true_cfg_scale`: ε(∅) + s·(ε(c) − ε(∅)), scaled patch by patch to the norm of
+    ε(c).
     """
 
     family = "qwen-image"
@@ -40,61 +41,84 @@ class QwenImage(Chat, Patched, JointModel):
     groups = TRANSFORMER
     readers = READERS
     timestep_scale = 1000.0
-    evenly = True
+    evenly_spaced = True
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
         self.dropped = pipe.prompt_template_encode_start_idx
 
-    def usual_guidance(self, called: str = "true_cfg_scale") -> float:
-        return super().usual_guidance(called)
+    def usual_guidance(self, parameter: str = "true_cfg_scale") -> float:
+        return super().usual_guidance(parameter)
 
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, QwenImagePipeline)
 
-    def written(self, prompt: str) -> str:
+    def in_template(self, prompt: str) -> str:
         return self.pipe.prompt_template_encode.format(prompt)
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """The language model's last hidden states, padded with zeros, and which of them there are."""
+        """The language model's last hidden states, padded with zeros, and their mask."""
         if self.device.type == "meta":
-            return dict(zip((STATES, MASK), self.longest(len(prompts), self.denoiser.txt_in.in_features)))
-        self.warn_of_cuts(prompts)
-        read = [self.pipe.encode_prompt([prompt], device=self.device, max_sequence_length=self.limit)[0] for prompt in prompts]
-        states = torch.cat([torch.nn.functional.pad(s, (0, 0, 0, self.limit - s.shape[1])) for s in read])
-        mask = torch.stack([torch.arange(self.limit) < s.shape[1] for s in read])
-        return {STATES: states.to(self.dtype), MASK: mask.to(self.device)}
+            states, mask = self.meta_states(len(prompts), self.denoiser.txt_in.in_features)
+            return {STATES: states, MASK: mask}
+        self.warn_of_truncation(prompts)
+        rows, masks = [], []
+        for prompt in prompts:
+            states, _ = self.pipe.encode_prompt(
+                [prompt], device=self.device, max_sequence_length=self.limit
+            )
+            length = states.shape[1]
+            rows.append(torch.nn.functional.pad(states, (0, 0, 0, self.limit - length)))
+            masks.append(torch.arange(self.limit) < length)
+        return {
+            STATES: torch.cat(rows).to(self.dtype),
+            MASK: torch.stack(masks).to(self.device),
+        }
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
-        return self.denoiser.txt_norm(condition[STATES]) if name == NORMED else condition[name]
+        if name == NORMALIZED:
+            return self.denoiser.txt_norm(condition[STATES])
+        return condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         h, w = x.shape[2:]
-        out = self.pipe.transformer(
-            hidden_states=packed(x), timestep=t / self.timestep_scale, encoder_hidden_states=condition[STATES], encoder_hidden_states_mask=condition[MASK],
-            img_shapes=[[(1, h // 2, w // 2)]] * len(x), return_dict=False,
-        )[0]  # fmt: skip
-        return unpacked(out, h, w)
+        output = self.pipe.transformer(
+            hidden_states=packed(x),
+            timestep=t / self.timestep_scale,
+            encoder_hidden_states=condition[STATES],
+            encoder_hidden_states_mask=condition[MASK],
+            img_shapes=[[(1, h // 2, w // 2)]] * len(x),
+            return_dict=False,
+        )[0]
+        return unpacked(output, h, w)
 
-    def guided(self, x: Tensor, t: Tensor, null: Condition, asked: Condition, guidance: float) -> Tensor:
-        c, u = packed(self.predict(x, t, asked)), packed(self.predict(x, t, null))
-        sum_ = u + guidance * (c - u)
-        return unpacked(sum_ * (c.norm(dim=-1, keepdim=True) / sum_.norm(dim=-1, keepdim=True)), *x.shape[2:])
+    def guided(
+        self, x: Tensor, t: Tensor, null: Condition, condition: Condition, guidance: float
+    ) -> Tensor:
+        ε_c = packed(self.predict(x, t, condition))
+        ε_null = packed(self.predict(x, t, null))
+        guided = ε_null + guidance * (ε_c - ε_null)
+        ratio = ε_c.norm(dim=-1, keepdim=True) / guided.norm(dim=-1, keepdim=True)
+        return unpacked(guided * ratio, *x.shape[2:])
 
-    def standard(self) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of the autoencoder's latents [1, C, 1, 1, 1]."""
-        mean, deviation = (torch.tensor(self.pipe.vae.config[name]).to(self.device) for name in ("latents_mean", "latents_std"))
-        return mean.view(1, -1, 1, 1, 1), deviation.view(1, -1, 1, 1, 1)
+    def latent_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the autoencoder's latents [1, C, 1, 1, 1]."""
+        config = self.pipe.vae.config
+        mean = torch.tensor(config["latents_mean"]).to(self.device)
+        std = torch.tensor(config["latents_std"]).to(self.device)
+        return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
 
     @torch.no_grad()
-    def latents(self, pictures: Tensor) -> Tensor:
-        mean, deviation = self.standard()
-        video = (pictures * 2 - 1).to(self.device, self.pipe.vae.dtype).unsqueeze(2)
-        return ((self.pipe.vae.encode(video).latent_dist.mode() - mean) / deviation).squeeze(2).to(self.dtype)
+    def latents(self, images: Tensor) -> Tensor:
+        mean, std = self.latent_statistics()
+        video = (images * 2 - 1).to(self.device, self.pipe.vae.dtype).unsqueeze(2)
+        clean = self.pipe.vae.encode(video).latent_dist.mode()
+        return ((clean - mean) / std).squeeze(2).to(self.dtype)
 
-    def decoded(self, latents: Tensor) -> Tensor:
-        mean, deviation = self.standard()
-        video = self.pipe.vae.decode((latents.unsqueeze(2) * deviation + mean).to(self.pipe.vae.dtype), return_dict=False)[0]
-        return (video[:, :, 0] / 2 + 0.5).clamp(0, 1).float()
+    def decode_batch(self, latents: Tensor) -> Tensor:
+        mean, std = self.latent_statistics()
+        clean = (latents.unsqueeze(2) * std + mean).to(self.pipe.vae.dtype)
+        video = self.pipe.vae.decode(clean, return_dict=False)[0]
+        return to_unit_range(video[:, :, 0])

@@ -1,4 +1,4 @@
-"""Sana: flow matching in a deeply compressed latent, with a cross-attention on what a language model made of the prompt."""
+"""Sana: flow matching in strongly compressed latents, with cross-attention on a language model."""
 
 import inspect
 from collections.abc import Sequence
@@ -7,36 +7,64 @@ from typing import Any
 import torch
 from diffusers.pipelines.sana.pipeline_sana import SanaPipeline
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
 from torch import Tensor
 
 from ...errors import InputError
-from ..cross_attention import GROUPS, CrossModel, reads
+from ..cross_attention import GROUPS, CrossModel, reads_states
 from ..flow_matching import FlowModel
 from ..interface import Condition
 from ..llm_text_encoder import WITHIN
 from ..pipeline_model import STATES
 
-MASK, CAPTIONS = "encoder_attention_mask", "captions"  # [N, tokens]: which tokens there are; and the token states, projected and normed
+MASK = "encoder_attention_mask"  # [N, tokens]: which tokens are not padding
 
-EMBEDDER = {"context embedder": lambda path: path == "caption_projection.linear_1.weight"}
+CAPTIONS = "captions"  # name for `linear_input`: token states, projected and normalized
 
-READERS = {CAPTIONS: reads, STATES: EMBEDDER["context embedder"]}
+TOKENS = 298  # of a prompt that are read, start and end tokens aside
+
+
+def reads_captions(path: str) -> bool:
+    """The first layer of the caption projection."""
+    return path == "caption_projection.linear_1.weight"
+
+
+def in_attention_blocks(path: str) -> bool:
+    """Every matrix of the transformer blocks."""
+    in_block = path.startswith("transformer_blocks.")
+    return in_block and path.endswith(".weight") and "norm" not in path
+
+
+def in_all_but_cross_attention(path: str) -> bool:
+    """Everything except for cross-attention and the first and last layers."""
+    outside = ("proj_out", "time_embed", "caption_")
+    return ".attn2." not in path and not path.startswith(outside)
+
+
+READERS = {CAPTIONS: reads_states, STATES: reads_captions}
 
 TRANSFORMER = {
     **GROUPS,
-    **EMBEDDER,
-    "attention blocks": lambda path: path.startswith("transformer_blocks.") and path.endswith(".weight") and "norm" not in path,
-    "all but cross-attention": lambda path: ".attn2." not in path and not path.startswith(("proj_out", "time_embed", "caption_")),
+    "context embedder": reads_captions,
+    "attention blocks": in_attention_blocks,
+    "all but cross-attention": in_all_but_cross_attention,
 }
 
 SCHEDULERS = {"dpm-solver++": DPMSolverMultistepScheduler, "euler": FlowMatchEulerDiscreteScheduler}
 
-INSTRUCTION = inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default  # stands before every prompt but ∅
+# Precedes every prompt except for the empty one.
+INSTRUCTION = (
+    inspect.signature(SanaPipeline.__call__).parameters["complex_human_instruction"].default
+)
 
 
 class Sana(CrossModel, FlowModel):
-    """The `Model` around a SanaPipeline (not Sprint, which is distilled). Its own sampler is DPM-Solver++ on flow matching's noise levels."""
+    """The `Model` around a SanaPipeline (not Sprint, which is distilled).
+
+    Its own sampler is DPM-Solver++ on flow matching's noise levels.
+    """
 
     family = "sana"
     network = "transformer"
@@ -50,14 +78,18 @@ class Sana(CrossModel, FlowModel):
         return isinstance(pipe, SanaPipeline)
 
     @staticmethod
-    def schedule(config: Any) -> Any:
+    def own_scheduler(config: Any) -> Any:
         shift = float(config.get("flow_shift") or config.get("shift") or 1.0)
-        return DPMSolverMultistepScheduler.from_config(config, use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift)
+        return DPMSolverMultistepScheduler.from_config(
+            config, use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift
+        )
 
-    def steps(self, sampler: str, steps: int) -> Any:
+    def make_scheduler(self, sampler: str, steps: int) -> Any:
         if sampler != "euler":
-            return super().steps(sampler, steps)
-        scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=self.timesteps, shift=self.scheduler.config["flow_shift"])
+            return super().make_scheduler(sampler, steps)
+        scheduler = FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=self.timesteps, shift=self.scheduler.config["flow_shift"]
+        )
         scheduler.set_timesteps(steps)
         return scheduler
 
@@ -66,15 +98,22 @@ class Sana(CrossModel, FlowModel):
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """Token states of each prompt behind the pipeline's instruction to the language model, of ∅ without one; and which tokens there are."""
-        self.warn_of_cuts(prompts)
-        said = [self.read(prompt) for prompt in prompts]
-        return {STATES: torch.cat([s for s, _ in said]).to(self.dtype), MASK: torch.cat([mask for _, mask in said])}
+        """Token states of each prompt after the pipeline's instruction, and their mask.
 
-    def read(self, prompt: str) -> tuple[Tensor, Tensor]:
-        instruction = INSTRUCTION if prompt else None
-        given = dict(device=self.device, complex_human_instruction=instruction, do_classifier_free_guidance=False)
-        return self.pipe.encode_prompt([prompt], **given)[:2]
+        The empty prompt has no instruction.
+        """
+        self.warn_of_truncation(prompts)
+        states, masks = [], []
+        for prompt in prompts:
+            state, mask, *_ = self.pipe.encode_prompt(
+                [prompt],
+                device=self.device,
+                complex_human_instruction=INSTRUCTION if prompt else None,
+                do_classifier_free_guidance=False,
+            )
+            states.append(state)
+            masks.append(mask)
+        return {STATES: torch.cat(states).to(self.dtype), MASK: torch.cat(masks)}
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
         if name != CAPTIONS:
@@ -83,18 +122,23 @@ class Sana(CrossModel, FlowModel):
 
     def truncated_text(self, prompt: str) -> str:
         ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
-        return self.pipe.tokenizer.decode(ids[298:]).strip() if len(ids) > 298 else ""
+        return self.pipe.tokenizer.decode(ids[TOKENS:]).strip() if len(ids) > TOKENS else ""
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
-        """The last token that there is; the tokenizer sets none behind a prompt."""
+        """The last token that is not padding; the tokenizer does not append an end token."""
         return self.encode(prompts)[MASK].long().cumsum(1).argmax(1).cpu()
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        scaled = t * self.denoiser.config["timestep_scale"]
-        given = dict(encoder_hidden_states=condition[STATES], encoder_attention_mask=condition[MASK], timestep=scaled)
-        return self.pipe.transformer(x, **given, return_dict=False)[0]
+        return self.pipe.transformer(
+            x,
+            encoder_hidden_states=condition[STATES],
+            encoder_attention_mask=condition[MASK],
+            timestep=t * self.denoiser.config["timestep_scale"],
+            return_dict=False,
+        )[0]
 
     @torch.no_grad()
-    def latents(self, pictures: Tensor) -> Tensor:
-        pictures = (pictures * 2 - 1).to(self.device, self.pipe.vae.dtype)
-        return self.pipe.vae.encode(pictures).latent.to(self.dtype) * self.pipe.vae.config["scaling_factor"]
+    def latents(self, images: Tensor) -> Tensor:
+        scaled = (images * 2 - 1).to(self.device, self.pipe.vae.dtype)
+        clean = self.pipe.vae.encode(scaled).latent.to(self.dtype)
+        return clean * self.pipe.vae.config["scaling_factor"]

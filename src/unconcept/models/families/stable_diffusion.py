@@ -1,4 +1,7 @@
-"""Stable Diffusion 1.x and 2.x: a U-Net with cross-attention on CLIP's token states, predicting noise (eps) or velocity (v)."""
+"""Stable Diffusion 1.x and 2.x: a U-Net with cross-attention on CLIP's token states.
+
+It predicts noise (epsilon) or velocity (v).
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -14,15 +17,27 @@ from ...errors import InputError
 from ..cross_attention import GROUPS, CrossModel
 from ..interface import Condition
 from ..pipeline_model import STATES
+from ..token_embeddings import padded_ids, run_text_encoder
 
 SCHEDULERS = {"ddim": DDIMScheduler, "dpm-solver++": DPMSolverMultistepScheduler}
 
+OUTSIDE = ("conv_out", "conv_norm_out", "time_embed", "add_embed")
+
+
+def in_attention_blocks(path: str) -> bool:
+    """Every matrix of the attention blocks."""
+    return ".attentions." in path and path.endswith(".weight") and "norm" not in path
+
+
+def in_all_but_cross_attention(path: str) -> bool:
+    """Everything between the first and the last layers, except for cross-attention."""
+    return ".attn2." not in path and not path.startswith(OUTSIDE)
+
+
 UNET = {
     **GROUPS,
-    "attention blocks": lambda path: ".attentions." in path and path.endswith(".weight") and "norm" not in path,
-    "all but cross-attention": lambda path: (
-        ".attn2." not in path and not path.startswith(("conv_out", "conv_norm_out", "time_embed", "add_embed"))
-    ),
+    "attention blocks": in_attention_blocks,
+    "all but cross-attention": in_all_but_cross_attention,
 }
 
 
@@ -37,11 +52,14 @@ class StableDiffusion(CrossModel):
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
-        told = pipe.scheduler.config
-        self.scheduler = DDIMScheduler.from_config(told, clip_sample=told.get("clip_sample", False))  # latents are not bounded by 1
+        config = pipe.scheduler.config
+        clip_sample = config.get("clip_sample", False)  # by default no: latents may exceed 1
+        self.scheduler = DDIMScheduler.from_config(config, clip_sample=clip_sample)
         self.prediction = str(self.scheduler.config["prediction_type"])
         if self.prediction not in ("epsilon", "v_prediction"):
-            raise InputError(f"this model predicts {self.prediction}; Stable Diffusion with epsilon or v_prediction is supported")
+            raise InputError(
+                f"this model predicts {self.prediction}: only Stable Diffusion with epsilon or v_prediction is supported"
+            )
         self.alphas = self.scheduler.alphas_cumprod
         self.timesteps = len(self.alphas)
 
@@ -49,13 +67,23 @@ class StableDiffusion(CrossModel):
     def fits(pipe: object) -> bool:
         return isinstance(pipe, StableDiffusionPipeline)
 
+    @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """CLIP's last hidden states; a prompt that is too long is cut, and the log says what went."""
-        tokenizer, limit = self.pipe.tokenizer, self.pipe.tokenizer.model_max_length
-        whole = tokenizer(list(prompts), padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
-        self.warn_of_cuts(prompts)
-        with torch.no_grad():
-            return {STATES: self.pipe.text_encoder(whole.to(self.device))[0].to(self.dtype)}
+        """CLIP's last hidden states; the log says what is cut off a prompt that is too long."""
+        self.warn_of_truncation(prompts)
+        ids = self.tokenize(prompts)["text_encoder"]
+        return {STATES: self.pipe.text_encoder(ids)[0].to(self.dtype)}
+
+    def tokenize(self, prompts: Sequence[str]) -> Condition:
+        tokenizer = self.pipe.tokenizer
+        ids = padded_ids(tokenizer, list(prompts), tokenizer.model_max_length)
+        return {"text_encoder": ids.to(self.device)}
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        output = run_text_encoder(
+            self.pipe.text_encoder, vectors["text_encoder"], ids["text_encoder"]
+        )
+        return {STATES: output.last_hidden_state.to(self.dtype)}
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return self.scheduler.add_noise(x, noise, t)
@@ -64,15 +92,22 @@ class StableDiffusion(CrossModel):
         return self.pipe.unet(x, t, condition[STATES], return_dict=False)[0]
 
     def weight(self, t: Tensor) -> Tensor:
-        """1 for eps; for v, eps = √ᾱ v + √(1−ᾱ) x_t, so an error of v counts ᾱ."""
-        return torch.ones_like(self.alphas[t]) if self.prediction == "epsilon" else self.alphas[t]
+        """1 for epsilon; for v, eps = √ᾱ v + √(1−ᾱ) x_t, so that an error of v counts ᾱ."""
+        if self.prediction == "epsilon":
+            return torch.ones_like(self.alphas[t])
+        return self.alphas[t]
 
     @torch.no_grad()
     def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
-        """DDIM inversion without guidance; exact as far as a prediction is the same at two neighbouring steps."""
+        """DDIM inversion without guidance.
+
+        Exact as far as predictions at two neighboring steps are the same.
+        """
         scheduler: Any = DDIMInverseScheduler.from_config(self.scheduler.config)
         scheduler.set_timesteps(steps)
-        x, c = latents, self.encode(prompts)
+        x = latents
+        condition = self.encode(prompts)
         for step in scheduler.timesteps[:upto]:
-            x = scheduler.step(self.predict(x, step.expand(len(x)).to(self.device), c), step, x, return_dict=False)[0]
+            prediction = self.predict(x, step.expand(len(x)).to(self.device), condition)
+            x = scheduler.step(prediction, step, x, return_dict=False)[0]
         return x

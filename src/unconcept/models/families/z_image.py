@@ -1,4 +1,4 @@
-"""Z-Image: one stream of words and picture, time that runs the other way, and a sign to go with it."""
+"""Z-Image: one stream of text and image tokens, with time and sign reversed."""
 
 from collections.abc import Sequence
 
@@ -11,38 +11,80 @@ from ..joint_attention import JointModel
 from ..llm_text_encoder import Chat
 from ..pipeline_model import STATES
 
-MASK, NORMED = "mask", "normed"  # [N, tokens]: which tokens there are; and the token states behind the embedder's norm
+MASK = "mask"  # [N, tokens]: which tokens are not padding
 
-# Words are alone in the context refiner, before they join the picture's stream.
+NORMALIZED = "normed"  # name for `linear_input`: token states behind the embedder's norm
+
+OUTSIDE = ("context_refiner.", "cap_embedder.", "all_final_layer.", "t_embedder.")
+
+
+# Text tokens are alone in the context refiner, before they join the image's stream.
+def in_refiner_keys_and_values(path: str) -> bool:
+    """Keys and values of the context refiner."""
+    ends = ("attention.to_k.weight", "attention.to_v.weight")
+    return path.startswith("context_refiner.") and path.endswith(ends)
+
+
+def in_refiner_attention(path: str) -> bool:
+    """The whole attention of the context refiner."""
+    return path.startswith("context_refiner.") and ".attention.to_" in path
+
+
+def reads_states(path: str) -> bool:
+    """The linear layer of the context embedder."""
+    return path == "cap_embedder.1.weight"
+
+
+def in_self_attention(path: str) -> bool:
+    """The attention of the joint stream."""
+    return path.startswith("layers.") and ".attention.to_" in path
+
+
+def in_attention_blocks(path: str) -> bool:
+    """Every matrix of the joint stream's blocks."""
+    return path.startswith("layers.") and path.endswith(".weight") and "norm" not in path
+
+
+def in_all_but_cross_attention(path: str) -> bool:
+    """Everything except for what reads text alone and the first and last layers."""
+    return not path.startswith(OUTSIDE)
+
+
+def in_all(path: str) -> bool:
+    """Every parameter."""
+    return True
+
+
 GROUPS = {
-    "cross-attention keys and values": lambda path: (
-        path.startswith("context_refiner.") and path.endswith(("attention.to_k.weight", "attention.to_v.weight"))
-    ),
-    "cross-attention": lambda path: path.startswith("context_refiner.") and ".attention.to_" in path,
-    **dict.fromkeys(("context embedder", "prompt embedders"), lambda path: path == "cap_embedder.1.weight"),
-    "self-attention": lambda path: path.startswith("layers.") and ".attention.to_" in path,
-    "attention blocks": lambda path: path.startswith("layers.") and path.endswith(".weight") and "norm" not in path,
-    "all but cross-attention": lambda path: not path.startswith(("context_refiner.", "cap_embedder.", "all_final_layer.", "t_embedder.")),
-    "all": lambda path: True,
+    "cross-attention keys and values": in_refiner_keys_and_values,
+    "cross-attention": in_refiner_attention,
+    "context embedder": reads_states,
+    "prompt embedders": reads_states,
+    "self-attention": in_self_attention,
+    "attention blocks": in_attention_blocks,
+    "all but cross-attention": in_all_but_cross_attention,
+    "all": in_all,
 }
 
-READERS = {NORMED: GROUPS["context embedder"]}
+READERS = {NORMALIZED: reads_states}
 
 
 class ZImage(Chat, JointModel):
-    """The `Model` around a ZImagePipeline. Its transformer is told (1000 − t) / 1000 and answers x_0 − n; here t and v are as in flow.py.
+    """The `Model` around a ZImagePipeline.
 
-    The pipeline's `guidance_scale` g stands for c + g (c − u); ours is s = g + 1. Turbo is made for g = 0, that is s = 1.
+    Its transformer receives (1000 − t) / 1000 and predicts x_0 − n; here t and v are those of
+    flow_matching.py. The pipeline's `guidance_scale` g means c + g (c − u), so our scale is
+    s = g + 1. Turbo is made for g = 0, that is s = 1.
     """
 
     family = "z-image"
     encoders = ("text_encoder",)
-    evenly = True
+    evenly_spaced = True
     groups = GROUPS
     readers = READERS
 
-    def usual_guidance(self, called: str = "guidance_scale") -> float:
-        return super().usual_guidance(called) + 1
+    def usual_guidance(self, parameter: str = "guidance_scale") -> float:
+        return super().usual_guidance(parameter) + 1
 
     @staticmethod
     def fits(pipe: object) -> bool:
@@ -50,25 +92,41 @@ class ZImage(Chat, JointModel):
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        """Of pictures of 1,024 pixels, as the pipeline has it where nothing else is said."""
+        """For images of 1,024 pixels, the pipeline's default."""
         side = getattr(self.pipe, "default_sample_size", 1024 // self.pipe.vae_scale_factor)
         return self.denoiser.in_channels, side, side
 
     @torch.no_grad()
     def encode(self, prompts: Sequence[str]) -> Condition:
-        """The language model's last but one hidden states, padded with zeros, and which of them there are."""
+        """The language model's last but one hidden states, padded with zeros, and their mask."""
         if self.device.type == "meta":
-            return dict(zip((STATES, MASK), self.longest(len(prompts), self.denoiser.cap_embedder[1].in_features)))
-        self.warn_of_cuts(prompts)
-        states, _ = self.pipe.encode_prompt(list(prompts), device=self.device, do_classifier_free_guidance=False)
-        padded = torch.stack([torch.cat([s, s.new_zeros(self.limit - len(s), s.shape[1])]) for s in states])
-        mask = torch.stack([torch.arange(self.limit) < len(s) for s in states])
-        return {STATES: padded.to(self.dtype), MASK: mask.to(self.device)}
+            width = self.denoiser.cap_embedder[1].in_features
+            states, mask = self.meta_states(len(prompts), width)
+            return {STATES: states, MASK: mask}
+        self.warn_of_truncation(prompts)
+        encoded, _ = self.pipe.encode_prompt(
+            list(prompts), device=self.device, do_classifier_free_guidance=False
+        )
+        rows, masks = [], []
+        for states in encoded:
+            length, width = states.shape
+            rows.append(torch.cat([states, states.new_zeros(self.limit - length, width)]))
+            masks.append(torch.arange(self.limit) < length)
+        return {
+            STATES: torch.stack(rows).to(self.dtype),
+            MASK: torch.stack(masks).to(self.device),
+        }
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
-        return self.denoiser.cap_embedder[0](condition[STATES]) if name == NORMED else condition[name]
+        if name == NORMALIZED:
+            return self.denoiser.cap_embedder[0](condition[STATES])
+        return condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         states, mask = condition[STATES], condition[MASK]
-        words = list(states) if mask.is_meta else [own[there] for own, there in zip(states, mask)]
-        return -torch.stack(self.pipe.transformer(list(x.unsqueeze(2)), 1 - t / self.timesteps, words, return_dict=False)[0]).squeeze(2)
+        texts = list(states)
+        if not mask.is_meta:
+            texts = [row[present] for row, present in zip(states, mask)]
+        time = 1 - t / self.timesteps
+        output = self.pipe.transformer(list(x.unsqueeze(2)), time, texts, return_dict=False)[0]
+        return -torch.stack(output).squeeze(2)
