@@ -122,6 +122,14 @@ class PipelineModel(ABC):
         self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int
     ) -> Tensor: ...
 
+    @abstractmethod
+    def cross_attentions(self) -> dict[str, int]: ...
+
+    @abstractmethod
+    def attention(
+        self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]
+    ) -> dict[str, Tensor]: ...
+
     def tokenize(self, prompts: Sequence[str]) -> Condition:
         """Token ids [N, tokens] by text encoder, padded as the pipeline pads them."""
         raise InputError(f"{self.family} does not give access to its text encoder's input")
