@@ -1,7 +1,7 @@
-# make demo | test | check | embedded-model | emoji-unaware | clean
+# make demo | test | check | docs | docs-pages | embedded-model | emoji-unaware | clean
 #
 # PYTHON    the interpreter that makes .venv, 3.10 or newer
-# PIP_ARGS  extra arguments for pip, for example a package index that holds CPU builds of torch (the default one may bring CUDA along)
+# PIP_ARGS  extra arguments for pip, for example a package index with CPU builds of torch (the default one may bring CUDA along)
 
 PYTHON   ?= python3
 PIP_ARGS ?=
@@ -11,7 +11,7 @@ DEMO     := unconcept-out/demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check lint embedded-model emoji-unaware clean
+.PHONY: demo test check lint docs docs-pages embedded-model emoji-unaware clean
 .DEFAULT_GOAL := test
 
 # torch goes first and alone, at the version in constraints.txt, so that the second step finds it there and picks no other build.
@@ -24,13 +24,13 @@ export OMP_NUM_THREADS ?= 2
 	@touch $@
 
 # The embedded model needs no network: say so, and a stray download becomes an error.
-demo test: export HF_HUB_OFFLINE = 1
+demo test docs docs-pages: export HF_HUB_OFFLINE = 1
 
 demo: .venv/.ready
 	@rm -rf $(DEMO)
 	$(BIN)/unconcept erase pig --to cow --out $(DEMO)
 	@echo
-	@echo "pictures   $(DEMO)/before-after.png"
+	@echo "images     $(DEMO)/before-after.png"
 	@echo "report     $(DEMO)/report.html"
 	@echo "the edit   $(DEMO)/edit.safetensors"
 
@@ -43,12 +43,21 @@ lint: .venv/.ready
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-# Everything that must hold before a change goes in: the linters, and the two commands of README.md.
-check: lint
+# The site in build/docs; warnings are errors.
+docs: .venv/.ready
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+	@echo "docs       build/docs/index.html"
+
+# The pages that are generated from docstrings and dataclasses.
+docs-pages: .venv/.ready
+	$(BIN)/python docs/generator.py
+
+# Everything that must hold before a change goes in: the linters, the documentation, and the two commands of README.md.
+check: lint docs
 	$(MAKE) test
 	$(MAKE) demo
 
-# Hours on two cores; stops and goes on where it stopped. open_clip_torch is wanted for one file, the vocabulary.
+# Hours on two cores; resumes where it stopped. open_clip_torch is needed for one file, the vocabulary.
 embedded-model: .venv/.ready
 	$(PIP) --no-deps open_clip_torch
 	$(BIN)/python -m pretraining

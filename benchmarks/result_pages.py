@@ -19,7 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from scipy.stats import t
-from unconcept.metrics.proportion import wilson
+
+from unconcept.evaluation.metrics import wilson
 
 RESULTS = Path(__file__).parent / "results"
 PAGES = Path(__file__).parent.parent / "docs" / "results"
@@ -319,22 +320,24 @@ def method_comparison() -> Page:
             if entry["failure"]:
                 rows.append(Row(case, entry["name"], entry["failure"].partition(":")[0], "detected", after=1))
     names = list(dict.fromkeys(row.setting for row in rows))
-    summary = []
+    summary, failures = [], []
     for name in names:
         own = [row for row in rows if row.setting == name]
-        pooled = [pool([r for r in own if (r.measure, r.group) == m], "all concepts", name) for m in COMPARISON[:5]]
+        pooled = [pool([row for row in own if (row.measure, row.group) == measure], "all concepts", name) for measure in COMPARISON[:5]]
         rows += [row for row in pooled if row]
+        shares = [pooled[i] for i in (0, 2, 3, 4)]
         if name == names[0]:
-            summary.append(["untouched model", *(number(pooled[i].before, "concept") if pooled[i] else "–" for i in (0, 2, 3, 4)), *["–"] * 4])
+            summary.append(["untouched model", *(number(share.before, "concept") if share else "–" for share in shares), "–", "–", "–"])
         areas = [row.after for row in own if row.measure == "area" and row.after is not None]
-        area = f"{statistics.mean(areas):.2f} ({min(areas):.2f} – {max(areas):.2f})" if areas else "–"
-        spent = [statistics.mean(r.after for r in own if r.measure == cost) for cost in ("network calls", "seconds")]
-        failures = [row.measure for row in own if row.group == "detected"]
-        found = ", ".join(f"{kind} ({failures.count(kind)} of {len(COMPARED)})" for kind in dict.fromkeys(failures)) or "–"
-        shares = [cell(pooled[i], interval=True) for i in (0, 2, 3, 4)]
-        summary.append([name, *shares, area, *(f"{value:,.0f}" for value in spent), found])
-    columns = ["method", *QUESTIONS, "area", "network calls", "seconds", "detected failures"]
-    return Page(rows, {"summary": table(columns, summary)})
+        calls, seconds = (statistics.mean(row.after for row in own if row.measure == cost) for cost in ("network calls", "seconds"))
+        area = f"{statistics.mean(areas):.2f}" if areas else "–"
+        summary.append([name, *map(cell, shares), area, f"{calls:,.0f}", f"{seconds:,.0f}"])
+        kinds = [row.measure for row in own if row.group == "detected"]
+        if kinds:
+            counts = [f"{kind}: {kinds.count(kind)} of {len(COMPARED)}" for kind in dict.fromkeys(kinds)]
+            failures.append([name, ", ".join(counts)])
+    columns = ["method", *QUESTIONS, "area", "network calls", "seconds"]
+    return Page(rows, {"summary": table(columns, summary), "failures": table(["method", "detected failures"], failures)})
 
 
 SPEED_CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")

@@ -27,10 +27,10 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented_params"
-autodoc_default_options = {"members": True, "show-inheritance": False}
+autodoc_default_options = {"members": True}
 autodoc_preserve_defaults = True
 
-ALIGNED = re.compile(r"^(\w+(?:, \w+)*)(  +|: )(\S.*)$")
+ALIGNED = re.compile(r"^(\w+(?:, \w+)*)  +(\S.*)$")
 
 
 def escape(text: str) -> str:
@@ -46,12 +46,12 @@ def as_restructured_text(app, what, name, obj, options, lines: list[str]) -> Non
     converted: list[str] = []
     in_list = False
     for line in lines:
-        field = ALIGNED.match(line) if what in ("class", "exception") else None
+        field = ALIGNED.match(line)
         if field:
             names = ", ".join(f"``{part}``" for part in field[1].split(", "))
             if not in_list:
                 converted.append("")
-            converted.append(f"- {names}: {escape(field[3])}")
+            converted.append(f"- {names}: {escape(field[2])}")
             in_list = True
         elif in_list and line.startswith(" "):
             converted.append(f"  {escape(line.strip())}")
