@@ -363,7 +363,9 @@ def speed() -> Page:
             for cost in ("network_calls", "seconds"):
                 values = [result[cost] for result in results]
                 mean = statistics.mean(values)
-                rows.append(Row("all concepts", name, cost.replace("_", " "), "", None, round(mean, 1), min(values), max(values), len(values)))
+                rows.append(
+                    Row("all concepts", name, cost.replace("_", " "), "", None, round(mean, 1), min(values), max(values), len(values))
+                )
             points.append((method, setting, name))
     pooled = [row for row in rows if row.case == "all concepts"]
     longest = max(row.after for row in pooled if row.measure == "network calls")
@@ -379,7 +381,9 @@ def speed() -> Page:
         shares = {title: find_row(pooled, *measure, setting=name) for title, measure in QUESTIONS.items()}
         for title, row in shares.items():
             panels[title].setdefault(method, []).append((calls, row))
-        summary.append([f"{method}: {setting}", f"{calls:,.0f}", f"1/{longest / calls:.1f}", f"{seconds:,.0f}", *map(cell, shares.values())])
+        summary.append(
+            [f"{method}: {setting}", f"{calls:,.0f}", f"1/{longest / calls:.1f}", f"{seconds:,.0f}", *map(cell, shares.values())]
+        )
     columns = ["method and setting", "network calls", "of ESD's 1,000 steps", "seconds", *QUESTIONS]
     return Page(rows, {"summary": table(columns, summary)}, panels, "network calls")
 

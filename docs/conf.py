@@ -5,7 +5,7 @@ from importlib.metadata import version as installed
 
 project = "unconcept"
 author = "The unconcept authors"
-copyright = author  # noqa: A001  (the name that Sphinx reads)
+copyright = author
 release = version = installed("unconcept")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]

@@ -49,7 +49,12 @@ def method_page(name: str) -> str:
         links = ", ".join(f"[{other}]({other}.md)" for other in shared)
         lines += [f"Described together with {links}, which is in the same file.", ""]
     lines += description(about)
-    lines += ["## Hyperparameters", "", f"Under `settings:` of a [YAML file](../reference/settings.md), or as arguments of `{METHODS[name].__name__}`.", ""]
+    lines += [
+        "## Hyperparameters",
+        "",
+        f"Under `settings:` of a [YAML file](../reference/settings.md), or as arguments of `{METHODS[name].__name__}`.",
+        "",
+    ]
     lines += [*field_table(METHODS[name]), *tuned_settings(name)]
     if any(field.name == "tune" for field in dataclasses.fields(METHODS[name])):
         lines += ["", "The keys of `tune` are [below `settings: tune:`](../reference/settings.md#settings-tune)."]
@@ -92,12 +97,27 @@ def tuned_settings(name: str) -> list[str]:
 
 
 def methods_index() -> str:
-    lines = ["# Methods", "", "Each method is one file in `src/unconcept/methods/`. Which one to use: [choosing a method](../guides/choosing-a-method.md).", ""]
+    lines = [
+        "# Methods",
+        "",
+        "Each method is one file in `src/unconcept/methods/`. Which one to use: [choosing a method](../guides/choosing-a-method.md).",
+        "",
+    ]
     lines += ["| `--method` | |", "|---|---|"]
     for name in METHODS:
         title = module_docstring(name).partition("\n")[0].rstrip(".")
         lines.append(f"| [{name}]({name}.md) | {title} |")
-    lines += ["", "The equations of All but One, derived: [formulation](formulation.md).", "", "```{toctree}", ":hidden:", "", "formulation", *METHODS, "```"]
+    lines += [
+        "",
+        "The equations of All but One, derived: [formulation](formulation.md).",
+        "",
+        "```{toctree}",
+        ":hidden:",
+        "",
+        "formulation",
+        *METHODS,
+        "```",
+    ]
     return NOTE + "\n".join(lines) + "\n"
 
 
@@ -110,7 +130,9 @@ def field_table(kind: type) -> list[str]:
     hints = get_type_hints(kind)
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for field in dataclasses.fields(kind):
-        lines.append(f"| `{field.name}` | {type_name(hints[field.name])} | {default_text(field)} | {cell_text(descriptions.get(field.name, ''))} |")
+        lines.append(
+            f"| `{field.name}` | {type_name(hints[field.name])} | {default_text(field)} | {cell_text(descriptions.get(field.name, ''))} |"
+        )
     return lines
 
 

@@ -18,21 +18,23 @@ from unconcept.methods import UCE
 EMBEDDED = str(resources.files("unconcept.models.emoji") / "pipeline")
 
 
+COLOURS = {"pig": (0.9, 0.6, 0.7), "cow": (0.7, 0.7, 0.7)}
+
+
 class ColourJudge:
     """A toy: an image shows the name whose typical colour is nearest to its mean colour. Put your classifier here."""
 
     name = "mean colour"
-    colours = {"pig": (0.9, 0.6, 0.7), "cow": (0.7, 0.7, 0.7)}
 
     def knows(self, name: str) -> bool:
         """May the judge be asked about this name?"""
-        return name in self.colours
+        return name in COLOURS
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:
         """Probabilities [N, len(names) + 1] for images [N, 3, H, W] in [0, 1]; the last column is "none of these"."""
         means = images.mean((2, 3))
         grey = (0.5, 0.5, 0.5)
-        typical = torch.tensor([self.colours.get(name, grey) for name in names] + [grey])
+        typical = torch.tensor([COLOURS.get(name, grey) for name in names] + [grey])
         return torch.softmax(-torch.cdist(means, typical), dim=1)
 
 

@@ -41,7 +41,7 @@ class Redirect:
     def last_state(self, model, words: str) -> torch.Tensor:
         """The state of the last token of `words` [width]."""
         states = model.encode([words])[model.words]
-        return states[0, int(model.ends([words])[0])].float()
+        return states[0, int(model.last_token_index([words])[0])].float()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -69,7 +69,7 @@ and licence texts are in NOTICE. No photographs, no people, nothing scraped.
 
 ## How it was trained
 
-`make embedded-model`, on two processor cores: every step from the emoji sets to these files is in `pretraining/`, told in docs/embedded-model.md.
+`make embedded-model`, on two processor cores: every step from the emoji sets to these files is in `pretraining/`, told in docs/results/embedded-model.md.
 Steps taken: {steps}.
 A step of the denoiser took 0.9 to 1.5 s (64 pictures), about eight hours for all of them; the other parts took some hours more.
 

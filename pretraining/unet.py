@@ -5,7 +5,7 @@ Diffusion 2 does.
 
 In terms of x_0 the weight is min(snr + 1, 5): min-SNR-5 (Hang et al. 2023, eq. 4) where there is signal, and 1 where there is almost none,
 since that is where the prompt decides what the picture will be. An ε must be exact to a fraction of √ᾱ, which is nearly 0 there, before
-it says anything about x_0: predicting it learnt far more slowly (measured in docs/embedded-model.md).
+it says anything about x_0: predicting it learnt far more slowly (measured in docs/results/embedded-model.md).
 
 The weights that leave this stage are a running average of those that are trained. The learning rate is constant and falls over
 the last two fifths, so that a longer training goes on from a shorter one's checkpoint: nothing is lost by stopping early.

@@ -1,13 +1,11 @@
 """The command line as a user meets it: exit codes, one clear line, nothing half-written."""
 
 import json
-import shlex
 import shutil
 import struct
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +13,6 @@ from conftest import one_line
 from safetensors.torch import save_file
 from support.report_schema import check
 
-from unconcept.cli import entry_point as cli
 from unconcept.errors import InputError
 
 
@@ -222,26 +219,3 @@ def test_an_edit_of_another_model_is_refused_unless_forced(run, folder, tmp_path
     assert run(*look)[0] == 2
     told = json.loads(run(*look, "--force")[1])["warnings"]
     assert any("another model" in line for line in told), "--force is for the folder, too: what is doubtful is said"
-
-
-DOCUMENTS = [Path(__file__).parents[2] / name for name in ("README.md", "docs/training.md", "docs/evaluation.md")]
-
-
-def test_commands_of_the_documents_are_commands():
-    """Every line that the documents tell to type has words that the command line knows."""
-    lines = [line.strip().partition("#")[0] for file in DOCUMENTS for line in file.read_text().splitlines() if line.startswith("    ")]
-    lines = [line.removeprefix(".venv/bin/") for line in lines if line.removeprefix(".venv/bin/").startswith("unconcept ")]
-    assert len(lines) > 8
-    for line in lines:
-        cli.app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
-
-
-def test_the_few_lines_of_python_in_the_readme(folder, tmp_path, monkeypatch):
-    """As they stand, but for the model, which is a small one, and the length of the training."""
-    text = DOCUMENTS[0].read_text()
-    code = text.partition("```python\n")[2].partition("```")[0]
-    assert "path/to/model" in code
-    short = "AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))"
-    monkeypatch.chdir(tmp_path)
-    exec("from unconcept import Tune\n" + code.replace("path/to/model", str(folder)).replace("AllButOne()", short), {})
-    assert (tmp_path / "edit.safetensors").exists()

@@ -1,7 +1,6 @@
 """What holds for every method. A new method adds one row in support/method_rows.py."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -9,7 +8,6 @@ from conftest import same, state
 from support.method_rows import CONCEPTS, HARD, LONG, REFUSALS, ROWS, TUNE
 
 from unconcept import AllButOne, Edit, InputError, RunError, wrap
-from unconcept.cli.show import describe_methods
 from unconcept.methods import METHODS
 from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.methods.receler import Receler
@@ -27,13 +25,6 @@ trained = pytest.mark.parametrize(
 def test_every_method_has_its_row():
     assert {type(method) for method in ROWS.values()} == set(METHODS.values())
     assert set(METHODS) <= set(ROWS)
-
-
-def test_the_documentation_says_what_the_files_say():
-    told = (Path(__file__).parents[2] / "docs/methods.md").read_text()
-    assert told == describe_methods(), (
-        "make it anew: python -c 'from unconcept.cli.show import describe_methods; print(describe_methods(), end=\"\")'"
-    )
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -1,4 +1,4 @@
-"""report.json as docs/evaluation.md describes it, and the words made of it."""
+"""report.json as docs/reference/report-json.md describes it, and the words made of it."""
 
 from huggingface_hub import ModelCard
 

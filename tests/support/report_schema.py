@@ -9,7 +9,7 @@ import pytest
 
 from unconcept.evaluation.benchmark import GROUPS
 
-DOCS = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs/reference/report-json.md").read_text()
 
 
 def check(report: dict) -> None:

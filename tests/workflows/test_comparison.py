@@ -20,7 +20,7 @@ from unconcept.reporting.frontier_plot import plot
 from unconcept.reporting.report import format_value, markdown
 from unconcept.workflows.comparison import compare, table
 
-DOCS = (Path(__file__).parents[2] / "docs/evaluation.md").read_text()
+DOCS = (Path(__file__).parents[2] / "docs/reference/report-json.md").read_text()
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",))
 LIGHTER = Edit({"unet.conv_out.bias": torch.tensor([0.0, -3.0, 0.0, 0.0])})
 

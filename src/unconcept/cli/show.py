@@ -46,17 +46,3 @@ def show_method(what: str, console: Console) -> None:
         console.print(f"{about[what]}\n\n{inspect.getdoc(METHODS[what])}", soft_wrap=True, markup=False)
     else:
         raise InputError(f'"{what}" is neither a file, a folder nor a method ({", ".join(METHODS)})')
-
-
-def describe_methods() -> str:
-    """docs/methods.md: every method as its own file tells it."""
-    from ..methods import METHODS
-
-    told: dict[str, list[str]] = {}
-    for name, method in METHODS.items():
-        told.setdefault(inspect.getdoc(inspect.getmodule(method)) or "", []).append(f"`{name}`")
-    parts = []
-    for text, names in told.items():
-        title, _, rest = text.partition("\n")
-        parts.append(f"## {title.rstrip('.')}\n\n`unconcept erase ... --method` {', '.join(names)}\n\n```text\n{rest.strip()}\n```\n")
-    return "# The methods\n\nEach is one file in `src/unconcept/methods/`; this is what they say of themselves.\n\n" + "\n".join(parts)

@@ -1,6 +1,6 @@
 """All but One: surgical concept erasing with model preservation.
 
-Source      Hong, Lee, Woo. AAAI 2024, arXiv 2312.12807: its idea, in our formulation (docs/formulation.md).
+Source      Hong, Lee, Woo. AAAI 2024, arXiv 2312.12807: its idea, in our formulation (docs/methods/formulation.md).
 Idea        Change what the prompt adds (the guidance term), hold what the model draws unprompted.
 Equation    L(θ) = E ‖[ε_θ(x,c) − sg ε_θ(x,∅)] − g_target‖² + λ E ‖ε_θ(x,∅) − ε*(x,∅)‖² + ρ E ‖ε_θ(x,k) − ε*(x,k)‖²
             g_target = κ g*(x,a) − η g*(x,c),      g(x,c) = ε(x,c) − ε(x,∅)

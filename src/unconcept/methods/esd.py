@@ -61,7 +61,7 @@ class ESD:
     group       "x": cross-attention, for what a word names, such as an artist's style; "u":
                 everything except cross-attention and the layers of time and output, for what
                 appears without its word, such as nudity; "x-strict": keys and values of the
-                cross-attention; "full": everything. Or any other weight group (docs/models.md)
+                cross-attention; "full": everything. Or any other weight group (docs/reference/models.md)
     sampling_steps, guidance   of the trajectories
     """
 

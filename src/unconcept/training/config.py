@@ -12,7 +12,7 @@ class Tune:
 
     group       weights that are trained: "cross-attention keys and values", "cross-attention",
                 "self-attention", "attention blocks", "all but cross-attention", "all"; for
-                transformers also "context embedder" and "prompt embedders" (docs/models.md)
+                transformers also "context embedder" and "prompt embedders" (docs/reference/models.md)
     rank        train Δ = U D P of this rank, which takes much less memory where the group is
                 large; None: train Δ = A P of full rank
     whiten      μ of W = W* + A (C/c̄ + μI)^(-1/2), for matrices that read the prompt;
