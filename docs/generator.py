@@ -210,7 +210,7 @@ settings:
   lam: 2.0
   tune:
     rank: 8
-    parts: 4
+    gradient_accumulation: 4
 seed: 0
 out: no-van-gogh"""
 TOP_LEVEL = {

@@ -23,7 +23,7 @@ class Redirect:
     @torch.no_grad()
     def __call__(self, model, *concepts: Concept, **callbacks) -> Edit:
         deltas = {}
-        for site in model.group("cross-attention keys and values"):
+        for site in model.weight_group("cross-attention keys and values"):
             owner, parameter = site.find(model.components)
             W = getattr(owner, parameter).float()
             deltas[site.name] = sum(self.delta(model, concept, W) for concept in concepts)
@@ -40,7 +40,7 @@ class Redirect:
 
     def last_state(self, model, words: str) -> torch.Tensor:
         """The state of the last token of `words` [width]."""
-        states = model.encode([words])[model.words]
+        states = model.encode([words])[model.prompt_states_key]
         return states[0, int(model.last_token_index([words])[0])].float()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from unconcept import AllButOne, Concept, Tune, erase
 
-QUICK = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2))
+QUICK = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))
 
 
 def main(arguments: list[str] | None = None) -> None:

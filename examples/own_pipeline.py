@@ -13,7 +13,7 @@ from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
 from unconcept import AllButOne, Concept, Tune, wrap
 
 EMBEDDED = str(resources.files("unconcept.models.emoji") / "pipeline")
-QUICK = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch=2))
+QUICK = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))
 
 
 def main(arguments: list[str] | None = None) -> None:
