@@ -79,6 +79,8 @@ def sections(about: str) -> list[tuple[str, list[str]]]:
         match = HEADING.match(line)
         if match:
             found.append((match[1], [match[2]]))
+        elif line.strip() and not line.startswith(" "):
+            found.append((line.strip(), []))
         elif found and line.strip():
             found[-1][1].append(line[12:] if line[:12].isspace() else line)
     return found

@@ -61,7 +61,8 @@ class ESD:
     group       "x": cross-attention, for what a word names, such as an artist's style; "u":
                 everything except cross-attention and the layers of time and output, for what
                 appears without its word, such as nudity; "x-strict": keys and values of the
-                cross-attention; "full": everything. Or any other weight group (docs/reference/models.md)
+                cross-attention; "full": everything. Or any other weight group
+                (docs/reference/models.md)
     sampling_steps, guidance   of the trajectories
     """
 
@@ -82,9 +83,7 @@ class ESD:
         if self.form not in ("paper", "newer"):
             raise InputError(f'form is "{self.form}": it must be paper or newer')
 
-    def loss(
-        self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor
-    ) -> Tensor:
+    def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor) -> Tensor:
         """The equation above.
 
         c: the student's prompt, the concept or f; teacher_f: ε*(x,∅), ε*(x,c) or ε*(x,f);
@@ -92,9 +91,7 @@ class ESD:
         """
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 
-    def __call__(
-        self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
-    ) -> Edit:
+    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress) -> Edit:
         """Erase the concepts; a name is drawn for each step. The alternative is not used."""
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 

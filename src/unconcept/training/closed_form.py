@@ -15,7 +15,7 @@ K       states that do not change at all: those of the empty prompt ∅, the sta
 G       Σ W*ᵀW* / tr(W* C W*ᵀ) over the matrices: ‖·‖² above is taken of what the matrices give, each by its own scale
 
 Both terms are shares, so λ does not depend on the width of the states, on their scale, or on the scale of a matrix.
-The second term is the ‖A‖² that weight decay on the whitened update holds in training (docs/formulation.md), the constraint is the
+The second term is the ‖A‖² that weight decay on the whitened update holds in training (docs/methods/formulation.md), the constraint is the
 unconditional term of the loss at λ → ∞: ε(x, ∅) stays as it was. Holding ∅ by a constraint is SPEED's idea (ICLR 2026, arXiv 2503.07392).
 """
 

@@ -12,7 +12,8 @@ class Tune:
 
     group       weights that are trained: "cross-attention keys and values", "cross-attention",
                 "self-attention", "attention blocks", "all but cross-attention", "all"; for
-                transformers also "context embedder" and "prompt embedders" (docs/reference/models.md)
+                transformers also "context embedder" and "prompt embedders"
+                (docs/reference/models.md)
     rank        train Δ = U D P of this rank, which takes much less memory where the group is
                 large; None: train Δ = A P of full rank
     whiten      μ of W = W* + A (C/c̄ + μI)^(-1/2), for matrices that read the prompt;
@@ -65,6 +66,4 @@ class Tune:
         if not 0 < self.held_out <= 0.5:
             raise InputError(f"held_out is {self.held_out}: it must be above 0 and at most 0.5")
         if self.whiten is not None and self.whiten <= 0:
-            raise InputError(
-                f"whiten is {self.whiten}: it must be above 0, or null for no whitening"
-            )
+            raise InputError(f"whiten is {self.whiten}: it must be above 0, or null for no whitening")
