@@ -1,15 +1,15 @@
 """What the benchmarks share: arguments, results that are made once, and cells of a table.
 
 A benchmark runs on the graphics card where there is one (CUDA_VISIBLE_DEVICES= : on the processor). Start its command several times, and
-the processes share the work: what one is making the others leave alone. Results are kept in benchmarks/results, one file each, and the pages
-of docs/ are written from them: to measure anew, remove what is there.
+the processes share the work: what one is making the others leave alone. Results are kept in benchmarks/results, one file each, and
+result_pages.py writes the tables of docs/results from them: to measure anew, remove what is there.
 """
 
 import argparse
 import contextlib
 import fcntl
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,14 @@ from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.reporting.report import format_value
 
 RESULTS = Path(__file__).parent / "results"
-# Steps of the embedded model's U-Net when the pages of these scripts were measured. A page measured anew leaves this list.
-EARLIER = dict.fromkeys(("claims.py", "methods.py", "purification.py", "robustness.py", "several.py", "speed.py"), 18_000)
 
 
 def arguments(doc: str | None, name: str, n: int | None, **more: dict[str, Any]) -> argparse.Namespace:
-    """--n pictures (None: no such option), --out, --write a page of what is done; more: other options, as argparse takes them."""
+    """--n images per group (None: no such option), --out; more: other options, as argparse takes them."""
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     if n is not None:
         parser.add_argument("--n", type=int, default=n)
     parser.add_argument("--out", type=Path, default=RESULTS / name, help="the folder of results")
-    parser.add_argument("--write", type=Path, help="write the page of what is done there, and run nothing")
     for option, settings in more.items():
         parser.add_argument(f"--{option}", **settings)
     given = parser.parse_args()
@@ -99,30 +96,6 @@ def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
     return proportion(torch.tensor(marks)) if marks else None
 
 
-def page(title: str, made_by: str, lines: list[str], what: str = "shares of pictures, with 95 % intervals") -> str:
-    since = f" `emoji` was the one of {EARLIER[made_by]:,} steps ([since then](embedded-model.md))." if made_by in EARLIER else ""
-    return f"# {title}\n\nMade by `python benchmarks/{made_by}` and `--write`; {what}.{since}\n\n" + "\n".join(lines) + "\n"
-
-
 def head(columns: list[str]) -> list[str]:
     """The first two lines of a table."""
     return ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-
-
-def curves(file: Path, panels: Mapping[str, Mapping[str, Sequence[tuple[float, dict]]]], x: str) -> None:
-    """PNG with one panel for each title: by name the points (x, share with its interval) of a line. x: what it is, on a logarithmic scale."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(3 * len(panels), 3.6), layout="constrained")
-    for axes, (title, lines) in zip(figure.subplots(1, len(panels), sharex=True, sharey=True), panels.items()):
-        for name, points in lines.items():
-            shares = [(share["value"], *share["ci95"]) for _, share in points]
-            ends = [[v - low for v, low, _ in shares], [high - v for v, _, high in shares]]
-            axes.errorbar([at for at, _ in points], [v for v, *_ in shares], ends, marker="o", capsize=2, label=name)
-        axes.set(title=title, xscale="log", xlabel=x, ylim=(-0.03, 1.03))
-        axes.spines[["top", "right"]].set_visible(False)
-        if len(places := sorted({at for points in lines.values() for at, _ in points})) < 6:
-            axes.set_xticks(places, [f"{at:,.0f}" for at in places])
-            axes.minorticks_off()
-    figure.axes[0].legend(frameon=False)
-    figure.savefig(file, dpi=110)

@@ -1,6 +1,6 @@
 """Where the defaults of All but One come from: one setting changed at a time, on the embedded model.
 
-    python benchmarks/defaults.py [--n 64] [--case pig=cow] [--only "lam 0"]
+    python benchmarks/default_sensitivity.py [--n 64] [--case pig=cow] [--only "lam 0"]
 
 What is done is not done again: kill it, and the same command goes on.
 """
@@ -8,7 +8,7 @@ What is done is not done again: kill it, and the same command goes on.
 import functools
 from dataclasses import replace
 
-from common import arguments, cell, head, once, page
+from common import arguments, cell, head, once
 from erasures import measure
 
 from unconcept import AllButOne
@@ -40,16 +40,12 @@ COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "targe
 
 def main() -> None:
     given = arguments(__doc__, "defaults", 64, case={"default": "pig=cow"}, only={"choices": SETTINGS})
-    lines = head(["setting", "seconds", "steps", *(f"{name} ({group})" for name, group in COLUMNS)])
-    print("\n".join(lines))
+    print("\n".join(head(["setting", "seconds", "steps", *(f"{name} ({group})" for name, group in COLUMNS)])))
     for name in [given.only] if given.only else SETTINGS:
         make = functools.partial(measure, [given.case], given.n, SETTINGS[name])
-        if result := once(given.out / f"{given.case} {name} {given.n}.json", None if given.write else make):
+        if result := once(given.out / f"{given.case} {name} {given.n}.json", make):
             cells = [cell(find_score(result["scores"], *column), "after") for column in COLUMNS]
-            lines.append(f"| {name} | {result['seconds']} | {result['training']['steps']} | " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
-    if given.write:
-        given.write.write_text(page("Where the defaults come from", "defaults.py", lines))
+            print(f"| {name} | {result['seconds']} | {result['training']['steps']} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

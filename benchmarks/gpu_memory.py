@@ -1,6 +1,6 @@
 """Memory and time on a graphics card, at the true shapes of large models with random weights, against what `--dry-run` tells of them.
 
-    PYTHONPATH=tests python benchmarks/cards.py [--write docs/cards.md]
+    PYTHONPATH=tests python benchmarks/gpu_memory.py
 
 Each row is a process of its own: few trajectories and steps, everything else as the preset or the command has it. A step's memory does not
 depend on its weights, and neither does its time.
@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from common import arguments, head, machine, once, page
+from common import arguments, head, machine, once
 from shapes import folder  # of tests/
 
 from unconcept import AllButOne, Concept, wrap
@@ -78,21 +78,18 @@ def main() -> None:
     if given.row:
         print(json.dumps(measure(given.row)))
         return
-    lines = head(["", "told, GiB", "measured while training, GiB", "the most of any stage, GiB", "seconds a step"])
+    print("\n".join(head(["", "told, GiB", "measured while training, GiB", "the most of any stage, GiB", "seconds a step"])))
     for name in ROWS:
         command = [sys.executable, __file__, "--row", name, "--out", str(given.out)]
         own = lambda command: json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-        if found := once(given.out / f"{name}.json", None if given.write else functools.partial(own, command)):
+        if found := once(given.out / f"{name}.json", functools.partial(own, command)):
             cells = [
                 gib(found["told"]["training"]),
                 gib(found["peaks"].get("training", 0)),
                 gib(max(found["peaks"].values())),
                 f"{found['seconds']:.2f}",
             ]
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-            print(lines[-1], found["peaks"], flush=True)
-    if given.write:
-        given.write.write_text(page("On a graphics card", "cards.py", lines, "memory and time"))
+            print(f"| {name} | " + " | ".join(cells) + " |", found["peaks"], flush=True)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 """What each method is given on the embedded model: a few settings tried on one concept, the best of them written for all others.
 
-    python benchmarks/settings.py [--case cat=dog] [--only esd]  # what is done is not done again
-    python benchmarks/settings.py --write                                               # into the package
+    python benchmarks/hyperparameter_search.py [--case cat=dog] [--only esd]  # what is done is not done again
+    python benchmarks/hyperparameter_search.py --write                                               # into the package
 
 Every candidate ends within about a minute on two cores. Best is the largest area of removed against kept among those that no detector
-complains about. The case is one that no table of results is about. All but One is not tuned here: benchmarks/defaults.py is its own.
+complains about. The case is one that no table of results is about. All but One is not tuned here: benchmarks/default_sensitivity.py is its own.
 """
 
 import argparse

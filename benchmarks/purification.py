@@ -1,20 +1,19 @@
 """Purification of real pictures: drawings of the atlas that no diffusion model made, through the loop of the original and of erased models.
 
     python benchmarks/purification.py [--n 100]  # what is done is not done again
-    python benchmarks/purification.py --write docs/purification.md
+    python benchmarks/result_pages.py purification
 
 Half of the pictures show the concept alone, half beside another object, on all backgrounds. The caption says what is there. Control: the loop
 through the untouched model, which should give the picture back.
 """
 
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from common import arguments, as_given, cell, head, once, page, plain
+from common import arguments, as_given, cell, head, once, plain
 
 from unconcept import Concept, Edit, load
 from unconcept.concepts.templates import article
@@ -34,13 +33,7 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "ESD": as_given("esd"),
     "SDD": as_given("sdd"),
 }
-ROWS, SHOWN = 8, "castle=house 1.0 3.0.webp"  # of a sheet, and the sheets that the page shows
-NOTE = """Of every case half of the pictures show the concept alone, half beside another object. A picture goes back to noise through the untouched model and forward again through the erased
-one (`unconcept purify`). Control: forward through the untouched model, too; guidance 1 gives the picture back best, 3 steers more. *concept*, *alternative* and *background*: shares of the
-purified pictures in which the judge sees them; *other*: shares of scenes in which the other object is still there. ESD and SDD know no alternative; their settings are those of [compared.md](compared.md).
-
-At guidance 1 the erased model's ε(x, c) alone leads forward. All but One taught it the alternative's; ESD's leads away from the caption and SDD's is ε(x, ∅), by their equations, and so
-background and the other object go with the concept. Sheets: guidance 3."""
+ROWS = 8  # of a sheet
 SETTINGS = ({"strength": 1.0, "guidance": 1.0}, {"strength": 1.0, "guidance": 3.0}, {"strength": 0.8, "guidance": 3.0})
 
 
@@ -104,37 +97,23 @@ def decibel(row: dict) -> str:
     return f"{row['after']:.1f} [{row['ci95'][0]:.1f} – {row['ci95'][1]:.1f}]"
 
 
-def sheet(out: Path, name: str, page: Path) -> str:
-    """A method's sheet, put beside the page: the line that shows it there."""
-    file = plain(page.parent / f"{page.stem}-{name.lower()}.webp")
-    shutil.copy(plain(out / name) / SHOWN, file)
-    return f"![{name}: real, control, purified]({file.name})"
-
-
 def main() -> None:
     given, names = arguments(__doc__, "purification", 100), ("concept", "alternative", "background", "other")
-    lines = head(["", "edit", "strength, guidance", "PSNR of the control to the picture, dB", "of the purified to the control", *names])
+    print(
+        "\n".join(
+            head(["", "edit", "strength, guidance", "PSNR of the control to the picture, dB", "of the purified to the control", *names])
+        )
+    )
     for case in CASES:
         for name, make in METHODS.items():
             folder = plain(given.out / name)
-            run = None if given.write else functools.partial(measure, case, given.n, make, folder)
+            run = functools.partial(measure, case, given.n, make, folder)
             for row in once(folder / f"{case}-{given.n}.json", run) or ():
                 for stage in ("control", "purified") if name == "All but One" else ("purified",):
                     setting, edit = ", ".join(str(v) for v in row["settings"].values()), name if stage == "purified" else "none (control)"
                     cells = [cell(row["marks"][stage][mark]) for mark in names]
                     loops = decibel(row["control_psnr"]), decibel(row["changed_psnr"]) if stage == "purified" else "–"
-                    lines.append(f"| {case} | {edit} | {setting} | " + " | ".join((*loops, *cells)) + " |")
-                    print(lines[-1], flush=True)
-    if given.write:
-        lines = [
-            NOTE,
-            "",
-            *lines,
-            "",
-            *head(list(METHODS)),
-            "| " + " | ".join(sheet(given.out, name, given.write) for name in METHODS) + " |",
-        ]
-        given.write.write_text(page("Real pictures, purified", "purification.py", lines))
+                    print(f"| {case} | {edit} | {setting} | " + " | ".join((*loops, *cells)) + " |", flush=True)
 
 
 if __name__ == "__main__":

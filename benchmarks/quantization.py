@@ -1,7 +1,6 @@
 """What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained; asked of the model as it is.
 
-python benchmarks/quantized.py [--n 100]                   # what is done is not done again
-python benchmarks/quantized.py --write docs/quantized.md
+python benchmarks/quantization.py [--n 100]                   # what is done is not done again
 """
 
 import functools
@@ -9,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import arguments, cell, head, once, page
+from common import arguments, cell, head, once
 from erasures import erased, measure
 
 from unconcept import AllButOne, Concept, load
@@ -43,15 +42,10 @@ def main() -> None:
     lines = head(["base", *COLUMNS, "seconds of erasing"])
     for name, (method, kind) in WAYS.items():
         make = functools.partial(ask, method, kind, given.out / f"{name}.safetensors", given.n)
-        if result := once(given.out / f"{name} {given.n}.json", None if given.write else make):
+        if result := once(given.out / f"{name} {given.n}.json", make):
             cells = [cell(find_score(result["scores"], *where), "after") for where in COLUMNS.values()]
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {result['seconds']:.0f} |")
-    if given.write:
-        given.write.write_text(
-            page(f"{CASE}, trained on a base in few bits", "quantized.py", [(__doc__ or "").splitlines()[0], "", *lines])
-        )
-    else:
-        print("\n".join(lines))
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

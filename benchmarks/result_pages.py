@@ -496,6 +496,31 @@ def training_step() -> Page:
     return Page(rows, {"summary": table(["", "seconds per step (median, first excluded)", "peak memory, GiB"], summary)})
 
 
+TRANSFORMER = {
+    "concept left": ("concept", "target"),
+    "alternative shown": ("alternative", "target"),
+    "other object": ("other", "target"),
+    "neighbours right": ("right", "neighbour"),
+    "unrelated right": ("right", "unrelated"),
+    "unrelated moved": (PIXELS, "unrelated"),
+}
+
+
+def transformer() -> Page:
+    """Two tables: the search for weights on cat=dog, and five erasures with the defaults of `emoji-flow`."""
+    rows, weights, erased = [], [], []
+    for name, result in read_results("transformer"):
+        concepts = " + ".join(result["concepts"])
+        search = concepts == "cat=dog"
+        case, setting = (concepts, name.rpartition("-")[0]) if search else (concepts, "defaults of emoji-flow")
+        own = [score_row(case, setting, score) for score in result["scores"]]
+        rows += [*own, Row(case, setting, "seconds", after=result["seconds"])]
+        cells = [cell(find_row(own, *measure), arrow=not search) for measure in TRANSFORMER.values()]
+        (weights if search else erased).append([setting if search else case, *cells])
+    columns = list(TRANSFORMER)
+    return Page(rows, {"summary": table(["erased", *columns], erased), "weights": table(["weights", *columns], weights)})
+
+
 BUILDERS = {
     "main-results": main_results,
     "ablations": ablations,
@@ -505,6 +530,7 @@ BUILDERS = {
     "robustness": robustness,
     "purification": purification,
     "training-step": training_step,
+    "transformer": transformer,
 }
 
 
@@ -559,7 +585,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pages", nargs="*", choices=[*BUILDERS, []], help="default: every page")
     for name in parser.parse_args().pages or BUILDERS:
-        write(name, BUILDERS[name]())
+        page = BUILDERS[name]()
+        if not page.rows:
+            print(f"{name}: left as it is, there are no measurements")
+            continue
+        write(name, page)
         print(name)
 
 

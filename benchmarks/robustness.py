@@ -1,7 +1,7 @@
 """An attack on erased models: token states, learnt against each, that bring the concept back; and the same question in other words.
 
     python benchmarks/robustness.py [--n 40]  # what is done is not done again
-    python benchmarks/robustness.py --write docs/robustness.md
+    python benchmarks/result_pages.py robustness
 
 The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in the concept inversion of Pham et al. 2024,
 and what Receler's training looks for). It takes STEPS steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import torch
-from common import arguments, as_given, cell, head, once, page, pooled
+from common import arguments, as_given, cell, head, once, pooled
 from erasures import erased, measure
 from torch import Tensor
 
@@ -52,18 +52,6 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "ESD": as_given("esd"),
     "Receler": as_given("receler"),
 }
-NOTE = f"""Shares over {", ".join(CASES)}. *as asked*: the concept's own prompts. *learnt states*: {TOKENS} token states behind the prompt, found by {STEPS} steps of Adam
-through the weights of the erased model on trajectories of the original, and judged on other prompts and seeds; *random states*: where that search begins. Methods have the settings of [compared.md](compared.md).
-
-Nothing here withstands an attacker who has the weights: learnt states bring the concept back in three pictures of four or more, whatever the method, the autoencoder too (its U-Net is the original's).
-`adversary: 4` takes a fifth off the attack and closes the door to random states. It costs a third more network calls (forward; with the attack's own way back 1.7 times as long, 89 s instead of 52 on two cores) and, in 40 pictures
-of each concept, nothing of the rest that could be seen; Receler, whose idea it is, withstands as much and takes four in ten neighbours along.
-
-Tried besides, by hand, on *pig=cow* alone (n 40; learnt states leave 75 % there, an interval of 60 to 86): the adversary without its weight decay 80 %, and with twice its steps 92 %, and with states for every
-trajectory 92 %; on all weights of cross-attention 92 % (without adversary 88 %); with an eighth of the decay of A 65 % (without adversary 92 %). None is told apart from what it is.
-
-`paraphrase: .5` changes little, for there is little to change: told no synonym, All but One leaves the concept by none of them, with it or without.
-"""
 KEPT = (("concept", "synonym"), ("right", "neighbour"), ("right", "unrelated"))
 
 
@@ -131,18 +119,14 @@ def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
 
 def main() -> None:
     given, attacks = arguments(__doc__, "robustness", 40, only={"choices": METHODS}), ("as asked", "random states", "learnt states")
-    lines = head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT), "network calls"])
+    print("\n".join(head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT), "network calls"])))
     for name, make in METHODS.items() if given.only is None else [(given.only, METHODS[given.only])]:
-        run = lambda case, make=make: None if given.write else functools.partial(whole, case, make, given.n)
-        done = [once(given.out / f"{name} {case} {given.n}.json", run(case)) for case in CASES]
+        done = [once(given.out / f"{name} {case} {given.n}.json", functools.partial(whole, case, make, given.n)) for case in CASES]
         if done := [found for found in done if found]:
             cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
             cells += [cell(pooled([find_score(d["scores"], *column) for d in done], "after")) for column in KEPT]
             cells.append(f"{sum(d['network_calls'] for d in done) / len(done):,.0f}")
-            lines.append(f"| {name} | " + " | ".join(cells) + " |")
-            print(lines[-1], flush=True)
-    if given.write:
-        given.write.write_text(page("Under attack", "robustness.py", [NOTE, *lines]))
+            print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

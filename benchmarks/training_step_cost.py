@@ -1,6 +1,6 @@
 """What a training step costs at the true shapes of Stable Diffusion 1.4: seconds and memory, against a bare step and ESD's official script.
 
-    python benchmarks/training_step_cost.py --esd path/to/a/clone/of/rohitgandikota/erasing [--latents 32] [--write docs/memory.md]
+    python benchmarks/training_step_cost.py --esd path/to/a/clone/of/rohitgandikota/erasing [--latents 32]
 
 Weights are random, in bf16; latents are half as wide as the true ones, so that a processor can do it (on a card: --latents 64, the true ones). Each variant runs in
 a process of its own. Memory is the process's on a processor, and what torch has given out on a card.
@@ -19,16 +19,10 @@ import time
 from pathlib import Path
 
 import torch
-from common import RESULTS, head, machine, once, page
+from common import RESULTS, head, machine, once
 
 VARIANTS = ("bare", "ours", "esd")
 STEPS = 7
-WHAT = """*bare*: the U-Net forward and backward, for as many rows as a step of ours has, and nothing else in memory. *ours*: `AllButOne` with its defaults but for a batch of
-one point and few trajectories, everything from the pipeline to the edit. *esd*: ESD's official script (esd-x) as it is, but for the folder, the device and the size of the pictures; a step of theirs samples, too."""
-SMALL = """A layer that reads few rows (here the 231 token states of a step, at widths of 768) gives W x + A (P x), P x once for all layers that read the same prompt; the
-change Δ = A P is not made. Made once a step, in single precision, as it was before and as it is where a batch brings more rows than the layer has columns, it took
-a step to between 1.13 and 1.26 times a bare one. Bare and ours by turns, four times more: 1.03, 1.08, 1.07, 1.06, and at most 0.58 of ESD's memory. With latents of 16 x 16, where the U-Net itself is four times
-cheaper: 1.23 (2.72 against 2.20 s)."""
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -138,7 +132,6 @@ def main() -> None:
     parser.add_argument("--esd", type=Path)
     parser.add_argument("--latents", type=int, default=32)
     parser.add_argument("--out", type=Path, default=RESULTS / "memory")
-    parser.add_argument("--write", type=Path)
     parser.add_argument("--variant", choices=VARIANTS, help="run this one here, and print what came of it")
     given = parser.parse_args()
     folder = given.out.absolute() / f"sd14-{given.latents}"
@@ -150,7 +143,7 @@ def main() -> None:
         print(json.dumps({"seconds": seconds[len(seconds) // 2], "peak": peak, "machine": machine()}))
         return
     if not folder.exists():
-        subprocess.run([sys.executable, "-c", f"import memory, pathlib; memory.build(pathlib.Path({str(folder)!r}), {given.latents})"], check=True, cwd=Path(__file__).parent)  # fmt: skip
+        subprocess.run([sys.executable, "-c", f"import training_step_cost, pathlib; training_step_cost.build(pathlib.Path({str(folder)!r}), {given.latents})"], check=True, cwd=Path(__file__).parent)  # fmt: skip
     results = {}
     for name in VARIANTS if given.esd else VARIANTS[:2]:
         command = [sys.executable, __file__, "--variant", name, "--latents", str(given.latents), "--out", str(given.out)]
@@ -161,11 +154,6 @@ def main() -> None:
         results[name] = once(given.out / f"{name}-{given.latents}.json", run)
     lines = table(results)
     print("\n".join(lines))
-    if given.write:
-        note = f"{WHAT}\n\nLatents of {given.latents} x {given.latents}, random weights in bf16, on {results['ours'].get('machine')}.\n"
-        given.write.write_text(
-            page("A training step at Stable Diffusion 1.4's shapes", "memory.py", [note, *lines, "", SMALL], "seconds and memory")
-        )
 
 
 if __name__ == "__main__":
