@@ -35,8 +35,16 @@ TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
 
 
 def untold(method: Callable[..., Edit]) -> Callable[..., Edit]:
-    """The method, told of the concepts' own names alone."""
-    return lambda model, *concepts: method(model, *(concept.with_(synonyms=()) for concept in concepts))
+    """The method, on concepts without synonyms, which the model does not add either."""
+
+    def erase(model: Model, *concepts: Concept) -> Edit:
+        model.complete = tuple
+        try:
+            return method(model, *(concept.with_(synonyms=()) for concept in concepts))
+        finally:
+            del model.complete
+
+    return erase
 
 
 METHODS: dict[str, Callable[..., Edit]] = {

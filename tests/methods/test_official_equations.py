@@ -115,6 +115,9 @@ class OneMatrix:
     def weight_group(self, name):
         return (Site("unet.attn2.to_k.weight", "states"),)
 
+    def complete(self, concepts):
+        return tuple(concepts)
+
     def encode(self, prompts):
         return {"states": torch.stack([self.conditions[prompt] for prompt in prompts])}
 

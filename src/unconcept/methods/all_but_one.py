@@ -106,6 +106,7 @@ class AllButOne:
         """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
         if not concepts:
             raise InputError("no concept to erase was given")
+        concepts = model.complete(concepts)
         if len(concepts) > self.together:
             return self.in_groups(model, concepts, progress)
         others = shuffled(retain_prompts(concepts, model.vocabulary), self.tune.seed)

@@ -81,6 +81,7 @@ class ConceptAblation:
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
         """Make each concept its alternative, the anchor."""
+        concepts = model.complete(concepts)
         for concept in concepts:
             if concept.alternative is None:
                 raise InputError(

@@ -93,6 +93,7 @@ class ESD:
 
     def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress) -> Edit:
         """Erase the concepts; a name is drawn for each step. The alternative is not used."""
+        concepts = model.complete(concepts)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
         def draw(step: int, student: StudentContext, generator: torch.Generator) -> tuple:

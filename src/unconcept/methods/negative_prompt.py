@@ -33,6 +33,7 @@ class NegativePrompt:
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
         """Put all concepts in one negative prompt, with commas. The alternative is not used."""
+        concepts = model.complete(concepts)
         names = []
         for concept in concepts:
             names.append(concept.erase)

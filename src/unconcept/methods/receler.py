@@ -103,6 +103,7 @@ class Receler:
     ) -> Edit:
         """Erase the concepts; a name is drawn for each step. The alternative is not used."""
         require_single_process()
+        concepts = model.complete(concepts)
         generator = torch.Generator().manual_seed(self.seed)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
         erasers = self.untrained_erasers(model)

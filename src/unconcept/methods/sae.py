@@ -118,6 +118,7 @@ class SAE:
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
         """Deactivate the concepts. The alternative is not used."""
+        concepts = model.complete(concepts)
         targets = [prompt for concept in concepts for prompt, _ in concept.pairs()]
         others = ["", *retain_prompts(concepts, model.vocabulary)]
         site = model.text_layer()

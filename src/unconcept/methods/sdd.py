@@ -66,6 +66,7 @@ class SDD:
 
         The alternative is not used.
         """
+        concepts = model.complete(concepts)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
 
         def draw(step: int, student: StudentContext, generator: torch.Generator) -> tuple:

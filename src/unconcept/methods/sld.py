@@ -65,6 +65,7 @@ class SLD:
 
         The alternative is not used.
         """
+        concepts = model.complete(concepts)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
         tensors = SafeGuidance.tensors(model, ", ".join(names))
         for setting, value in asdict(self).items():

@@ -70,6 +70,7 @@ class SPEED:
 
     def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress) -> Edit:
         """Map the last token of every phrasing of the concepts to that of the alternative."""
+        concepts = model.complete(concepts)
         progress(Progress("closed form", 0, 1))
         sites = self.sites(model)
         reads = sites[0].reads

@@ -95,6 +95,7 @@ class SPM:
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
         """Push the concepts away, towards their alternatives; a name is drawn for each step."""
+        concepts = model.complete(concepts)
         pairs = []
         for concept in concepts:
             for name in (concept.erase, *concept.synonyms):

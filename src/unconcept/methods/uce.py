@@ -52,6 +52,7 @@ class UCE:
 
     def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
         """Map the phrasings of the concepts to those of the alternative; without one, to the empty prompt."""
+        concepts = model.complete(concepts)
         progress(Progress("closed form", 0, 1))
         W, c, g, k = self.system(model, concepts)
         return self.edit(model, {name: self.pair(w, c, w @ g.T, k) for name, w in W.items()}, make_card("uce", self, concepts, model))
@@ -153,6 +154,7 @@ class RECE(UCE):
             raise InputError("rounds is at least 1, and ridge above 0")
 
     def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = lambda progress: None) -> Edit:
+        concepts = model.complete(concepts)
         progress(Progress("closed form", 0, 1))
         W0, c, g, k = self.system(model, concepts)
         pairs = {name: self.pair(w, c, w @ g.T, k) for name, w in W0.items()}

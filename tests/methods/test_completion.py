@@ -1,0 +1,33 @@
+"""What a model knows about a concept reaches every method, from Python as from the command line."""
+
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from unconcept import AllButOne, Concept, Edit, Tune, load
+from unconcept.methods.esd import ESD
+from unconcept.methods.uce import UCE
+
+TUNE = Tune(steps=2, batch_size=2, check=1, lr=1e-3, whiten=None)
+METHODS = {
+    "all-but-one": AllButOne(trajectories=4, points=2, sampling_steps=3, guidance=5.0, tune=TUNE),
+    "esd": ESD(steps=2, sampling_steps=2, lr=1e-3),
+    "uce": UCE(),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_python_and_the_command_line_train_on_the_same_prompts(name, run, tmp_path):
+    method = METHODS[name]
+    file = tmp_path / "settings.yaml"
+    file.write_text(yaml.safe_dump({"settings": asdict(method)}))
+    command = ("erase", "pig", "--to", "cow", "--method", name, "--config", file)
+    code, _, err = run(*command, "--out", tmp_path / "out", "--evaluate", "none")
+    assert code == 0, err
+    ours = method(load("emoji"), Concept(erase="pig", alternative="cow"))
+    theirs = Edit.load(tmp_path / "out")
+    assert ours.fingerprint() == theirs.fingerprint()
+    (concept,) = ours.card["concepts"]
+    assert set(concept["synonyms"]) == {"hog", "piglet"}
+    assert len(Concept.read(concept).pairs()) == 48
