@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..models.conditioning import per_row
 from ..models.interface import Condition, Model
 from ..models.pipeline_model import STATES
 
@@ -189,7 +190,7 @@ class SafeGuidance(GuidanceAdapter):
         concept = call.predict_again(rows, self.condition("concept"))
         null = call.predict_again(rows, self.condition("null"))
         t = (self.timestep_scale * call.t[rows]).round().long().clamp(max=len(self.noise) - 1)
-        difference = self.noise.to(y)[t].view(-1, *[1] * (prompted.ndim - 1)) * (prompted - concept)
+        difference = per_row(self.noise.to(y)[t], prompted) * (prompted - concept)
         scaled = (self.scale * difference.abs()).clamp(max=1)
         mu = torch.where(difference < self.threshold, scaled, 0.0)
         self.count_step(int(t[0]), prompted)

@@ -26,7 +26,7 @@ from ..concepts.templates import rotated
 from ..edits.edit import Edit
 from ..edits.provenance import make_card
 from ..errors import InputError
-from ..models.conditioning import join
+from ..models.conditioning import join, per_row
 from ..models.interface import Model
 from ..training.adversary import Adversary, random_states
 from ..training.config import Tune
@@ -91,7 +91,7 @@ class AllButOne:
             raise InputError(f"trajectories must be {LEAST} or more, and points between 1 and sampling_steps")
 
     def loss(self, student: Student, z: Replay, kappa: Tensor, eta: Tensor) -> Tensor:
-        """The equation above without the keep term. kappa, eta: [N, 1, 1, 1], for each point its own."""
+        """The equation above without the keep term. kappa, eta: [N, 1, ..., 1], for each point its own."""
         ε_c, ε_null = student(torch.cat([z.x, z.x]), torch.cat([z.t, z.t]), join(z.conditions["c"], z.conditions["null"])).chunk(2)
         teacher_c, teacher_a, teacher_null = z.targets["c"], z.targets["a"], z.targets["null"]
 
@@ -123,7 +123,7 @@ class AllButOne:
             κ, η = kappa[of].where(~early, 0.0), eta[of].where(~early, -1.0)  # κ = 0 and η = -1: g_target = g*(x,c)
             if adversary:
                 erase = adversary.disguise_batch(erase, student, of)
-            total = self.loss(student, erase, κ.view(-1, 1, 1, 1), η.view(-1, 1, 1, 1))
+            total = self.loss(student, erase, per_row(κ, erase.x), per_row(η, erase.x))
             return total + self.rho * self.keep_loss(student, z["keep"]) if self.rho else total
 
         card = make_card("all-but-one", self, concepts, model)
