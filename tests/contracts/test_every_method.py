@@ -16,9 +16,16 @@ from unconcept.methods.sld import SLD
 from unconcept.methods.speed import SPEED
 from unconcept.methods.uce import UCE
 
-every = pytest.mark.parametrize("method", [pytest.param(method, id=name) for name, method in ROWS.items()])
+every = pytest.mark.parametrize(
+    "method", [pytest.param(method, id=name) for name, method in ROWS.items()]
+)
 trained = pytest.mark.parametrize(
-    "method", [pytest.param(m, id=n) for n, m in ROWS.items() if not isinstance(m, UCE | SPEED | SAE | NegativePrompt | SLD)]
+    "method",
+    [
+        pytest.param(m, id=n)
+        for n, m in ROWS.items()
+        if not isinstance(m, UCE | SPEED | SAE | NegativePrompt | SLD)
+    ],
 )
 
 
@@ -31,8 +38,17 @@ def test_every_method_has_its_row():
 def test_every_method_tells_the_same_things(name, run):
     """All but One has no authors' code to differ from."""
     _, told, _ = run("show", name)
-    headings = ["Source", "Idea", "Equation", "Cost", "Problems", *([] if name == "all-but-one" else ["Differences"])]
-    assert [line.split()[0] for line in told.splitlines() if line[:12].rstrip() in headings] == headings
+    headings = [
+        "Source",
+        "Idea",
+        "Equation",
+        "Cost",
+        "Problems",
+        *([] if name == "all-but-one" else ["Differences"]),
+    ]
+    assert [
+        line.split()[0] for line in told.splitlines() if line[:12].rstrip() in headings
+    ] == headings
 
 
 @every
@@ -47,7 +63,9 @@ def test_contract(method, pipe, tmp_path):
     if isinstance(method, AllButOne):
         method = replace(method, **HARD.get(model.family, {}))
     everything = lambda: {
-        f"{part}.{name}": t for part, module in {**model.components, "vae": pipe.vae}.items() for name, t in state(module).items()
+        f"{part}.{name}": t
+        for part, module in {**model.components, "vae": pipe.vae}.items()
+        for name, t in state(module).items()
     }
     base, whole = state(model.denoiser), everything()
     edit = method(model, *concepts)
@@ -70,7 +88,9 @@ def test_contract(method, pipe, tmp_path):
     assert loaded.card["model_sha256"] == model.fingerprint()
 
     x, t = torch.randn(3, *model.latent_shape), torch.tensor([500, 20, 400])
-    say = lambda: model.predict(x, t, model.encode([f"a {concepts[0].erase}", "a cat", ""]))  # an edit may sit in the text encoder
+    say = lambda: model.predict(
+        x, t, model.encode([f"a {concepts[0].erase}", "a cat", ""])
+    )  # an edit may sit in the text encoder
     plain = say()
     with edit.on(model):
         inside = say()
@@ -90,15 +110,27 @@ def test_its_loss_falls(method, model):
     first term, while the adversary, whose aim is that it does not fall, stands still."""
     if isinstance(method, AllButOne):
         pytest.skip("held out: test_contract")
-    losses, more = [], dict(lr=3e-2, attack_lr=1e-9, local=0.0) if isinstance(method, Receler) else dict(lr=3e-3)
-    replace(method, steps=100, **more)(model, CONCEPTS[0], progress=lambda p: losses.append(p.loss) if p.loss is not None else None)
-    assert sum(losses[-20:]) < 0.8 * sum(losses[:20]), (sum(losses[:20]) / 20, sum(losses[-20:]) / 20)
+    losses, more = (
+        [],
+        dict(lr=3e-2, attack_lr=1e-9, local=0.0) if isinstance(method, Receler) else dict(lr=3e-3),
+    )
+    replace(method, steps=100, **more)(
+        model, CONCEPTS[0], progress=lambda p: losses.append(p.loss) if p.loss is not None else None
+    )
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20]), (
+        sum(losses[:20]) / 20,
+        sum(losses[-20:]) / 20,
+    )
 
 
 @trained
 def test_a_loss_that_is_not_finite_keeps_nothing(method, model):
     base = state(model.pipe.unet)
-    wild = replace(method, tune=replace(TUNE, lr=1e30, steps=8)) if isinstance(method, AllButOne) else replace(method, lr=1e30, steps=8)
+    wild = (
+        replace(method, tune=replace(TUNE, lr=1e30, steps=8))
+        if isinstance(method, AllButOne)
+        else replace(method, lr=1e30, steps=8)
+    )
     with pytest.raises(RunError, match="nothing was kept"):
         wild(model, *CONCEPTS)
     assert same(base, state(model.pipe.unet))

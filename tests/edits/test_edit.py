@@ -16,7 +16,10 @@ SITE = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight"
 def edits(model):
     weight = model.components["unet"].get_parameter(SITE.removeprefix("unet."))
     torch.manual_seed(0)
-    return [Edit({SITE: torch.randn_like(weight)}, {"model_sha256": model.fingerprint()}) for _ in range(2)]
+    return [
+        Edit({SITE: torch.randn_like(weight)}, {"model_sha256": model.fingerprint()})
+        for _ in range(2)
+    ]
 
 
 def weight(model):
@@ -45,7 +48,9 @@ def test_a_sum_of_edits_is_one_edit(model, edits):
     a.apply(model)
     b.apply(model)
     torch.testing.assert_close(once, weight(model))
-    said = Edit({}, {"method": "m", "training": 1, "concepts": [1]}) + Edit({}, {"method": "m", "training": 2, "concepts": [2]})
+    said = Edit({}, {"method": "m", "training": 1, "concepts": [1]}) + Edit(
+        {}, {"method": "m", "training": 2, "concepts": [2]}
+    )
     assert said.card == {"method": "m", "concepts": [1, 2]}
     with pytest.raises(InputError, match="two models"):
         a + Edit(b.deltas, {"model_sha256": "another"})
@@ -152,7 +157,9 @@ def test_weight_groups_are_never_empty(model):
 def test_the_fingerprint_is_the_same_after_a_swap(model):
     """Of a tensor with another one behind it in its module, too: putting it back may leave another order."""
     before = model.fingerprint()
-    with Edit({"unet.conv_in.weight": torch.ones_like(model.components["unet"].conv_in.weight)}).on(model):
+    with Edit({"unet.conv_in.weight": torch.ones_like(model.components["unet"].conv_in.weight)}).on(
+        model
+    ):
         assert model.fingerprint() != before
     assert model.fingerprint() == before
 
@@ -167,13 +174,19 @@ def test_an_edit_that_is_loaded_anew_is_the_same_one(model, edits, tmp_path):
     assert same(base, state(model.pipe.unet))
 
 
-def test_what_is_loaded_into_a_model_after_an_edit_came_off_is_what_the_next_is_put_on(model, edits):
+def test_what_is_loaded_into_a_model_after_an_edit_came_off_is_what_the_next_is_put_on(
+    model, edits
+):
     edits[0].apply(model)
     edits[0].remove(model)
-    other = {name: t + 1 if t.is_floating_point() else t for name, t in state(model.pipe.unet).items()}
+    other = {
+        name: t + 1 if t.is_floating_point() else t for name, t in state(model.pipe.unet).items()
+    }
     model.pipe.unet.load_state_dict(other)
     edits[1].apply(model, force=True)
-    torch.testing.assert_close(weight(model), other[SITE.removeprefix("unet.")] + edits[1].deltas[SITE])
+    torch.testing.assert_close(
+        weight(model), other[SITE.removeprefix("unet.")] + edits[1].deltas[SITE]
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -197,7 +210,9 @@ def test_an_erased_pipeline_is_an_edit_too(model, edits):
     made.apply(other, force=True)
     found = edit_between(model, other, [concept])
     assert found.deltas.keys() == made.deltas.keys()
-    assert all(torch.allclose(found.deltas[name], made.deltas[name], atol=1e-6) for name in made.deltas)
+    assert all(
+        torch.allclose(found.deltas[name], made.deltas[name], atol=1e-6) for name in made.deltas
+    )
     assert found.card["concepts"][0]["erase"] == "pig"
     with pytest.raises(InputError, match="same architecture"):
         edit_between(model, wrap(tiny_xl(), ()), [concept])
@@ -206,7 +221,16 @@ def test_an_erased_pipeline_is_an_edit_too(model, edits):
 def test_the_same_content_is_the_same_bytes(tmp_path):
     """Whatever order safetensors gives to what a file says of itself, and whatever is said there."""
     about = {f"k{i}": f'"quoted" \\ \n \x07 ü 😀 \u2028 {i}' for i in range(8)}
-    files = [write_safetensors({"b": torch.ones(3), "a": torch.zeros(2, 2)}, tmp_path / f"{i}.safetensors", about) for i in range(4)]
+    files = [
+        write_safetensors(
+            {"b": torch.ones(3), "a": torch.zeros(2, 2)}, tmp_path / f"{i}.safetensors", about
+        )
+        for i in range(4)
+    ]
     assert len({file.read_bytes() for file in files}) == 1
     tensors, said = open_safetensors(files[0])
-    assert (said, tensors["b"].tolist(), tensors["a"].tolist()) == (about, [1.0] * 3, [[0.0] * 2] * 2)
+    assert (said, tensors["b"].tolist(), tensors["a"].tolist()) == (
+        about,
+        [1.0] * 3,
+        [[0.0] * 2] * 2,
+    )

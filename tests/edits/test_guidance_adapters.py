@@ -44,16 +44,36 @@ def test_negative_prompt_is_the_pipelines_own(pipe, start):
 
 @pytest.mark.filterwarnings("ignore:The decode_latents method is deprecated:FutureWarning")
 @pytest.mark.parametrize(
-    "sld", [SLD(), SLD(warmup=0, scale=5000.0, threshold=1.0), SLD(warmup=3, scale=1000.0, threshold=0.01, momentum=0.3, beta=0.4)]
+    "sld",
+    [
+        SLD(),
+        SLD(warmup=0, scale=5000.0, threshold=1.0),
+        SLD(warmup=3, scale=1000.0, threshold=0.01, momentum=0.3, beta=0.4),
+    ],
 )
 def test_sld_is_the_safe_pipelines_own(sld, pipe, start):
     from diffusers.pipelines.deprecated.stable_diffusion_safe import StableDiffusionPipelineSafe
 
     given = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
-    safe = StableDiffusionPipelineSafe(vae=pipe.vae, text_encoder=pipe.text_encoder, tokenizer=pipe.tokenizer, unet=pipe.unet, scheduler=pipe.scheduler, **given)  # fmt: skip
+    safe = StableDiffusionPipelineSafe(
+        vae=pipe.vae,
+        text_encoder=pipe.text_encoder,
+        tokenizer=pipe.tokenizer,
+        unet=pipe.unet,
+        scheduler=pipe.scheduler,
+        **given,
+    )
     safe.safety_concept = "pig, hog"
     plain = drawn(pipe, start)
-    theirs = drawn(safe, start, sld_guidance_scale=sld.scale, sld_warmup_steps=sld.warmup, sld_threshold=sld.threshold, sld_momentum_scale=sld.momentum, sld_mom_beta=sld.beta)  # fmt: skip
+    theirs = drawn(
+        safe,
+        start,
+        sld_guidance_scale=sld.scale,
+        sld_warmup_steps=sld.warmup,
+        sld_threshold=sld.threshold,
+        sld_momentum_scale=sld.momentum,
+        sld_mom_beta=sld.beta,
+    )
     model = wrap(pipe, ())
     edit = sld(model, PIG)
     with edit.on(model):

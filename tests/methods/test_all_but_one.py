@@ -43,9 +43,15 @@ def gradient(loss, number):
 def test_by_hand():
     # g = 5 - 1 = 4; g_target = 1 (3 - 2) - 0 = 1; (4 - 1)^2 = 9; second term 2 (1 - 2)^2 = 2
     c, null = numbers(5.0, 1.0)
-    assert AllButOne(lam=2.0).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).item() == 11.0
+    assert (
+        AllButOne(lam=2.0).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).item()
+        == 11.0
+    )
     # without an alternative: g_target = 0 - 0.5 (6 - 2) = -2; (4 + 2)^2 = 36
-    assert AllButOne(lam=0.0).loss(student(c, null), replay(6.0, 3.0, 2.0), 0 * ONE, 0.5 * ONE).item() == 36.0
+    assert (
+        AllButOne(lam=0.0).loss(student(c, null), replay(6.0, 3.0, 2.0), 0 * ONE, 0.5 * ONE).item()
+        == 36.0
+    )
 
 
 def test_surgical_moves_only_the_conditional_side():
@@ -53,44 +59,72 @@ def test_surgical_moves_only_the_conditional_side():
     AllButOne(lam=0.0).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).backward()
     assert (c.grad, null.grad) == (6.0, 0.0)  # d/dc (c - null - 1)^2 = 2 · 3
     c, null = numbers(5.0, 1.0)
-    AllButOne(lam=0.0, surgical=False).loss(student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE).backward()
+    AllButOne(lam=0.0, surgical=False).loss(
+        student(c, null), replay(6.0, 3.0, 2.0), ONE, 0 * ONE
+    ).backward()
     assert (c.grad, null.grad) == (6.0, -6.0)
 
 
 def test_second_term_is_zero_at_the_start():
     c, null = numbers(6.0, 2.0)
     z = replay(6.0, 3.0, 2.0)
-    assert AllButOne(lam=1e9).loss(student(c, null), z, ONE, 0 * ONE) == AllButOne(lam=0.0).loss(student(c, null), z, ONE, 0 * ONE)
+    assert AllButOne(lam=1e9).loss(student(c, null), z, ONE, 0 * ONE) == AllButOne(lam=0.0).loss(
+        student(c, null), z, ONE, 0 * ONE
+    )
 
 
 def test_second_term_is_zero_at_the_start_of_a_real_model(model):
     """The teacher is the same network with the edit off: asked at the same points, in the same company, it says the same bits."""
-    plan = ReplayPlan(drive=["a pig"] * 2, prompts={"null": [[""]] * 2}, seed=0, steps=3, guidance=2.0, points=3)
+    plan = ReplayPlan(
+        drive=["a pig"] * 2, prompts={"null": [[""]] * 2}, seed=0, steps=3, guidance=2.0, points=3
+    )
     z = record(model, plan, batch_size=6)
     nothing = {
-        site.name: torch.zeros_like(getattr(*site.find(model.components))) for site in model.weight_group("cross-attention keys and values")
+        site.name: torch.zeros_like(getattr(*site.find(model.components)))
+        for site in model.weight_group("cross-attention keys and values")
     }
     with Edit(nothing).on(model), torch.no_grad():
-        assert torch.equal(predict_in_batches(model, z.x, z.t, z.conditions["null"], 6), z.targets["null"])
+        assert torch.equal(
+            predict_in_batches(model, z.x, z.t, z.conditions["null"], 6), z.targets["null"]
+        )
 
 
 def test_the_keep_term_and_the_onset_by_hand():
     z = Replay(
-        torch.zeros(1, 1, 1, 1), torch.zeros(1), torch.zeros(1), {"k": {"role": torch.zeros(1)}}, {"k": torch.full((1, 1, 1, 1), 2.0)}
+        torch.zeros(1, 1, 1, 1),
+        torch.zeros(1),
+        torch.zeros(1),
+        {"k": {"role": torch.zeros(1)}},
+        {"k": torch.full((1, 1, 1, 1), 2.0)},
     )
     assert AllButOne().keep_loss(student(*numbers(5.0, 0.0)), z).item() == 9.0
     # Where noise is above the onset κ = 0 and η = -1: g_target = g*(x, c) = 6 - 2, and the untouched model's own guidance costs nothing.
-    assert AllButOne().loss(student(*numbers(6.0, 2.0)), replay(6.0, 3.0, 2.0), 0 * ONE, -ONE).item() == 0.0
+    assert (
+        AllButOne().loss(student(*numbers(6.0, 2.0)), replay(6.0, 3.0, 2.0), 0 * ONE, -ONE).item()
+        == 0.0
+    )
 
 
 @pytest.mark.parametrize(("onset", "points"), [(1.0, []), (0.5, [750.0, 1000.0])])
 def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
     """1 is everywhere, and of a flow, whose time begins at 1000, the beginning, too. Above it g_target is the prompt's own."""
     seen = []
-    monkeypatch.setattr(AllButOne, "loss", lambda self, student, z, kappa, eta: seen.append((z.t, kappa, eta)) or ONE.sum())
+    monkeypatch.setattr(
+        AllButOne,
+        "loss",
+        lambda self, student, z, kappa, eta: seen.append((z.t, kappa, eta)) or ONE.sum(),
+    )
     monkeypatch.setattr(AllButOne, "replay", lambda *args: {})
-    z = Replay(torch.zeros(4, 1, 1, 1), torch.tensor([250.0, 500.0, 750.0, 1000.0]), torch.zeros(4).long(), {}, {})
-    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, training, **more: loss(None, {"erase": z}))
+    z = Replay(
+        torch.zeros(4, 1, 1, 1),
+        torch.tensor([250.0, 500.0, 750.0, 1000.0]),
+        torch.zeros(4).long(),
+        {},
+        {},
+    )
+    monkeypatch.setattr(
+        all_but_one, "fit", lambda model, replays, loss, training, **more: loss(None, {"erase": z})
+    )
     AllButOne(onset=onset, rho=0.0)(model, Concept(erase="pig", alternative="cow"))
     [(t, kappa, eta)] = seen
     assert t[(kappa == 0).flatten()].tolist() == t[(eta == -1).flatten()].tolist() == points
@@ -101,7 +135,9 @@ def test_limit_concept_ablation():
     c, null = numbers(5.0, 2.0)
     z = replay(6.0, 3.0, 2.0)
     loss = AllButOne().loss(student(c, null), z, ONE, 0 * ONE)
-    theirs = ConceptAblation(frozen=True).loss(student(c, null), z.x, z.t, z.conditions["c"], z.conditions["c"], z.targets["a"])
+    theirs = ConceptAblation(frozen=True).loss(
+        student(c, null), z.x, z.t, z.conditions["c"], z.conditions["c"], z.targets["a"]
+    )
     assert loss.item() == theirs.item() == (5.0 - 3.0) ** 2
     assert gradient(loss, c) == gradient(theirs, c)
 
@@ -111,7 +147,14 @@ def test_limit_esd():
     c, null = numbers(5.0, 2.0)
     z = replay(6.0, 3.0, 2.0)
     loss = AllButOne().loss(student(c, null), z, 0 * ONE, 0.5 * ONE)
-    theirs = ESD(eta=0.5).loss(student(c, null), z.x, z.t, z.conditions["c"], z.targets["null"], z.targets["c"] - z.targets["null"])
+    theirs = ESD(eta=0.5).loss(
+        student(c, null),
+        z.x,
+        z.t,
+        z.conditions["c"],
+        z.targets["null"],
+        z.targets["c"] - z.targets["null"],
+    )
     assert loss.item() == theirs.item() == (5.0 - (2.0 - 0.5 * (6.0 - 2.0))) ** 2
     assert gradient(loss, c) == gradient(theirs, c)
 
@@ -145,13 +188,25 @@ def test_coefficients():
     assert eta.tolist() == [2.0, 2.0]
 
 
-@pytest.mark.parametrize("fields", [{"lam": -1.0}, {"rho": -1.0}, {"trajectories": 1}, {"points": 0}, {"points": 99}])
+@pytest.mark.parametrize(
+    "fields", [{"lam": -1.0}, {"rho": -1.0}, {"trajectories": 1}, {"points": 0}, {"points": 99}]
+)
 def test_wrong_settings(fields):
     with pytest.raises(InputError):
         AllButOne(**fields)
 
 
-@pytest.mark.parametrize("fields", [{"steps": 0}, {"lr": 0.0}, {"lr": float("nan")}, {"held_out": 0.9}, {"whiten": 0.0}, {"decay": -1.0}])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"steps": 0},
+        {"lr": 0.0},
+        {"lr": float("nan")},
+        {"held_out": 0.9},
+        {"whiten": 0.0},
+        {"decay": -1.0},
+    ],
+)
 def test_wrong_tuning(fields):
     with pytest.raises(InputError):
         Tune(**fields)
@@ -160,24 +215,45 @@ def test_wrong_tuning(fields):
 def test_many_concepts_are_erased_in_groups(model):
     """Four by threes are two and two: the edits of both groups, added up, each of which keeps the other's names (of these the vocabulary has all but pig)."""
     concepts = [Concept(erase=word, alternative="tree") for word in ("pig", "cat", "dog", "house")]
-    method = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1))
+    method = AllButOne(
+        trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)
+    )
     assert (method.groups(3), method.groups(4), method.groups(10)) == ([3], [2, 2], [2, 3, 2, 3])
     stages = []
     whole, first, second = (
-        method(model, *concepts, progress=lambda p: stages.append(p.stage)), method(model, *concepts[:2]),
+        method(model, *concepts, progress=lambda p: stages.append(p.stage)),
+        method(model, *concepts[:2]),
         method(model, *(concept.with_(keep=("pig",)) for concept in concepts[2:])),
-    )  # fmt: skip
-    assert all(torch.equal(delta, first.deltas[name] + second.deltas[name]) for name, delta in whole.deltas.items())
+    )
+    assert all(
+        torch.equal(delta, first.deltas[name] + second.deltas[name])
+        for name, delta in whole.deltas.items()
+    )
     assert [Concept.read(c) for c in whole.card["concepts"]] == concepts
     assert whole.card["training"]["steps"] == 4
     assert "group 2 of 2: training" in stages
-    assert (whole.card["method"], whole.card["model_sha256"]) == ("all-but-one", first.card["model_sha256"])
+    assert (whole.card["method"], whole.card["model_sha256"]) == (
+        "all-but-one",
+        first.card["model_sha256"],
+    )
 
 
 def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
-    method, read = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)), []
-    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, loss, training, **more: read.append(training.retained))
-    pig, tokens = Concept(erase="pig", alternative="cow"), model.encode([""])[model.prompt_states_key].shape[1]
+    method, read = (
+        AllButOne(
+            trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)
+        ),
+        [],
+    )
+    monkeypatch.setattr(
+        all_but_one,
+        "fit",
+        lambda model, replays, loss, training, **more: read.append(training.retained),
+    )
+    pig, tokens = (
+        Concept(erase="pig", alternative="cow"),
+        model.encode([""])[model.prompt_states_key].shape[1],
+    )
     for allowed in (all_but_one.TOKENS, 5 * tokens):
         monkeypatch.setattr(all_but_one, "TOKENS", allowed)
         method(model, pig)

@@ -109,7 +109,9 @@ def test_uce_by_hand():
 def test_uce_maps_the_concept_and_leaves_the_rest():
     """As λ goes to 0 the concept goes all the way, and what is preserved stays where it is."""
     torch.manual_seed(0)
-    W, c, g, k = (torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8)))
+    W, c, g, k = (
+        torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8))
+    )
     edited = W + UCE(lam=1e-9).solve(W, c, W @ g.T, k)
     torch.testing.assert_close(edited @ c.T, W @ g.T, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(edited @ k.T, W @ k.T, rtol=1e-5, atol=1e-6)
@@ -118,9 +120,13 @@ def test_uce_maps_the_concept_and_leaves_the_rest():
 def test_uce_is_the_published_fraction():
     """W = (λW₀ + s Σ v cᵀ + p Σ W₀ k kᵀ)(λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹, as the paper writes it."""
     torch.manual_seed(1)
-    W, c, g, k = (torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8)))
+    W, c, g, k = (
+        torch.randn(*shape, dtype=torch.double) for shape in ((6, 8), (2, 8), (2, 8), (3, 8))
+    )
     s, p, λ, v = 2.0, 0.5, 0.3, W @ g.T
-    published = (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(λ * torch.eye(8) + s * c.T @ c + p * k.T @ k)
+    published = (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(
+        λ * torch.eye(8) + s * c.T @ c + p * k.T @ k
+    )
     torch.testing.assert_close(W + UCE(erase=s, preserve=p, lam=λ).solve(W, c, v, k), published)
 
 
@@ -139,7 +145,9 @@ def test_closed_forms_are_exact_products_in_less_room(method, tmp_path):
     for name, w in W.items():
         exact = whole[name] - w
         assert (edit.deltas[name].double() - exact).norm() < 1e-6 * exact.norm()
-        assert torch.linalg.matrix_rank(edit.deltas[name], rtol=1e-4) <= len(c) * (1 + getattr(method, "rounds", 0))
+        assert torch.linalg.matrix_rank(edit.deltas[name], rtol=1e-4) <= len(c) * (
+            1 + getattr(method, "rounds", 0)
+        )
     dense = Edit({**edit.deltas}, edit.card).save(tmp_path / "dense.safetensors").stat().st_size
     assert edit.save(tmp_path / "pairs.safetensors").stat().st_size < 0.25 * dense
 
@@ -147,7 +155,9 @@ def test_closed_forms_are_exact_products_in_less_room(method, tmp_path):
 def fraction(W, c, v, k, method):
     """(λW + s Σ v cᵀ + p Σ W k kᵀ)(λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹"""
     s, p, λ, one = method.erase, method.preserve, method.lam, torch.eye(W.shape[1], dtype=W.dtype)
-    return (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(λ * one + s * c.T @ c + p * k.T @ k)
+    return (λ * W + s * v @ c + p * W @ k.T @ k) @ torch.linalg.inv(
+        λ * one + s * c.T @ c + p * k.T @ k
+    )
 
 
 def test_where_a_product_is_smaller_than_what_it_is_made_of_it_is_held(model):
@@ -181,7 +191,9 @@ def test_a_transformers_context_embedder_maps_the_concept():
     edit = UCE(lam=1e-9)(model, concept)
     assert list(edit.deltas) == ["transformer.context_embedder.weight"]
     assert "context embedder alone" in method_caveat(UCE(), model)
-    last = lambda prompt: model.encode([prompt])[model.prompt_states_key][0, int(model.last_token_index([prompt]))]
+    last = lambda prompt: model.encode([prompt])[model.prompt_states_key][
+        0, int(model.last_token_index([prompt]))
+    ]
     W = model.denoiser.context_embedder.weight
     changed = W + edit.deltas["transformer.context_embedder.weight"]
     torch.testing.assert_close(changed @ last("a pig"), W @ last("a cow"), atol=1e-3, rtol=1e-3)
@@ -194,7 +206,9 @@ def test_rece_finds_what_still_means_the_concept():
     torch.manual_seed(2)
     W0 = [torch.randn(8, 8, dtype=torch.double) for _ in range(3)]
     W = [w @ torch.linalg.inv(torch.eye(8) + 0.1 * torch.randn(8, 8)).double() for w in W0]
-    W = [w0 @ torch.linalg.inv(W0[0]) @ W[0] for w0 in W0]  # all edited alike, so that one c' fits them all
+    W = [
+        w0 @ torch.linalg.inv(W0[0]) @ W[0] for w0 in W0
+    ]  # all edited alike, so that one c' fits them all
     c = torch.randn(2, 8, dtype=torch.double)
     found = RECE(ridge=1e-12).find(W, W0, c)
     torch.testing.assert_close(W[1] @ found.T, W0[1] @ c.T, rtol=1e-4, atol=1e-4)
@@ -207,16 +221,22 @@ def test_uce_reads_the_last_token(model):
     [last] = UCE().states(model, model.prompt_states_key, ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])
     assert torch.equal(UCE().kept_states(model, model.prompt_states_key, ["cat"]), last)
-    assert UCE(tokens="all").kept_states(model, model.prompt_states_key, ["cat", ""]).shape == (48, 16), (
-        "what is kept is kept from the start token on"
-    )
+    assert UCE(tokens="all").kept_states(model, model.prompt_states_key, ["cat", ""]).shape == (
+        48,
+        16,
+    ), "what is kept is kept from the start token on"
     c, g = UCE(tokens="all").states(model, model.prompt_states_key, ["cat"], ["elephant"])
     assert c.shape == g.shape == (24 - 8, 16), "as many as the longer prompt has room for"
 
 
 @pytest.mark.parametrize(
     ("variant", "group"),
-    [("x", "cross-attention"), ("u", "all but cross-attention"), ("x-strict", "cross-attention keys and values"), ("full", "all")],
+    [
+        ("x", "cross-attention"),
+        ("u", "all but cross-attention"),
+        ("x-strict", "cross-attention keys and values"),
+        ("full", "all"),
+    ],
 )
 def test_esd_has_four_variants(model, variant, group):
     edit = ESD(group=variant, steps=1, sampling_steps=1)(model, PIG)
@@ -247,9 +267,13 @@ def test_esd_has_no_other_forms(wrong):
 
 def test_esd_takes_an_attribute_out_of_another_prompt(model):
     """Erasing "hat" from "cowboy", the prediction for "cowboy" moves towards ε*(cowboy) - η g*(hat)."""
-    edit = ESD(steps=30, lr=3e-3, sampling_steps=3, erase_from="cowboy")(model, Concept(erase="hat"))
+    edit = ESD(steps=30, lr=3e-3, sampling_steps=3, erase_from="cowboy")(
+        model, Concept(erase="hat")
+    )
     x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
-    whole, part, null = (model.predict(x, t, model.encode([prompt] * 4)) for prompt in ("cowboy", "hat", ""))
+    whole, part, null = (
+        model.predict(x, t, model.encode([prompt] * 4)) for prompt in ("cowboy", "hat", "")
+    )
     target = whole - (part - null)
     with edit.on(model):
         now = model.predict(x, t, model.encode(["cowboy"] * 4))
@@ -271,27 +295,42 @@ def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
 def test_speed_by_hand():
     """W = I, e = (1, 0, 0) becomes a = (0, 1, 0); of R = diag(0, 0, 1) the first two directions are free, and K = (0, 0, 1) is held. P = diag(1, 1, 0), C1 P = diag(1, 0, 0),
     ρ = 1: M = diag(1/2, 1, 1), and P K = 0, so Δ e = (a − e) / 2."""
-    e, a, r = (torch.tensor([row], dtype=torch.double) for row in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]))
-    U, V = SPEED(filter=False, augment=0).solve(torch.eye(3, dtype=torch.double), e, a, r, r.T, torch.Generator())
+    e, a, r = (
+        torch.tensor([row], dtype=torch.double) for row in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0])
+    )
+    U, V = SPEED(filter=False, augment=0).solve(
+        torch.eye(3, dtype=torch.double), e, a, r, r.T, torch.Generator()
+    )
     assert (U @ V @ e[0]).tolist() == pytest.approx([-0.5, 0.5, 0.0])
     assert (U @ V @ r[0]).tolist() == pytest.approx([0.0, 0.0, 0.0])
 
 
 def test_speed_holds_what_it_must_in_the_null_space():
     """K = (0, 1, 1) lies half in the free directions: Δ K = 0 all the same."""
-    e, a, r = (torch.tensor([row], dtype=torch.double) for row in ([1.0, 1.0, 0], [0, 1.0, 0], [0, 0, 1.0]))
+    e, a, r = (
+        torch.tensor([row], dtype=torch.double) for row in ([1.0, 1.0, 0], [0, 1.0, 0], [0, 0, 1.0])
+    )
     K = torch.tensor([[0.0], [1.0], [1.0]], dtype=torch.double)
-    U, V = SPEED(filter=False, augment=0).solve(torch.eye(3, dtype=torch.double), e, a, r, K, torch.Generator())
+    U, V = SPEED(filter=False, augment=0).solve(
+        torch.eye(3, dtype=torch.double), e, a, r, K, torch.Generator()
+    )
     assert (U @ V @ K).abs().max() < 1e-12
     assert (U @ V @ e[0]).norm() > 0.1
 
 
 def test_speed_keeps_what_would_move_most():
     rows = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 9.0]])
-    assert above_mean(torch.diag(torch.tensor([1.0, 0.0])), rows).tolist() == [False, True, False], "1, 3 and 0: the mean is 4/3"
+    assert above_mean(torch.diag(torch.tensor([1.0, 0.0])), rows).tolist() == [
+        False,
+        True,
+        False,
+    ], "1, 3 and 0: the mean is 4/3"
 
 
 def test_cluster_centres():
     rows = torch.tensor([[0.0, 0.0], [0.0, 2.0], [10.0, 0.0], [10.0, 2.0]])
-    assert sorted(cluster_centres(rows, 2, 0).tolist()) in ([[0.0, 1.0], [10.0, 1.0]], [[5.0, 0.0], [5.0, 2.0]])
+    assert sorted(cluster_centres(rows, 2, 0).tolist()) in (
+        [[0.0, 1.0], [10.0, 1.0]],
+        [[5.0, 0.0], [5.0, 2.0]],
+    )
     assert cluster_centres(rows, 9, 0).tolist() == rows.tolist()

@@ -21,11 +21,21 @@ from unconcept.models.interface import Site
 from unconcept.training.replay import sample_point
 
 W = [wave(3, 4, start=1.0), wave(3, 4, start=2.0)]  # a key and a value matrix, width 4
-PIG, COW, CAT, EMPTY = (wave(5, 4, start=s) for s in (3.0, 4.0, 5.0, 6.0))  # token states, five tokens; a word's last token is the third
+PIG, COW, CAT, EMPTY = (
+    wave(5, 4, start=s) for s in (3.0, 4.0, 5.0, 6.0)
+)  # token states, five tokens; a word's last token is the third
 UCE_W = [
-    [[0.642132, 0.361002, -0.735158, -0.17156], [1.184338, -0.013283, -1.180915, 0.317593], [1.417189, -0.384098, -1.31821, 0.723788]],
-    [[1.413138, -0.362062, -1.319837, 0.702171], [1.299859, -0.641627, -1.134517, 0.933981], [0.847049, -0.753596, -0.652856, 0.921831]],
-]  # fmt: skip
+    [
+        [0.642132, 0.361002, -0.735158, -0.17156],
+        [1.184338, -0.013283, -1.180915, 0.317593],
+        [1.417189, -0.384098, -1.31821, 0.723788],
+    ],
+    [
+        [1.413138, -0.362062, -1.319837, 0.702171],
+        [1.299859, -0.641627, -1.134517, 0.933981],
+        [0.847049, -0.753596, -0.652856, 0.921831],
+    ],
+]
 
 
 @pytest.mark.parametrize("i", [0, 1])
@@ -36,13 +46,24 @@ def test_uce(i):
 
 
 FOUND = [
-    [0.186157, -1.083862, 0.093144, 1.059869], [-0.239529, -1.341403, 0.585194, 1.190609], [-0.602649, -1.248562, 0.924388, 1.010356],
-    [-0.808354, -0.829591, 1.022127, 0.566192], [-0.802913, -0.193927, 0.852882, -0.025863],
-]  # fmt: skip
+    [0.186157, -1.083862, 0.093144, 1.059869],
+    [-0.239529, -1.341403, 0.585194, 1.190609],
+    [-0.602649, -1.248562, 0.924388, 1.010356],
+    [-0.808354, -0.829591, 1.022127, 0.566192],
+    [-0.802913, -0.193927, 0.852882, -0.025863],
+]
 RECE_W = [
-    [[-0.373135, -0.290342, 0.447929, 0.174839], [-0.95081, -0.089919, 0.973926, -0.161256], [-1.280131, 0.13399, 1.245526, -0.455227]],
-    [[-1.268372, 0.119869, 1.237413, -0.439011], [-1.286026, 0.312734, 1.205368, -0.623624], [-0.967767, 0.423912, 0.858471, -0.645342]],
-]  # fmt: skip
+    [
+        [-0.373135, -0.290342, 0.447929, 0.174839],
+        [-0.95081, -0.089919, 0.973926, -0.161256],
+        [-1.280131, 0.13399, 1.245526, -0.455227],
+    ],
+    [
+        [-1.268372, 0.119869, 1.237413, -0.439011],
+        [-1.286026, 0.312734, 1.205368, -0.623624],
+        [-0.967767, 0.423912, 0.858471, -0.645342],
+    ],
+]
 
 
 def test_rece_finds():
@@ -56,32 +77,91 @@ def test_rece_erases(i):
     """edit_model_adversarial() of erase_methods/uce.py, CharlesGong12/RECE@403a67f: c' to the empty prompt, which is kept; 0.1, 1 and 0.1."""
     w = torch.tensor(UCE_W[i])
     method = RECE(lam=0.1, erase=1.0, preserve=0.1)
-    assert (w + method.solve(w, torch.tensor(FOUND), w @ EMPTY.T, EMPTY)).flatten().tolist() == near(RECE_W[i])
+    assert (
+        w + method.solve(w, torch.tensor(FOUND), w @ EMPTY.T, EMPTY)
+    ).flatten().tolist() == near(RECE_W[i])
 
 
 def test_receler_mask():
     """get_mask() of receler/concept_reg.py, jasper0314-huang/Receler@3ccedc9: two heads, tokens 1 and 2, threshold 0.3; they average over the tokens, which
     the normalisation makes the same as our sum."""
     maps = {"a": (wave(1, 2, 256, 6) + 1) / 2, "b": (wave(1, 2, 64, 6) + 1) / 2}
-    seen = {name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2) for name, m in maps.items()}
+    seen = {
+        name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2)
+        for name, m in maps.items()
+    }
     mask = Receler(threshold=0.3).mask(seen)
     assert int(mask.sum()) == 160
-    assert mask.flatten().nonzero().flatten()[:12].tolist() == [0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 17]
+    assert mask.flatten().nonzero().flatten()[:12].tolist() == [
+        0,
+        1,
+        3,
+        5,
+        6,
+        8,
+        9,
+        11,
+        13,
+        14,
+        16,
+        17,
+    ]
     small = interpolate(mask, (8, 8), mode="nearest")
     assert int(small.sum()) == 41
-    assert small.flatten().nonzero().flatten()[:12].tolist() == [0, 3, 4, 7, 8, 9, 11, 12, 13, 15, 16, 17]
+    assert small.flatten().nonzero().flatten()[:12].tolist() == [
+        0,
+        3,
+        4,
+        7,
+        8,
+        9,
+        11,
+        12,
+        13,
+        15,
+        16,
+        17,
+    ]
 
 
 def test_receler_mask_without_maps_of_16():
     """The same get_mask() stops where no map is 16 x 16 ("stack expects a non-empty TensorList", from maps of 8 and 4). Given the map of 8 with each of its places
     written four times, which makes it 16 x 16, it says what ours says of the map of 8 as it is: 41 places of the layer of 8, 11 of the layer of 4."""
     maps = {"a": (wave(1, 2, 64, 6) + 1) / 2, "b": (wave(1, 2, 16, 6) + 1) / 2}
-    seen = {name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2) for name, m in maps.items()}
+    seen = {
+        name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2)
+        for name, m in maps.items()
+    }
     mask = Receler(threshold=0.3).mask(seen)
     assert mask.shape == (1, 1, 8, 8)
     assert int(mask.sum()) == 41
-    assert mask.flatten().nonzero().flatten()[:12].tolist() == [0, 1, 3, 4, 6, 8, 9, 11, 12, 14, 16, 17]
-    assert interpolate(mask, (4, 4), mode="nearest").flatten().nonzero().flatten().tolist() == [0, 2, 3, 4, 6, 7, 8, 10, 11, 12, 15]
+    assert mask.flatten().nonzero().flatten()[:12].tolist() == [
+        0,
+        1,
+        3,
+        4,
+        6,
+        8,
+        9,
+        11,
+        12,
+        14,
+        16,
+        17,
+    ]
+    assert interpolate(mask, (4, 4), mode="nearest").flatten().nonzero().flatten().tolist() == [
+        0,
+        2,
+        3,
+        4,
+        6,
+        7,
+        8,
+        10,
+        11,
+        12,
+        15,
+    ]
 
 
 def test_receler_mask_of_a_map_without_contrast():
@@ -92,11 +172,17 @@ def test_receler_mask_of_a_map_without_contrast():
 def test_receler_eraser():
     """AdapterEraser of receler/erasers/utils.py at the same commit, added to the attention's output as AttentionWithEraser adds it."""
     tensors = {
-        "down.weight": wave(3, 4), "down.bias": wave(3), "up.weight": wave(4, 3, start=2.0), "up.bias": wave(4, start=3.0), "strength": torch.ones(()),
-    }  # fmt: skip
+        "down.weight": wave(3, 4),
+        "down.bias": wave(3),
+        "up.weight": wave(4, 3, start=2.0),
+        "up.bias": wave(4, start=3.0),
+        "strength": torch.ones(()),
+    }
     with torch.no_grad():
         y = Eraser.of(tensors)(wave(1, 2, 4, start=7.0))
-    assert y.flatten().tolist() == near([[2.356521, 2.587109, -0.059228, -1.910902], [1.954355, 2.146007, 0.472215, -0.896671]])
+    assert y.flatten().tolist() == near(
+        [[2.356521, 2.587109, -0.059228, -1.910902], [1.954355, 2.146007, 0.472215, -0.896671]]
+    )
 
 
 class OneMatrix:
@@ -122,7 +208,11 @@ class OneMatrix:
         return {"states": torch.stack([self.conditions[prompt] for prompt in prompts])}
 
     def predict(self, x, t, condition):
-        return x / 2 + (t / 1000).view(-1, 1, 1, 1) * torch.tanh(self.denoiser.attn2.to_k(condition["states"]).mean(1))[:, :, None, None]
+        return (
+            x / 2
+            + (t / 1000).view(-1, 1, 1, 1)
+            * torch.tanh(self.denoiser.attn2.to_k(condition["states"]).mean(1))[:, :, None, None]
+        )
 
     def fingerprint(self):
         return ""
@@ -130,14 +220,20 @@ class OneMatrix:
 
 def points(monkeypatch, module, timesteps):
     """The method's trajectories hand out these points: waves at these timesteps."""
-    made = iter([(wave(1, 3, 2, 2, start=10.0 + i), torch.tensor([t])) for i, t in enumerate(timesteps)])
+    made = iter(
+        [(wave(1, 3, 2, 2, start=10.0 + i), torch.tensor([t])) for i, t in enumerate(timesteps)]
+    )
     monkeypatch.setattr(module, "sample_point", lambda *args, **settings: next(made))
 
 
 def trained(method, monkeypatch, module, timesteps, *names):
     points(monkeypatch, module, timesteps)
     model, losses = OneMatrix(), []
-    edit = method(model, *(Concept(erase=n) for n in names), progress=lambda progress: losses.append(progress.loss))
+    edit = method(
+        model,
+        *(Concept(erase=n) for n in names),
+        progress=lambda progress: losses.append(progress.loss),
+    )
     return model.denoiser.attn2.to_k.weight + edit.deltas["unet.attn2.to_k.weight"], losses
 
 
@@ -162,23 +258,39 @@ class TwoMatrices(OneMatrix):
 
 
 OLD_UCE_W = {
-    "to_k": [[0.73425, 0.319785, -0.816674, -0.109334], [0.855927, 0.187839, -0.904335, 0.045203], [0.754035, 0.006821, -0.755774, 0.187927]],
-    "to_v": [[0.767243, 0.019197, -0.772172, 0.179781], [0.479305, -0.164998, -0.436758, 0.277538], [0.066168, -0.306097, 0.012739, 0.302804]],
-}  # fmt: skip
+    "to_k": [
+        [0.73425, 0.319785, -0.816674, -0.109334],
+        [0.855927, 0.187839, -0.904335, 0.045203],
+        [0.754035, 0.006821, -0.755774, 0.187927],
+    ],
+    "to_v": [
+        [0.767243, 0.019197, -0.772172, 0.179781],
+        [0.479305, -0.164998, -0.436758, 0.277538],
+        [0.066168, -0.306097, 0.012739, 0.302804],
+    ],
+}
 
 
 def test_the_older_uce():
     """edit_model() of train-scripts/train_erase.py, rohitgandikota/unified-concept-editing@35e91e2, technique "replace", with_to_k, λ = 0.1, 1 and 0.5: pig
     to cow and dog to nothing, with the tokens behind them; the empty prompt and cat kept, all their tokens. Pig and cow end at another token."""
-    concept = lambda name, other, keep: Concept(erase=name, alternative=other, keep=keep, kind="style", templates=("{}",))
+    concept = lambda name, other, keep: Concept(
+        erase=name, alternative=other, keep=keep, kind="style", templates=("{}",)
+    )
     method, model = UCE(tokens="all", lam=0.1, preserve=0.5), TwoMatrices()
     edit = method(model, concept("pig", "cow", ("cat",)), concept("dog", None, ()))
     for which, weights in OLD_UCE_W.items():
         name = f"unet.attn2.{which}.weight"
-        assert (model.denoiser.get_submodule(f"attn2.{which}").weight + edit.deltas[name]).flatten().tolist() == near(weights)
+        assert (
+            model.denoiser.get_submodule(f"attn2.{which}").weight + edit.deltas[name]
+        ).flatten().tolist() == near(weights)
 
 
-ESD_W = [[0.709112, 0.295021, -0.819244, -0.049804], [0.866101, -0.207593, -0.846735, 0.459917], [0.761913, -0.690929, -0.61811, 0.884452]]
+ESD_W = [
+    [0.709112, 0.295021, -0.819244, -0.049804],
+    [0.866101, -0.207593, -0.846735, 0.459917],
+    [0.761913, -0.690929, -0.61811, 0.884452],
+]
 ESD_FROM_W = [
     [0.709053, 0.559798, -0.819184, -0.31458],
     [0.866377, 0.057015, -0.847011, 0.195309],
@@ -206,7 +318,11 @@ ESD_NEWER_W = [
         ({"eta": 1.5, "form": "newer"}, [1.220399, 4.16605, 0.529215], ESD_NEWER_W),
         ({"eta": 2.0, "form": "newer"}, [2.169598, 7.467613, 0.956608], ESD_W),
         ({"eta": 2.0, "erase_from": "farm"}, [2.169598, 7.491688, 0.962142], ESD_FROM_W),
-        ({"eta": 2.0, "erase_from": "farm", "form": "newer"}, [2.169598, 7.491688, 0.962142], ESD_FROM_W),
+        (
+            {"eta": 2.0, "erase_from": "farm", "form": "newer"},
+            [2.169598, 7.491688, 0.962142],
+            ESD_FROM_W,
+        ),
     ],
 )
 def test_esd(monkeypatch, settings, losses, weights):
@@ -215,12 +331,18 @@ def test_esd(monkeypatch, settings, losses, weights):
     The paper's form: train_esd() of train-scripts/train-esd.py@a2189e9, 1 and 1.5. The newer one: esd_sd.py@25613d2 as a whole, 1.5 and 2, and 2 with
     erase_from. Its 2 gave the numbers that the older 1 gave; with erase_from both forms subtract from ε*(x,f).
     """
-    found, said = trained(ESD(steps=3, lr=0.05, **settings), monkeypatch, esd, (501, 941, 341), "pig")
+    found, said = trained(
+        ESD(steps=3, lr=0.05, **settings), monkeypatch, esd, (501, 941, 341), "pig"
+    )
     assert found.flatten().tolist() == near(weights)
     assert said == pytest.approx(losses, abs=2e-5)
 
 
-SDD_W = [[0.798985, 0.418908, -0.914417, -0.178797], [0.954274, -0.07938, -0.941933, 0.327428], [0.855083, -0.572519, -0.714576, 0.758074]]
+SDD_W = [
+    [0.798985, 0.418908, -0.914417, -0.178797],
+    [0.954274, -0.07938, -0.941933, 0.327428],
+    [0.855083, -0.572519, -0.714576, 0.758074],
+]
 
 
 def test_sdd(monkeypatch):

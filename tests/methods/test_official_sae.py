@@ -15,10 +15,18 @@ def test_sparse_autoencoder():
     sae.centre, sae.latent = wave(4, start=0.5), 0.1 * wave(6, start=0.1)
     z = sae.features_of(wave(3, 4, start=9.0))
     assert z.flatten().tolist() == near(
-        [[0.0, 3.008673, 3.367894, 0.0, 0.0, 0.0], [0.0, 0.0, 3.301051, 3.370643, 0.0, 0.0], [0.0, 0.0, 0.0, 3.377941, 3.304076, 0.0]]
+        [
+            [0.0, 3.008673, 3.367894, 0.0, 0.0, 0.0],
+            [0.0, 0.0, 3.301051, 3.370643, 0.0, 0.0],
+            [0.0, 0.0, 0.0, 3.377941, 3.304076, 0.0],
+        ]
     )
     assert sae.decode(z).flatten().tolist() == near(
-        [[-2.136491, 0.362001, 2.565982, -4.83285], [4.133313, -3.521402, 1.843737, 0.082298], [2.54478, 2.060607, -4.541803, 3.622232]]
+        [
+            [-2.136491, 0.362001, 2.565982, -4.83285],
+            [4.133313, -3.521402, 1.843737, 0.082298],
+            [2.54478, 2.060607, -4.541803, 3.622232],
+        ]
     )
 
 
@@ -27,7 +35,10 @@ def of_waves(**tensors) -> SparseAutoencoder:
     sae = SparseAutoencoder.begin(torch.zeros(2, 4), 6, 2, torch.Generator())
     decoder = wave(4, 6, start=3.0)
     sae.encoder, sae.decoder = wave(6, 4, start=2.0), decoder / decoder.norm(dim=0)
-    sae.centre, sae.latent = wave(4, start=0.5), 0.1 * wave(6, start=0.1) - torch.tensor([0.0, 0, 0, 0, 2, 2])
+    sae.centre, sae.latent = (
+        wave(4, start=0.5),
+        0.1 * wave(6, start=0.1) - torch.tensor([0.0, 0, 0, 0, 2, 2]),
+    )
     return sae
 
 
@@ -44,7 +55,9 @@ def test_the_autoencoders_loss():
     sae, x = of_waves(), wave(12, 4, start=9.0)
     for name in SLOPES:
         getattr(sae, name).requires_grad_(True)
-    loss, z = SAE().loss(sae, x, x.var(0, correction=0).sum(), torch.tensor([False] * 4 + [True, False]))
+    loss, z = SAE().loss(
+        sae, x, x.var(0, correction=0).sum(), torch.tensor([False] * 4 + [True, False])
+    )
     loss.backward()
     assert loss.item() == pytest.approx(LEFT + OF_THE_DEAD, abs=1e-5)
     assert (z > 0).any(0).tolist() == [True] * 4 + [False, True]
@@ -60,7 +73,9 @@ def test_without_a_dead_feature_theirs_has_a_second_term_all_the_same():
     loss, _ = SAE().loss(sae, x, x.var(0, correction=0).sum(), torch.zeros(6, dtype=torch.bool))
     assert loss.item() == pytest.approx(LEFT, abs=1e-5)
     e = x - sae.decode(sae.features_of(x))
-    assert (e.square().mean() / (e - e.mean(0)).square().mean() / 32).item() == pytest.approx(0.035301, abs=1e-5)
+    assert (e.square().mean() / (e - e.mean(0)).square().mean() / 32).item() == pytest.approx(
+        0.035301, abs=1e-5
+    )
 
 
 def chirp(*shape: int, start: float = 1.0) -> torch.Tensor:
@@ -69,16 +84,26 @@ def chirp(*shape: int, start: float = 1.0) -> torch.Tensor:
     return torch.sin(start + 0.01 * n**2).float().view(*shape)
 
 
-PROMPTS = {word: chirp(4, 768, start=start) for word, start in (("pig", 3.0), ("hog", 4.0), ("cat", 5.0), ("dog", 6.0))}  # four tokens each
-TARGETS, OTHERS = (torch.stack([PROMPTS[word] for word in words]) for words in (("pig", "hog"), ("cat", "dog")))
+PROMPTS = {
+    word: chirp(4, 768, start=start)
+    for word, start in (("pig", 3.0), ("hog", 4.0), ("cat", 5.0), ("dog", 6.0))
+}  # four tokens each
+TARGETS, OTHERS = (
+    torch.stack([PROMPTS[word] for word in words]) for words in (("pig", "hog"), ("cat", "dog"))
+)
 
 
 def of_chirps(k: int, top: int = 128) -> SparseAutoencoder:
     """n = 1024; its features are those of pig and hog without those of cat and dog."""
     sae = SparseAutoencoder.begin(torch.zeros(2, 768), 1024, k, torch.Generator())
-    sae.encoder, sae.decoder = chirp(1024, 768, start=2.0) / 768**0.5, chirp(768, 1024, start=3.0) / 768**0.5
+    sae.encoder, sae.decoder = (
+        chirp(1024, 768, start=2.0) / 768**0.5,
+        chirp(768, 1024, start=3.0) / 768**0.5,
+    )
     sae.centre, sae.latent = 0.1 * chirp(768, start=0.5), 0.1 * chirp(1024, start=0.1)
-    sae.features = torch.tensor(sorted(strongest_features(sae, [TARGETS], top) - strongest_features(sae, [OTHERS], top)))
+    sae.features = torch.tensor(
+        sorted(strongest_features(sae, [TARGETS], top) - strongest_features(sae, [OTHERS], top))
+    )
     sae.scale = torch.tensor(-8.0)
     return sae
 
@@ -115,7 +140,9 @@ def test_deactivation():
     theirs = again + sae.change(h)
     for word, there in zip(OPEN, theirs):
         assert there[1, :6].tolist() == near(OPEN[word])
-    assert theirs[0, 0, :3].tolist() == near([-0.158179, 0.296125, -0.262071])  # the first token is written anew, too
+    assert theirs[0, 0, :3].tolist() == near(
+        [-0.158179, 0.296125, -0.262071]
+    )  # the first token is written anew, too
     assert (theirs - h).square().mean((1, 2)).tolist() == pytest.approx(THEIR_SCORES, abs=1e-5)
     sae.threshold = torch.tensor(0.0)
     torch.testing.assert_close(sae(h) - h, theirs - again)
@@ -127,8 +154,13 @@ def test_the_gate():
     its own targets hog, 1.421694, stayed as it was. Ours takes one measure for both, without the error of reconstruction, which is nearly all of dog's 0.58."""
     sae = of_chirps(64)
     again = sae.decode(sae.features_of(TARGETS)) + sae.change(TARGETS)
-    assert 0.99 * (again - TARGETS).square().mean(2).amax(1).min().item() == pytest.approx(1.729887, abs=1e-5)
+    assert 0.99 * (again - TARGETS).square().mean(2).amax(1).min().item() == pytest.approx(
+        1.729887, abs=1e-5
+    )
     sae.threshold = 0.99 * sae.score(TARGETS).min()
     assert sae.score(OTHERS).tolist() == pytest.approx([0.0757, 0.0265], abs=1e-4)
-    assert [torch.equal(after, before) for after, before in zip(sae(TARGETS), TARGETS)] == [False, False]
+    assert [torch.equal(after, before) for after, before in zip(sae(TARGETS), TARGETS)] == [
+        False,
+        False,
+    ]
     assert torch.equal(sae(OTHERS), OTHERS)

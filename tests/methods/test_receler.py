@@ -49,7 +49,9 @@ def test_locality_by_hand():
 def test_the_adversary_writes_behind_the_concept():
     c = {"states": torch.arange(5.0).view(1, 5, 1).expand(1, 5, 2)}
     P = torch.full((1, 2, 2), 9.0)
-    written = lambda end: append_states(c, "states", P, torch.tensor([end]))["states"][0, :, 0].tolist()
+    written = lambda end: append_states(c, "states", P, torch.tensor([end]))["states"][
+        0, :, 0
+    ].tolist()
     assert written(1) == [0, 1, 9, 9, 4]
     assert written(3) == [0, 1, 2, 3, 9], "no more than there is room for"
 
@@ -58,24 +60,45 @@ def test_the_adversary_writes_behind_the_concept():
 def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(parts):
     n, one = 8, torch.ones((), requires_grad=True)
     c = {"states": torch.zeros(n, 5, 1)}
-    whole = Replay(torch.zeros(n, 1, 1), torch.zeros(n), torch.zeros(n), {"c": c}, {"c": torch.ones(n, 1, 1)}).batch(torch.arange(n))
+    whole = Replay(
+        torch.zeros(n, 1, 1), torch.zeros(n), torch.zeros(n), {"c": c}, {"c": torch.ones(n, 1, 1)}
+    ).batch(torch.arange(n))
     adversary = quick_adversary(prompts=1, steps=1)
     student = lambda x, t, asked: one * asked["states"].sum((1, 2), keepdim=True)
     pieces = [whole[share] for share in micro_batches(n, parts)]
-    states = torch.cat([adversary.disguise_batch(z, student, torch.zeros(len(z)).long()).conditions["c"]["states"] for z in pieces])
+    states = torch.cat(
+        [
+            adversary.disguise_batch(z, student, torch.zeros(len(z)).long()).conditions["c"][
+                "states"
+            ]
+            for z in pieces
+        ]
+    )
     assert states[::2].abs().sum() == 0
     assert (states[1::2, -2:] > 0).all()
     assert states[1::2, :-2].abs().sum() == 0
 
 
 def test_the_adversary_is_seen_where_tokens_are_masked():
-    c = {"states": torch.zeros(2, 6, 1), "mask": torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]]).bool(), "pooled": torch.zeros(2, 6)}
-    z = Replay(torch.zeros(2, 1, 1), torch.zeros(2), torch.zeros(2), {"c": c}, {"c": torch.ones(2, 1, 1)})
+    c = {
+        "states": torch.zeros(2, 6, 1),
+        "mask": torch.tensor([[1, 1, 0, 0, 0, 0], [1, 1, 1, 1, 1, 0]]).bool(),
+        "pooled": torch.zeros(2, 6),
+    }
+    z = Replay(
+        torch.zeros(2, 1, 1), torch.zeros(2), torch.zeros(2), {"c": c}, {"c": torch.ones(2, 1, 1)}
+    )
     adversary = quick_adversary(prompts=1, steps=1)
     one = torch.ones((), requires_grad=True)
-    seen = lambda x, t, asked: one * (asked["states"] * asked["mask"][..., None]).sum((1, 2), keepdim=True)
-    found = adversary.disguise_batch(z[torch.tensor([1, 0])], seen, torch.zeros(2).long()).conditions["c"]
-    assert found["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], "the second asks with two more tokens"
+    seen = lambda x, t, asked: (
+        one * (asked["states"] * asked["mask"][..., None]).sum((1, 2), keepdim=True)
+    )
+    found = adversary.disguise_batch(
+        z[torch.tensor([1, 0])], seen, torch.zeros(2).long()
+    ).conditions["c"]
+    assert found["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], (
+        "the second asks with two more tokens"
+    )
     assert (found["states"][1, 2:4] > 0).all()
     assert found["pooled"].abs().sum() == 0
 
@@ -109,7 +132,9 @@ def test_attention_is_what_the_model_looks_at(model):
 def test_an_unknown_adapter_is_refused(model, tmp_path):
     from unconcept.errors import InputError
 
-    edit = Receler(steps=1, attacks=1, rank=2, tokens=2, sampling_steps=2)(model, Concept(erase="pig"))
+    edit = Receler(steps=1, attacks=1, rank=2, tokens=2, sampling_steps=2)(
+        model, Concept(erase="pig")
+    )
     assert not edit.deltas
     path = edit.save(tmp_path / "edit.safetensors")
     path.write_bytes(path.read_bytes().replace(b'\\"eraser\\"', b'\\"erazer\\"'))

@@ -22,9 +22,16 @@ TRAINING = "the sparse autoencoder, once for this model"
 def by_hand(**tensors) -> SparseAutoencoder:
     """Two features along the axes of a plane, both may be active; feature 0 is the concept's and is turned to -1 times itself."""
     given = {
-        "encoder": torch.eye(2), "latent": torch.zeros(2), "decoder": torch.eye(2), "centre": torch.zeros(2), "active": torch.tensor(2),
-        "features": torch.tensor([0]), "scale": torch.tensor(-1.0), "threshold": torch.tensor(0.0), "strength": torch.ones(()),
-    }  # fmt: skip
+        "encoder": torch.eye(2),
+        "latent": torch.zeros(2),
+        "decoder": torch.eye(2),
+        "centre": torch.zeros(2),
+        "active": torch.tensor(2),
+        "features": torch.tensor([0]),
+        "scale": torch.tensor(-1.0),
+        "threshold": torch.tensor(0.0),
+        "strength": torch.ones(()),
+    }
     return SparseAutoencoder({**given, **tensors})
 
 
@@ -59,12 +66,16 @@ def test_training_explains_what_it_sees():
     """Points made of 3 of 12 directions each: with as many features it explains most of their variance, and more than it began with."""
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(12, 16, generator=generator)
-    codes = torch.zeros(600, 12).scatter(1, torch.rand(600, 12, generator=generator).topk(3).indices, 1.0)
+    codes = torch.zeros(600, 12).scatter(
+        1, torch.rand(600, 12, generator=generator).topk(3).indices, 1.0
+    )
     h = codes @ directions
     method = SAE(features=32, active=4, steps=600, lr=1e-2, batch=16)
     trained = method.train(h, lambda progress: None)
     begun = SparseAutoencoder.begin(h, 32, 4, torch.Generator().manual_seed(0))
-    left = lambda s: ((h - s.decode(s.features_of(h))).square().sum() / (h - h.mean(0)).square().sum()).item()
+    left = lambda s: (
+        (h - s.decode(s.features_of(h))).square().sum() / (h - h.mean(0)).square().sum()
+    ).item()
     assert left(trained) < 0.15 < left(begun)
     torch.testing.assert_close(trained.decoder.norm(dim=0), torch.ones(32))
 
@@ -110,12 +121,25 @@ def test_it_is_trained_anew_without_the_cache(model):
 
 
 @pytest.mark.parametrize(
-    "other", [{"lr": 2e-3}, {"batch": 8}, {"steps": 199}, {"features": 513}, {"active": 7}, {"seed": 1}, {"prompts": 99}]
+    "other",
+    [
+        {"lr": 2e-3},
+        {"batch": 8},
+        {"steps": 199},
+        {"features": 513},
+        {"active": 7},
+        {"seed": 1},
+        {"prompts": 99},
+    ],
 )
 def test_what_makes_another_autoencoder_makes_another_file(model, other):
-    name = lambda method: method.file_name(model, training_prompts(model.vocabulary, (), method.prompts))
+    name = lambda method: method.file_name(
+        model, training_prompts(model.vocabulary, (), method.prompts)
+    )
     assert name(QUICK) != name(replace(QUICK, **other))
-    assert name(QUICK) == name(replace(QUICK, strength=1.0, top=3)), "these are of the concept's use of it"
+    assert name(QUICK) == name(replace(QUICK, strength=1.0, top=3)), (
+        "these are of the concept's use of it"
+    )
 
 
 def test_another_model_or_other_words_make_another_file(model):
@@ -160,7 +184,10 @@ def test_what_it_reads():
     assert said == training_prompts(("cat", "owl"), ("fox", "neon"), 400)
     for word in ("cat", "owl", "neon", "fox"):
         for start in ("a picture of {}", "{} next to", "{} on"):
-            assert any(prompt.startswith(start.format(article(word))) for prompt in said), (word, start)
+            assert any(prompt.startswith(start.format(article(word))) for prompt in said), (
+                word,
+                start,
+            )
         assert any(prompt.endswith(f"in {word} style") for prompt in said), word
     assert training_prompts(("cat", "owl"), ("neon", "fox"), 3) == said[:3]
 
@@ -171,7 +198,14 @@ def test_memory_is_bounded(model, monkeypatch):
     prompts = ["a cat", "a dog", "a cat", "a tree"] * 5
     h = QUICK.training_states(model, prompts, lambda progress: None)
     assert h.shape == (40, 16)
-    of_words = torch.cat([state[1 : end + 2] for state, end in zip(model.text_hidden_states(prompts), model.last_token_index(prompts))])
+    of_words = torch.cat(
+        [
+            state[1 : end + 2]
+            for state, end in zip(
+                model.text_hidden_states(prompts), model.last_token_index(prompts)
+            )
+        ]
+    )
     assert all((of_words == state).all(1).any() for state in h)
 
 
@@ -190,6 +224,8 @@ def test_whole_words():
     from unconcept.models.pipeline_model import whole_words
 
     told = lambda *tokens: SimpleNamespace(get_vocab=lambda: dict.fromkeys(tokens, 0))
-    assert whole_words(told("neon</w>", "cat</w>", "ne", "12</w>", "é</w>", "at</w>", "<|endoftext|>")) == ("cat", "neon")
+    assert whole_words(
+        told("neon</w>", "cat</w>", "ne", "12</w>", "é</w>", "at</w>", "<|endoftext|>")
+    ) == ("cat", "neon")
     assert whole_words(told("cat", "▁cat")) == ()
     assert {"hog", "pixel art", "farm animal", "blue"} <= set(load("emoji").lexicon)

@@ -31,7 +31,12 @@ def job(name: str):
         from unconcept.models import emoji
 
         return emoji.load(), AllButOne(), 12.0
-    quick = AllButOne(trajectories=12, points=2, sampling_steps=4, tune=Tune(steps=120, batch_size=4, check=20, patience=9))
+    quick = AllButOne(
+        trajectories=12,
+        points=2,
+        sampling_steps=4,
+        tune=Tune(steps=120, batch_size=4, check=20, patience=9),
+    )
     return wrap(tiny_pipeline(), ("cat", "dog")), quick, 0.3
 
 

@@ -11,7 +11,9 @@ class Scaled:
     max_batch, device, edited = 4, torch.device("cpu"), False
 
     def trajectory(self, prompts, seeds, sampling):
-        assert (list(prompts), sampling.guidance) == ([""] * len(seeds), 1.0), "what no prompt can avoid"
+        assert (list(prompts), sampling.guidance) == ([""] * len(seeds), 1.0), (
+            "what no prompt can avoid"
+        )
         x = torch.tensor([float(s + 1) for s in seeds]).view(-1, 1, 1, 1).expand(-1, 1, 1, 2)
         for t in (20, 10, -1):
             yield x, torch.full((len(x),), t)

@@ -26,7 +26,9 @@ ROWS = {
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),
     "esd, the newer form": ESD(**WALK, form="newer", eta=2.0, group="x-strict"),
-    "esd, from the teacher, an attribute": ESD(**WALK, walk="teacher", erase_from="animal", eta=2.0),
+    "esd, from the teacher, an attribute": ESD(
+        **WALK, walk="teacher", erase_from="animal", eta=2.0
+    ),
     "negative-prompt": NegativePrompt(),
     "rece": RECE(),
     "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
@@ -39,7 +41,10 @@ ROWS = {
     "uce": UCE(),
     "uce, all tokens": UCE(tokens="all", lam=0.1),
 }
-CONCEPTS = (Concept(erase="pig", alternative="cow"), Concept(erase="bomb", alternative="ball", keep=("cat",)))
+CONCEPTS = (
+    Concept(erase="pig", alternative="cow"),
+    Concept(erase="bomb", alternative="ball", keep=("cat",)),
+)
 REFUSALS = {  # what a family cannot do, and how it says so
     "stable-diffusion-xl": {SAE: "several text encoders"},
     "stable-diffusion-3": (JOINT := {SAE: "several text encoders", Receler: "no cross-attention"}),
@@ -50,7 +55,10 @@ REFUSALS = {  # what a family cannot do, and how it says so
     "sana": {SAE: "inside a template"},
 }
 # Where hundreds of tokens of a template stand around a prompt, or one network has much to say, a tiny random model needs long words and other settings.
-LONG = tuple(Concept(erase=f"{a} " * 16, alternative=f"{b} " * 16, keep=("cat",)) for a, b in (("pig", "cow"), ("bomb", "ball")))
+LONG = tuple(
+    Concept(erase=f"{a} " * 16, alternative=f"{b} " * 16, keep=("cat",))
+    for a, b in (("pig", "cow"), ("bomb", "ball"))
+)
 HARD = {
     "flux": dict(tune=replace(TUNE, lr=3e-4)),
     "flux-2-klein": {},

@@ -5,7 +5,9 @@ import torch
 
 
 def wave(*shape: int, start: float = 1.0) -> torch.Tensor:
-    return torch.sin(start + torch.arange(torch.Size(shape).numel(), dtype=torch.float32) * 1.7).view(*shape)
+    return torch.sin(
+        start + torch.arange(torch.Size(shape).numel(), dtype=torch.float32) * 1.7
+    ).view(*shape)
 
 
 def near(values) -> torch.Tensor:

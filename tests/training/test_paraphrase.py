@@ -5,16 +5,30 @@ import torch
 
 from unconcept import AllButOne, Concept, InputError, load
 from unconcept.training.distributed import micro_batches
-from unconcept.training.paraphrase import NEIGHBOURS, mix_paraphrases, near_words, paraphrase_words, with_paraphrases
+from unconcept.training.paraphrase import (
+    NEIGHBOURS,
+    mix_paraphrases,
+    near_words,
+    paraphrase_words,
+    with_paraphrases,
+)
 from unconcept.training.replay import Replay
 
-PIG = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a painting of {}"))
+PIG = Concept(
+    erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a painting of {}")
+)
 
 
 def replay(n: int) -> Replay:
     """c says 0 in a state of two tokens, w says 1; both have a mask of their own."""
     ask = lambda value: {"states": torch.full((n, 2, 3), value), "mask": torch.full((n,), value)}
-    return Replay(torch.zeros(n, 1, 1, 1), torch.zeros(n), torch.arange(n), {"c": ask(0.0), "near": ask(1.0)}, {})
+    return Replay(
+        torch.zeros(n, 1, 1, 1),
+        torch.zeros(n),
+        torch.arange(n),
+        {"c": ask(0.0), "near": ask(1.0)},
+        {},
+    )
 
 
 def test_partners_are_of_the_same_phrasing():
@@ -38,9 +52,14 @@ def test_states_lie_on_the_way_and_the_rest_is_the_concepts():
     u = near["states"][:, 0, 0]
     assert 0 <= u.min() < 0.05
     assert 0.45 < u.max() <= 0.5
-    assert torch.equal(near["states"], u.view(-1, 1, 1).expand(-1, 2, 3)), "one share for all of a prompt's tokens"
+    assert torch.equal(near["states"], u.view(-1, 1, 1).expand(-1, 2, 3)), (
+        "one share for all of a prompt's tokens"
+    )
     assert near["mask"].max() == 0
-    assert torch.equal(u, with_paraphrases(replay(500), "states", 0.5, seed=0).conditions["near"]["states"][:, 0, 0])
+    assert torch.equal(
+        u,
+        with_paraphrases(replay(500), "states", 0.5, seed=0).conditions["near"]["states"][:, 0, 0],
+    )
 
 
 def test_every_other_point_asks_on_the_way():
@@ -52,7 +71,10 @@ def test_every_other_point_asks_on_the_way():
 @pytest.mark.parametrize("parts", [1, 2, 4])
 def test_however_the_batch_is_parted(parts):
     whole = replay(8).batch(torch.tensor([3, 1, 4, 1, 5, 0, 2, 6]))
-    pieces = [mix_paraphrases(whole[share]).conditions["c"]["states"][:, 0, 0] for share in micro_batches(8, parts)]
+    pieces = [
+        mix_paraphrases(whole[share]).conditions["c"]["states"][:, 0, 0]
+        for share in micro_batches(8, parts)
+    ]
     assert torch.cat(pieces).tolist() == [1.0, 0.0] * 4
 
 

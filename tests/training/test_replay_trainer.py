@@ -19,12 +19,18 @@ def test_whitening_by_hand():
     """Two directions, one used with second moment 4, one unused: C/c̄ = diag(2, 0), so (2 + μ)^(-1/2) and μ^(-1/2)."""
     states = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
     P = whitening_matrix([states], mu=0.25)
-    torch.testing.assert_close(P, torch.diag(torch.tensor([2.25, 0.25], dtype=torch.float64).rsqrt()))
+    torch.testing.assert_close(
+        P, torch.diag(torch.tensor([2.25, 0.25], dtype=torch.float64).rsqrt())
+    )
 
 
 def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
     """‖A‖² = E ‖Δ e‖² / c̄ + μ ‖Δ‖² with Δ = A P: the weight decay of A is a term of preservation."""
-    states, A, mu = torch.randn(50, 6, dtype=torch.float64) * torch.arange(1, 7), torch.randn(4, 6, dtype=torch.float64), 0.01
+    states, A, mu = (
+        torch.randn(50, 6, dtype=torch.float64) * torch.arange(1, 7),
+        torch.randn(4, 6, dtype=torch.float64),
+        0.01,
+    )
     delta, c = A @ whitening_matrix([states], mu), states.square().mean()
     moved = (states @ delta.T).square().sum(1).mean()
     torch.testing.assert_close(A.square().sum(), moved / c + mu * delta.square().sum())
@@ -34,7 +40,9 @@ def test_whitening_in_parts_is_that_of_the_whole():
     """Sums in another order: equal to the last bits of double precision, and never more than a part in it at once."""
     states = torch.randn(60, 7, 8) * torch.arange(1, 9)
     whole = whitening_matrix([states], mu=3e-4)
-    torch.testing.assert_close(whitening_matrix(iter(states.split(7)), mu=3e-4), whole, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        whitening_matrix(iter(states.split(7)), mu=3e-4), whole, rtol=1e-12, atol=1e-12
+    )
     assert torch.equal(whitening_matrix(iter([states]), mu=3e-4), whole)
 
 
@@ -47,7 +55,9 @@ def test_prompts_are_read_in_parts(model, monkeypatch):
 
 
 def test_decay_draws_to_0_what_began_there(model):
-    change = TrainableDelta(model, "cross-attention keys and values", rank=2, generator=torch.Generator().manual_seed(0))
+    change = TrainableDelta(
+        model, "cross-attention keys and values", rank=2, generator=torch.Generator().manual_seed(0)
+    )
     began = [d.detach().clone() for d in change.D.values()]
     for u in change.U.values():
         torch.nn.init.ones_(u)
@@ -60,13 +70,18 @@ def test_decay_draws_to_0_what_began_there(model):
 
 
 def test_the_replay_holds_what_the_model_says(model):
-    drive, asked = ["a cat", "a dog", "a tree"], {"c": [["a pig"], ["a cat", "a horse"], ["a dog"]], "null": [[""]] * 3}
+    drive, asked = (
+        ["a cat", "a dog", "a tree"],
+        {"c": [["a pig"], ["a cat", "a horse"], ["a dog"]], "null": [[""]] * 3},
+    )
     plan = ReplayPlan(drive=drive, prompts=asked, seed=3, steps=6, guidance=2.0, points=3)
     z = record(model, plan, batch_size=4)
     assert len(z) == 9
     assert z.trajectory.bincount().tolist() == [3, 3, 3]
     for role in asked:
-        torch.testing.assert_close(z.targets[role], model.predict(z.x, z.t, z.conditions[role]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            z.targets[role], model.predict(z.x, z.t, z.conditions[role]), rtol=1e-4, atol=1e-5
+        )
     cat, horse = model.encode(["a cat", "a horse"])[STATES]
     heard = z.conditions["c"][STATES][z.trajectory == 1]
     torch.testing.assert_close(heard, torch.stack([cat, horse, cat]))
@@ -78,7 +93,10 @@ def test_the_replay_holds_what_the_model_says(model):
 
 def test_no_trajectory_is_on_both_sides_of_the_split(model):
     prompts = {"k": [["a cat"]] * 10}
-    z = record(model, ReplayPlan(drive=["a cat"] * 10, prompts=prompts, seed=0, steps=4, guidance=1.0, points=2))
+    z = record(
+        model,
+        ReplayPlan(drive=["a cat"] * 10, prompts=prompts, seed=0, steps=4, guidance=1.0, points=2),
+    )
     train, held = z.split(0.2)
     assert not set(z.trajectory[train].tolist()) & set(z.trajectory[held].tolist())
     assert sorted([*train.tolist(), *held.tolist()]) == list(range(len(z)))
@@ -87,8 +105,13 @@ def test_no_trajectory_is_on_both_sides_of_the_split(model):
 
 def test_a_replay_holds_each_prompt_once(model):
     """24 rows of conditions, of 4 distinct prompts; a part shares them, a file holds no more, and every point still has its own."""
-    drive, asked = ["a cat"] * 4, {"c": [["a pig", "a cat", "a pig"]] * 4, "k": [["a dog"], ["a tree"]] * 2}
-    z = record(model, ReplayPlan(drive=drive, prompts=asked, seed=0, steps=3, guidance=1.0, points=3))
+    drive, asked = (
+        ["a cat"] * 4,
+        {"c": [["a pig", "a cat", "a pig"]] * 4, "k": [["a dog"], ["a tree"]] * 2},
+    )
+    z = record(
+        model, ReplayPlan(drive=drive, prompts=asked, seed=0, steps=3, guidance=1.0, points=3)
+    )
     one = model.encode(["a pig"])[STATES].nbytes
     assert len(z) == 12
     assert sum(t.nbytes for name, t in z.tensors().items() if name.startswith("asked.")) == 4 * one
@@ -96,9 +119,13 @@ def test_a_replay_holds_each_prompt_once(model):
     for role in asked:
         assert part.conditions[role].each[STATES] is z.conditions[role].each[STATES]
         assert torch.equal(part.conditions[role][STATES], z.conditions[role][STATES][[5, 0]])
-        assert torch.equal(part.to(model.device).conditions[role][STATES], part.conditions[role][STATES])
+        assert torch.equal(
+            part.to(model.device).conditions[role][STATES], part.conditions[role][STATES]
+        )
         assert torch.equal(again.conditions[role][STATES], z.conditions[role][STATES])
-    torch.testing.assert_close(z.conditions["k"][STATES][z.trajectory == 1], model.encode(["a tree"] * 3)[STATES])
+    torch.testing.assert_close(
+        z.conditions["k"][STATES][z.trajectory == 1], model.encode(["a tree"] * 3)[STATES]
+    )
 
 
 def test_a_picture_depends_on_its_own_seed_alone(model):
@@ -110,9 +137,22 @@ def test_a_picture_depends_on_its_own_seed_alone(model):
 
 def test_a_change_of_low_rank_stands_beside_its_layers(model):
     """y + U (D P x) is (W + U D P) x, and nothing is left of it."""
-    P = {site.name: torch.rand(16, 16) for site in model.weight_group("cross-attention keys and values")}
-    change = TrainableDelta(model, "cross-attention keys and values", rank=2, P=P, generator=torch.Generator().manual_seed(0))
-    x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
+    P = {
+        site.name: torch.rand(16, 16)
+        for site in model.weight_group("cross-attention keys and values")
+    }
+    change = TrainableDelta(
+        model,
+        "cross-attention keys and values",
+        rank=2,
+        P=P,
+        generator=torch.Generator().manual_seed(0),
+    )
+    x, t, c = (
+        torch.randn(2, *model.latent_shape),
+        torch.tensor([500, 20]),
+        model.encode(["a pig", "a cat"]),
+    )
     before = model.predict(x, t, c)
     with change.on():
         assert torch.equal(model.predict(x, t, c), before), "U begins at 0"
@@ -132,14 +172,25 @@ def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_f
     group = "cross-attention keys and values"
     mixed = torch.rand(16, 16)
     P = {site.name: mixed for site in model.weight_group(group)}
-    few, many = (TrainableDelta(model, group, P=P, rows=rows) for rows in (15, 16))  # the layers have 16 columns
+    few, many = (
+        TrainableDelta(model, group, P=P, rows=rows) for rows in (15, 16)
+    )  # the layers have 16 columns
     for a, b in zip(few.trained, many.trained):
         b.data.copy_(torch.nn.init.normal_(a))
-    x, t, c = torch.randn(2, *model.latent_shape), torch.tensor([500, 20]), model.encode(["a pig", "a cat"])
+    x, t, c = (
+        torch.randn(2, *model.latent_shape),
+        torch.tensor([500, 20]),
+        model.encode(["a pig", "a cat"]),
+    )
     before = model.predict(x, t, c)
     answers = {}
     for change in (few, many):
-        with change.on(), mock.patch("unconcept.training.trainable_delta.project_rows", side_effect=project_rows) as reads:
+        with (
+            change.on(),
+            mock.patch(
+                "unconcept.training.trainable_delta.project_rows", side_effect=project_rows
+            ) as reads,
+        ):
             answers[change] = model.predict(x, t, c)
             answers[change].square().sum().backward()
         assert reads.call_count == (change is few)
@@ -162,10 +213,18 @@ def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
 
     monkeypatch.setattr(TrainableDelta, "factored_layers", counted)
     method = AllButOne(
-        trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch_size=2, gradient_accumulation=2, check=3, lr=1e-2)
+        trajectories=4,
+        points=2,
+        sampling_steps=4,
+        tune=Tune(steps=3, batch_size=2, gradient_accumulation=2, check=3, lr=1e-2),
     )
     for columns in (rows, rows + 1):
-        monkeypatch.setattr(torch.nn.Linear, "in_features", property(lambda self, columns=columns: columns), raising=False)
+        monkeypatch.setattr(
+            torch.nn.Linear,
+            "in_features",
+            property(lambda self, columns=columns: columns),
+            raising=False,
+        )
         edits.append(method(model, Concept(erase="pig")))
     assert {*seen} == {0, len(model.weight_group(method.tune.group))}
     for name, delta in edits[0].deltas.items():
@@ -184,9 +243,17 @@ def test_what_a_P_gives_is_read_once(model):
 
 
 def test_an_edit_of_low_rank_is_an_exact_lora(model):
-    method = AllButOne(trajectories=4, points=2, sampling_steps=4, rho=1.0, tune=Tune(steps=6, batch_size=4, check=2, lr=1e-2, rank=2))
+    method = AllButOne(
+        trajectories=4,
+        points=2,
+        sampling_steps=4,
+        rho=1.0,
+        tune=Tune(steps=6, batch_size=4, check=2, lr=1e-2, rank=2),
+    )
     edit = method(model, Concept(erase="pig", alternative="cow"))
     (_, first), *_, (_, last) = edit.card["training"]["held_out_loss"]
     assert last < first
-    ranks = {tensor.shape[0] for name, tensor in to_lora(edit, None, 1e-5).items() if "lora_A" in name}
+    ranks = {
+        tensor.shape[0] for name, tensor in to_lora(edit, None, 1e-5).items() if "lora_A" in name
+    }
     assert ranks <= {1, 2}

@@ -20,7 +20,11 @@ from unconcept.methods.speed import SPEED
 from unconcept.methods.uce import RECE, UCE
 from unconcept.training.resume import checkpointed
 
-LOOPS = {name: method for name, method in ROWS.items() if not isinstance(method, UCE | RECE | SPEED | SLD | NegativePrompt)}
+LOOPS = {
+    name: method
+    for name, method in ROWS.items()
+    if not isinstance(method, UCE | RECE | SPEED | SLD | NegativePrompt)
+}
 
 
 @pytest.mark.parametrize("name", LOOPS)
@@ -50,9 +54,18 @@ def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
     """Five phrasings of a pig and of a cow, ∅, and no more others than the vocabulary makes: of 72 points."""
     with checkpointed(tmp_path / "state", every=2, resume=False):
         LOOPS["all-but-one"](model, CONCEPTS[0])
-    files = [open_safetensors(file)[0] for file in sorted((tmp_path / "state").glob("*-made.safetensors"))]
-    rows = [{name.split(".")[1]: len(t) for name, t in found.items() if name.startswith("asked.")} for found in files]
-    assert rows == [{"c": 5, "a": 5, "null": 1}, {"k": len(retain_prompts(CONCEPTS[:1], model.vocabulary))}]
+    files = [
+        open_safetensors(file)[0]
+        for file in sorted((tmp_path / "state").glob("*-made.safetensors"))
+    ]
+    rows = [
+        {name.split(".")[1]: len(t) for name, t in found.items() if name.startswith("asked.")}
+        for found in files
+    ]
+    assert rows == [
+        {"c": 5, "a": 5, "null": 1},
+        {"k": len(retain_prompts(CONCEPTS[:1], model.vocabulary))},
+    ]
     assert sum(len(found["t"]) for found in files) == 72
 
 
@@ -83,7 +96,12 @@ def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
 
 
 def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
-    wild = AllButOne(trajectories=12, points=2, sampling_steps=4, tune=Tune(steps=6, batch_size=4, check=2, lr=1e30))
+    wild = AllButOne(
+        trajectories=12,
+        points=2,
+        sampling_steps=4,
+        tune=Tune(steps=6, batch_size=4, check=2, lr=1e30),
+    )
     with pytest.raises(RunError), checkpointed(tmp_path / "state", every=1, resume=False):
         wild(model, *CONCEPTS)
     assert not (tmp_path / "state").exists()
@@ -91,6 +109,8 @@ def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
 
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path):
     program, file = Path(__file__).parents[1] / "support/kill.py", tmp_path / "edit.safetensors"
-    kills = subprocess.run([sys.executable, program, "tiny", file], check=True, capture_output=True, text=True).stdout
+    kills = subprocess.run(
+        [sys.executable, program, "tiny", file], check=True, capture_output=True, text=True
+    ).stdout
     assert int(kills) >= 50
     assert equal(Edit.load(file), Edit.load(tmp_path / "edit-undisturbed.safetensors"))
