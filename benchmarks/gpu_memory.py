@@ -68,7 +68,7 @@ def measure(name: str) -> dict:
     times = [at for stage, at in ticks if stage == "training"]
     steps = sorted(b - a for a, b in zip(times, times[1:]))
     return {
-        "told": {"training": told.weights + told.training + told.activations, "sampling": told.weights + told.readers}, "peaks": peaks,
+        "told": {"training": told.weights + told.training + told.activations, "sampling": told.weights + told.text_encoders}, "peaks": peaks,
         "seconds": steps[len(steps) // 2] if steps else None, "points": chosen.tune.batch_size, "machine": machine(),
     }  # fmt: skip
 

@@ -13,6 +13,7 @@ from support.safetensors_header import behind_the_header, metadata_of
 from support.tiny_pipelines import TINY, tiny_pipeline
 
 from unconcept import Concept, Edit, wrap
+from unconcept.config.options import Output
 from unconcept.edits.provenance import model_identity
 from unconcept.errors import InputError
 from unconcept.export.formats import export
@@ -44,10 +45,19 @@ def test_a_pipeline_folder(edit, erased, folder, tmp_path):
     from diffusers import DiffusionPipeline
 
     out = export(edit, "pipeline", tmp_path / "out", model=str(folder))
-    assert torch.equal(says(DiffusionPipeline.from_pretrained(out, use_safetensors=True, local_files_only=True)), erased)
-    before, after = (load_file(f / "unet" / "diffusion_pytorch_model.safetensors") for f in (folder, out))
-    assert {name for name in before if not torch.equal(before[name], after[name])} == {n.removeprefix("unet.") for n in edit.deltas}
-    same = [f.relative_to(folder) for f in folder.rglob("*") if f.is_file() and f.parent.name != "unet"]
+    assert torch.equal(
+        says(DiffusionPipeline.from_pretrained(out, use_safetensors=True, local_files_only=True)),
+        erased,
+    )
+    before, after = (
+        load_file(f / "unet" / "diffusion_pytorch_model.safetensors") for f in (folder, out)
+    )
+    assert {name for name in before if not torch.equal(before[name], after[name])} == {
+        n.removeprefix("unet.") for n in edit.deltas
+    }
+    same = [
+        f.relative_to(folder) for f in folder.rglob("*") if f.is_file() and f.parent.name != "unet"
+    ]
     assert all((out / f).read_bytes() == (folder / f).read_bytes() for f in same)
 
 
@@ -60,7 +70,9 @@ def test_a_lora_for_diffusers(edit, erased, tmp_path, caplog, monkeypatch):
     with caplog.at_level("INFO", "diffusers"):
         pipe.load_lora_weights(file, adapter_name="gone")
     remarks = {record.getMessage() for record in caplog.records if record.levelname != "INFO"}
-    assert all(said.startswith("No LoRA keys associated to CLIPTextModel") for said in remarks), remarks
+    assert all(said.startswith("No LoRA keys associated to CLIPTextModel") for said in remarks), (
+        remarks
+    )
     assert remarks
     torch.testing.assert_close(says(pipe), erased, rtol=1e-2, atol=1e-3)
     pipe.set_adapters("gone", 0.0)
@@ -91,9 +103,13 @@ def test_kohya_names_and_scale(edit, tmp_path):
     key = "lora_unet_" + name.removeprefix("unet.").removesuffix(".weight").replace(".", "_")
     assert torch.equal(exact[f"{key}.diff"], delta)
     low = load_file(export(edit, "kohya", tmp_path / "low.safetensors", rank=2))
-    assert low[f"{key}.alpha"].item() == len(low[f"{key}.lora_down.weight"]) == 2, "alpha over rank is 1"
+    assert low[f"{key}.alpha"].item() == len(low[f"{key}.lora_down.weight"]) == 2, (
+        "alpha over rank is 1"
+    )
     best = low_rank_factors(delta, 2, 0.0)
-    torch.testing.assert_close(low[f"{key}.lora_up.weight"] @ low[f"{key}.lora_down.weight"], best[1] @ best[0])
+    torch.testing.assert_close(
+        low[f"{key}.lora_up.weight"] @ low[f"{key}.lora_down.weight"], best[1] @ best[0]
+    )
 
 
 def test_kohya_loads_in_diffusers(edit, tmp_path):
@@ -116,13 +132,30 @@ def test_a_single_file(family, tmp_path):
         "first_stage_model.x": torch.ones(3),
         "model_ema.num_updates": torch.tensor(2),
     }
-    said = {"architecture": "stable-diffusion-v2-768-v", "license": "openrail", "title": "Mine", "date": "2023-07", "hash_sha256": "0x1"}
-    save_file(tensors, tmp_path / "mine.safetensors", {"format": "pt", **{f"modelspec.{key}": value for key, value in said.items()}})
+    said = {
+        "architecture": "stable-diffusion-v2-768-v",
+        "license": "openrail",
+        "title": "Mine",
+        "date": "2023-07",
+        "hash_sha256": "0x1",
+    }
+    save_file(
+        tensors,
+        tmp_path / "mine.safetensors",
+        {"format": "pt", **{f"modelspec.{key}": value for key, value in said.items()}},
+    )
     chosen = [name for name in unet if name.startswith("add_embedding") or "attn2.to_k" in name]
     edit = Edit(
-        {f"unet.{name}": torch.randn_like(unet[name]) for name in chosen}, {"concepts": [{"erase": "pig"}], **model_identity(wrap(pipe))}
+        {f"unet.{name}": torch.randn_like(unet[name]) for name in chosen},
+        {"concepts": [{"erase": "pig"}], **model_identity(wrap(pipe))},
     )
-    file = export(edit, "checkpoint", tmp_path / "out.safetensors", model=str(tmp_path / "mine.safetensors"), base={"license": "mit"})
+    file = export(
+        edit,
+        "checkpoint",
+        tmp_path / "out.safetensors",
+        model=str(tmp_path / "mine.safetensors"),
+        base={"license": "mit"},
+    )
     out, about = load_file(file), metadata_of(file)
     assert out.keys() == tensors.keys()
     assert about["modelspec.hash_sha256"] == f"0x{behind_the_header(file)}"
@@ -141,15 +174,26 @@ def test_a_single_file(family, tmp_path):
 
 
 def test_what_cannot_be_exported_is_refused(edit, tmp_path, folder):
-    modules = Receler(steps=1, attacks=1, rank=2, tokens=2, sampling_steps=2)(wrap(tiny_pipeline()), CONCEPT)
+    modules = Receler(steps=1, attacks=1, rank=2, tokens=2, sampling_steps=2)(
+        wrap(tiny_pipeline()), CONCEPT
+    )
     with pytest.raises(InputError, match="modules"):
         export(modules, "lora", tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="changes nothing"):
         export(Edit({}), "lora", tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="no matrix"):
-        export(Edit({"unet.conv_in.weight": torch.zeros(8, 4, 3, 3)}), "lora", tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="not a matrix"):
+        export(
+            Edit({"unet.conv_in.weight": torch.zeros(8, 4, 3, 3)}),
+            "lora",
+            tmp_path / "x.safetensors",
+        )
     with pytest.raises(InputError, match="another architecture"):
-        export(Edit({"unet.nowhere.weight": torch.zeros(2, 2)}), "pipeline", tmp_path / "out", model=str(folder))
+        export(
+            Edit({"unet.nowhere.weight": torch.zeros(2, 2)}),
+            "pipeline",
+            tmp_path / "out",
+            model=str(folder),
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -160,16 +204,37 @@ def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch)
         monkeypatch.setattr(
             huggingface_hub.HfApi,
             name,
-            lambda self, repo_id, _name=name, **given: calls.append((_name, repo_id, given)) or f"https://hub/{repo_id}",
+            lambda self, repo_id, _name=name, **given: (
+                calls.append((_name, repo_id, given)) or f"https://hub/{repo_id}"
+            ),
         )
     saved = edit.save(tmp_path / "run" / "edit.safetensors")
-    (tmp_path / "run" / "README.md").write_text("---\ntags: [unconcept]\nlicense: openrail\nbase_model: owner/name\n---\n# No pig\n")
-    code, out, err = run("export", saved, "--as", "lora", "--out", "lora.safetensors", "--push", "me/no-pig")
+    (tmp_path / "run" / "README.md").write_text(
+        "---\ntags: [unconcept]\nlicense: openrail\nbase_model: owner/name\n---\n# No pig\n"
+    )
+    code, out, err = run(
+        "export", saved, "--as", "lora", "--out", "lora.safetensors", "--push", "me/no-pig"
+    )
     assert (code, out.split()) == (0, ["lora.safetensors", "https://hub/me/no-pig"]), err
     assert metadata_of(tmp_path / "lora.safetensors")["modelspec.license"] == "openrail"
-    assert run("export", saved, "--as", "pipeline", "--model", folder, "--out", "pipe", "--push", "me/no-pig")[0] == 0
+    assert (
+        run(
+            "export",
+            saved,
+            "--as",
+            "pipeline",
+            "--model",
+            folder,
+            "--out",
+            "pipe",
+            "--push",
+            "me/no-pig",
+        )[0]
+        == 0
+    )
     assert [(name, repo) for name, repo, _ in calls] == [
-        (n, "me/no-pig") for n in ("create_repo", "upload_file", "upload_file", "create_repo", "upload_folder")
+        (n, "me/no-pig")
+        for n in ("create_repo", "upload_file", "upload_file", "create_repo", "upload_folder")
     ]
     assert [call[2]["path_in_repo"] for call in calls[1:3]] == ["lora.safetensors", "README.md"]
     card = ModelCard(calls[2][2]["path_or_fileobj"].decode())
@@ -180,21 +245,35 @@ def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch)
         raise OSError("no network\nat all")
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
-    code, _, err = run("export", saved, "--as", "lora", "--out", "again.safetensors", "--push", "me/no-pig")
-    assert (code, "was written, but not pushed: no network" in err, (tmp_path / "again.safetensors").exists()) == (1, True, True)
+    code, _, err = run(
+        "export", saved, "--as", "lora", "--out", "again.safetensors", "--push", "me/no-pig"
+    )
+    assert (
+        code,
+        "was written, but not pushed: no network" in err,
+        (tmp_path / "again.safetensors").exists(),
+    ) == (1, True, True)
 
 
 def test_every_copy_of_the_weights_is_changed_or_left_out(edit, folder, tmp_path):
     """A snapshot of the hub may hold the weights several times: where one still held the concept, a loader could pick it."""
     shutil.copytree(folder, tmp_path / "base")
     unet = tmp_path / "base" / "unet"
-    shutil.copy(unet / "diffusion_pytorch_model.safetensors", unet / "diffusion_pytorch_model.fp16.safetensors")
+    shutil.copy(
+        unet / "diffusion_pytorch_model.safetensors",
+        unet / "diffusion_pytorch_model.fp16.safetensors",
+    )
     for name in ("unet/diffusion_pytorch_model.bin", "model.ckpt", "v1-5.safetensors"):
         (tmp_path / "base" / name).write_bytes(b"the concept")
     out = export(edit, "pipeline", tmp_path / "out", model=str(tmp_path / "base"))
-    one, two = (load_file(out / "unet" / f"diffusion_pytorch_model{variant}.safetensors") for variant in ("", ".fp16"))
+    one, two = (
+        load_file(out / "unet" / f"diffusion_pytorch_model{variant}.safetensors")
+        for variant in ("", ".fp16")
+    )
     assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not [f for f in out.rglob("*") if f.suffix in (".bin", ".ckpt") or f.name == "v1-5.safetensors"]
+    assert not [
+        f for f in out.rglob("*") if f.suffix in (".bin", ".ckpt") or f.name == "v1-5.safetensors"
+    ]
 
 
 def test_an_edit_of_another_model_is_not_exported(edit, folder, tmp_path):
@@ -205,7 +284,9 @@ def test_an_edit_of_another_model_is_not_exported(edit, folder, tmp_path):
     with pytest.raises(InputError, match="another model"):
         export(foreign, "pipeline", tmp_path / "out", model=str(folder))
     assert not (tmp_path / "out").exists()
-    assert export(foreign, "pipeline", tmp_path / "out", model=str(folder), force=True).exists()
+    assert export(
+        foreign, "pipeline", Output(tmp_path / "out", force=True), model=str(folder)
+    ).exists()
 
 
 def test_nor_into_a_single_file_of_another_model(tmp_path):
@@ -213,20 +294,40 @@ def test_nor_into_a_single_file_of_another_model(tmp_path):
     pipe = tiny_pipeline()
     unet = pipe.unet.state_dict()
     name = next(n for n in unet if "attn2.to_k" in n)
-    edit = Edit({f"unet.{name}": torch.ones_like(unet[name])}, {"family": "stable-diffusion", **model_identity(wrap(pipe))})
-    for kind, make in {"half": torch.Tensor.half, "bf16": torch.Tensor.bfloat16, "other": lambda t: t * 1.1}.items():
-        save_file({original_name(n): make(t) for n, t in unet.items()}, tmp_path / f"{kind}.safetensors")
+    edit = Edit(
+        {f"unet.{name}": torch.ones_like(unet[name])},
+        {"family": "stable-diffusion", **model_identity(wrap(pipe))},
+    )
+    for kind, make in {
+        "half": torch.Tensor.half,
+        "bf16": torch.Tensor.bfloat16,
+        "other": lambda t: t * 1.1,
+    }.items():
+        save_file(
+            {original_name(n): make(t) for n, t in unet.items()}, tmp_path / f"{kind}.safetensors"
+        )
     for kind in ("half", "bf16"):
-        assert export(edit, "checkpoint", tmp_path / f"{kind}-out.safetensors", model=str(tmp_path / f"{kind}.safetensors")).exists()
+        assert export(
+            edit,
+            "checkpoint",
+            tmp_path / f"{kind}-out.safetensors",
+            model=str(tmp_path / f"{kind}.safetensors"),
+        ).exists()
     out, other = tmp_path / "out.safetensors", str(tmp_path / "other.safetensors")
     with pytest.raises(InputError, match="another model"):
         export(edit, "checkpoint", out, model=other)
     assert not out.exists()
-    assert export(edit, "checkpoint", out, model=other, force=True).exists()
+    assert export(edit, "checkpoint", Output(out, force=True), model=other).exists()
 
 
 def test_kohya_says_its_rank(edit, tmp_path):
     """And, where it holds Δ itself, none."""
     about = metadata_of(export(edit, "kohya", tmp_path / "low.safetensors", rank=2))
-    assert [about[f"ss_network_{key}"] for key in ("module", "dim", "alpha")] == ["networks.lora", "2", "2"]
-    assert "ss_network_module" not in metadata_of(export(edit, "kohya", tmp_path / "exact.safetensors"))
+    assert [about[f"ss_network_{key}"] for key in ("module", "dim", "alpha")] == [
+        "networks.lora",
+        "2",
+        "2",
+    ]
+    assert "ss_network_module" not in metadata_of(
+        export(edit, "kohya", tmp_path / "exact.safetensors")
+    )

@@ -12,9 +12,7 @@ from unconcept.export.model_card import base_of, licence
 def test_a_pipelines_own_card_is_kept(edit, folder, tmp_path):
     """Its licence, its other fields and its text; not its scores, which are another model's. What was erased stands before it."""
     base = shutil.copytree(folder, tmp_path / "base")
-    scores = (
-        "model-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {type: d, name: d}\n    metrics: [{type: fid, value: 3}]\n"
-    )
+    scores = "model-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {type: d, name: d}\n    metrics: [{type: fid, value: 3}]\n"
     (base / "README.md").write_text(
         f"---\nlicense: other\nlicense_link: L.md\ntags: [art]\nwidget: [a]\n{scores}---\n# Tiny\n\nMade by ünïcode.\n"
     )
@@ -28,7 +26,10 @@ def test_a_pipelines_own_card_is_kept(edit, folder, tmp_path):
     bare = export(edit, "pipeline", tmp_path / "two", model=str(folder))
     assert ModelCard((bare / "README.md").read_text()).data.to_dict()["library_name"] == "diffusers"
     (base / "README.md").write_text("---\n{no: [fields\n---\n# Tiny\n")
-    assert "# Tiny" in (export(edit, "pipeline", tmp_path / "three", model=str(base)) / "README.md").read_text()
+    assert (
+        "# Tiny"
+        in (export(edit, "pipeline", tmp_path / "three", model=str(base)) / "README.md").read_text()
+    )
 
 
 def test_the_licence_of_a_model_of_the_hub(tmp_path, monkeypatch):
@@ -38,14 +39,22 @@ def test_the_licence_of_a_model_of_the_hub(tmp_path, monkeypatch):
     (kept / "refs").mkdir(parents=True)
     (kept / "refs" / "main").write_text("abc")
     (kept / "snapshots" / "abc").mkdir(parents=True)
-    (kept / "snapshots" / "abc" / "README.md").write_text("---\nlicense: other\nlicense_name: openrail\nlanguage: en\n---\n# A model\n")
+    (kept / "snapshots" / "abc" / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: openrail\nlanguage: en\n---\n# A model\n"
+    )
     assert licence("owner/name") == {"license": "other", "license_name": "openrail"}
     assert licence("owner/other") == licence("no such/place") == {}
 
 
 def test_the_base_of_an_edit_is_told_by_the_card_beside_it(tmp_path):
     """The edit's own; a card of something else says nothing of it."""
-    (tmp_path / "README.md").write_text("---\ntags: [unconcept]\nlicense: mit\nbase_model: owner/name\nlibrary_name: diffusers\n---\n")
-    assert base_of(tmp_path) == base_of(tmp_path / "edit.safetensors") == {"license": "mit", "base_model": "owner/name"}
+    (tmp_path / "README.md").write_text(
+        "---\ntags: [unconcept]\nlicense: mit\nbase_model: owner/name\nlibrary_name: diffusers\n---\n"
+    )
+    assert (
+        base_of(tmp_path)
+        == base_of(tmp_path / "edit.safetensors")
+        == {"license": "mit", "base_model": "owner/name"}
+    )
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# The model\n")
     assert base_of(tmp_path) == {}

@@ -13,7 +13,9 @@ from unconcept.models.interface import Sampling
 from unconcept.profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 
 
-@pytest.mark.parametrize(("make", "calls"), [(lambda *_: Edit({}), 2), (NegativePrompt(), 3), (SLD(), 4)])
+@pytest.mark.parametrize(
+    ("make", "calls"), [(lambda *_: Edit({}), 2), (NegativePrompt(), 3), (SLD(), 4)]
+)
 def test_what_a_picture_takes(model, make, calls):
     """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅) where they have not heard it."""
     edit = make(model, Concept(erase="pig"))
@@ -28,7 +30,10 @@ def test_what_a_distilled_model_takes():
     assert calls_per_image(wrap(tiny_flux(), ()), Edit({}), steps=4, guidance=3.5) == 4
 
 
-@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="of the host's memory, Linux alone forgets the peak")
+@pytest.mark.skipif(
+    not Path("/proc/self/clear_refs").exists(),
+    reason="of the host's memory, Linux alone forgets the peak",
+)
 def test_memory_is_that_of_a_span():
     """200 MB are held in a first span and 10 MB in a second, which does not inherit them."""
 

@@ -12,24 +12,58 @@ from PIL import Image
 from unconcept.evaluation.benchmark import GROUPS, PromptCase
 from unconcept.evaluation.scores import PIXELS, unmeasured_score
 from unconcept.reporting import report as reports
-from unconcept.reporting.html import bar, pick_spread
+from unconcept.reporting.html import GLOSSARY, bar, meaning_of, measure_of, pick_spread
 
 
 def row(name, group, before, after, ci95, better=None, n=50, **more):
-    return {"name": name, "group": group, "before": before, "after": after, "n": n, "ci95": ci95, "better": better, **more}
+    return {
+        "name": name,
+        "group": group,
+        "before": before,
+        "after": after,
+        "n": n,
+        "ci95": ci95,
+        "better": better,
+        **more,
+    }
 
 
 SCORES = [
-    row("concept", "target", 0.98, 0.02, [0.0035, 0.105], "lower", difference={"value": -0.96, "ci95": [-0.99, -0.86]}),
+    row(
+        "concept",
+        "target",
+        0.98,
+        0.02,
+        [0.0035, 0.105],
+        "lower",
+        difference={"value": -0.96, "ci95": [-0.99, -0.86]},
+    ),
     row("alternative", "target", 0.0, 0.94, [0.8378, 0.9794], "higher"),
     row(PIXELS, "target", None, 0.12, [0.09, 0.14], "lower"),
     row("right", "unrelated", 0.96, 0.94, [0.8378, 0.9794], "higher", n=49),
     row(PIXELS, "unrelated", None, 0.004, [0.003, 0.006], "lower"),
     row(f"control, another seed: {PIXELS}", "structure", None, 0.1, [0.08, 0.2]),
-    row("selectivity, pixel change of target / unrelated", "structure", None, 24.3, [10.5, 36.6], "higher"),
-    row("KID EffLite0 to the alternative's own pictures", "target", 0.31, 0.021, [0.011, 0.033], "lower", n=48),
+    row(
+        "selectivity, pixel change of target / unrelated",
+        "structure",
+        None,
+        24.3,
+        [10.5, 36.6],
+        "higher",
+    ),
+    row(
+        "KID EffLite0 to the alternative's own pictures",
+        "target",
+        0.31,
+        0.021,
+        [0.011, 0.033],
+        "lower",
+        n=48,
+    ),
     row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
-    unmeasured_score("KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"),
+    unmeasured_score(
+        "KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"
+    ),
 ]
 
 
@@ -50,12 +84,18 @@ def natural(size: int) -> torch.Tensor:
     f = torch.fft.fftfreq(size)
     far = (f[:, None] ** 2 + f**2).sqrt()
     far[0, 0] = 1
-    noise = torch.fft.ifft2(torch.fft.fft2(torch.randn(3, size, size, generator=torch.Generator().manual_seed(size))) / far).real
+    noise = torch.fft.ifft2(
+        torch.fft.fft2(torch.randn(3, size, size, generator=torch.Generator().manual_seed(size)))
+        / far
+    ).real
     return (0.5 + 0.2 * noise / noise.std((1, 2), keepdim=True)).clamp(0, 1)[None]
 
 
 def asked(n: int) -> list[PromptCase]:
-    return [PromptCase(f"a prompt as long as such prompts are, number {i}", GROUPS[i % 5], "") for i in range(n)]
+    return [
+        PromptCase(f"a prompt as long as such prompts are, number {i}", GROUPS[i % 5], "")
+        for i in range(n)
+    ]
 
 
 def left(folder, report: dict, pictures: torch.Tensor) -> str:
@@ -63,7 +103,10 @@ def left(folder, report: dict, pictures: torch.Tensor) -> str:
     return (folder / "report.html").read_text()
 
 
-@pytest.mark.parametrize(("size", "noise"), [(64, natural), (512, natural), (160, lambda size: torch.rand(1, 3, size, size).round())])
+@pytest.mark.parametrize(
+    ("size", "noise"),
+    [(64, natural), (512, natural), (160, lambda size: torch.rand(1, 3, size, size).round())],
+)
 def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, noise):
     """Of 200 pairs of pictures that are hard to compress; the last is the worst there is."""
     page = left(tmp_path, made(), noise(size).expand(200, -1, -1, -1))
@@ -89,7 +132,11 @@ def test_what_is_shown_is_spread_evenly():
     groups = ["target"] * 120 + ["synonym"] * 10 + ["unrelated"] * 70
     shown = pick_spread([PromptCase("", group, "") for group in groups])
     assert shown == sorted(set(shown))
-    assert [sum(groups[i] == g for i in shown) for g in ("target", "synonym", "unrelated")] == [45, 10, 45]
+    assert [sum(groups[i] == g for i in shown) for g in ("target", "synonym", "unrelated")] == [
+        45,
+        10,
+        45,
+    ]
     assert max(shown[:45]) > 115
     assert pick_spread([]) == []
     assert pick_spread(asked(400), 100) == sorted(pick_spread(asked(400), 100), key=lambda i: i % 5)
@@ -101,7 +148,10 @@ def test_every_score_is_in_the_markdown(tmp_path):
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["scores"] == SCORES, "in the order in which they were measured"
     for said in reports.table(report["scores"]):
-        name, change = said["name"].replace("|", "\\|"), said["a"] if said["b"] == "–" else f"{said['b']} → {said['a']}"
+        name, change = (
+            said["name"].replace("|", "\\|"),
+            said["a"] if said["b"] == "–" else f"{said['b']} → {said['a']}",
+        )
         name = f"{name} {said['arrow']}".strip()
         assert f"| {name} | {change} | {said['ci']} | {said['d']} | {said['n']} |" in lines
     headings = [line for line in lines if line.startswith("## Scores: ")]
@@ -123,13 +173,75 @@ def test_every_score_is_in_the_markdown(tmp_path):
 def test_an_interval_without_a_bar_is_there_in_words(tmp_path):
     page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
     for said, score in zip(reports.table(SCORES), SCORES):
-        assert (bar(score, SCORES) is None) == (score["after"] is None or score["name"].startswith(("selectivity", "KID")))
+        if measure_of(score["name"]):
+            continue  # a control: it is a tick in the lines of its measure
+        assert (bar(score, SCORES) is None) == (
+            score["after"] is None or score["name"].startswith(("selectivity", "KID"))
+        )
         assert f"<span>{said['ci']}</span>" in page
+
+
+def test_controls_are_ticks_in_the_lines_of_their_measure(tmp_path):
+    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    assert page.count("<title>another seed: 0.100 (0.080 – 0.200)</title>") == 2, (
+        "of the target and of unrelated images"
+    )
+    assert "control, another seed" not in page
+    assert bar(SCORES[2], SCORES)["ticks"] == [(50.0, "another seed: 0.100 (0.080 – 0.200)")]
+    alone = [s for s in SCORES if s["name"] != PIXELS]
+    assert "control, another seed" in left(
+        tmp_path, made(alone), natural(64).expand(5, -1, -1, -1)
+    ), "a control of nothing is a line"
+
+
+def test_the_verdict_and_its_tiles_come_first(tmp_path):
+    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    places = [
+        page.index(text)
+        for text in (
+            "Erased</p>",
+            "1 of 50",
+            "47 of 50",
+            "46 of 49",
+            "<h2>Same seeds",
+            "All scores",
+            "Cost and settings",
+        )
+    ]
+    assert places == sorted(places)
+    assert page.count('class="tile"') == 3
+
+
+def test_the_slider_is_only_over_the_images(tmp_path):
+    """It sticks to the top of its section, and a section ends."""
+    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    section = page.partition('<section class="images">')[2].partition("</section>")[0]
+    assert section.count('class="wipe"') == page.count('class="wipe"') == 1
+    assert '<table class="scores">' not in section
+    assert section.count("<figure>") == page.count("<figure>")
+
+
+def test_every_pair_says_what_it_is(tmp_path):
+    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    labels = re.findall(r'<button class="pair" aria-label="([^"]*)"', page)
+    assert len(labels) == len(set(labels)) == 5
+
+
+def test_the_glossary_explains_every_measure():
+    assert all(meaning_of(score["name"]) for score in SCORES if not measure_of(score["name"]))
+    assert meaning_of("right: cow") == GLOSSARY["right"]
+    assert meaning_of("feature change, 1-cos EffLite0") == GLOSSARY["feature change, 1-cos"]
 
 
 def test_changes_are_drawn_on_the_scale_of_their_kind():
     """Selectivity, a ratio of changes, does not flatten them; where nothing changed nothing is divided."""
-    assert bar(SCORES[2], SCORES) == {"low": 45.0, "high": 70.0, "now": 60.0, "then": None}
+    drawn = bar(SCORES[2], SCORES)
+    assert {name: drawn[name] for name in ("low", "high", "now", "then")} == {
+        "low": 45.0,
+        "high": 70.0,
+        "now": 60.0,
+        "then": None,
+    }
     still = row(PIXELS, "target", None, 0.0, [0.0, 0.0])
     assert bar(still, [still])["now"] == 0
 
@@ -140,7 +252,11 @@ def test_the_figure(tmp_path, monkeypatch):
         assert image.width == 1650
         assert len(image.convert("RGB").getcolors(10**6)) > 10
     (tmp_path / "scores.png").unlink()
-    left(tmp_path, made([s for s in SCORES if s["name"] == PIXELS], judge=None), natural(64).expand(5, -1, -1, -1))
+    left(
+        tmp_path,
+        made([s for s in SCORES if s["name"] == PIXELS], judge=None),
+        natural(64).expand(5, -1, -1, -1),
+    )
     assert not (tmp_path / "scores.png").exists(), "no judge, no shares"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
@@ -149,7 +265,16 @@ def test_the_figure(tmp_path, monkeypatch):
 
 
 def test_without_pictures_there_is_no_table(tmp_path):
-    reports.write(tmp_path, made([], judge=None), [], torch.zeros(0, 3, 1, 1), torch.zeros(0, 3, 1, 1))
-    assert {p.name for p in tmp_path.iterdir()} == {"report.json", "report.html", "report.md", "README.md"}
-    assert "<h2>Scores" not in (tmp_path / "report.html").read_text()
+    reports.write(
+        tmp_path, made([], judge=None), [], torch.zeros(0, 3, 1, 1), torch.zeros(0, 3, 1, 1)
+    )
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "report.json",
+        "report.html",
+        "report.md",
+        "README.md",
+    }
+    page = (tmp_path / "report.html").read_text()
+    assert '<table class="scores">' not in page
+    assert "Not evaluated" in page
     assert "## Scores" not in (tmp_path / "report.md").read_text()

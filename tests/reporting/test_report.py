@@ -8,7 +8,15 @@ from unconcept.reporting import report as reports
 
 
 def score(name, group, before, after):
-    return {"name": name, "group": group, "before": before, "after": after, "n": 50, "ci95": [after, after], "better": None}
+    return {
+        "name": name,
+        "group": group,
+        "before": before,
+        "after": after,
+        "n": 50,
+        "ci95": [after, after],
+        "better": None,
+    }
 
 
 def test_the_sentence_says_what_came_of_it():
@@ -27,7 +35,9 @@ def test_the_sentence_says_what_came_of_it():
         "another seed: 0.116",
     ):
         assert words in said
-    assert "did not work: no-op" in reports.verdict_sentence({**report, "failure": "no-op: still there"})
+    assert "did not work: no-op" in reports.verdict_sentence(
+        {**report, "failure": "no-op: still there"}
+    )
 
 
 def test_what_is_not_measured_is_no_zero():
@@ -42,12 +52,25 @@ def test_the_card_carries_the_licence_of_the_base(tmp_path):
         "concept": [{"erase": "pig", "alternative": "cow"}], "method": {"name": "esd"}, "model": {"name": "emoji", "sha256": "ab"},
         "cost": {"tuned_parameters": 1, "edit_bytes": 2}, "versions": {"unconcept": "1"},
     }  # fmt: skip
-    data = lambda model: ModelCard(card({**report, "model": {"name": model, "sha256": "ab"}}, "pig", "It worked.")).data.to_dict()
+    data = lambda model: ModelCard(
+        card({**report, "model": {"name": model, "sha256": "ab"}}, "pig", "It worked.")
+    ).data.to_dict()
     assert data("emoji")["license"] == "apache-2.0"
     hub = data("owner/name")
-    assert (hub["base_model"], hub["base_model_relation"], "license" in hub) == ("owner/name", "adapter", False)
-    (tmp_path / "README.md").write_text("---\nlicense: other\nlicense_name: openrail\nlicense_link: LICENSE.md\n---\n# A model\n")
+    assert (hub["base_model"], hub["base_model_relation"], "license" in hub) == (
+        "owner/name",
+        "adapter",
+        False,
+    )
+    (tmp_path / "README.md").write_text(
+        "---\nlicense: other\nlicense_name: openrail\nlicense_link: LICENSE.md\n---\n# A model\n"
+    )
     own = data(str(tmp_path))
-    assert (own["license"], own["license_name"], own["license_link"], "base_model" in own) == ("other", "openrail", "LICENSE.md", False)
+    assert (own["license"], own["license_name"], own["license_link"], "base_model" in own) == (
+        "other",
+        "openrail",
+        "LICENSE.md",
+        False,
+    )
     (tmp_path / "README.md").write_text("# A model\n")
     assert "license" not in data(str(tmp_path))

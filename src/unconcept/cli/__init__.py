@@ -1,4 +1,7 @@
-"""The command line: what the user types, and the progress bar. Nothing here computes; every command calls one workflow."""
+"""The command line: what the user types, and the progress bar.
+
+Nothing here computes; every command calls one workflow.
+"""
 
 from .entry_point import main
 

@@ -1,4 +1,4 @@
-"""What the command line can do: a thin face. torch is imported only when a command runs, so that --help answers at once."""
+"""What the command line can do: a thin face. torch is imported only when a command runs."""
 
 import json
 from dataclasses import replace
@@ -7,148 +7,293 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from ..config.options import Look, Source, Training
+from ..concepts.concept import Concept
+from ..config.options import (
+    EVALUATION_IMAGES,
+    HOW,
+    MODEL,
+    OUTPUT,
+    WHAT,
+    WHILE_IT_RUNS,
+    Look,
+    Output,
+    Printout,
+    Source,
+    Training,
+)
+from .input_checks import check_concepts, check_judge, check_model, check_path
+
+
+def default_in_help(value: Any) -> Any:
+    """What `--help` shows as an option's default: nothing for switches that are off."""
+    return None if value in (False, [], ()) else value
+
 
 app = App(
     name="unconcept",
-    help="Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and prove both.",
+    help="Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and "
+    "prove both.",
     suppress_keyboard_interrupt=False,  # main() has its own line for it
+    default_parameter=Parameter(negative=(), show_default=default_in_help),
 )
-
-Flag = Parameter(negative="")
 
 Extent = Literal["short", "full", "none"]
 
-FLAT = Parameter(name="*")  # a dataclass whose fields are options of the command
+# Dataclasses whose fields are options of the command, each in its panel of the help.
+SourceOptions = Annotated[Source, Parameter(name="*", group=MODEL)]
+LookOptions = Annotated[Look, Parameter(name="*", group=EVALUATION_IMAGES)]
+TrainingOptions = Annotated[Training, Parameter(name="*", group=WHILE_IT_RUNS)]
+OutputOptions = Annotated[Output, Parameter(name="*", group=OUTPUT)]
+PrintoutOptions = Annotated[Printout, Parameter(name="*", group=OUTPUT)]
+
+To = Annotated[
+    str | None, Parameter(group=WHAT, help="The alternative that is drawn instead, like cow.")
+]
+Prompts = Annotated[
+    Path | None,
+    Parameter(
+        group=EVALUATION_IMAGES,
+        help="CSV file of prompts of your own, with the columns prompt, seed, group.",
+    ),
+]
+Images = Annotated[
+    Extent,
+    Parameter(
+        group=EVALUATION_IMAGES,
+        help="How many images are sampled before and after: short (dozens), full (a thousand), "
+        "none.",
+    ),
+]
+EditPaths = Annotated[
+    list[Path],
+    Parameter(group=WHAT, help="File or folder of an edit; given several times, they add up."),
+]
+EditPath = Annotated[Path, Parameter(group=WHAT, help="File or folder of an edit.")]
+Seed = Annotated[int, Parameter(group=HOW, help="First seed of the images.")]
+Steps = Annotated[int, Parameter(group=HOW, help="Sampling steps per image.")]
+Debug = Annotated[bool, Parameter(group=WHILE_IT_RUNS, help="Show the traceback of an error.")]
 
 
 @app.command
 def erase(
-    concepts: Annotated[list[str], Parameter(help='What to erase: "pig", or several with their alternatives: "pig=cow" "fox=wolf".')] = [],  # noqa: B006
+    concepts: Annotated[
+        list[str],
+        Parameter(
+            group=WHAT,
+            help='What to erase: "pig", or several with their alternatives: "pig=cow" "fox=wolf".',
+        ),
+    ] = [],  # noqa: B006
+    /,
     *,
-    to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
-    source: Annotated[Source, FLAT] = Source(),
-    method: Annotated[str | None, Parameter(help="all-but-one, or another: unconcept show methods.")] = None,
-    out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/CONCEPT.")] = None,
-    seed: Annotated[int | None, Parameter(help="Of the training and of the pictures; default: the config file's, or 0.")] = None,
-    keep: Annotated[list[str], Parameter(help="What must not change; may be given several times.", negative="")] = [],  # noqa: B006
-    synonym: Annotated[list[str], Parameter(help="Another word for the concept, erased along with it.", negative="")] = [],  # noqa: B006
-    config: Annotated[Path | None, Parameter(help="A YAML file: concepts and settings of the method.")] = None,
+    to: To = None,
+    keep: Annotated[
+        list[str],
+        Parameter(group=WHAT, help="A word that must not change; may be given several times."),
+    ] = [],  # noqa: B006
+    synonym: Annotated[
+        list[str],
+        Parameter(group=WHAT, help="Another word for the concept, erased along with it."),
+    ] = [],  # noqa: B006
+    config: Annotated[
+        Path | None,
+        Parameter(group=WHAT, help="YAML file of concepts and of the method's hyperparameters."),
+    ] = None,
+    method: Annotated[
+        str | None,
+        Parameter(
+            group=HOW,
+            help="The erasing method; unconcept show methods lists them (default: all-but-one).",
+        ),
+    ] = None,
     preset: Annotated[
         str | None,
-        Parameter(help="Settings for a model and a card, for example sdxl-12gb or sd3-24gb; any other word lists them all."),
+        Parameter(
+            group=HOW,
+            help="Hyperparameters for a model and a GPU: sdxl-12gb, sd3-24gb, ... "
+            "(--preset list shows all).",
+        ),
     ] = None,
-    evaluate: Annotated[Extent, Parameter(help="How many pictures are looked at: a minute's worth, a thousand, or none.")] = "short",
-    prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
-    look: Annotated[Look, FLAT] = Look(),
-    training: Annotated[Training, FLAT] = Training(),
-    dry_run: Annotated[bool, Parameter(help="Say what would be done, and what memory and time it takes here.", negative="")] = False,
-    strict: Annotated[bool, Parameter(help="Refuse a concept that the model cannot draw.", negative="")] = False,
-    force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print report.json on stdout, and nothing else there.", negative="")] = False,
-    debug: Annotated[bool, Parameter(help="Show the traceback of an error.", negative="")] = False,
+    seed: Annotated[
+        int | None,
+        Parameter(group=HOW, help="Seed of the training and of the images (default: 0)."),
+    ] = None,
+    strict: Annotated[
+        bool, Parameter(group=HOW, help="Refuse a concept that the model cannot draw.")
+    ] = False,
+    source: SourceOptions = Source(),
+    extent: Images = "short",
+    evaluate: Annotated[Extent | None, Parameter(show=False)] = None,  # the old name of extent
+    prompts: Prompts = None,
+    look: LookOptions = Look(),
+    training: TrainingOptions = Training(),
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            group=WHILE_IT_RUNS,
+            help="Print what would be done, and the memory and time it takes here; do nothing.",
+        ),
+    ] = False,
+    debug: Debug = False,
+    output: OutputOptions = Output(),
+    printout: PrintoutOptions = Printout(),
 ) -> int:
     """Erase concepts, and show the same seeds before and after."""
-    from .run_config import plan
+    from .run_config import Request, plan
 
-    given: dict[str, Any] = dict(to=to, method=method, config=config, keep=keep, synonyms=synonym, seed=seed, out=out, preset=preset)
-    job = plan(concepts, model=source.model, **given)
+    check_look(look, prompts)
+    job = plan(
+        Request(
+            concepts=tuple(concepts),
+            to=to,
+            keep=tuple(keep),
+            synonyms=tuple(synonym),
+            method=method,
+            preset=preset,
+            config=config,
+            model=source.model,
+            seed=seed,
+            out=output.out,
+        )
+    )
+    source = replace(source, model=job.model)
     training = replace(training, quantize=training.quantize or job.quantize)
+    extent = evaluate or extent
     if dry_run:
         from ..profiling.dry_run import describe_run
 
-        print("\n".join([job.describe(), *describe_run(replace(source, model=job.model), job.method, job.concepts, training.quantize)]))
+        print(job.describe())
+        for line in describe_run(source, job.method, job.concepts, training.quantize):
+            print(line)
         return 0
     from ..models.image_cache import cache_folder
-    from ..workflows.erasure import erase as run
+    from ..profiling.stages import erasure_stages
+    from ..workflows import erase as run
     from .progress_bar import ProgressBar
 
-    with ProgressBar() as bar:
+    stages = erasure_stages(job.method, len(job.concepts), look.steps, extent)
+    with ProgressBar(stages) as bar:
         result = run(
             job.concepts,
-            model=replace(source, model=job.model),
+            model=source,
             method=job.method,
             out=job.out,
             seed=job.seed,
-            extent=evaluate,
+            extent=extent,
             prompts=prompts,
             look=look,
             strict=strict,
-            force=force,
+            force=output.force,
             cache=cache_folder(),
             training=training,
             progress=bar,
         )
-    return _tell(result, job.out, bar, json) if result else 0
+    return print_result(result, job.out, printout) if result else 0
 
 
 @app.command
 def evaluate(
-    concepts: Annotated[list[str], Parameter(help="What is erased, where the edit does not say it: pig=cow.")] = [],  # noqa: B006
+    concepts: Annotated[
+        list[str],
+        Parameter(group=WHAT, help="What is erased, if the edit does not say so: pig=cow."),
+    ] = [],  # noqa: B006
+    /,
     *,
-    edit: Annotated[Path, Parameter(help="An edit, or the folder of one, or an erased pipeline's folder, whoever made it.")],
-    source: Annotated[Source, FLAT] = Source(),
-    out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/evaluation"),
-    seed: int = 0,
-    extent: Annotated[Extent, Parameter(help="How many pictures are looked at: a thousand, or a minute's worth.")] = "full",
-    prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
-    look: Annotated[Look, FLAT] = Look(),
-    force: Annotated[bool, Parameter(help="An edit of another base model, and an output folder that exists.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print report.json on stdout, and nothing else there.", negative="")] = False,
-    debug: Annotated[bool, Flag] = False,
+    edit: Annotated[
+        Path,
+        Parameter(
+            group=WHAT,
+            help="File or folder of an edit, or the folder of an erased pipeline, whoever made it.",
+        ),
+    ],
+    seed: Seed = 0,
+    source: SourceOptions = Source(),
+    extent: Images = "full",
+    prompts: Prompts = None,
+    look: LookOptions = Look(),
+    debug: Debug = False,
+    output: OutputOptions = Output(),
+    printout: PrintoutOptions = Printout(),
 ) -> int:
-    """Measure an edit: the same seeds before and after, with controls. Pictures made before are not made again."""
-    from ..concepts.concept import Concept
+    """Measure an edit: the same seeds before and after, with controls.
+
+    Images that an earlier run sampled are not sampled again. --force also accepts an edit that was
+    made for another base model.
+    """
+    names = [Concept.parse(name) for name in concepts]
+    check_look(look, prompts)
+    check_path(edit, "--edit")
+    check_model(source.model)
+    check_concepts(names, source.model)
     from ..models.image_cache import cache_folder
-    from ..workflows.edit_evaluation import evaluate_edit
+    from ..profiling.stages import evaluation_stages
+    from ..workflows import evaluate_edit
     from .progress_bar import ProgressBar
 
-    with ProgressBar() as bar:
+    out = output.out or Path("unconcept-out/evaluation")
+    with ProgressBar(evaluation_stages(look.steps, extent)) as bar:
         result = evaluate_edit(
             edit,
-            [Concept.parse(name) for name in concepts],
+            names,
             model=source,
             out=out,
             seed=seed,
             extent=extent,
             prompts=prompts,
             look=look,
-            force=force,
+            force=output.force,
             cache=cache_folder(),
             progress=bar,
         )
-    return _tell(result, out, bar, json)
+    return print_result(result, out, printout)
 
 
 @app.command
 def compare(
-    concepts: list[str],
+    concepts: Annotated[
+        list[str],
+        Parameter(
+            group=WHAT, help='What to erase: "pig", or several with their alternatives: "pig=cow".'
+        ),
+    ],
+    /,
     *,
-    to: Annotated[str | None, Parameter(help="What should come instead.")] = None,
-    methods: Annotated[str, Parameter(help="Names and YAML files of settings, with commas; all: every method.")] = "all",
-    source: Annotated[Source, FLAT] = Source(),
-    out: Annotated[Path | None, Parameter(help="The folder to write; default: unconcept-out/compare-CONCEPT.")] = None,
-    seed: int = 0,
-    extent: Annotated[Extent, Parameter(help="How many pictures each method makes.")] = "short",
-    prompts: Annotated[Path | None, Parameter(help="Your own prompts besides: a CSV file with the columns prompt, seed, group.")] = None,
-    look: Annotated[Look, FLAT] = Look(),
-    force: Annotated[bool, Parameter(help="Replace an output folder that exists.", negative="")] = False,
-    json: Annotated[bool, Parameter(help="Print compare.json on stdout, and nothing else there.", negative="")] = False,
-    debug: Annotated[bool, Flag] = False,
+    to: To = None,
+    methods: Annotated[
+        str,
+        Parameter(
+            group=HOW,
+            help="Names of methods and YAML files of settings, with commas; all: every one.",
+        ),
+    ] = "all",
+    seed: Seed = 0,
+    source: SourceOptions = Source(),
+    extent: Images = "short",
+    prompts: Prompts = None,
+    look: LookOptions = Look(),
+    debug: Debug = False,
+    output: OutputOptions = Output(),
+    json: Annotated[
+        bool,
+        Parameter(group=OUTPUT, help="Print compare.json on stdout, and nothing else there."),
+    ] = False,
 ) -> int:
-    """Several methods, or several settings of one, on the same concept, questions and seeds: a table, a page, a plot."""
-    from .run_config import plan_methods
+    """Compare methods, or settings of one, on the same concept, prompts and seeds."""
+    from .run_config import Request, plan_methods
 
-    jobs = plan_methods(concepts, methods.split(","), to=to, seed=seed, model=source.model, out=out)
+    check_look(look, prompts)
+    request = Request(tuple(concepts), to, model=source.model, seed=seed, out=output.out)
+    jobs = plan_methods(request, methods.split(","))
     from ..models.image_cache import cache_folder
+    from ..profiling.stages import comparison_stages
     from ..reporting.report import markdown
-    from ..workflows.comparison import compare as run
+    from ..workflows import compare as run
     from ..workflows.comparison import table
     from .progress_bar import ProgressBar
 
-    chosen = {name: job.method for name, job in jobs.items()}
     first = next(iter(jobs.values()))
-    with ProgressBar() as bar:
+    chosen = {name: job.method for name, job in jobs.items()}
+    stages = comparison_stages(chosen, len(first.concepts), look.steps, extent)
+    with ProgressBar(stages) as bar:
         result = run(
             first.concepts,
             chosen,
@@ -158,52 +303,55 @@ def compare(
             extent=extent,
             prompts=prompts,
             look=look,
-            force=force,
+            force=output.force,
             cache=cache_folder(),
             progress=bar,
         )
-    print(_dumps(result) if json else f"{markdown(*table(result))}\n{first.out / 'compare.html'}")
-    return 0
-
-
-def _tell(result: dict, out: Path, bar, json: bool) -> int:
-    """Print what came of it; the exit code."""
     if json:
-        print(_dumps(result))
+        print_json(result)
     else:
-        bar.finish(result, out)
-    return 3 if result["failure"] else 0
+        print(markdown(*table(result)))
+        print(first.out / "compare.html")
+    return 0
 
 
 @app.command
 def generate(
-    prompts: list[str],
+    prompts: Annotated[list[str], Parameter(group=WHAT, help="One or more prompts.")],
+    /,
     *,
-    source: Annotated[Source, FLAT] = Source(),
-    edit: Annotated[list[Path], Parameter(help="An edit, or the folder of one; several add up.", negative="")] = [],  # noqa: B006
-    out: Annotated[Path, Parameter(help="The folder for the pictures.")] = Path("unconcept-out/pictures"),
-    seed: int = 0,
-    images: Annotated[int, Parameter(help="Pictures for each prompt.")] = 4,
-    steps: int = 25,
-    guidance: Annotated[float | None, Parameter(help="Default: the model's own.")] = None,
-    force: Annotated[bool, Parameter(help="Edits of another base model, and an output folder that exists.", negative="")] = False,
-    debug: Annotated[bool, Flag] = False,
+    edit: EditPaths = [],  # noqa: B006
+    images: Annotated[int, Parameter(group=HOW, help="Images per prompt.")] = 4,
+    steps: Steps = 25,
+    guidance: Annotated[
+        float | None, Parameter(group=HOW, help="CFG scale (default: the model's).")
+    ] = None,
+    seed: Seed = 0,
+    source: SourceOptions = Source(),
+    debug: Debug = False,
+    output: OutputOptions = Output(),
 ) -> int:
-    """Make pictures, with edits or without."""
-    from ..workflows.generation import generate as make
+    """Sample images, with edits or without.
+
+    --force also accepts edits that were made for another base model.
+    """
+    for path in edit:
+        check_path(path, "--edit")
+    check_model(source.model)
+    from ..workflows import generate as run
     from .progress_bar import ProgressBar
 
     with ProgressBar() as bar:
-        path = make(
+        path = run(
             prompts,
             model=source,
             edits=edit,
-            out=out,
+            out=output.out or Path("unconcept-out/pictures"),
             seed=seed,
             images=images,
             steps=steps,
             guidance=guidance,
-            force=force,
+            force=output.force,
             progress=bar,
         )
     print(path)
@@ -212,19 +360,40 @@ def generate(
 
 @app.command
 def purify(
-    images: list[Path],
+    images: Annotated[list[Path], Parameter(group=WHAT, help="Image files.")],
+    /,
     *,
-    edit: Annotated[Path, Parameter(help="An edit, or the folder of one.")],
-    source: Annotated[Source, FLAT] = Source(),
-    caption: Annotated[str | None, Parameter(help="What the pictures show, in a prompt's words; default: the concept.")] = None,
-    strength: Annotated[float, Parameter(help="How far back towards noise, in (0, 1].")] = 1.0,
-    steps: int = 25,
-    guidance: Annotated[float, Parameter(help="Of the way back: 1 reconstructs best, more steers more.")] = 3.0,
-    out: Annotated[Path, Parameter(help="The folder to write.")] = Path("unconcept-out/purified"),
-    force: Annotated[bool, Parameter(help="An edit of another base model, and an output folder that exists.", negative="")] = False,
-    debug: Annotated[bool, Flag] = False,
+    edit: EditPath,
+    caption: Annotated[
+        str | None,
+        Parameter(
+            group=WHAT, help="What the images show, as a prompt (default: the erased concept)."
+        ),
+    ] = None,
+    strength: Annotated[
+        float, Parameter(group=HOW, help="How far back towards noise, above 0 and at most 1.")
+    ] = 1.0,
+    steps: Steps = 25,
+    guidance: Annotated[
+        float,
+        Parameter(
+            group=HOW,
+            help="CFG scale of the way back: 1 reconstructs best, more steers more.",
+        ),
+    ] = 3.0,
+    source: SourceOptions = Source(),
+    debug: Debug = False,
+    output: OutputOptions = Output(),
 ) -> int:
-    """Take the concept out of real pictures: back to noise through the original, forward through the erased model."""
+    """Take the concept out of existing images.
+
+    Each image is center-cropped, inverted to noise by the original model, and sampled again by the
+    erased one. --force also accepts an edit that was made for another base model.
+    """
+    for path in images:
+        check_path(path, "the image")
+    check_path(edit, "--edit")
+    check_model(source.model)
     from ..workflows.purification import run
     from .progress_bar import ProgressBar
 
@@ -233,12 +402,12 @@ def purify(
             images,
             edit=edit,
             model=source,
-            out=out,
+            out=output.out or Path("unconcept-out/purified"),
             caption=caption,
             strength=strength,
             steps=steps,
             guidance=guidance,
-            force=force,
+            force=output.force,
             progress=bar,
         )
     print(path / "sheet.png")
@@ -247,39 +416,105 @@ def purify(
 
 @app.command
 def export(
-    edit: Path,
+    edit: EditPath,
+    /,
     *,
-    form: Annotated[Literal["pipeline", "lora", "kohya", "checkpoint"], Parameter(name="--as", help="What to write.")],
-    model: Annotated[str, Parameter(help="For a pipeline its base folder, for a checkpoint your own single file.")] = "emoji",
-    rank: Annotated[int | None, Parameter(help="Of a LoRA; without it as much as it needs, and for kohya the exact change.")] = None,
-    out: Annotated[Path | None, Parameter(help="The folder or file to write.")] = None,
-    push: Annotated[str | None, Parameter(help="Upload it to this repository of the hub (owner/name), too.")] = None,
-    force: Annotated[bool, Parameter(help="Replace what is there.", negative="")] = False,
-    debug: Annotated[bool, Flag] = False,
+    form: Annotated[
+        Literal["pipeline", "lora", "kohya", "checkpoint"],
+        Parameter(
+            name="--as",
+            group=HOW,
+            help="A whole diffusers folder; a LoRA for diffusers; the same for ComfyUI and A1111; "
+            "or your own single file with the weights replaced.",
+        ),
+    ],
+    rank: Annotated[
+        int | None,
+        Parameter(
+            group=HOW,
+            help="Rank of a LoRA (default: what its error needs; for kohya the exact change).",
+        ),
+    ] = None,
+    model: Annotated[
+        str,
+        Parameter(
+            group=MODEL,
+            help="For a pipeline the base model's folder, for a checkpoint your own single file.",
+        ),
+    ] = "emoji",
+    debug: Debug = False,
+    output: OutputOptions = Output(),
+    push: Annotated[
+        str | None,
+        Parameter(group=OUTPUT, help="Also upload it to this repository of the Hub (owner/name)."),
+    ] = None,
 ) -> int:
     """Write an edit as a file that other tools open."""
+    check_path(edit, "the edit")
+    check_model(model)
     from ..edits.edit import Edit
     from ..export.formats import export as write
     from ..export.hub import push as upload
     from ..export.model_card import base_of, export_card
 
-    default = Path("unconcept-out") / {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}.get(form, f"{form}.safetensors")
+    names = {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}
+    default = Path("unconcept-out") / names.get(form, f"{form}.safetensors")
+    output = replace(output, out=output.out or default)
     loaded, base = Edit.load(edit), base_of(edit)
-    made = write(loaded, form, out or default, model=model, rank=rank, force=force, base=base)
-    print(made)
+    written = write(loaded, form, output, model=model, rank=rank, base=base)
+    print(written)
     if push:
-        print(upload(made, push, export_card(loaded.card, base)))
+        print(upload(written, push, export_card(loaded.card, base)))
     return 0
 
 
 @app.command
-def show(what: str, *, debug: Annotated[bool, Flag] = False) -> int:
+def show(
+    what: Annotated[
+        str,
+        Parameter(
+            group=WHAT,
+            help='An edit, a report or its folder, the name of a method, or "methods" for a list.',
+        ),
+    ],
+    /,
+    *,
+    debug: Debug = False,
+    full: Annotated[bool, Parameter(group=OUTPUT, help="Print every score of a report.")] = False,
+) -> int:
     """Show an edit, a report (or its folder), what a method does, or the list of methods."""
-    from .show import show as tell
+    from .show import show as run
 
-    tell(what)
+    run(what, full)
     return 0
 
 
-def _dumps(value: dict) -> str:
-    return json.dumps(value, indent=1)
+def check_look(look: Look, prompts: Path | None) -> None:
+    """Do the files and folders exist that evaluation images need?"""
+    check_path(prompts, "--prompts")
+    check_path(look.real, "--real")
+    check_judge(look.judge)
+
+
+def print_result(result: dict, out: Path, printout: Printout) -> int:
+    """Print what a run found.
+
+    Args:
+        result: The content of report.json.
+        out: The run's folder.
+        printout: As JSON, in twenty lines, or in full.
+
+    Returns:
+        The exit code: 0, or 3 when the erasure did not work.
+    """
+    if printout.json:
+        print_json(result)
+    else:
+        from ..reporting.terminal import print_report
+
+        print_report(result, out, full=printout.full)
+    return 3 if result["failure"] else 0
+
+
+def print_json(content: dict) -> None:
+    print(json.dumps(content, indent=1))

@@ -1,4 +1,4 @@
-"""The command line as a process: signals, errors in one line, exit codes. What it can do is in commands.py."""
+"""The command line as a process: signals, one-line errors, exit codes. See commands.py."""
 
 import logging
 import os
@@ -10,36 +10,61 @@ from cyclopts.exceptions import CycloptsError
 from ..errors import Terminated, UnconceptError
 from .commands import app
 
+QUIET = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
 
-def _terminated(*_) -> None:
+
+def _terminate(*_) -> None:
     raise Terminated
 
 
 def main() -> None:
-    """Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work, 130 interrupted, 143 terminated."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work,
+    130 interrupted, 143 terminated.
+    """
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    # diffusers imports it where it is there, and it says which kernels it has not.
+    # diffusers imports bitsandbytes if it is installed, which then lists the kernels it misses.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    for name, value in {
-        "TRANSFORMERS_VERBOSITY": "error",
-        "DIFFUSERS_VERBOSITY": "error",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-    }.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     debug = "--debug" in sys.argv
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         sys.exit(app(sys.argv[1:], exit_on_error=False, print_error=False))
     except Terminated:
-        print("terminated; no output was left behind, a training goes on with --resume", file=sys.stderr)
-        sys.exit(143)
+        end_early("terminated", 143)
     except KeyboardInterrupt:
-        print("interrupted; no output was left behind", file=sys.stderr)
-        sys.exit(130)
+        end_early("interrupted", 130)
     except Exception as error:
         if debug:
             raise
-        clear = isinstance(error, UnconceptError | CycloptsError)
-        line = str(error).strip() if clear else f"{type(error).__name__}: {error} (--debug shows where)"
-        print(f"unconcept: {' '.join(line.split())}", file=sys.stderr)
-        sys.exit(error.exit_code if isinstance(error, UnconceptError) else 2 if isinstance(error, CycloptsError) else 1)
+        message, code = explain(error)
+        print(f"unconcept: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(code)
+
+
+def end_early(how: str, code: int) -> None:
+    """Exit after a signal; a training that was running has been saved."""
+    print(f"{how} (a training goes on with --resume); no output was left behind", file=sys.stderr)
+    sys.exit(code)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """The line that tells a user what went wrong, and the exit code.
+
+    Args:
+        error: What a command raised.
+
+    Returns:
+        (message, exit code).
+    """
+    if isinstance(error, UnconceptError):
+        return str(error), error.exit_code
+    if isinstance(error, CycloptsError):
+        return str(error), 2
+    return f"{type(error).__name__}: {error} (--debug shows where)", 1

@@ -1,28 +1,48 @@
-"""The progress bar on stderr, and the table at the end on stdout."""
+"""The progress bar on stderr: one bar over the whole run, with the time that is left."""
 
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
-from rich.table import Table
 
 from ..callbacks import Progress
-from ..reporting.report import table
+
+if TYPE_CHECKING:
+    from ..profiling.stages import Stage
+
+SPEED_WINDOW = 120.0  # seconds: the time left is told by the speed of these
 
 
 class ProgressBar:
-    """Call it with a Progress: one line a stage, with the time left and the losses."""
+    """Call it with a `Progress`: it moves one bar over all planned stages.
 
-    def __init__(self):
-        self.console, self.stage = Console(stderr=True), None
-        columns = (
-            TextColumn("{task.description:<42}"),
-            BarColumn(30),
-            TextColumn("{task.completed}/{task.total}"),
+    Without a plan, or for a stage that is not in it, the bar shows the stage alone.
+    """
+
+    def __init__(self, plan: Sequence["Stage"] = ()):
+        """Prepare a bar; `with` shows it.
+
+        Args:
+            plan: The stages of the run in their order, with the work of each.
+        """
+        self.plan = [stage for stage in plan if stage.work > 0]
+        self.total = sum(stage.work for stage in self.plan)
+        self.position = 0  # in the plan
+        self.stage: str | None = None
+        self.console = Console(stderr=True)
+        self.rich = RichProgress(
+            TextColumn("{task.description:<36}"),
+            BarColumn(24),
+            TaskProgressColumn(),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self.console,
+            disable=not self.console.is_terminal,
+            speed_estimate_period=SPEED_WINDOW,
         )
-        self.rich = RichProgress(*columns, TextColumn("{task.fields[note]}"), console=self.console, disable=not self.console.is_terminal)
+        self.task = self.rich.add_task("starting", total=self.total or None, note="")
 
     def __enter__(self) -> "ProgressBar":
         from diffusers.utils import logging as diffusers_logging
@@ -38,40 +58,58 @@ class ProgressBar:
 
     def __call__(self, progress: Progress) -> None:
         if progress.stage != self.stage:
-            if self.stage is not None:
-                self.rich.update(self.task, completed=self.total)
-            self.stage, self.total = progress.stage, progress.total
-            self.task = self.rich.add_task(progress.stage, total=progress.total, note="")
+            self.stage = progress.stage
+            self.position = self.find(progress.stage)
             if not self.console.is_terminal:
                 self.console.print(progress.stage, highlight=False)
-        note = "" if progress.loss is None else f"loss {progress.loss:.4f}"
-        note += "" if progress.held_out is None else f", best held-out {progress.held_out:.4f}"
-        self.rich.update(self.task, completed=progress.done, note=note)
+        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+        completed, total = share, 1.0
+        if self.plan:
+            finished = sum(stage.work for stage in self.plan[: self.position])
+            completed, total = finished + share * self.plan[self.position].work, self.total
+        self.rich.update(
+            self.task,
+            description=describe(progress),
+            completed=max(completed, self.completed) if self.plan else completed,
+            total=total,
+            note=losses(progress),
+        )
 
-    def finish(self, result: dict, out: Path) -> None:
-        """The table, and where everything is."""
-        console = Console()
-        view = Table(*("group", "measure"), box=None, pad_edge=False)
-        for name in ("before", "after", "95 % interval", "n"):
-            view.add_column(name, justify="right")
-        last = None
-        for row in table(result["scores"]):
-            view.add_row(
-                row["title"] if row["title"] != last else "",
-                row["name"],
-                row["b"],
-                row["a"],
-                f"{row['low']} – {row['high']}",
-                str(row["n"]),
-            )
-            last = row["title"]
-        if view.rows:
-            console.print(view)
-        for warning in result["warnings"]:
-            console.print(f"note: {warning}", style="yellow", soft_wrap=True, highlight=False)
-        if result["failure"]:
-            console.print(f"the erasure did not work: {result['failure']}", style="red", soft_wrap=True, highlight=False)
-        cost = result["cost"]
-        erasing = "" if cost["training_seconds"] is None else f", of them {cost['training_seconds']:.0f} s for the erasing itself"
-        console.print(f"{cost['seconds']:.0f} s{erasing}", highlight=False)
-        console.print(f"report: {out / 'report.html'}", soft_wrap=True, highlight=False)
+    @property
+    def completed(self) -> float:
+        return self.rich.tasks[0].completed
+
+    def find(self, stage: str) -> int:
+        """The position in the plan of the stage that a report belongs to.
+
+        Args:
+            stage: The stage's name as it is reported.
+
+        Returns:
+            The next planned stage, from the present one on, whose names the report's contains; for
+            a name that is in none of them the present stage, or the one after it if that takes
+            whatever is reported.
+        """
+        for i in range(self.position, len(self.plan)):
+            if any(name in stage for name in self.plan[i].names):
+                return i
+        following = self.position + 1
+        if following < len(self.plan) and not self.plan[following].names:
+            return following
+        return self.position
+
+
+def describe(progress: Progress) -> str:
+    """The stage with its count, short enough for its column: "training 12/100"."""
+    count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
+    return f"{progress.stage[: 36 - len(count)]}{count}"
+
+
+def losses(progress: Progress) -> str:
+    """The losses of a training step, as the bar shows them; "" elsewhere."""
+    parts = []
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.4f}")
+    if progress.held_out is not None:
+        parts.append(f"best held-out {progress.held_out:.4f}")
+    return ", ".join(parts)

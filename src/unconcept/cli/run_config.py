@@ -1,9 +1,11 @@
-"""From what the command line was given to what shall be done, without touching torch's weights yet."""
+"""From the words of a command line to what shall be run.
+
+Everything that can be checked without torch is checked first; the method's class comes last.
+"""
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
@@ -13,119 +15,161 @@ from ..config.options import Quantized
 from ..config.overrides import check_keys, override, read_yaml
 from ..errors import InputError
 from ..methods import METHODS
+from .input_checks import check_concepts, check_model, check_path, unknown_name
 
 KEYS = ["concepts", "model", "method", "out", "quantize", "seed", "settings"]
 
-CONCEPT_KEYS = [f.name for f in dataclasses.fields(Concept)]
+# What the values of these keys must be, and how that is called.
+KINDS: dict[str, tuple[type, str]] = {
+    "seed": (int, "a whole number"),
+    "model": (str, "words"),
+    "out": (str, "words"),
+    "settings": (dict, "keys and values"),
+}
+
+CONCEPT_KEYS = [field.name for field in dataclasses.fields(Concept)]
+
+PRESETS = Path(__file__).parent / "presets"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user typed, before the config file and the preset are read.
+
+    concepts  "pig" or "pig=cow"; empty: those of the config file
+    to        the alternative of a single concept
+    seed      None: the config file's, or 0
+    out       None: the config file's, or unconcept-out/CONCEPT
+    """
+
+    concepts: tuple[str, ...]
+    to: str | None = None
+    keep: tuple[str, ...] = ()
+    synonyms: tuple[str, ...] = ()
+    method: str | None = None
+    preset: str | None = None
+    config: Path | None = None
+    model: str = "emoji"
+    seed: int | None = None
+    out: Path | None = None
 
 
 @dataclass(frozen=True)
 class Plan:
+    """What shall be run.
+
+    name      the method's name
+    method    an instance of one of methods.METHODS
+    quantize  how the weights that are not trained are held
+    """
+
     concepts: tuple[Concept, ...]
     name: str
     model: str
-    method: Any  # a dataclass of methods.METHODS
+    method: Any
     out: Path
     seed: int
-    quantize: Quantized | None = None  # what is not tuned
+    quantize: Quantized | None = None
 
     def describe(self) -> str:
+        """The plan in lines for people, hyperparameters included."""
+        values = []
+        for field in dataclasses.fields(self.method):
+            values.append(f"{field.name}={getattr(self.method, field.name)}")
         lines = [f"erase    {concept}" for concept in self.concepts]
-        settings = ", ".join(f"{f.name}={getattr(self.method, f.name)}" for f in dataclasses.fields(self.method))
-        return "\n".join(
-            [
-                *lines,
-                f"model    {self.model}",
-                f"method   {self.name}: {settings}",
-                f"out      {self.out}",
-                f"seed     {self.seed}",
-            ]
-        )
+        lines += [
+            f"model    {self.model}",
+            f"method   {self.name}: {', '.join(values)}",
+            f"output   {self.out}",
+            f"seed     {self.seed}",
+        ]
+        return "\n".join(lines)
 
 
-def plan(
-    names: Sequence[str], *, to: str | None, method: str | None, config: Path | None, keep: Sequence[str], synonyms: Sequence[str],
-    seed: int | None, model: str, out: Path | None, preset: str | None = None,
-) -> Plan:  # fmt: skip
-    """The command line's words win over the file's, and the file's over the preset's."""
-    file = read_yaml(config) if config else {}
-    check_keys(file, KEYS, str(config))
-    name = method or file.get("method", "all-but-one")
+def plan(request: Request) -> Plan:
+    """Put together the command line, the config file and the preset, which win in this order.
+
+    Args:
+        request: What the user typed.
+
+    Returns:
+        The plan of one run.
+
+    Raises:
+        InputError: Something is wrong, missing or contradictory. But for hyperparameters, this is
+            found before torch is imported.
+    """
+    check_path(request.config, "the settings file")
+    file = read_yaml(request.config) if request.config else {}
+    check_file(file, request.config)
+    name = request.method or file.get("method", "all-but-one")
     if name not in METHODS:
-        near = difflib.get_close_matches(str(name), METHODS, 1, 0.4)
-        raise InputError(f'unknown method "{name}": ' + (f'did you mean "{near[0]}"?' if near else f"one of {', '.join(METHODS)}"))
-    if to is not None and len(names) > 1:
-        raise InputError("--to goes with one concept; give several as pairs: unconcept erase pig=cow fox=wolf")
-    more = {"keep": tuple(keep), "synonyms": tuple(synonyms)}
-    if not names and (to or keep or synonyms):
-        raise InputError("--to, --keep and --synonym go with a concept that is named beside them; those of a file stand in the file")
-    if len(names) > 1 and synonyms:
-        raise InputError("--synonym goes with one concept; give the synonyms of several in a --config file")
-    concepts = [Concept.parse(name, to, **more) for name in names] or concepts_from_file(file.get("concepts", []), str(config))
-    if not concepts:
-        raise InputError("nothing to erase was named, for example: unconcept erase pig --to cow")
-    for key, kind in {"seed": int, "model": str, "out": str, "settings": dict}.items():
-        if key in file and not isinstance(file[key], kind):
-            raise InputError(
-                f"{key} in {config} is {file[key]!r}: it must be {'keys and values' if kind is dict else 'a whole number' if kind is int else 'words'}"
-            )
-    seed = int(file.get("seed", 0)) if seed is None else seed
-    model = model if model != "emoji" else str(file.get("model", model))
-    chosen = preset_settings(settings_for_model(name, model), preset) if preset else settings_for_model(name, model)
-    quantize = file.get("quantize") or (preset and read_preset(preset).get("quantize")) or None
+        raise unknown_name("method", str(name), list(METHODS))
+    preset = read_preset(request.preset) if request.preset else {}
+    model = request.model if request.model != "emoji" else str(file.get("model", request.model))
+    check_model(model)
+    concepts = concepts_of(request, file)
+    check_concepts(concepts, model)
+    quantize = file.get("quantize") or preset.get("quantize") or None
     if quantize not in (None, *get_args(Quantized)):
         raise InputError(f"quantize is {quantize}: one of {', '.join(get_args(Quantized))}")
-    settings = with_seed(override(chosen, file.get("settings", {}), f"{config} / settings"), seed)
-    slug = re.sub(r"[^a-z0-9]+", "-", " ".join(c.erase for c in concepts).lower()).strip("-")
-    target = out or Path(file.get("out", Path("unconcept-out") / (slug or "concept")))
-    return Plan(tuple(concepts), name, model, settings, target, seed, quantize)
+    seed = int(file.get("seed", 0)) if request.seed is None else request.seed
+    out = request.out or Path(file.get("out", Path("unconcept-out") / folder_name(concepts)))
+
+    method = settings_for_model(name, model)  # from here on torch is loaded
+    if preset:
+        method = override(method, preset["settings"], f"preset {request.preset}")
+    method = override(method, file.get("settings", {}), f"{request.config} / settings")
+    return Plan(tuple(concepts), name, model, with_seed(method, seed), out, seed, quantize)
 
 
-def settings_for_model(name: str, model: str) -> Any:
-    """The method with its defaults; on an embedded model, with those that were chosen for it."""
-    from ..models.emoji.loading import FLOW, FOLDER
-
-    method, file = METHODS[name](), {"emoji": FOLDER / "methods.yaml", "emoji-flow": FLOW / "methods.yaml"}.get(model)
-    return override(method, read_yaml(file).get(name, {}), "methods.yaml") if file else method
-
-
-def preset_settings(method: Any, preset: str) -> Any:
-    """The method with the settings of a file in presets/, by its name."""
-    return override(method, read_preset(preset)["settings"], f"preset {preset}")
+def check_file(file: Mapping[str, Any], path: Path | None) -> None:
+    """Are the keys of a config file known, and its values of the right kind?"""
+    check_keys(file, KEYS, str(path))
+    for key, (kind, description) in KINDS.items():
+        if key in file and not isinstance(file[key], kind):
+            raise InputError(f"{key} in {path} is {file[key]!r}: it must be {description}")
 
 
-def read_preset(preset: str) -> dict:
-    known = {file.stem: file for file in sorted((Path(__file__).parent / "presets").glob("*.yaml"))}
-    if preset not in known:
-        raise InputError(f'unknown preset "{preset}": one of {", ".join(known)}')
-    return read_yaml(known[preset])
-
-
-def with_seed(method: Any, seed: int) -> Any:
-    """The method with the run's seed, where it draws anything."""
-    fields = {f.name for f in dataclasses.fields(method)}
-    if "tune" in fields:
-        return replace(method, tune=replace(method.tune, seed=seed))
-    return replace(method, seed=seed) if "seed" in fields else method
-
-
-def plan_methods(
-    names: Sequence[str], methods: Sequence[str], *, to: str | None, seed: int, model: str, out: Path | None
-) -> dict[str, Plan]:  # fmt: skip
-    """One plan for each entry of `methods`: a method's name, or a YAML file, which goes by its own name; "all" are all methods."""
-    plans = {}
-    for entry in METHODS if list(methods) == ["all"] else methods:
-        file = Path(entry) if entry.endswith((".yaml", ".yml")) else None
-        given: dict[str, Any] = dict(to=to, keep=(), synonyms=(), seed=seed, model=model, out=out)
-        made = plan(names, method=None if file else entry, config=file, **given)
-        if made.quantize:
-            raise InputError(f"quantize in {file} is for erase: methods are compared on the model as it is")
-        plans[file.stem if file else entry] = replace(made, out=out or made.out.with_name(f"compare-{made.out.name}"))
-    return plans
+def concepts_of(request: Request, file: Mapping[str, Any]) -> list[Concept]:
+    """The concepts of the command line; those of the config file if it names none."""
+    names = request.concepts
+    if request.to is not None and len(names) > 1:
+        raise InputError(
+            "--to goes with one concept; give several as pairs: unconcept erase pig=cow fox=wolf"
+        )
+    if not names and (request.to or request.keep or request.synonyms):
+        raise InputError(
+            "--to, --keep and --synonym go with a concept that is named beside them; "
+            "those of a config file stand in the file"
+        )
+    if len(names) > 1 and request.synonyms:
+        raise InputError(
+            "--synonym goes with one concept; give the synonyms of several in a --config file"
+        )
+    if not names:
+        concepts = concepts_from_file(file.get("concepts", []), str(request.config))
+    else:
+        words: dict[str, Any] = {"keep": request.keep, "synonyms": request.synonyms}
+        concepts = [Concept.parse(name, request.to, **words) for name in names]
+    if not concepts:
+        raise InputError("nothing to erase: name a concept, as in unconcept erase pig --to cow")
+    return concepts
 
 
 def concepts_from_file(entries: object, where: str) -> list[Concept]:
-    """Concepts of a YAML list: "pig=cow", or a mapping with the fields of Concept."""
+    """Read the concepts of a YAML list.
+
+    Args:
+        entries: "pig=cow", or a mapping with the fields of Concept, for each.
+        where: The file's name, for messages.
+
+    Returns:
+        One concept per entry.
+
+    Raises:
+        InputError: It is not a list, or an entry has unknown keys or no `erase`.
+    """
     if not isinstance(entries, list):
         raise InputError(f"concepts in {where} must be a list")
     concepts = []
@@ -138,3 +182,103 @@ def concepts_from_file(entries: object, where: str) -> list[Concept]:
         else:
             concepts.append(Concept.parse(str(entry)))
     return concepts
+
+
+def folder_name(concepts: Sequence[Concept]) -> str:
+    """A folder's name from the words of the concepts."""
+    words = " ".join(concept.erase for concept in concepts).lower()
+    return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "concept"
+
+
+def settings_for_model(name: str, model: str) -> Any:
+    """A method with its default hyperparameters, or those chosen for an embedded model.
+
+    Args:
+        name: A key of METHODS.
+        model: What `--model` got.
+
+    Returns:
+        An instance of the method.
+    """
+    from ..models.emoji import FLOW, FOLDER
+
+    files = {"emoji": FOLDER / "methods.yaml", "emoji-flow": FLOW / "methods.yaml"}
+    method = METHODS[name]()
+    if model not in files:
+        return method
+    return override(method, read_yaml(files[model]).get(name, {}), "methods.yaml")
+
+
+def preset_settings(method: Any, preset: str) -> Any:
+    """A method with the hyperparameters of a preset.
+
+    Args:
+        method: An instance of a method.
+        preset: The name of a file in presets/.
+
+    Returns:
+        A new instance of the same class.
+    """
+    return override(method, read_preset(preset)["settings"], f"preset {preset}")
+
+
+def read_preset(preset: str) -> dict:
+    """The content of a preset.
+
+    Args:
+        preset: The name of a file in presets/.
+
+    Returns:
+        Its keys and values: settings, and quantize where the preset has it.
+
+    Raises:
+        InputError: There is no preset of that name; the nearest one is suggested.
+    """
+    files = {file.stem: file for file in sorted(PRESETS.glob("*.yaml"))}
+    if preset not in files:
+        raise unknown_name("preset", preset, list(files))
+    return read_yaml(files[preset])
+
+
+def with_seed(method: Any, seed: int) -> Any:
+    """The method with the run's seed, if it draws random numbers."""
+    fields = {field.name for field in dataclasses.fields(method)}
+    if "tune" in fields:
+        return replace(method, tune=replace(method.tune, seed=seed))
+    return replace(method, seed=seed) if "seed" in fields else method
+
+
+def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
+    """Plan a comparison.
+
+    Args:
+        request: What all methods have in common; its `method` and `config` are ignored.
+        methods: Names of methods and YAML files of settings; ["all"]: every method.
+
+    Returns:
+        A plan for each method or file, by its name.
+
+    Raises:
+        InputError: As `plan`, and a file chooses a quantization.
+    """
+    entries = list(METHODS) if list(methods) == ["all"] else methods
+    for entry in entries:  # all names are checked before the first class is imported
+        if is_yaml(entry):
+            check_path(Path(entry), "the settings file")
+        elif entry not in METHODS:
+            raise unknown_name("method", entry, ["all", *METHODS])
+    plans = {}
+    for entry in entries:
+        file = Path(entry) if is_yaml(entry) else None
+        one = plan(replace(request, method=None if file else entry, config=file))
+        if one.quantize:
+            raise InputError(
+                f"quantize in {file} is for erase: methods are compared on the model as it is"
+            )
+        out = request.out or one.out.with_name(f"compare-{one.out.name}")
+        plans[file.stem if file else entry] = replace(one, out=out)
+    return plans
+
+
+def is_yaml(entry: str) -> bool:
+    return entry.endswith((".yaml", ".yml"))

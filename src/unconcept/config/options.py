@@ -1,30 +1,68 @@
-"""What a run is told, in groups that several commands share. Without torch: the command line reads this before it knows what to do."""
+"""Options that several commands share, in groups. Nothing here imports torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
 Quantized = Literal["nf4", "int8"]
+
+if TYPE_CHECKING:
+    Judge = str | Callable
+else:
+    Judge = str  # the command line takes a name; Python takes a function, too
+
+# The panels of every `--help`, in this order.
+WHAT = Group("What", sort_key=1)
+
+HOW = Group("How", sort_key=2)
+
+MODEL = Group("Model", sort_key=3)
+
+EVALUATION_IMAGES = Group("Evaluation images", sort_key=4)
+
+WHILE_IT_RUNS = Group("While it runs", sort_key=5)
+
+OUTPUT = Group("Output", sort_key=6)
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a model comes from, and where and how precisely it computes.
 
-    device None: the graphics card where there is one. dtype None: bf16 there, fp32 on a processor, and for the embedded model.
+    device None: the GPU if there is one. dtype None: bf16 on a GPU; fp32 on a CPU and for the
+    embedded models.
     """
 
-    model: Annotated[str, Parameter(help="emoji or emoji-flow (embedded), a diffusers folder, a .safetensors file, or a hub id.")] = "emoji"
-    base_config: Annotated[str | None, Parameter(help="For a single file: a diffusers folder of the same architecture.")] = None
-    variant: Annotated[str | None, Parameter(help="Of the weights, where a folder or repository holds several: fp16, ...")] = None
-    revision: Annotated[str | None, Parameter(help="Of a hub id: a branch, a tag or a commit.")] = None
-    device: Annotated[str | None, Parameter(help="cuda, mps, cpu, ...; default: the graphics card where there is one.")] = None
-    dtype: Annotated[Precision | None, Parameter(help="Of the model's weights; default: bf16 on a graphics card.")] = None
+    model: Annotated[
+        str,
+        Parameter(
+            help="emoji or emoji-flow (embedded), a diffusers folder, a .safetensors file, "
+            "or a Hub id."
+        ),
+    ] = "emoji"
+    base_config: Annotated[
+        str | None,
+        Parameter(help="For a single file: a diffusers folder with the same architecture."),
+    ] = None
+    variant: Annotated[
+        str | None,
+        Parameter(help="Variant of the weights, if a folder or repository holds several: fp16."),
+    ] = None
+    revision: Annotated[
+        str | None, Parameter(help="Branch, tag or commit of a Hub repository.")
+    ] = None
+    device: Annotated[
+        str | None, Parameter(help="cuda, mps, cpu, ... (default: the GPU if there is one).")
+    ] = None
+    dtype: Annotated[
+        Precision | None,
+        Parameter(help="Precision of the model's weights (default: bf16 on a GPU, else fp32)."),
+    ] = None
 
     @classmethod
     def of(cls, model: "str | Source") -> "Source":
@@ -33,28 +71,82 @@ class Source:
 
 @dataclass(frozen=True)
 class Look:
-    """How pictures are made, and looked at. judge: from Python also a callable (unconcept.evaluation.judges)."""
+    """How evaluation images are sampled and judged.
+
+    judge: from Python also a callable (unconcept.evaluation.judges).
+    """
 
     judge: Annotated[
-        str | Callable | None, Parameter(help="Who says what pictures show, for your own model: a CLIP folder, imagenet or nudenet.")
+        Judge | None,
+        Parameter(
+            help="Who recognizes concepts in images of your own model: a CLIP folder, imagenet "
+            "or nudenet."
+        ),
     ] = None
-    real: Annotated[Path | None, Parameter(help="A folder of real pictures, for your own model: how far are unrelated ones from them?")] = (
-        None
-    )
-    steps: Annotated[int, Parameter(help="Sampling steps of the pictures that are looked at.")] = 25
-    guidance: Annotated[float | None, Parameter(help="And their guidance; default: the model's own.")] = None
+    real: Annotated[
+        Path | None,
+        Parameter(
+            help="Folder of real images, for your own model: the KID between them and the images "
+            "of unrelated prompts is reported."
+        ),
+    ] = None
+    steps: Annotated[int, Parameter(help="Sampling steps for evaluation images.")] = 25
+    guidance: Annotated[
+        float | None,
+        Parameter(help="CFG scale for evaluation images (default: the model's)."),
+    ] = None
 
     def sampling(self, usual: float) -> dict:
-        """Steps and guidance; usual: the guidance where nothing is said."""
-        return {"steps": self.steps, "guidance": usual if self.guidance is None else self.guidance}
+        """Steps and guidance; usual: the guidance where none is chosen."""
+        guidance = usual if self.guidance is None else self.guidance
+        return {"steps": self.steps, "guidance": guidance}
 
 
 @dataclass(frozen=True)
 class Training:
-    """How a training is run, and what is kept and shown of it meanwhile: nothing here is a method's own."""
+    """How a training is run, saved and watched; no hyperparameter of a method is here."""
 
-    resume: Annotated[bool, Parameter(help="Go on with the training of the same words that was cut off.", negative="")] = False
-    save_every: Annotated[int, Parameter(help="Steps of the training after which its state is kept; 0: never.")] = 25
-    sample_every: Annotated[int, Parameter(help="Steps after which OUT.samples.png shows the same seeds once more; 0: never.")] = 0
-    quantize: Annotated[Quantized | None, Parameter(help="What is not tuned, in 4 or 8 bits (needs unconcept[quant]).")] = None
-    track: Annotated[str | None, Parameter(help="Losses go to tensorboard (in OUT.logs), wandb, trackio, ...")] = None
+    resume: Annotated[bool, Parameter(help="Resume an interrupted run of this exact command.")] = (
+        False
+    )
+    save_every: Annotated[
+        int, Parameter(help="Training steps between two saved states for --resume; 0: never.")
+    ] = 25
+    sample_every: Annotated[
+        int,
+        Parameter(
+            help="Training steps between two columns of samples in OUT.samples.png; 0: never."
+        ),
+    ] = 0
+    quantize: Annotated[
+        Quantized | None,
+        Parameter(
+            help="Hold the frozen weights in 4 or 8 bits (needs unconcept[quant]).", group=MODEL
+        ),
+    ] = None
+    track: Annotated[
+        str | None,
+        Parameter(help="Log losses to tensorboard (in OUT.logs), wandb, trackio, ..."),
+    ] = None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Where a command writes. out None: a folder of the command's own in unconcept-out/."""
+
+    out: Annotated[
+        Path | None, Parameter(help="Folder to write (default: a new one in unconcept-out/).")
+    ] = None
+    force: Annotated[bool, Parameter(help="Replace an output folder that exists.")] = False
+
+
+@dataclass(frozen=True)
+class Printout:
+    """What a command prints at its end."""
+
+    json: Annotated[
+        bool, Parameter(help="Print the report as JSON on stdout, and nothing else there.")
+    ] = False
+    full: Annotated[
+        bool, Parameter(help="Print every score, instead of the twenty lines that matter.")
+    ] = False

@@ -1,4 +1,7 @@
-"""Edits as files that other tools open: a pipeline folder, a LoRA, kohya's format, a patched single file, the hub."""
+"""Edits as files that other tools open.
+
+A pipeline folder, a LoRA, kohya's format, a patched single file, the Hub.
+"""
 
 from .formats import export
 from .hub import push

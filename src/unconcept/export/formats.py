@@ -1,12 +1,15 @@
-"""Edits as files that other tools open: a whole pipeline folder, a LoRA for diffusers or for ComfyUI and A1111, or a patched single file.
+"""Edits as files that other tools open.
 
-Only changed tensors go this way. Modules that an edit puts behind others (erasers, a sparse autoencoder) are code, which no such file can hold.
+A whole pipeline folder, a LoRA for diffusers or for ComfyUI and A1111, or a patched single file.
+Only changed tensors can be written. Modules that an edit adds (erasers, a sparse autoencoder) are
+code, which no such file can hold.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from ..config.options import Output
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import write_safetensors
@@ -18,32 +21,59 @@ from .single_file import to_checkpoint
 
 Form = Literal["pipeline", "lora", "kohya", "checkpoint"]
 
+SINGLE_FILE_FAMILIES = (None, "stable-diffusion", "stable-diffusion-xl")
+
 
 def export(
-    edit: Edit, form: Form, out: Path, *, model: str = "emoji", rank: int | None = None, error: float = 1e-3, force: bool = False,
+    edit: Edit,
+    form: Form,
+    out: Path | Output,
+    *,
+    model: str = "emoji",
+    rank: int | None = None,
     base: Mapping[str, Any] = {},
-) -> Path:  # fmt: skip
-    """Write `edit` in a form that another tool reads; returns the path.
+) -> Path:
+    """Write an edit in a form that another tool reads.
 
-    pipeline    the base folder `model`, copied, with the changed weights replaced and a card that says so
-    lora        diffusers' format (`pipe.load_lora_weights`): B A ≈ Δ by singular values, of `rank`, or of as many as bring the relative error of
-                every matrix below `error`
-    kohya       the same for ComfyUI and A1111 (Stable Diffusion, XL); without a `rank`, Δ itself, exactly (their "diff" keys)
-    checkpoint  the single file `model` (Stable Diffusion's original layout), with the changed weights replaced
+    Args:
+        edit: Weight deltas.
+        form: "pipeline": the folder `model`, copied, with the changed weights replaced and a card
+            that says so. "lora": diffusers' format (`pipe.load_lora_weights`), B A ≈ Δ by singular
+            values. "kohya": the same for ComfyUI and A1111 (Stable Diffusion and XL).
+            "checkpoint": the single file `model` in Stable Diffusion's original layout, with the
+            changed weights replaced.
+        out: Where to write; as `Output` with `force`, which replaces what is there and accepts an
+            edit of another model.
+        model: The base model's folder or single file, for a pipeline or checkpoint.
+        rank: Of a LoRA. None: as high as the relative error of every matrix needs to be below
+            1e-3; for "kohya" Δ itself, exactly (their "diff" keys).
+        base: What is known of the model that the edit was made for, by the fields of a Hub card
+            (`base_of`); its licence goes into the file.
 
-    base: what is known of the model that the edit was made of, by the fields of a hub's card (`card.base_of`); its licence goes into the file.
+    Returns:
+        The path that was written.
+
+    Raises:
+        InputError: The edit does not fit this form or base, or `out` exists.
     """
+    output = out if isinstance(out, Output) else Output(out)
+    if output.out is None:
+        raise InputError("export needs a path to write to")
     if edit.adapters:
         raise InputError("this edit holds modules, not weights: only unconcept can load it")
     if not edit.deltas:
         raise InputError("this edit changes nothing")
     if form == "pipeline":
-        return to_pipeline(edit, base_folder(model), out, force, export_card(edit.card, base, model))
+        return to_pipeline(edit, base_folder(model), output, export_card(edit.card, base, model))
     if form == "checkpoint":
-        if (family := edit.card.get("family")) not in (None, "stable-diffusion", "stable-diffusion-xl"):
-            raise InputError(f"single files of {family} are not written yet: export a pipeline or a lora")
-        return to_checkpoint(edit, Path(model), out, force, base)
-    if out.exists() and not force:
-        raise InputError(f"{out} exists: choose another --out, or --force to replace it")
-    tensors = to_lora(edit, rank, error) if form == "lora" else to_kohya(edit, rank, error)
-    return write_safetensors(tensors, out, adapter_metadata(edit, tensors, metadata(edit, tensors, base)))
+        family = edit.card.get("family")
+        if family not in SINGLE_FILE_FAMILIES:
+            raise InputError(
+                f"single files of {family} are not supported yet: export a pipeline or a lora"
+            )
+        return to_checkpoint(edit, Path(model), output, base)
+    if output.out.exists() and not output.force:
+        raise InputError(f"{output.out} exists: choose another --out, or --force to replace it")
+    tensors = to_lora(edit, rank) if form == "lora" else to_kohya(edit, rank)
+    header = adapter_metadata(edit, tensors, metadata(edit, tensors, base))
+    return write_safetensors(tensors, output.out, header)

@@ -1,23 +1,38 @@
-"""Upload to the hub."""
+"""Upload to the Hub."""
 
 from pathlib import Path
 
 from ..errors import RunError
 
 
-def push(made: Path, repository: str, card: str) -> str:
-    """Upload a folder, or a file with its `card` beside it, to a repository of the hub, which is made when it is not there; the address."""
+def push(path: Path, repository: str, card: str) -> str:
+    """Upload a folder, or a file with its card, to a repository of the Hub.
+
+    Args:
+        path: The folder or file.
+        repository: owner/name; it is created if it does not exist.
+        card: README.md of a file; a folder holds its own.
+
+    Returns:
+        The repository's address.
+
+    Raises:
+        RunError: The Hub refused, or cannot be reached.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     try:
         hub = HfApi()
         address = str(hub.create_repo(repository, exist_ok=True))
-        if made.is_dir():
-            hub.upload_folder(repo_id=repository, folder_path=made)
+        if path.is_dir():
+            hub.upload_folder(repo_id=repository, folder_path=path)
         else:
-            hub.upload_file(repo_id=repository, path_or_fileobj=made, path_in_repo=made.name)
-            hub.upload_file(repo_id=repository, path_or_fileobj=card.encode(), path_in_repo="README.md")
+            hub.upload_file(repo_id=repository, path_or_fileobj=path, path_in_repo=path.name)
+            hub.upload_file(
+                repo_id=repository, path_or_fileobj=card.encode(), path_in_repo="README.md"
+            )
     except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
-        raise RunError(f"{made} was written, but not pushed: {str(error).splitlines()[0]}") from error
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path} was written, but not pushed: {reason}") from error
     return address

@@ -1,4 +1,7 @@
-"""What an exported file says of itself, in the words that other tools look for: its architecture, licence, content and where it came from."""
+"""What an exported file says of itself, in the keys that other tools look for.
+
+Its architecture, licence, content, and where it came from.
+"""
 
 import hashlib
 import json
@@ -12,7 +15,8 @@ from torch import Tensor
 
 from ..edits.edit import Edit
 
-ARCHITECTURES = {  # as kohya's sd-scripts and musubi-tuner name them (sai_model_spec.py)
+# As kohya's sd-scripts and musubi-tuner name them (sai_model_spec.py).
+ARCHITECTURES = {
     "stable-diffusion-xl": "stable-diffusion-xl-v1-base",
     "stable-diffusion-3": "stable-diffusion-3",
     "flux": "flux-1",
@@ -20,83 +24,154 @@ ARCHITECTURES = {  # as kohya's sd-scripts and musubi-tuner name them (sai_model
     "z-image": "Z-Image",
 }
 
-BY_WIDTH = {  # the same, where it depends on how wide that is which keys and values read. 2.x (1024) has two names, by what it predicts
+# The same, where it depends on the width of what keys and values read. Stable Diffusion 2.x (1024)
+# has two names, by what it predicts.
+BY_WIDTH = {
     "stable-diffusion": {768: "stable-diffusion-v1"},
     "flux-2-klein": {3072: "Flux.2-klein-4b", 4096: "Flux.2-klein-9b"},
 }
 
-KEYS_AND_VALUES = tuple(
-    f"{name}.weight" for name in ("attn2.to_k", "attn2.to_v", "add_k_proj", "add_v_proj", "self_attn.k_proj", "self_attn.v_proj")
+KEYS_AND_VALUES = (
+    "attn2.to_k.weight",
+    "attn2.to_v.weight",
+    "add_k_proj.weight",
+    "add_v_proj.weight",
+    "self_attn.k_proj.weight",
+    "self_attn.v_proj.weight",
 )
 
-ORIGINAL = "https://github.com/Stability-AI/generative-models"  # modelspec's name of the single files' layout, by kohya
+# modelspec's name of the single files' layout, by kohya.
+ORIGINAL = "https://github.com/Stability-AI/generative-models"
 
-OUTDATED = ("modelspec.hash_", "modelspec.date", "sshs_")  # what a file said of itself before its weights changed
+# What a file said of itself before its weights changed.
+OUTDATED = ("modelspec.hash_", "modelspec.date", "sshs_")
 
-OF_THE_BASE = tuple(f"modelspec.{name}" for name in ("sai_model_spec", "architecture", "implementation", "license"))
+CARD_KEYS = ("method", "concepts", "settings")  # of the edit's card go into the header
+
+OF_THE_BASE = (
+    "modelspec.sai_model_spec",
+    "modelspec.architecture",
+    "modelspec.implementation",
+    "modelspec.license",
+)
 
 
 def metadata(edit: Edit, tensors: Mapping[str, Tensor], base: Mapping[str, Any]) -> dict[str, str]:
-    """What other tools look for (github.com/Stability-AI/ModelSpec 1.0.0), and where the file came from. The same edit says the same: no date.
+    """The header of an exported file (github.com/Stability-AI/ModelSpec 1.0.0).
 
-    Where no name of the architecture is published, or the edit does not tell which it is, none is given, and no conformity claimed.
+    The same edit has the same header: no date. Where no name of the architecture is published, or
+    the edit does not tell which it is, none is written, and no conformity claimed.
+
+    Args:
+        edit: Weight deltas.
+        tensors: What the file holds.
+        base: What is known of the base model, by the fields of a Hub card.
+
+    Returns:
+        Keys and values.
     """
-    concepts = ", ".join(c["erase"] + (f" -> {c['alternative']}" if c.get("alternative") else "") for c in edit.card.get("concepts", []))
-    about = {
+    concepts = []
+    for concept in edit.card.get("concepts", []):
+        alternative = concept.get("alternative")
+        concepts.append(concept["erase"] + (f" -> {alternative}" if alternative else ""))
+    card = {key: value for key, value in edit.card.items() if key in CARD_KEYS}
+    header = {
         "modelspec.implementation": "diffusers",
-        "modelspec.title": f"without {concepts}",
+        "modelspec.title": f"without {', '.join(concepts)}",
         "modelspec.hash_sha256": f"0x{content_hash(tensors)}",
         "unconcept.version": version("unconcept"),
         "unconcept.versions": json.dumps({name: version(name) for name in ("torch", "diffusers")}),
-        "unconcept.card": json.dumps({k: v for k, v in edit.card.items() if k in ("method", "concepts", "settings")}),
+        "unconcept.card": json.dumps(card),
     }
     if name := architecture(edit):
-        about |= {"modelspec.sai_model_spec": "1.0.0", "modelspec.architecture": name}
+        header["modelspec.sai_model_spec"] = "1.0.0"
+        header["modelspec.architecture"] = name
     if terms := base.get("license_name") or base.get("license"):
-        about["modelspec.license"] = f"{terms} ({base['license_link']})" if base.get("license_link") else str(terms)
+        link = base.get("license_link")
+        header["modelspec.license"] = f"{terms} ({link})" if link else str(terms)
     if edit.card.get("model_sha256"):
-        about["unconcept.base_sha256"] = str(edit.card["model_sha256"])
-    return about
+        header["unconcept.base_sha256"] = str(edit.card["model_sha256"])
+    return header
 
 
-def adapter_metadata(edit: Edit, tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> dict[str, str]:
-    """`metadata` of a file that is put on a model: with the suffix of its architecture, and with what kohya writes and A1111 sorts by."""
-    said, family, widths = dict(about), edit.card.get("family"), widths_read(edit)
-    said["sshs_model_hash"] = about["modelspec.hash_sha256"].removeprefix("0x")
-    if name := about.get("modelspec.architecture"):
-        said["modelspec.architecture"] = f"{name}/lora"
+def adapter_metadata(
+    edit: Edit, tensors: Mapping[str, Tensor], header: Mapping[str, str]
+) -> dict[str, str]:
+    """The header of a LoRA: with the keys that kohya writes and A1111 sorts by.
+
+    Args:
+        edit: Weight deltas.
+        tensors: What the file holds.
+        header: `metadata` of the file.
+
+    Returns:
+        A longer header.
+    """
+    family = edit.card.get("family")
+    widths = widths_read(edit)
+    longer = dict(header)
+    longer["sshs_model_hash"] = header["modelspec.hash_sha256"].removeprefix("0x")
+    if name := header.get("modelspec.architecture"):
+        longer["modelspec.architecture"] = f"{name}/lora"
     if family == "stable-diffusion-xl":
-        said["ss_base_model_version"] = "sdxl_base_v1-0"
+        longer["ss_base_model_version"] = "sdxl_base_v1-0"
     if family == "stable-diffusion" and widths & {768, 1024}:
-        said["ss_v2"] = str(1024 in widths)
-    if ranks := {len(t) for key, t in tensors.items() if key.endswith(".lora_down.weight")}:
-        said |= {"ss_network_module": "networks.lora", "ss_network_dim": str(max(ranks)), "ss_network_alpha": str(max(ranks))}
-    return said
+        longer["ss_v2"] = str(1024 in widths)
+    ranks = [len(t) for key, t in tensors.items() if key.endswith(".lora_down.weight")]
+    if ranks:
+        longer["ss_network_module"] = "networks.lora"
+        longer["ss_network_dim"] = longer["ss_network_alpha"] = str(max(ranks))
+    return longer
 
 
-def kept_metadata(about: Mapping[str, str]) -> dict[str, str]:
-    """What of a file's metadata is still so when its weights have changed."""
-    return {key: said for key, said in about.items() if not key.startswith(OUTDATED)}
+def kept_metadata(header: Mapping[str, str]) -> dict[str, str]:
+    """What of a header is still true when the weights have changed."""
+    return {key: value for key, value in header.items() if not key.startswith(OUTDATED)}
 
 
 def architecture(edit: Edit) -> str:
-    """modelspec's name of what the edit is for; "" where that is not known."""
+    """modelspec's name of the architecture.
+
+    Args:
+        edit: Weight deltas, whose names and shapes tell it.
+
+    Returns:
+        The name; "" where it is not known.
+    """
     family = str(edit.card.get("family"))
-    if family == "flux" and any("guidance_embedder" in name for name in (*edit.deltas, *(edit.card.get("model_weights") or {}))):
-        return "flux-1-dev"  # schnell is told no guidance
-    names = {name for width, name in BY_WIDTH.get(family, {}).items() if width in widths_read(edit)}
-    return ARCHITECTURES.get(family, "") or (names.pop() if len(names) == 1 else "")
+    weights = (*edit.deltas, *(edit.card.get("model_weights") or {}))
+    if family == "flux" and any("guidance_embedder" in name for name in weights):
+        return "flux-1-dev"  # schnell has no guidance input
+    if family in ARCHITECTURES:
+        return ARCHITECTURES[family]
+    by_width = BY_WIDTH.get(family, {})
+    names = {by_width[width] for width in widths_read(edit) if width in by_width}
+    return names.pop() if len(names) == 1 else ""
 
 
 def widths_read(edit: Edit) -> set[int]:
-    """How wide that is which the changed keys and values read."""
-    return {delta.shape[-1] for name, delta in edit.deltas.items() if name.endswith(KEYS_AND_VALUES)}
+    """Widths of what the changed keys and values read."""
+    widths = set()
+    for name, delta in edit.deltas.items():
+        if name.endswith(KEYS_AND_VALUES):
+            widths.add(delta.shape[-1])
+    return widths
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of everything behind the header of the file that safetensors makes of them: modelspec's `hash_sha256`, kohya's `sshs_model_hash`."""
+    """sha256 of a safetensors file's content behind its header.
+
+    It is modelspec's `hash_sha256` and kohya's `sshs_model_hash`.
+
+    Args:
+        tensors: What the file holds.
+
+    Returns:
+        64 hexadecimal digits.
+    """
     empty = safetensors.torch.save({name: t.new_empty(0) for name, t in tensors.items()})
     digest = hashlib.sha256()
     for name in json.loads(empty[8:]):  # in the order of the file
-        digest.update(tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        numbers = tensors[name].detach().cpu().contiguous().reshape(-1)
+        digest.update(numbers.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

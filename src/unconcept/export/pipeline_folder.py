@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..config.options import Output
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.output_folder import check_out, whole_folder
@@ -18,52 +19,128 @@ INDEX = "model_index.json"
 
 
 def base_folder(model: str) -> Path:
+    """The folder of a base model.
+
+    Args:
+        model: "emoji", or a diffusers folder.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: It is not a diffusers folder.
+    """
     if model == "emoji":
         from ..models import emoji
 
         return emoji.PIPELINE
     if not (Path(model) / INDEX).exists():
-        raise InputError(f"{model} is no diffusers folder: a pipeline is exported as a copy of one")
+        raise InputError(
+            f"{model} is not a diffusers folder: a pipeline is exported as a copy of one"
+        )
     return Path(model)
 
 
-def to_pipeline(edit: Edit, base: Path, out: Path, force: bool, card: str) -> Path:
-    """Every file of the base is copied as it is, but README.md, which is `card`; in the weight files, of every variant ("fp16"), the changed tensors
-    are replaced, in the precision they had. Pickled weights, and single files beside the folders, are left out: the concept is still in them."""
-    check_out(out, force)
-    found: set[str] = set()
-    with whole_folder(out, force) as folder:
-        shutil.copytree(base, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*(f"*{suffix}" for suffix in PICKLES)))
+def to_pipeline(edit: Edit, base: Path, output: Output, card: str) -> Path:
+    """Copy a diffusers folder, with an edit in its weights.
+
+    In the weight files of every variant ("fp16") the changed tensors are replaced, in their own
+    precision. Everything else is copied as it is, but for README.md. Pickled weights and single
+    files beside the components' folders are left out: the concept is still in them.
+
+    Args:
+        edit: Weight deltas.
+        base: The folder to copy.
+        output: The folder to write; force: replace it, and accept another base than the edit's.
+        card: README.md.
+
+    Returns:
+        The folder that was written.
+
+    Raises:
+        InputError: The edit was made for another model or architecture.
+    """
+    out = output.out or Path()
+    check_out(out, output.force)
+    pickles = shutil.ignore_patterns(*(f"*{suffix}" for suffix in PICKLES))
+    with whole_folder(out, output.force) as folder:
+        shutil.copytree(base, folder, dirs_exist_ok=True, ignore=pickles)
         for file in folder.glob("*.safetensors"):
             file.unlink()
+        changed: set[str] = set()
         for component in {name.partition(".")[0] for name in edit.deltas}:
             for file in sorted((folder / component).glob("*.safetensors")):
-                tensors, about = open_safetensors(file)
-                if (known := {f"{component}.{key}": t for key, t in tensors.items()}) and not force:
-                    check_base(edit, base, known)
-                own = {key: name for key in tensors if (name := f"{component}.{key}") in edit.deltas}
-                for key, name in own.items():
-                    tensors[key] = apply_delta(tensors[key], edit.deltas[name])
-                found.update(own.values())
-                if own:
-                    write_safetensors(tensors, file, kept_metadata(about))
-        if left := edit.deltas.keys() - found:
-            raise InputError(f"{base} has no weight {min(left)}: the edit was made for another architecture")
+                changed |= edit_file(file, component, edit, None if output.force else base)
+        if missing := edit.deltas.keys() - changed:
+            raise InputError(
+                f"{base} has no weight {min(missing)}: the edit was made for another architecture"
+            )
         (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
         (folder / "README.md").write_text(card, encoding="utf-8")
     return out
 
 
+def edit_file(file: Path, component: str, edit: Edit, base: Path | None) -> set[str]:
+    """Replace the changed tensors in one weight file.
+
+    Args:
+        file: A safetensors file of the component.
+        component: "unet", "text_encoder", ...
+        edit: Weight deltas.
+        base: The base model's folder, which must be the edit's; None: it may be another.
+
+    Returns:
+        Names of the deltas that were applied.
+    """
+    tensors, header = open_safetensors(file)
+    names = {key: f"{component}.{key}" for key in tensors}
+    if names and base is not None:
+        check_base(edit, base, {names[key]: tensor for key, tensor in tensors.items()})
+    changed = set()
+    for key, name in names.items():
+        if name in edit.deltas:
+            tensors[key] = apply_delta(tensors[key], edit.deltas[name])
+            changed.add(name)
+    if changed:
+        write_safetensors(tensors, file, kept_metadata(header))
+    return changed
+
+
 def check_base(edit: Edit, base: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Are the weights of a file, as far as the edit remembers them, those that it was made for?"""
-    looks = {name: seen for name, seen in (edit.card.get("model_weights") or {}).items() if name in tensors}
-    if looks and not replace(edit, card={"model_weights": looks}).knows(tensors):
-        raise InputError(f"the edit was made for another model than {base}: --force to try all the same")
+    """Are these the weights that the edit was made for, as far as it remembers them?
+
+    Args:
+        edit: Weight deltas.
+        base: The base model, for the message.
+        tensors: Some of its weights, by the names of `Edit.deltas`.
+
+    Raises:
+        InputError: They are not.
+    """
+    fingerprints = edit.card.get("model_weights") or {}
+    known = {name: value for name, value in fingerprints.items() if name in tensors}
+    if known and not replace(edit, card={"model_weights": known}).knows(tensors):
+        raise InputError(
+            f"the edit was made for another model than {base}: --force to try all the same"
+        )
 
 
 def apply_delta(tensor: Tensor, delta: Tensor) -> Tensor:
+    """Add a delta in fp32, and return to the weight's own precision.
+
+    Args:
+        tensor: The weight.
+        delta: Of the same shape.
+
+    Returns:
+        The changed weight.
+
+    Raises:
+        InputError: The shapes differ.
+    """
     if tensor.shape != delta.shape:
         raise InputError(
-            f"a weight of {list(tensor.shape)} cannot take a change of {list(delta.shape)}: the edit was made for another architecture"
+            f"a weight of {list(tensor.shape)} cannot take a change of {list(delta.shape)}: "
+            "the edit was made for another architecture"
         )
     return (tensor.float() + delta.float()).to(tensor.dtype)

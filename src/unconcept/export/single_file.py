@@ -1,4 +1,4 @@
-"""An edit inside a checkpoint in the original layout."""
+"""An edit inside a checkpoint in Stable Diffusion's original layout."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,52 +6,104 @@ from typing import Any
 
 from torch import Tensor
 
+from ..config.options import Output
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import check_safetensors, open_safetensors, write_safetensors
 from .metadata import OF_THE_BASE, ORIGINAL, kept_metadata, metadata
 from .pipeline_folder import apply_delta, check_base
 
+INPUT_BLOCKS = "model.diffusion_model.input_blocks."
 
-def to_checkpoint(edit: Edit, base: Path, out: Path, force: bool, known: Mapping[str, Any]) -> Path:
-    """The user's own file in the original layout, all its other tensors as they are. Which name is which is asked of diffusers' converter.
+LABEL_EMBEDDER = "model.diffusion_model.label_emb."  # Stable Diffusion XL has one
 
-    known: `base` of `export`. What the file says of its architecture and licence stays.
+
+def to_checkpoint(edit: Edit, base: Path, output: Output, known: Mapping[str, Any]) -> Path:
+    """Copy a single file, with an edit in its weights.
+
+    All other tensors stay as they are. diffusers' converter says which name is which. What the
+    file says of its architecture and licence stays.
+
+    Args:
+        edit: Weight deltas of the U-Net.
+        base: The user's own checkpoint.
+        output: The file to write; force: replace it, and accept another base than the edit's.
+        known: `base` of `export`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        InputError: The base is not a Stable Diffusion checkpoint, or not the edit's.
     """
-    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
-
+    out = output.out or Path()
     check_safetensors(base)
-    if out.exists() and not force:
+    if out.exists() and not output.force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
-    tensors, about = open_safetensors(base)
-    layers = max((int(key.split(".")[3]) for key in tensors if key.startswith("model.diffusion_model.input_blocks.")), default=0)
-    if not layers:
-        raise InputError(f"{base} is no Stable Diffusion checkpoint in the original layout")
-    xl = any(key.startswith("model.diffusion_model.label_emb.") for key in tensors)
-    shape = {
-        "layers_per_block": unet_layers_per_block(tensors),
-        "addition_embed_type": "text_time" if xl else None,
-        "class_embed_type": None,
-    }
-    converted = convert_ldm_unet_checkpoint(dict(tensors), shape)
-    if not force:
-        check_base(edit, base, {f"unet.{key}": t for key, t in converted.items()})
-    by_storage = {t.data_ptr(): key for key, t in tensors.items()}
+    tensors, header = open_safetensors(base)
+    converted = diffusers_names(tensors, base)
+    if not output.force:
+        check_base(edit, base, {f"unet.{key}": tensor for key, tensor in converted.items()})
+    original_names = {tensor.data_ptr(): name for name, tensor in tensors.items()}
     for name, delta in edit.deltas.items():
         component, _, key = name.partition(".")
         if component != "unet" or key not in converted:
-            raise InputError(f"{base} has no weight {name}: the edit was made for another architecture, or changes the text encoder")
-        original = by_storage[converted[key].data_ptr()]
+            raise InputError(
+                f"{base} has no weight {name}: the edit was made for another architecture, or "
+                "changes the text encoder"
+            )
+        original = original_names[converted[key].data_ptr()]
         tensors[original] = apply_delta(tensors[original], delta)
-    kept = kept_metadata(about)
-    new = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
-    new = {key: said for key, said in new.items() if key not in kept or key not in OF_THE_BASE}
-    return write_safetensors(tensors, out, {**kept, **new})
+    new_header = kept_metadata(header)
+    own = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
+    for key, value in own.items():
+        if key not in new_header or key not in OF_THE_BASE:
+            new_header[key] = value
+    return write_safetensors(tensors, out, new_header)
+
+
+def diffusers_names(tensors: Mapping[str, Tensor], base: Path) -> dict[str, Tensor]:
+    """The U-Net's tensors by diffusers' names, in the storage of the originals.
+
+    Args:
+        tensors: By their names in the original layout.
+        base: The file, for the message.
+
+    Returns:
+        The same tensors.
+
+    Raises:
+        InputError: It is not a checkpoint in the original layout.
+    """
+    from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint
+
+    if not any(block_number(name) for name in tensors if name.startswith(INPUT_BLOCKS)):
+        raise InputError(f"{base} is not a Stable Diffusion checkpoint in the original layout")
+    is_xl = any(name.startswith(LABEL_EMBEDDER) for name in tensors)
+    shape = {
+        "layers_per_block": unet_layers_per_block(tensors),
+        "addition_embed_type": "text_time" if is_xl else None,
+        "class_embed_type": None,
+    }
+    return convert_ldm_unet_checkpoint(dict(tensors), shape)
+
+
+def block_number(name: str) -> int:
+    """N of "model.diffusion_model.input_blocks.N.…"."""
+    return int(name.split(".")[3])
 
 
 def unet_layers_per_block(tensors: Mapping[str, Tensor]) -> int:
-    """Residual blocks between two downsamplings in the original layout: input_blocks.N.0.op is a downsampling."""
-    downs = sorted(
-        int(key.split(".")[3]) for key in tensors if key.startswith("model.diffusion_model.input_blocks.") and key.endswith(".0.op.weight")
-    )
-    return downs[0] - 1 if downs else 2
+    """Residual blocks between two downsamplings: input_blocks.N.0.op is a downsampling.
+
+    Args:
+        tensors: By their names in the original layout.
+
+    Returns:
+        How many; 2 if the U-Net never downsamples.
+    """
+    downsamplings = []
+    for name in tensors:
+        if name.startswith(INPUT_BLOCKS) and name.endswith(".0.op.weight"):
+            downsamplings.append(block_number(name))
+    return min(downsamplings) - 1 if downsamplings else 2

@@ -34,6 +34,9 @@ class MethodTable(Mapping[str, type]):
         module, class_name = self.classes[name]
         return getattr(importlib.import_module(f".{module}", __package__), class_name)
 
+    def __contains__(self, name: object) -> bool:
+        return name in self.classes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.classes)
 

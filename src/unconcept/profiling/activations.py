@@ -1,72 +1,150 @@
-"""What one row costs, from shapes alone: the bytes that its forward pass keeps for the way back, and the FLOPs of both."""
+"""What one row costs, from shapes alone.
 
-from collections.abc import Callable, Iterator
+The bytes that its forward pass keeps for the backward pass, and the FLOPs of both.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..models.conditioning import pick
 from ..models.interface import Model
 from ..training.trainable_delta import TrainableDelta
 
+TIMESTEP = 500  # any: shapes do not depend on it
 
-def activation_bytes(model: Model, change: TrainableDelta, checkpointing: bool) -> tuple[int, float, float]:
-    """(bytes that one row's forward pass keeps for the backward pass, FLOPs of both)."""
-    weighed = {t.untyped_storage()._cdata for t in (*model.denoiser.parameters(), *change.trained)}
-    kept: dict[int, Tensor] = {}
-    largest = 0
 
-    def into(store: dict[int, Tensor]) -> Callable[[Tensor], Tensor]:
-        def keep(t: Tensor) -> Tensor:
-            if (place := t.untyped_storage()._cdata) not in weighed:
-                store[place] = t
-            return t
+class SavedTensors:
+    """Tensors that autograd keeps for the backward pass, once per storage; weights apart."""
 
-        return keep
+    def __init__(self, weights: Iterable[Tensor]):
+        """Begin with nothing saved.
 
-    def block(module: Any, *args: Any) -> Any:
-        """In the place of checkpointing: what goes in is kept, of what is inside only the largest block's, one at a time."""
-        nonlocal largest
+        Args:
+            weights: Tensors that are in memory anyway.
+        """
+        self.weights = {storage_of(weight) for weight in weights}
+        self.saved: dict[int, Tensor] = {}
+        self.largest_block = 0
+
+    def into(self, tensors: dict[int, Tensor]) -> Callable[[Tensor], Tensor]:
+        """A hook that notes what autograd saves.
+
+        Args:
+            tensors: Where to note it.
+
+        Returns:
+            A function that gives its tensor back.
+        """
+
+        def note(tensor: Tensor) -> Tensor:
+            storage = storage_of(tensor)
+            if storage not in self.weights:
+                tensors[storage] = tensor
+            return tensor
+
+        return note
+
+    def checkpointed(self, module: Any, *args: Any) -> Any:
+        """Stand in for gradient checkpointing of a block.
+
+        A block's inputs are kept. Of what is inside only the largest block counts, since one is
+        recomputed at a time.
+
+        Args:
+            module: The block.
+            *args: Its inputs.
+
+        Returns:
+            Its output.
+        """
         inside: dict[int, Tensor] = {}
+        note = self.into(self.saved)
         for arg in args:
             if isinstance(arg, Tensor):
-                into(kept)(arg)
-        with torch.autograd.graph.saved_tensors_hooks(into(inside), lambda t: t):
+                note(arg)
+        with saved_tensors_hooks(self.into(inside), unchanged):
             out = module(*args)
-        largest = max(largest, sum(t.untyped_storage().nbytes() for place, t in inside.items() if place not in kept))
+        extra = 0
+        for storage, tensor in inside.items():
+            if storage not in self.saved:
+                extra += tensor.untyped_storage().nbytes()
+        self.largest_block = max(self.largest_block, extra)
         return out
 
+    @property
+    def bytes(self) -> int:
+        """What is kept at the moment when it is most."""
+        saved = sum(tensor.untyped_storage().nbytes() for tensor in self.saved.values())
+        return saved + self.largest_block
+
+
+def activation_bytes(
+    model: Model, delta: TrainableDelta, checkpointing: bool
+) -> tuple[int, float, float]:
+    """Run one row forward and backward, by shapes.
+
+    Args:
+        model: A model on the device "meta".
+        delta: The trained parameters.
+        checkpointing: With gradient checkpointing.
+
+    Returns:
+        (bytes that the forward pass keeps for the backward pass, FLOPs forward, FLOPs backward).
+    """
     denoiser: Any = model.denoiser
-    c = pick(model.encode([""]), slice(0, 1))
-    x, t = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype), torch.full((1,), 500, device=model.device)
-    # As a whole, the student's weights are new tensors of the old shapes: the old ones stand for them here.
-    whole = [getattr(owner, name.rpartition(".")[2]) for name, owner in change.owners.items()] if change.rank is None else []
+    saved = SavedTensors((*denoiser.parameters(), *delta.trained))
+    condition = pick(model.encode([""]), slice(0, 1))
+    x = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)
+    t = torch.full((1,), TIMESTEP, device=model.device)
+    # Without a rank the student's weights are new tensors of the shapes of the old ones, which
+    # stand for them here.
+    stand_ins = []
+    if delta.rank is None:
+        for name, owner in delta.owners.items():
+            stand_ins.append(getattr(owner, name.rpartition(".")[2]))
     if checkpointing:
-        denoiser.enable_gradient_checkpointing(block)
+        denoiser.enable_gradient_checkpointing(saved.checkpointed)
     try:
-        for w in whole:
-            w.requires_grad_(True)
-        with flash(), nullcontext() if whole else change.on():
-            with torch.autograd.graph.saved_tensors_hooks(into(kept), lambda t: t), FlopCounterMode(display=False) as there:
-                y = model.predict(x, t, c)
-            with FlopCounterMode(display=False) as back:
+        for weight in stand_ins:
+            weight.requires_grad_(True)
+        with flash_attention(), nullcontext() if stand_ins else delta.on():
+            with (
+                saved_tensors_hooks(saved.into(saved.saved), unchanged),
+                FlopCounterMode(display=False) as forward,
+            ):
+                y = model.predict(x, t, condition)
+            with FlopCounterMode(display=False) as backward:
                 y.sum().backward()
     finally:
-        for w in whole:
-            w.grad = None
-            w.requires_grad_(False)
+        for weight in stand_ins:
+            weight.grad = None
+            weight.requires_grad_(False)
         if checkpointing:
             denoiser.disable_gradient_checkpointing()
-    bytes_kept = sum(t.untyped_storage().nbytes() for t in kept.values()) + largest
-    again = there.get_total_flops() if checkpointing else 0
-    return bytes_kept, float(there.get_total_flops()), float(back.get_total_flops() + again)
+    forward_flops = float(forward.get_total_flops())
+    recomputed = forward_flops if checkpointing else 0.0
+    return saved.bytes, forward_flops, float(backward.get_total_flops()) + recomputed
 
 
-class Flash(torch.autograd.Function):
-    """Attention by shapes: what flash attention keeps is q, k, v and what comes out, and never the attention itself."""
+def storage_of(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def unchanged(tensor: Tensor) -> Tensor:
+    return tensor
+
+
+class FlashAttention(torch.autograd.Function):
+    """Attention by shapes.
+
+    Flash attention keeps q, k, v and its output, and never the attention weights.
+    """
 
     @staticmethod
     def forward(ctx, q, k, v):
@@ -81,11 +159,16 @@ class Flash(torch.autograd.Function):
 
 
 @contextmanager
-def flash() -> Iterator[None]:
+def flash_attention() -> Iterator[None]:
+    """Within, torch's attention is `FlashAttention`."""
     functional: Any = torch.nn.functional
-    own = functional.scaled_dot_product_attention
-    functional.scaled_dot_product_attention = lambda query, key, value, *_, **__: Flash.apply(query, key, value)
+    original = functional.scaled_dot_product_attention
+
+    def attention(query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> Any:
+        return FlashAttention.apply(query, key, value)
+
+    functional.scaled_dot_product_attention = attention
     try:
         yield
     finally:
-        functional.scaled_dot_product_attention = own
+        functional.scaled_dot_product_attention = original

@@ -1,4 +1,4 @@
-"""`--dry-run`: what a run will need here, in lines for people, and what to set where it will not fit."""
+"""`--dry-run`: what a run will need here, in plain lines, and what to set if it will not fit."""
 
 import itertools
 import time
@@ -11,29 +11,54 @@ import torch
 from ..concepts.concept import Concept
 from ..config.options import Quantized, Source
 from ..errors import InputError
+from ..io.units import format_bytes, format_duration
 from ..methods import method_caveat
 from ..methods.all_but_one import AllButOne
 from ..models.devices import choose_device
 from ..models.interface import Model
 from ..models.loading import default_precision, load
 from ..training.distributed import process_count
-from .memory_estimate import estimate_cpu_memory, estimate_memory
+from .memory_estimate import CpuMemory, MemoryEstimate, estimate_cpu_memory, estimate_memory
 
-PARTS, RANK = (1, 2, 4, 8, 16, 32), 8  # savings that `made_to_fit` tries
+# Savings that `find_saving` tries.
+GRADIENT_ACCUMULATION = (1, 2, 4, 8, 16, 32)
+
+RANK = 8
 
 
 def free_memory(device: torch.device) -> int | None:
-    """Bytes that are free there; None where nobody tells."""
+    """Free memory of a device.
+
+    Args:
+        device: A GPU or the CPU.
+
+    Returns:
+        Bytes; None if the system does not say.
+    """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
-    if device.type != "cpu" or not (told := Path("/proc/meminfo")).exists():
+    meminfo = Path("/proc/meminfo")
+    if device.type != "cpu" or not meminfo.exists():
         return None
-    return next(int(line.split()[1]) * 1024 for line in told.read_text().splitlines() if line.startswith("MemAvailable:"))
+    for line in meminfo.read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
 
 
 def matmul_speed(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
-    """FLOPs a second on one large product: more than any network reaches."""
-    a, b = (torch.ones(n, n, device=device, dtype=dtype) for _ in range(2))
+    """Measure the speed of one large matrix product, which no network reaches.
+
+    Args:
+        device: Where to multiply.
+        dtype: The precision.
+        n: Rows and columns of the matrices.
+
+    Returns:
+        FLOPs per second.
+    """
+    a = torch.ones(n, n, device=device, dtype=dtype)
+    b = torch.ones(n, n, device=device, dtype=dtype)
     float((a @ b)[0, 0])
     start = time.perf_counter()
     for _ in range(4):
@@ -43,68 +68,134 @@ def matmul_speed(device: torch.device, dtype: torch.dtype, n: int = 1024) -> flo
 
 
 def find_saving(
-    model: Model, method: AllButOne, concepts: int, bytes_free: int, quantize: Quantized | None = None
+    model: Model,
+    method: AllButOne,
+    concepts: int,
+    bytes_free: int,
+    quantize: Quantized | None = None,
 ) -> tuple[AllButOne, Quantized | None] | None:
-    """As few savings as make it fit: a batch in parts first, then activations computed again, a change of low rank, what is not tuned in
-    4 bits; None where all of them do not help."""
-    own, at_most = method.tune, max(parts for parts in PARTS if method.tune.batch_size % (parts * process_count()) == 0)
+    """Find as few savings as make a training fit.
 
-    def fits(saving: AllButOne, bits: Quantized | None) -> bool:
-        return estimate_memory(model, saving, concepts, bits).peak <= bytes_free
+    Tried in this order: gradient accumulation, gradient checkpointing, an edit of low rank, and
+    4 bits for the weights that are not trained.
 
+    Args:
+        model: A model on the device "meta".
+        method: The method as it was asked for.
+        concepts: How many concepts are erased.
+        bytes_free: Memory that it must fit into.
+        quantize: A quantization that is chosen already.
+
+    Returns:
+        (the method with its savings, the quantization); None if nothing makes it fit.
+    """
+    tune = method.tune
+    splits = [n for n in GRADIENT_ACCUMULATION if tune.batch_size % (n * process_count()) == 0]
+    splits = [n for n in GRADIENT_ACCUMULATION if max(splits) % n == 0]
     precisions: list[Quantized | None] = [quantize] if quantize else [None, "nf4"]
-    ranks = [own.rank] if own.rank else [None, RANK]
-    for bits in precisions:
-        for rank, checkpointing in itertools.product(ranks, dict.fromkeys((own.gradient_checkpointing, True))):
-            tunes = [
-                replace(own, gradient_accumulation=parts, rank=rank, gradient_checkpointing=checkpointing)
-                for parts in PARTS
-                if at_most % parts == 0
-            ]
-            savings = [replace(method, tune=tune) for tune in tunes]
-            if fits(savings[-1], bits):
-                return next(saving for saving in savings if fits(saving, bits)), bits
+    ranks = [tune.rank] if tune.rank else [None, RANK]
+    checkpointing = dict.fromkeys((tune.gradient_checkpointing, True))
+    for bits, rank, checkpoint in itertools.product(precisions, ranks, checkpointing):
+        savings = []
+        for n in splits:
+            saving = replace(
+                tune, gradient_accumulation=n, rank=rank, gradient_checkpointing=checkpoint
+            )
+            savings.append(replace(method, tune=saving))
+
+        def fits(saving: AllButOne, bits: Quantized | None = bits) -> bool:
+            return estimate_memory(model, saving, concepts, bits).peak <= bytes_free
+
+        if fits(savings[-1]):
+            return next(filter(fits, savings)), bits
     return None
 
 
-def describe_run(source: Source, method: object, concepts: Sequence[Concept], quantize: Quantized | None = None) -> list[str]:
-    """Lines for people about a run from `source`; the last warns where it does not fit."""
+def describe_run(
+    source: Source,
+    method: object,
+    concepts: Sequence[Concept],
+    quantize: Quantized | None = None,
+) -> list[str]:
+    """Describe the needs of a run.
+
+    Args:
+        source: The model.
+        method: An instance of a method; memory and time are estimated for All but One alone.
+        concepts: What is erased.
+        quantize: How the weights that are not trained are held.
+
+    Returns:
+        Lines for people; the last ones warn if the run does not fit.
+    """
     device = choose_device(source.device)
     dtype = source.dtype or default_precision(source.model, device)
     try:
         model = load(replace(source, device="meta", dtype=dtype))
-        notes = [f"note     {line}" for line in (model.remark, method_caveat(method, model)) if line]
+        notes = [line for line in (model.remark, method_caveat(method, model)) if line]
+        notes = [f"note     {line}" for line in notes]
         if not isinstance(method, AllButOne):
-            return ["memory   only told of all-but-one", *notes]
-        need, here = estimate_memory(model, method, len(concepts), quantize), estimate_cpu_memory(model, method, concepts)
+            return ["memory   estimated for all-but-one only", *notes]
+        need = estimate_memory(model, method, len(concepts), quantize)
+        cpu = estimate_cpu_memory(model, method, concepts)
     except InputError as error:
-        return [f"memory   cannot be told: {error}"]
-    gib, sampling, beside = lambda n: f"{n / 2**30:.1f} GiB", need.weights + need.readers, here.whole + need.readers
-    free, host_free = free_memory(device), free_memory(torch.device("cpu"))
-    training = need.weights + need.training + need.activations
-    parts = f"weights {gib(need.weights)}, tuned {gib(need.training)}, activations {gib(need.activations)}"
-    away = "" if device.type == "cpu" else f", and text encoders {gib(need.readers)}"
-    lines = [
-        f"device   {device}, {dtype}",
-        f"tuned    {need.tuned:,} parameters: {method.tune.group}",
-        f"memory   {gib(training)} while training ({parts}), {gib(sampling)} and more while sampling; {gib(free) if free else 'nobody tells how much'} free",
-        f"host     {gib(here.whole)} of the host's memory besides (points {gib(here.points)}, {here.prompts:,} prompts {gib(here.conditions)}, token states {gib(here.states)}){away}",
-        f"work     {need.calls:,} network calls, {need.flops / 1e12:,.1f} TFLOP: {need.flops / matmul_speed(device, model.dtype):,.0f} s at the pace of one large product there, now",
-    ]  # fmt: skip
-    lines += notes
-    left = free - here.whole if free and device.type == "cpu" else free  # there the host's memory is the device's
-    if device.type != "cpu" and host_free and beside > host_free:
+        return [f"memory   cannot be estimated: {error}"]
+    lines = describe_needs(need, cpu, device)
+    lines.insert(0, f"device   {device}, {dtype}")
+    lines.insert(1, f"trained  {need.trained_parameters:,} parameters: {method.tune.group}")
+    lines += [describe_time(need, device, model.dtype), *notes]
+    cpu_free = free_memory(torch.device("cpu"))
+    if device.type != "cpu" and cpu_free and cpu.whole + need.text_encoders > cpu_free:
         lines.append(
-            f"warning  the host's memory will not hold it: {gib(beside)} of {gib(host_free)} free; fewer trajectories or points would"
+            f"warning  CPU memory will not hold it: {format_bytes(cpu.whole + need.text_encoders)} "
+            f"of {format_bytes(cpu_free)} free; fewer trajectories or points would"
         )
-    if left and max(training, sampling) > left:
-        found = find_saving(model, method, len(concepts), left, quantize)
-        lines.append(f"warning  this will not fit: {f'{describe_saving(method, *found)} would' if found else 'and no saving makes it fit'}")
+    device_free = free_memory(device)
+    if device_free and device.type == "cpu":
+        device_free -= cpu.whole  # it is the same memory
+    if device_free and need.peak > device_free:
+        saving = find_saving(model, method, len(concepts), device_free, quantize)
+        remedy = "and no saving makes it fit"
+        if saving:
+            remedy = f"{describe_saving(method, *saving)} would"
+        lines.append(f"warning  this will not fit: {remedy}")
     return lines
 
 
+def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -> list[str]:
+    """The lines about memory and the size of the edit."""
+    free = free_memory(device)
+    moved = (
+        "" if device.type == "cpu" else f", and text encoders {format_bytes(need.text_encoders)}"
+    )
+    return [
+        f"memory   {format_bytes(need.while_training)} while training "
+        f"(weights {format_bytes(need.weights)}, trained {format_bytes(need.training)}, "
+        f"activations {format_bytes(need.activations)})",
+        f"         {format_bytes(need.while_sampling)} and more while sampling; "
+        f"{format_bytes(free) if free else 'an unknown amount'} free",
+        f"         {format_bytes(cpu.whole)} of CPU memory besides "
+        f"(points {format_bytes(cpu.points)}, {cpu.prompts:,} prompts "
+        f"{format_bytes(cpu.conditions)}, token states {format_bytes(cpu.states)}){moved}",
+    ]
+
+
+def describe_time(need: MemoryEstimate, device: torch.device, dtype: torch.dtype) -> str:
+    """The line about the work, and the least time it takes here."""
+    seconds = need.flops / matmul_speed(device, dtype)
+    return (
+        f"time     at least {format_duration(seconds)} of erasing: {need.calls:,} network calls "
+        f"({need.flops / 1e12:,.1f} TFLOP), at the speed of one large matrix product here"
+    )
+
+
 def describe_saving(method: AllButOne, saving: AllButOne, quantize: Quantized | None) -> str:
-    """The settings that `saving` has and `method` has not, as a YAML file and the command line name them."""
-    tune = {key: value for key, value in asdict(saving.tune).items() if value != getattr(method.tune, key)}
-    words = ", ".join(f"{key}: {str(value).lower()}" for key, value in tune.items())
-    return " and ".join([*([f"settings: tune: {{{words}}}"] if tune else []), *([f"--quantize {quantize}"] if quantize else [])])
+    """The settings in which a saving differs, as a config file and the command line name them."""
+    changes = []
+    for key, value in asdict(saving.tune).items():
+        if value != getattr(method.tune, key):
+            changes.append(f"{key}: {str(value).lower()}")
+    parts = [f"settings: tune: {{{', '.join(changes)}}}"] if changes else []
+    if quantize:
+        parts.append(f"--quantize {quantize}")
+    return " and ".join(parts)

@@ -1,9 +1,14 @@
-"""What a training will need, from shapes alone: the model is built on torch's meta device, and nothing is loaded or computed.
+"""What a training will need, from shapes alone.
 
-memory while training  = weights + what is tuned · (A, its gradient, two moments) + Δ and the student's weights where they are made
-                       + what the way back keeps
+The model is built on torch's meta device: nothing is loaded or computed.
+
+memory while training  = weights
+                       + trained parameters · (A, its gradient, Adam's two moments)
+                       + Δ, the student's weights and the gradients of both, where they are made
+                       + activations that the forward pass keeps for the backward pass
 memory while sampling  = weights + text encoders
-the host's memory      = points of the replay + conditions, once for each distinct prompt + token states that whitening reads at once
+CPU memory             = points of the replay + conditions, once per distinct prompt
+                       + token states that whitening reads at once
 """
 
 import itertools
@@ -12,28 +17,76 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
 
 from ..concepts.concept import Concept
-from ..concepts.retain import retain_prompts as others_of
+from ..concepts.retain import retain_prompts
 from ..config.options import Quantized
 from ..methods.all_but_one import MOST, TOKENS, AllButOne
 from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
 from ..models.interface import Model
 from ..models.quantization import saved
+from ..training.config import Tune
 from ..training.distributed import process_count
 from ..training.replay_trainer import HELD_OUT_POINTS
 from ..training.trainable_delta import TrainableDelta
 from ..training.whitening import rows_per_step
 from .activations import activation_bytes
 
+FP32_BYTES = 4
+
+FP64_BYTES = 8
+
+INDEX_BYTES = 8  # of an int64
+
+# Bytes per trained parameter: A, its gradient and Adam's two moments, each in fp32 ...
+ADAM_BYTES = 4 * FP32_BYTES
+
+ADAM_8BIT_BYTES = 2 * FP32_BYTES + 2  # ... or the moments in 8 bits
+
+# float64 matrices of the whitening's width at once: the second moment, the matrix that is
+# decomposed, its eigenvectors, and two of LAPACK's.
+WHITENING_MATRICES = 5
+
+ERASE_ROLES = 3  # conditions recorded per point of the concept: c, a and the empty prompt
+
+TRAINED_ROLES = 2  # of them predicted by the student: c and the empty prompt
+
+
+@dataclass(frozen=True)
+class NetworkCalls:
+    """Images that go forward through the denoiser, by what for.
+
+    recording  trajectories and teacher predictions of the replay
+    held_out   evaluations of the held-out loss
+    training   training steps, each of them also a backward pass
+    """
+
+    recording: int
+    held_out: int
+    training: int
+
+    @property
+    def total(self) -> int:
+        return self.recording + self.held_out + self.training
+
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes, but for `tuned` (parameters), `calls` (pictures forward through the denoiser) and `flops` (of all of them, and back)."""
+    """What a training on the device needs, in bytes unless said otherwise.
 
-    tuned: int
+    trained_parameters  their number
+    weights             denoiser and VAE
+    text_encoders       on the device only while sampling
+    training            trained parameters with gradients and optimizer state
+    activations         kept for the backward pass of one micro-batch
+    calls               network calls of the whole training (a count)
+    flops               of all of them, backward passes included
+    """
+
+    trained_parameters: int
     weights: int
-    readers: int
+    text_encoders: int
     training: int
     activations: int
     calls: int
@@ -41,47 +94,202 @@ class MemoryEstimate:
 
     @property
     def peak(self) -> int:
-        return max(self.weights + self.readers, self.weights + self.training + self.activations)
+        """Bytes at the larger of the two peaks, sampling and training."""
+        return max(self.while_sampling, self.while_training)
+
+    @property
+    def while_training(self) -> int:
+        return self.weights + self.training + self.activations
+
+    @property
+    def while_sampling(self) -> int:
+        return self.weights + self.text_encoders
 
 
-def estimate_memory(model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None) -> MemoryEstimate:
-    """Of All but One on a model of the device "meta". Attention is counted as flash attention keeps it; sampling's own activations are not counted."""
-    tune, size = method.tune, lambda module: sum({t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}.values())
-    sites, width = model.weight_group(tune.group), torch.finfo(model.dtype).bits // 8
-    read = {site.name: torch.empty(0) for site in sites if site.reads and tune.whiten is not None and tune.rank is None}
-    change = TrainableDelta(model, tune.group, rank=tune.rank, P=read, rows=rows_per_step(model, tune, 3 + bool(method.rho)))  # c, a, ∅, k
-    tuned, beside = sum(t.numel() for t in change.trained), change.factored_layers()
-    made = (8 + 2 * width) * sum(
-        a.numel() for name, a in change.A.items() if name not in beside
-    )  # Δ, the student's weights, both gradients
-    own = 10 if tune.adam_8bit else 16  # A, its gradient, two moments
-    whitening = sum({site.reads: w.shape[1] ** 2 * 4 for site, w in zip(sites, change.weights.values()) if site.reads}.values())
+def estimate_memory(
+    model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None
+) -> MemoryEstimate:
+    """Estimate the device memory and the work of an All but One training.
 
-    rows = 2 + bool(method.rho)  # of each point: c and ∅, and k
-    at_once = rows * tune.batch_size // (tune.gradient_accumulation * process_count())
-    kept, forward, back = activation_bytes(model, change, tune.gradient_checkpointing)
+    Attention is counted as flash attention stores it; activations of sampling are not counted.
 
-    held = lambda trajectories: min(HELD_OUT_POINTS, method.points * -(-trajectories // max(2, round(1 / tune.held_out))))
-    recorded = looked = steps = 0
-    for group in method.groups(concepts):
-        n, m = method.each(group) * group, 2 * method.trajectories * bool(method.rho)
-        recorded += 2 * method.sampling_steps * (n + m) + method.points * (3 * n + m)
-        looked += (1 + -(-tune.steps // tune.check)) * (2 * held(n) + held(m))
-        steps += tune.steps * (rows + method.attacks * bool(method.adversary)) * tune.batch_size // process_count()
-    return MemoryEstimate(
-        tuned=tuned,
-        weights=size(model.denoiser) - (saved(model, quantize, tune.group) if quantize else 0) + model.vae_bytes,
-        readers=sum(size(c) for c in model.components.values() if c is not model.denoiser),
-        training=tuned * own + made + whitening,
-        activations=at_once * kept,
-        calls=recorded + looked + steps,
-        flops=(recorded + looked) * forward + steps * (forward + back),
+    Args:
+        model: A model on the device "meta".
+        method: The method with its hyperparameters.
+        concepts: How many concepts are erased.
+        quantize: How the weights that are not trained are held.
+
+    Returns:
+        Bytes, network calls and FLOPs.
+    """
+    tune = method.tune
+    delta = trainable_delta(model, method)
+    row_bytes, forward_flops, backward_flops = activation_bytes(
+        model, delta, tune.gradient_checkpointing
     )
+    calls = network_calls(method, concepts)
+    weights = unique_bytes(model.denoiser) + model.vae_bytes
+    if quantize:
+        weights -= saved(model, quantize, tune.group)
+    text_encoders = 0
+    for component in model.components.values():
+        if component is not model.denoiser:
+            text_encoders += unique_bytes(component)
+    return MemoryEstimate(
+        trained_parameters=count_parameters(delta),
+        weights=weights,
+        text_encoders=text_encoders,
+        training=trainable_bytes(delta, tune)
+        + gradient_bytes(model, delta)
+        + whitening_bytes(model, delta, tune),
+        activations=rows_at_once(method) * row_bytes,
+        calls=calls.total,
+        flops=calls.total * forward_flops + calls.training * backward_flops,
+    )
+
+
+def trainable_delta(model: Model, method: AllButOne) -> TrainableDelta:
+    """The trained parameters of a method, by shapes."""
+    tune = method.tune
+    whitened = {}
+    if tune.whiten is not None and tune.rank is None:
+        for site in model.weight_group(tune.group):
+            if site.reads:
+                whitened[site.name] = torch.empty(0)
+    roles = ERASE_ROLES + bool(method.rho)
+    rows = rows_per_step(model, tune, roles)
+    return TrainableDelta(model, tune.group, rank=tune.rank, P=whitened, rows=rows)
+
+
+def unique_bytes(module: nn.Module) -> int:
+    """Bytes of a module's tensors, tied ones counted once."""
+    storages = {t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}
+    return sum(storages.values())
+
+
+def count_parameters(delta: TrainableDelta) -> int:
+    return sum(parameter.numel() for parameter in delta.trained)
+
+
+def trainable_bytes(delta: TrainableDelta, tune: Tune) -> int:
+    """Bytes of the trained parameters with their gradients and optimizer state.
+
+    Args:
+        delta: The trained parameters.
+        tune: Says whether Adam keeps its moments in 8 bits.
+
+    Returns:
+        Bytes.
+    """
+    return count_parameters(delta) * (ADAM_8BIT_BYTES if tune.adam_8bit else ADAM_BYTES)
+
+
+def gradient_bytes(model: Model, delta: TrainableDelta) -> int:
+    """Bytes of Δ and the student's weights, with the gradients of both.
+
+    Layers whose Δ is applied to the input instead (`delta.factored_layers`) make neither.
+
+    Args:
+        model: Its precision is that of the student's weights; Δ is in fp32.
+        delta: The trained parameters.
+
+    Returns:
+        Bytes.
+    """
+    applied_to_input = delta.factored_layers()
+    materialized = sum(A.numel() for name, A in delta.A.items() if name not in applied_to_input)
+    return materialized * 2 * (FP32_BYTES + bytes_per_number(model))
+
+
+def whitening_bytes(model: Model, delta: TrainableDelta, tune: Tune) -> int:
+    """Bytes of the whitening matrices, one for every tensor that weights of the group read.
+
+    Args:
+        model: The model that is trained.
+        delta: The trained parameters.
+        tune: Names the weight group.
+
+    Returns:
+        Bytes.
+    """
+    widths = {}
+    for site, weight in zip(model.weight_group(tune.group), delta.weights.values()):
+        if site.reads:
+            widths[site.reads] = weight.shape[1]
+    return sum(width**2 * FP32_BYTES for width in widths.values())
+
+
+def bytes_per_number(model: Model) -> int:
+    return torch.finfo(model.dtype).bits // 8
+
+
+def rows_at_once(method: AllButOne) -> int:
+    """Rows of a micro-batch: of each point c and the empty prompt, and a retained prompt."""
+    rows = TRAINED_ROLES + bool(method.rho)
+    micro_batches = method.tune.gradient_accumulation * process_count()
+    return rows * method.tune.batch_size // micro_batches
+
+
+def network_calls(method: AllButOne, concepts: int = 1) -> NetworkCalls:
+    """Count the network calls of an All but One training beforehand.
+
+    Early stopping may save some of the training's.
+
+    Args:
+        method: The method with its hyperparameters.
+        concepts: How many concepts are erased.
+
+    Returns:
+        Calls of one process.
+    """
+    groups = [group_calls(method, size) for size in method.groups(concepts)]
+    return NetworkCalls(
+        recording=sum(calls.recording for calls in groups),
+        held_out=sum(calls.held_out for calls in groups),
+        training=sum(calls.training for calls in groups),
+    )
+
+
+def group_calls(method: AllButOne, concepts: int) -> NetworkCalls:
+    """The same for concepts that are trained together.
+
+    Args:
+        method: The method with its hyperparameters.
+        concepts: Size of the group.
+
+    Returns:
+        Calls of one process.
+    """
+    tune = method.tune
+    erased = method.each(concepts) * concepts
+    retained = 2 * method.trajectories * bool(method.rho)
+    sampling = 2 * method.sampling_steps * (erased + retained)  # with the prompt and without
+    predictions = method.points * (ERASE_ROLES * erased + retained)
+    points = TRAINED_ROLES * held_out_points(method, erased) + held_out_points(method, retained)
+    evaluations = 1 + math.ceil(tune.steps / tune.check)
+    rows = TRAINED_ROLES + bool(method.rho) + method.attacks * bool(method.adversary)
+    return NetworkCalls(
+        recording=sampling + predictions,
+        held_out=evaluations * points,
+        training=tune.steps * rows * tune.batch_size // process_count(),
+    )
+
+
+def held_out_points(method: AllButOne, trajectories: int) -> int:
+    """Points of so many trajectories that one evaluation of the held-out loss reads."""
+    every = max(2, round(1 / method.tune.held_out))
+    return min(HELD_OUT_POINTS, method.points * math.ceil(trajectories / every))
 
 
 @dataclass(frozen=True)
 class CpuMemory:
-    """Bytes that a training keeps in the host's memory besides networks, and how many prompts the conditions are of."""
+    """What a training holds in CPU memory besides the networks, in bytes unless said otherwise.
+
+    points      latents and predictions of the replay
+    conditions  text conditions, once per distinct prompt
+    states      token states, or the matrices of their second moment, while whitening
+    prompts     number of distinct prompts
+    """
 
     points: int
     conditions: int
@@ -94,33 +302,81 @@ class CpuMemory:
 
 
 def estimate_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
-    """Of All but One on a model of the device "meta", while those of the concepts are trained that take most."""
+    """Estimate the CPU memory of an All but One training.
+
+    Args:
+        model: A model on the device "meta".
+        method: The method with its hyperparameters.
+        concepts: What is erased; of several groups the largest counts.
+
+    Returns:
+        Bytes, and the number of prompts.
+    """
     ends = list(itertools.accumulate(method.groups(len(concepts))))
-    return max((run_memory(model, method, concepts[start:end]) for start, end in zip([0, *ends], ends)), key=lambda run: run.whole)
+    runs = []
+    for start, end in zip([0, *ends], ends):
+        runs.append(group_cpu_memory(model, method, concepts[start:end]))
+    return max(runs, key=lambda run: run.whole)
 
 
-def run_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
-    """Of concepts that are trained together. Which points are kept of a trajectory hangs on its offset: this is the mean."""
-    n, m = method.each(len(concepts)) * len(concepts), 2 * method.trajectories * bool(method.rho)
+def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
+    """Estimate the CPU memory for concepts that are trained together.
+
+    Which points are kept of a trajectory depends on its offset: this is the mean.
+
+    Args:
+        model: A model on the device "meta".
+        method: The method with its hyperparameters.
+        concepts: The concepts of one group.
+
+    Returns:
+        Bytes, and the number of prompts.
+    """
+    trajectories = method.each(len(concepts)) * len(concepts)
+    retained_trajectories = 2 * method.trajectories * bool(method.rho)
     points = method.sampling_steps / max(1, method.sampling_steps // method.points)
-    pairs, others = [pair for concept in concepts for pair in concept.pairs()], others_of(concepts, model.vocabulary)
-    c_and_a = sum(min(int(n * points), len(set(prompts))) for prompts in zip(*pairs))
-    prompts = c_and_a + 1 + min(m * method.points, len(others))
+    retained = retain_prompts(concepts, model.vocabulary)
+    pairs = [pair for concept in concepts for pair in concept.pairs()]
+    prompts = 1 + min(retained_trajectories * method.points, len(retained))
+    for column in zip(*pairs):
+        prompts += min(int(trajectories * points), len(set(column)))
+    points_bytes = points * (
+        trajectories * point_bytes(model, ERASE_ROLES)
+        + retained_trajectories * point_bytes(model, 1)
+    )
+    condition = pick(model.encode([""]), slice(0, 1))
+    condition_bytes = sum(tensor.nbytes for tensor in condition.values())
+    states = whitening_cpu_bytes(model, method, len(retained))
+    return CpuMemory(int(points_bytes), prompts * condition_bytes, states, prompts)
 
-    latent, width = math.prod(model.latent_shape), torch.finfo(model.dtype).bits // 8
-    point = lambda roles: latent * (width + 4 * roles) + 8 * (2 + roles)  # x, and `said` in single precision; t, trajectory, `which`
-    one = sum(t.nbytes for t in pick(model.encode([""]), slice(0, 1)).values())
-    return CpuMemory(int(points * (n * point(3) + m * point(1))), prompts * one, whitened(model, method, len(others)), prompts)
+
+def point_bytes(model: Model, roles: int) -> int:
+    """Bytes of a replay's point: x, t, trajectory, and per role an fp32 prediction and an index."""
+    latent = math.prod(model.latent_shape)
+    return latent * (bytes_per_number(model) + FP32_BYTES * roles) + INDEX_BYTES * (2 + roles)
 
 
-def whitened(model: Model, method: AllButOne, others: int) -> int:
-    """Bytes of the token states that whitening reads at once, in double precision, too; or of their second moment, which five matrices
-    come of: itself, what is decomposed, its vectors, and two of LAPACK's."""
+def whitening_cpu_bytes(model: Model, method: AllButOne, retained: int) -> int:
+    """Bytes that whitening needs in CPU memory.
+
+    The larger of two: the token states it reads at once, also in float64; the matrices of their
+    second moment.
+
+    Args:
+        model: A model on the device "meta".
+        method: The method with its hyperparameters.
+        retained: Number of retained prompts.
+
+    Returns:
+        Bytes; 0 if nothing is whitened.
+    """
     reads = {site.reads for site in model.weight_group(method.tune.group) if site.reads}
     if method.tune.whiten is None or not reads:
         return 0
     condition = pick(model.encode([""]), slice(0, 1))
-    prompts = 1 + min(others, MOST, TOKENS // condition[model.prompt_states_key].shape[1])
-    at_once = min(MAX_CONDITION_NUMBERS, prompts * sum(t.numel() for t in condition.values()))
+    prompts = 1 + min(retained, MOST, TOKENS // condition[model.prompt_states_key].shape[1])
+    numbers = prompts * sum(tensor.numel() for tensor in condition.values())
+    at_once = min(MAX_CONDITION_NUMBERS, numbers)
     width = max(model.linear_input(name, condition).shape[-1] for name in reads)
-    return max(at_once * (8 + torch.finfo(model.dtype).bits // 8), 5 * width**2 * 8)
+    states = at_once * (FP64_BYTES + bytes_per_number(model))
+    return max(states, WHITENING_MATRICES * width**2 * FP64_BYTES)

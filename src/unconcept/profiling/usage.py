@@ -1,4 +1,4 @@
-"""What a run costs: network calls and memory."""
+"""What a run costs, measured: network calls and memory."""
 
 import contextlib
 import functools
@@ -17,37 +17,58 @@ from ..models.interface import Model, Sampling
 
 
 @contextlib.contextmanager
-def count_calls(net: Model) -> Iterator[dict[str, int]]:
-    """Counts the pictures that go forward through the denoiser meanwhile, under "n"; also where an adapter behind it asks it again."""
-    denoiser: Any = net.denoiser
-    calls, own, forward = {"n": 0}, vars(denoiser).get("forward"), denoiser.forward
+def count_calls(model: Model) -> Iterator[dict[str, int]]:
+    """Count the images that go forward through the denoiser, adapters' own passes included.
+
+    Args:
+        model: The model to watch.
+
+    Yields:
+        A dict whose "n" is the count so far.
+    """
+    denoiser: Any = model.denoiser
+    calls = {"n": 0}
+    replaced, forward = vars(denoiser).get("forward"), denoiser.forward
 
     @functools.wraps(forward)
-    def watched(*given, **named):
-        output = forward(*given, **named)
+    def counted(*args, **kwargs):
+        output = forward(*args, **kwargs)
         calls["n"] += len(output[0])
         return output
 
-    denoiser.forward = watched
+    denoiser.forward = counted
     try:
         yield calls
     finally:
         del denoiser.forward
-        if own is not None:
-            denoiser.forward = own
+        if replaced is not None:
+            denoiser.forward = replaced
 
 
-def calls_per_image(net: Model, edit: Edit, *, steps: int, guidance: float) -> int:
-    """Network calls that one picture takes with the edit on: `steps` times those of the sampler's first step."""
-    with edit.on(net), count_calls(net) as calls:
-        walk = net.trajectory(["a picture"], [0], Sampling(steps, guidance))
+def calls_per_image(model: Model, edit: Edit, *, steps: int, guidance: float) -> int:
+    """Count the network calls that one image takes with an edit.
+
+    Args:
+        model: The model.
+        edit: Put on it meanwhile.
+        steps: Sampling steps.
+        guidance: CFG scale.
+
+    Returns:
+        `steps` times the calls of the sampler's first step.
+    """
+    with edit.on(model), count_calls(model) as calls:
+        walk = model.trajectory(["a picture"], [0], Sampling(steps, guidance))
         next(walk)
         next(walk)
     return steps * calls["n"]
 
 
 def reset_peak_memory() -> None:
-    """Begin `peak_memory` anew, at what is held now. It takes a card or Linux: elsewhere it stays the process's maximum so far."""
+    """Begin `peak_memory` anew, at what is held now.
+
+    It takes a GPU or Linux; elsewhere the peak stays the process's maximum so far.
+    """
     gc.collect()
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
@@ -56,14 +77,21 @@ def reset_peak_memory() -> None:
 
 
 def peak_memory() -> int:
-    """The most held since the process began, or since `forget_peak`, in bytes: of the card's memory where one is in use, else of the host's."""
+    """The most memory held since the process began, or since `reset_peak_memory`.
+
+    Returns:
+        Bytes: of GPU memory if a GPU is in use, else of CPU memory.
+    """
     if torch.cuda.is_initialized():
         return torch.cuda.max_memory_allocated()
     status = Path("/proc/self/status")
-    if status.exists() and (found := re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)):
-        return int(found[1]) * 1024
+    if status.exists():
+        match = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(), re.MULTILINE)
+        if match:
+            return int(match[1]) * 1024
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

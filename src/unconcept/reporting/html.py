@@ -1,82 +1,293 @@
-"""The report as one web page that needs nothing else: pictures inside, no network, readable on a phone, light and dark."""
+"""The report as one web page that needs nothing else.
+
+Its images are inside, nothing is fetched; it is readable on a phone, light and dark.
+"""
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 from torch import Tensor
 
-from .image_grid import GROUP_TITLES, to_image
+from .image_grid import to_image
+from .verdict import (
+    ANOTHER_SAMPLER,
+    ANOTHER_SEED,
+    GROUP_TITLES,
+    judge_verdict,
+    subject,
+    tiles,
+    title,
+)
 
 PAIRS = 100  # are shown
 
-SMALL, THUMB = 64, 160  # pixels: up to the first a picture stays as it is, beyond the second it is made smaller
+# Pixels: images up to the first size are lossless, beyond the second they are made smaller.
+SMALL, THUMBNAIL = 64, 160
 
 QUALITIES = (80, 65, 50, 35, 20, 5)  # of WebP: the best that fits
 
-ROOM = 2_700_000  # characters for all pictures: the page stays below 3 MB
+ROOM = 2_700_000  # characters for all images: the page stays below 3 MB
+
+CONTROLS = {ANOTHER_SEED: "another seed", ANOTHER_SAMPLER: "another sampler"}
+
+UNBARRED = ("selectivity", "drift", "KID", "FID", "control: ")
+
+GLOSSARY = {
+    "concept": "the judge sees the erased concept",
+    "alternative": "the judge sees what should come instead",
+    "right": "the judge sees what the prompt names",
+    "other": "the second object of a scene is there",
+    "style": "the image has the style of its prompt",
+    "background": "the background has the colour of its prompt",
+    "all": "everything else that the prompt asks for is right",
+    "plain, colour, style, scene": "the kind of prompt: the bare name, with a coloured background, "
+    "in a style, beside another object",
+    "pixel change, L1": "mean absolute difference of two images' pixels in [0, 1], same seed",
+    "layout change, 8x8 L1": "the same for both images shrunk to 8 by 8 pixels",
+    "edge change, 1-F1": "how badly the edges of both images coincide; 0: perfectly",
+    "background change, rim L1": "the pixel change of the image's border",
+    "ssim, gaussian 11": "structural similarity; 1: identical",
+    "feature change, 1-cos": "distance of both images in the features of a classifier",
+    "selectivity": "how many times more the concept's images changed than unrelated ones",
+    "KID": "kernel distance between two sets of images; 0: the same distribution",
+    "95 % interval": "where the true value lies, given so few images: Wilson for shares, bootstrap "
+    "for medians",
+    "n": "number of images",
+    "another seed": "control: the change between two seeds, without any edit",
+    "another sampler": "control: the change between two samplers, without any edit",
+}
 
 
-def page(report: dict, questions: Sequence, before: Tensor, after: Tensor, *, rows: Sequence[dict], **words) -> str:
-    """HTML of report.json's content, with its words and its picture pairs [N, 3, H, W] in [0, 1], one for each question."""
-    shown = pick_spread(questions)
-    pictures = encode_to_fit([thumbnail(p[i]) for i in shown for p in (before, after)])
-    pairs = [(questions[i], *pair) for i, pair in zip(shown, zip(pictures[::2], pictures[1::2]))]
+@dataclass(frozen=True)
+class ReportPage:
+    """The words of a page.
+
+    report    content of report.json
+    sentence  the verdict with its numbers
+    rows      its scores in words (report.table), in the same order
+    judge     who the judge is, and how often it is right
+    legend    how to read the scores
+    facts     cost, settings, versions and hashes
+    """
+
+    report: Mapping[str, Any]
+    sentence: str
+    rows: Sequence[Mapping[str, Any]]
+    judge: str
+    legend: str
+    facts: Sequence[tuple[str, object]]
+
+
+def page(content: ReportPage, cases: Sequence, before: Tensor, after: Tensor) -> str:
+    """Render report.html.
+
+    Args:
+        content: The page's words.
+        cases: N prompts with their groups.
+        before: Images of the untouched model [N, 3, H, W] in [0, 1].
+        after: Images of the erased model from the same seeds.
+
+    Returns:
+        HTML.
+    """
+    shown = pick_spread(cases)
+    thumbnails = []
+    for i in shown:
+        thumbnails += [thumbnail(before[i]), thumbnail(after[i])]
+    uris = encode_to_fit(thumbnails)
+    pairs = []
+    for k, i in enumerate(shown):
+        pairs.append((cases[i], uris[2 * k], uris[2 * k + 1]))
+    groups = []
+    for group, members in groupby(pairs, key=lambda pair: pair[0].group):
+        groups.append((GROUP_TITLES[group], list(members)))
+    report = content.report
     return render(
-        "report.html", r=report, **words, small=before.shape[-1] < THUMB, shown=len(shown), conditions=len(questions),
-        groups=[(GROUP_TITLES[group], list(some)) for group, some in groupby(pairs, key=lambda pair: pair[0].group)],
-        rows=[{**said, "bar": bar(row, report["scores"])} for said, row in zip(rows, report["scores"])],
-    )  # fmt: skip
-
-
-def pick_spread(questions: Sequence, most: int = PAIRS) -> list[int]:
-    """Which questions are shown, group by group: as many of each, as far as it has them, evenly over it."""
-    groups = [[i for i, q in enumerate(questions) if q.group == group] for group in GROUP_TITLES]
-    each = max(k for k in range(len(questions) + 1) if sum(min(k, len(of)) for of in groups) <= most)
-    return [of[j * len(of) // min(each, len(of))] for of in groups for j in range(min(each, len(of)))]
-
-
-def render(template: str, **words) -> str:
-    from jinja2 import Environment, PackageLoader
-
-    return (
-        Environment(loader=PackageLoader("unconcept.reporting"), autoescape=True, trim_blocks=True).get_template(template).render(**words)
+        "report.html",
+        title=title(report),
+        verdict=judge_verdict(report),
+        subject=subject(report),
+        tiles=tiles(report),
+        content=content,
+        r=report,
+        small=before.shape[-1] < THUMBNAIL,
+        shown=len(shown),
+        total=len(cases),
+        groups=groups,
+        rows=score_lines(content.rows, report["scores"]),
+        glossary=GLOSSARY,
     )
 
 
+def score_lines(words: Sequence[Mapping], rows: Sequence[dict]) -> list[dict]:
+    """The lines of the table of scores.
+
+    Controls with a measure of their own become ticks in the lines of that measure.
+
+    Args:
+        words: The rows in words.
+        rows: The rows of report.json, in the same order.
+
+    Returns:
+        The words, and for each line the bar to draw and what the glossary says.
+    """
+    drawn = {row["name"] for row in rows if row["group"] != "structure"}
+    lines = []
+    for line, row in zip(words, rows):
+        if measure_of(row["name"]) not in drawn:
+            lines.append({**line, "bar": bar(row, rows), "meaning": meaning_of(row["name"])})
+    return lines
+
+
+def meaning_of(name: str) -> str:
+    """What the glossary says of a score's name; "" if it says nothing."""
+    for word, meaning in GLOSSARY.items():
+        if name == word or name.startswith((f"{word}: ", f"{word},", f"{word} ")):
+            return meaning
+    return ""
+
+
+def measure_of(name: str) -> str:
+    """The measure of a control: "pixel change, L1" of "control, another seed: pixel change, L1"."""
+    for prefix in CONTROLS:
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return ""
+
+
+def pick_spread(cases: Sequence, most: int = PAIRS) -> list[int]:
+    """Choose which pairs are shown.
+
+    Args:
+        cases: Prompts with their groups.
+        most: How many pairs there is room for.
+
+    Returns:
+        Places in `cases`, group by group: as many of each group, as far as it has them, evenly
+        spread over it.
+    """
+    groups = []
+    for group in GROUP_TITLES:
+        groups.append([i for i, case in enumerate(cases) if case.group == group])
+    each = 0
+    while each < len(cases) and sum(min(each + 1, len(places)) for places in groups) <= most:
+        each += 1
+    shown = []
+    for places in groups:
+        count = min(each, len(places))
+        shown += [places[k * len(places) // count] for k in range(count)]
+    return shown
+
+
+def render(template: str, **content) -> str:
+    """Fill in one of the templates.
+
+    Args:
+        template: Its file name.
+        **content: What it shows.
+
+    Returns:
+        HTML.
+    """
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(
+        loader=PackageLoader("unconcept.reporting"), autoescape=True, trim_blocks=True
+    )
+    return environment.get_template(template).render(**content)
+
+
 def bar(row: dict, rows: Sequence[dict]) -> dict | None:
-    """Where a score's dots and its interval are drawn, in percent of the line: shares from 0 to 1, changes from 0 to the largest of their kind."""
-    if row["after"] is None or row["name"].startswith(("selectivity", "drift", "KID", "FID", "control: ")):
+    """Where a score's dots, interval and controls are drawn.
+
+    Args:
+        row: A score of report.json.
+        rows: All scores: changes are drawn on the scale of the largest of their kind.
+
+    Returns:
+        Places in percent of the line: low, high, now, then, and ticks (place, title); None for a
+        score that has no scale.
+    """
+    if row["after"] is None or row["name"].startswith(UNBARRED):
         return None
-    kind = lambda r: r["name"].rpartition(": ")[2]
-    top = max(r["ci95"][1] for r in rows if r["ci95"] and kind(r) == kind(row)) if "change" in kind(row) else 1.0
-    top = top or 1.0  # nothing changed
-    values = {"low": row["ci95"][0], "high": row["ci95"][1], "now": row["after"], "then": row["before"]}
-    return {name: None if value is None else round(100 * min(max(value / top, 0), 1), 1) for name, value in values.items()}
+    top = 1.0
+    if "change" in row["name"]:
+        same = [r for r in rows if r["ci95"] and kind_of(r["name"]) == kind_of(row["name"])]
+        top = max(r["ci95"][1] for r in same) or 1.0  # nothing changed
+    low, high = row["ci95"]
+    places: dict[str, Any] = {
+        "low": place(low, top),
+        "high": place(high, top),
+        "now": place(row["after"], top),
+        "then": None if row["before"] is None else place(row["before"], top),
+        "ticks": [],
+    }
+    for control in rows:
+        if row["name"] == measure_of(control["name"]) and control["after"] is not None:
+            start, end = control["ci95"]
+            label = control_label(control["name"])
+            text = f"{label}: {control['after']:.3f} ({start:.3f} – {end:.3f})"
+            places["ticks"].append((place(control["after"], top), text))
+    return places
 
 
-def embed(picture: Tensor) -> str:
-    """A data URI of a picture [3, H, W]: small ones as they are, larger ones as thumbnails."""
-    return encode(thumbnail(picture))
+def kind_of(name: str) -> str:
+    return name.rpartition(": ")[2]
 
 
-def thumbnail(picture: Tensor) -> Image.Image:
-    image = to_image(picture, picture.shape[-1])
-    image.thumbnail((THUMB, THUMB), Image.Resampling.LANCZOS)
-    return image
+def control_label(name: str) -> str:
+    return next(label for prefix, label in CONTROLS.items() if name.startswith(prefix))
+
+
+def place(value: float, top: float) -> float:
+    """A value in percent of a line that ends at `top`."""
+    return round(100 * min(max(value / top, 0), 1), 1)
+
+
+def embed(image: Tensor) -> str:
+    """A data URI of an image [3, H, W] in [0, 1]: small ones as they are, others as thumbnails."""
+    return encode(thumbnail(image))
+
+
+def thumbnail(image: Tensor) -> Image.Image:
+    result = to_image(image, image.shape[-1])
+    result.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return result
 
 
 def encode(image: Image.Image, quality: int = QUALITIES[0]) -> str:
+    """A data URI of an image.
+
+    Args:
+        image: Small ones are lossless at the best quality.
+        quality: Of WebP, 0 to 100.
+
+    Returns:
+        "data:image/webp;base64,..."
+    """
     file = io.BytesIO()
-    image.save(file, "webp", lossless=max(image.size) <= SMALL and quality == QUALITIES[0], quality=quality)
+    lossless = max(image.size) <= SMALL and quality == QUALITIES[0]
+    image.save(file, "webp", lossless=lossless, quality=quality)
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def encode_to_fit(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
-    """Data URIs that fit into `room` together, at the best quality that does."""
+    """Data URIs that fit together.
+
+    Args:
+        images: The images.
+        room: Characters for all of them.
+
+    Returns:
+        A URI for each, at the best quality that fits; at the worst if none does.
+    """
+    uris: list[str] = []
     for quality in QUALITIES:
         uris = [encode(image, quality) for image in images]
         if sum(map(len, uris)) <= room:
@@ -85,4 +296,5 @@ def encode_to_fit(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
 
 
 def embed_file(path: Path) -> str:
+    """A data URI of a PNG file."""
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -1,68 +1,165 @@
-"""Pictures for people: one picture as an image, a grid of many, and the sheet of pairs from the same seeds."""
+"""Images for people: one as a file, a grid of many, and the sheet of pairs from the same seeds."""
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-GROUP_TITLES = {
-    "target": "the concept", "synonym": "its synonyms", "implied": "what may imply it", "neighbour": "near neighbours", "unrelated": "unrelated", "structure": "controls",
-}  # fmt: skip
+from .verdict import GROUP_TITLES
+
+SMALL_CELL, LARGE_CELL = 128, 256  # pixels: of images up to the first, and of larger ones
+
+GAP = 6  # pixels between cells
+
+BAND_TITLE, PROMPT_LINES = 34, 62  # pixels above and below a band of pairs
+
+LEFT = 64  # pixels for "before" and "after"
+
+HEAD_LINE = 26  # pixels of a line of the head
+
+SOFT = "#666"
 
 
-def to_image(picture: Tensor, size: int) -> Image.Image:
-    """A picture [3, H, W] in [0, 1], `size` pixels wide; small ones are enlarged without smoothing."""
-    array = (picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    image = Image.fromarray(array)
-    smooth = image.width > size or size % image.width
-    return image.resize((size, size * image.height // image.width), Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST)
+def to_image(image: Tensor, size: int) -> Image.Image:
+    """An image for a file.
+
+    Args:
+        image: [3, H, W] in [0, 1].
+        size: Width in pixels; small images are enlarged without smoothing.
+
+    Returns:
+        The image.
+    """
+    array = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    result = Image.fromarray(array)
+    smooth = result.width > size or size % result.width
+    filter = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
+    return result.resize((size, size * result.height // result.width), filter)
 
 
-def before_after_grid(questions: Sequence, before: Tensor, after: Tensor, columns: int = 8, size: int = 128) -> Image.Image:
-    """Before above after, from the same seeds, in a band for each group; the prompt stands under each pair."""
-    groups = [g for g in GROUP_TITLES if any(q.group == g for q in questions)]
-    font, bold = ImageFont.load_default(13), ImageFont.load_default(17)
-    gap, head, foot, left = 6, 34, 62, 64
-    band = head + 2 * size + gap + foot
-    page = Image.new("RGB", (left + columns * (size + gap) + gap, len(groups) * band + gap), "white")
-    draw = ImageDraw.Draw(page)
-    for row, group in enumerate(groups):
-        top, chosen = row * band + gap, [i for i, q in enumerate(questions) if q.group == group][:columns]
-        draw.text((gap, top + 6), GROUP_TITLES[group], fill="black", font=bold)
-        for line, (pictures, title) in enumerate(((before, "before"), (after, "after"))):
-            y = top + head + line * (size + gap)
-            draw.text((gap, y + size // 2 - 8), title, fill="#666", font=font)
-            for column, i in enumerate(chosen):
-                page.paste(to_image(pictures[i], size), (left + column * (size + gap), y))
-        for column, i in enumerate(chosen):
-            text = "\n".join(textwrap.wrap(questions[i].prompt, 18)[:3])
-            draw.multiline_text((left + column * (size + gap), top + head + 2 * size + gap + 4), text, fill="#333", font=font, spacing=2)
-    return page
+def before_after_grid(
+    cases: Sequence, before: Tensor, after: Tensor, head: str = "", columns: int = 8
+) -> Image.Image:
+    """The sheet of pairs: before above after, from the same seeds, in a band for each group.
+
+    Args:
+        cases: N prompts with their groups; the prompt stands under each pair.
+        before: Images [N, 3, H, W] in [0, 1].
+        after: Images from the same seeds.
+        head: Stands above everything, in one or two lines.
+        columns: Pairs of each group.
+
+    Returns:
+        The sheet.
+    """
+    size = SMALL_CELL if before.shape[-1] <= SMALL_CELL else LARGE_CELL
+    groups = [group for group in GROUP_TITLES if any(case.group == group for case in cases)]
+    width = LEFT + columns * (size + GAP) + GAP
+    bold = ImageFont.load_default(17)
+    lines = textwrap.wrap(head, width // 10)
+    top = HEAD_LINE * len(lines) + GAP
+    band = BAND_TITLE + 2 * size + GAP + PROMPT_LINES
+    sheet = Image.new("RGB", (width, top + len(groups) * band), "white")
+    draw = ImageDraw.Draw(sheet)
+    for i, line in enumerate(lines):
+        draw.text((GAP, GAP + i * HEAD_LINE), line, fill="black", font=ImageFont.load_default(19))
+    for group in groups:
+        places = [i for i, case in enumerate(cases) if case.group == group][:columns]
+        draw.text((GAP, top + 6), GROUP_TITLES[group], fill="black", font=bold)
+        draw_pairs(sheet, top + BAND_TITLE, size, [(before[i], after[i]) for i in places])
+        draw_prompts(draw, top + BAND_TITLE + 2 * size + GAP, size, [cases[i] for i in places])
+        top += band
+    return sheet
 
 
-def grid(pictures: Tensor, columns: int = 4, size: int = 256) -> Image.Image:
-    columns = min(columns, len(pictures))
-    tiles = [to_image(p, size) for p in pictures]
-    page = Image.new("RGB", (columns * tiles[0].width, -(-len(tiles) // columns) * tiles[0].height), "white")
+def draw_pairs(
+    sheet: Image.Image, top: int, size: int, pairs: Sequence[tuple[Tensor, Tensor]]
+) -> None:
+    """Two rows of images, with their names on the left.
+
+    Args:
+        sheet: Where to draw.
+        top: Pixels from the top.
+        size: Of a cell, in pixels.
+        pairs: (before, after) [3, H, W] for each column.
+    """
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    for row, name in enumerate(("before", "after")):
+        y = top + row * (size + GAP)
+        draw.text((GAP, y + size // 2 - 8), name, fill=SOFT, font=font)
+        for column, pair in enumerate(pairs):
+            sheet.paste(to_image(pair[row], size), (LEFT + column * (size + GAP), y))
+
+
+def draw_prompts(draw: ImageDraw.ImageDraw, top: int, size: int, cases: Sequence) -> None:
+    """The prompt under each column, in at most three lines.
+
+    Args:
+        draw: Where to draw.
+        top: Pixels from the top.
+        size: Of a cell, in pixels.
+        cases: A prompt for each column.
+    """
+    font = ImageFont.load_default(13)
+    for column, case in enumerate(cases):
+        text = "\n".join(textwrap.wrap(case.prompt, size // 7)[:3])
+        corner = (LEFT + column * (size + GAP), top + 4)
+        draw.multiline_text(corner, text, fill="#333", font=font, spacing=2)
+
+
+def grid(images: Tensor, columns: int = 4, size: int = 256) -> Image.Image:
+    """All images in rows.
+
+    Args:
+        images: [N, 3, H, W] in [0, 1].
+        columns: Images in a row.
+        size: Width of each, in pixels.
+
+    Returns:
+        The sheet.
+    """
+    columns = min(columns, len(images))
+    tiles = [to_image(image, size) for image in images]
+    rows = math.ceil(len(tiles) / columns)
+    sheet = Image.new("RGB", (columns * tiles[0].width, rows * tiles[0].height), "white")
     for i, tile in enumerate(tiles):
-        page.paste(tile, (i % columns * tile.width, i // columns * tile.height))
-    return page
+        sheet.paste(tile, (i % columns * tile.width, i // columns * tile.height))
+    return sheet
 
 
-def columns(questions: Sequence, pictures: Mapping[str, Tensor], rows: int = 4, size: int = 128) -> Image.Image:
-    """A row for each question, `rows` of each group, and a column for each set of pictures, all from the same seeds."""
-    shown = [i for g in GROUP_TITLES for i in [i for i, q in enumerate(questions) if q.group == g][:rows]]
+def columns(
+    cases: Sequence, images: Mapping[str, Tensor], rows: int = 4, size: int = 128
+) -> Image.Image:
+    """Sets of images from the same seeds side by side.
+
+    Args:
+        cases: N prompts with their groups.
+        images: By the title of the column, [N, 3, H, W] in [0, 1].
+        rows: Prompts of each group.
+        size: Width of an image, in pixels.
+
+    Returns:
+        The sheet, a row for each prompt.
+    """
+    shown = []
+    for group in GROUP_TITLES:
+        shown += [i for i, case in enumerate(cases) if case.group == group][:rows]
     font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
-    gap, head, left = 6, 34, 190
-    page = Image.new("RGB", (left + len(pictures) * (size + gap), head + len(shown) * (size + gap)), "white")
-    draw = ImageDraw.Draw(page)
-    for column, (name, made) in enumerate(pictures.items()):
-        draw.text((left + column * (size + gap), 8), name, fill="black", font=bold)
+    top, left = 34, 190
+    width, height = left + len(images) * (size + GAP), top + len(shown) * (size + GAP)
+    sheet = Image.new("RGB", (width, height), "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, (name, samples) in enumerate(images.items()):
+        x = left + column * (size + GAP)
+        draw.text((x, 8), name, fill="black", font=bold)
         for row, i in enumerate(shown):
-            page.paste(to_image(made[i], size), (left + column * (size + gap), head + row * (size + gap)))
+            sheet.paste(to_image(samples[i], size), (x, top + row * (size + GAP)))
     for row, i in enumerate(shown):
-        y = head + row * (size + gap)
-        draw.text((gap, y + 8), GROUP_TITLES[questions[i].group], fill="#888", font=font)
-        draw.multiline_text((gap, y + 30), "\n".join(textwrap.wrap(questions[i].prompt, 24)[:4]), fill="black", font=font, spacing=2)
-    return page
+        y = top + row * (size + GAP)
+        draw.text((GAP, y + 8), GROUP_TITLES[cases[i].group], fill="#888", font=font)
+        prompt = "\n".join(textwrap.wrap(cases[i].prompt, 24)[:4])
+        draw.multiline_text((GAP, y + 30), prompt, fill="black", font=font, spacing=2)
+    return sheet

@@ -1,23 +1,38 @@
-"""What `erase` leaves behind: the before/after sheet, report.json (schema 1), the same as a page, in Markdown and as a figure, and the model card."""
+"""What `erase` leaves behind for people.
+
+The image grid, report.json (schema 1), the same as a page, in Markdown and as a figure, and the
+model card.
+"""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..evaluation.scores import BETTER, PIXELS, find_score
+from ..evaluation.scores import BETTER, PIXELS
 from ..export.model_card import card
-from .html import page
-from .image_grid import GROUP_TITLES, before_after_grid
+from ..io.units import format_bytes, format_duration
+from .html import ReportPage, page
+from .image_grid import before_after_grid
 from .score_plot import draw
+from .verdict import (
+    ANOTHER_SEED,
+    GROUP_TITLES,
+    concept_names,
+    judge_verdict,
+    score_row,
+    subject,
+    title,
+)
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
-LEGEND = """The arrow says which way is better. Shares are of pictures, with Wilson intervals; their change is that of pairs, with its own 95 % interval
-(Newcombe). Changes are medians against the picture that the same seed gave before, with bootstrap intervals."""
+LEGEND = """The arrow says which way is better. Shares are shares of images, with Wilson intervals;
+their change is paired, with a 95 % interval of its own (Newcombe). Changes are medians over images
+that have the same seed before and after, with bootstrap intervals."""
 
 
 def share(value: float) -> str:
@@ -25,134 +40,242 @@ def share(value: float) -> str:
 
 
 def format_value(value: float | None, name: str) -> str:
-    """A score in words: shares in percent, everything else as the number it is; kernel distances are small."""
+    """A score in words: shares in percent, everything else as the number it is.
+
+    Args:
+        value: The score; None if it was not measured.
+        name: Its name, which says what it is.
+
+    Returns:
+        The number with its unit, or a dash. Kernel distances, which are small, get four decimals.
+    """
     if value is None:
         return "–"
-    return share(value) if name.split(":")[0] in BETTER else f"{value:.{4 if 'KID' in name else 3}f}"
+    if name.split(":")[0] in BETTER:
+        return share(value)
+    return f"{value:.4f}" if "KID" in name else f"{value:.3f}"
 
 
 def table(rows: Sequence[dict]) -> list[dict]:
-    """The rows of report.json in words."""
-    words = []
+    """The scores of report.json in words.
+
+    Args:
+        rows: Scores as report.json has them.
+
+    Returns:
+        For each row its group's title, name, before (b), after (a), interval (low, high, ci),
+        change in points (d), n, and the arrow of the better direction.
+    """
+    lines = []
     for row in rows:
-        b, a, low, high = (format_value(value, row["name"]) for value in (row["before"], row["after"], *(row["ci95"] or (None, None))))
-        apart = row.get("difference")
-        d = f"{100 * apart['value']:+.1f} [{apart['ci95'][0] * 100:+.1f}, {apart['ci95'][1] * 100:+.1f}]" if apart else ""
-        why = f" (not measured: {row['reason']})" if row["after"] is None else ""
-        ci = f"{low} – {high}" if row["ci95"] else "–"
-        words.append({"title": GROUP_TITLES[row["group"]], "name": row["name"] + why, "b": b, "a": a, "low": low, "high": high, "ci": ci, "d": d, "n": row["n"], "arrow": ARROWS[row["better"]]})  # fmt: skip
-    return words
+        low, high = row["ci95"] or (None, None)
+        line = {
+            "title": GROUP_TITLES[row["group"]],
+            "name": row["name"],
+            "b": format_value(row["before"], row["name"]),
+            "a": format_value(row["after"], row["name"]),
+            "low": format_value(low, row["name"]),
+            "high": format_value(high, row["name"]),
+            "ci": "–",
+            "d": "",
+            "n": row["n"],
+            "arrow": ARROWS[row["better"]],
+        }
+        if row["after"] is None:
+            line["name"] += f" (not measured: {row['reason']})"
+        if row["ci95"]:
+            line["ci"] = f"{line['low']} – {line['high']}"
+        if difference := row.get("difference"):
+            line["d"] = format_points(difference)
+        lines.append(line)
+    return lines
 
 
-def title(report: dict) -> str:
-    return "; ".join(c["erase"] + (f" → {c['alternative']}" if c["alternative"] else " erased") for c in report["concept"])
+def format_points(difference: Mapping[str, Any]) -> str:
+    """A difference of shares in points, with its interval: "-95.0 [-99.1, -70.4]"."""
+    low, high = (100 * end for end in difference["ci95"])
+    return f"{100 * difference['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
 
 
-def verdict_sentence(report: dict) -> str:
-    """What came of it, in one sentence: the failure if there is one, else what is gone, what is there instead, and what the rest did."""
+def verdict_sentence(report: Mapping[str, Any]) -> str:
+    """What came of a run, with its numbers, in one sentence.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        The failure if there is one; else what is gone, what comes instead, and what the rest did.
+    """
     if report["failure"]:
         return f"It did not work: {report['failure']}."
-    row = lambda name, group: find_score(report["scores"], name, group)
     parts = []
-    if gone := row("concept", "target"):
-        names = " and ".join(c["erase"] for c in report["concept"])
+    if gone := score_row(report, "concept", "target"):
         parts.append(
-            f"The judge sees {names} in {share(gone['after'])} of {gone['n']} pictures that ask for it (before: {share(gone['before'])})"
+            f"The judge sees {concept_names(report)} in {share(gone['after'])} of {gone['n']} "
+            f"images that are prompted for it (before: {share(gone['before'])})"
         )
-        if instead := row("alternative", "target"):
+        if instead := score_row(report, "alternative", "target"):
             parts.append(f"the alternative in {share(instead['after'])}")
-    if kept := row("right", "unrelated"):
-        parts.append(f"unrelated pictures are right in {share(kept['after'])} (before: {share(kept['before'])})")
-    target, rest, seed = (row(PIXELS, "target"), row(PIXELS, "unrelated"), row(f"control, another seed: {PIXELS}", "structure"))
-    if target and rest and seed:
-        moved = f"the pixels of unrelated pictures moved by {rest['after']:.3f}, those of the concept by {target['after']:.3f}"
-        parts.append(f"{moved} (another seed: {seed['after']:.3f})")
-    return "; ".join(parts) + "." if parts else "No pictures were made: nothing is measured."
+    if rest := score_row(report, "right", "unrelated"):
+        parts.append(
+            f"unrelated images are right in {share(rest['after'])} "
+            f"(before: {share(rest['before'])})"
+        )
+    target = score_row(report, PIXELS, "target")
+    unrelated = score_row(report, PIXELS, "unrelated")
+    seed = score_row(report, ANOTHER_SEED + PIXELS, "structure")
+    if target and unrelated and seed:
+        parts.append(
+            f"the pixels of unrelated images moved by {unrelated['after']:.3f}, those of the "
+            f"concept by {target['after']:.3f} (another seed: {seed['after']:.3f})"
+        )
+    if not parts:
+        return "No images were sampled: nothing is measured."
+    return "; ".join(parts) + "."
 
 
-def judge(report: dict) -> str:
-    """Who said what the pictures show, and how often that is right."""
+def describe_judge(report: Mapping[str, Any]) -> str:
+    """Who recognized what the images show, and how often that is right."""
     known = report["settings"]["judge"]
     if not known:
         return "No judge: presence is not scored."
     if "name" in known:
         return f"The judge is {known['name']}."
-    right = ", ".join(f"{share(value)} ({what}, n = {n})" for what, (value, n) in known.items())
-    return f"The judge is a network of its own, trained on pictures only; on pictures that it never saw it is right in {right}."
+    accuracies = ", ".join(
+        f"{share(value)} ({what}, n = {n})" for what, (value, n) in known.items()
+    )
+    return (
+        "The judge is a network of its own, trained on images and never on a model's samples; "
+        f"its held-out accuracy is {accuracies}."
+    )
 
 
-def run_facts(report: dict) -> list[tuple[str, object]]:
-    """Cost, settings, versions and hashes, as they stand at the end of the page."""
-    cost, erasing = report["cost"], []
+def run_facts(report: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Cost, settings, versions and hashes, for the end of the page.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        (name, value) for each.
+    """
+    cost = report["cost"]
+    facts: list[tuple[str, object]] = []
     if cost["network_calls"] is not None:
-        erasing = [
-            ("network calls", f"{cost['network_calls']:,} (one picture through the denoiser, forward)"),
-            ("seconds of erasing", f"{cost['training_seconds']:.0f}"),
-        ]
-    return [
-        *erasing,
-        ("seconds", f"{cost['seconds']:.0f}"),
-        ("peak memory", f"{cost['peak_memory_bytes'] / 2**30:.2f} GiB"),
-        ("changed numbers", f"{cost['tuned_parameters']:,}, {cost['edit_bytes']:,} bytes"),
-        *flatten(report["method"]["settings"]),
-        *((k.replace("_", " "), v) for k, v in flatten(report["settings"]) if not k.startswith("judge")),
-        *report["versions"].items(),
-        *((f"model {k}", v) for k, v in flatten(report["model"])),
+        calls = f"{cost['network_calls']:,} (one image forward through the denoiser)"
+        facts.append(("network calls", calls))
+        facts.append(("time of erasing", format_duration(cost["training_seconds"])))
+    facts += [
+        ("time in all", format_duration(cost["seconds"])),
+        ("peak memory", format_bytes(cost["peak_memory_bytes"])),
+        ("changed parameters", f"{cost['tuned_parameters']:,}"),
+        ("size of the edit", format_bytes(cost["edit_bytes"])),
     ]
+    facts += flatten(report["method"]["settings"])
+    for name, value in flatten(report["settings"]):
+        if not name.startswith("judge"):
+            facts.append((name.replace("_", " "), value))
+    facts += report["versions"].items()
+    facts += [(f"model {name}", value) for name, value in flatten(report["model"])]
+    return facts
 
 
-def flatten(settings: dict, inside: str = "") -> list[tuple[str, object]]:
-    """Nested settings as lines: tune.lr, tune.steps, ..."""
-    lines = []
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, object]]:
+    """Nested settings as lines.
+
+    Args:
+        settings: Keys and values, some of which are mappings.
+        prefix: Put before every key.
+
+    Returns:
+        (key, value): ("tune.lr", 0.001), ...
+    """
+    lines: list[tuple[str, object]] = []
     for key, value in settings.items():
-        lines += flatten(value, f"{inside}{key}.") if isinstance(value, dict) else [(inside + key, "none" if value is None else value)]
+        if isinstance(value, Mapping):
+            lines += flatten(value, f"{prefix}{key}.")
+        else:
+            lines.append((prefix + key, "none" if value is None else value))
     return lines
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
-    """A table."""
-    row = lambda cells: "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |\n"
-    return "".join(map(row, (header, ["---"] * len(header), *lines)))
+    """A table in Markdown.
+
+    Args:
+        header: Titles of the columns.
+        lines: The cells of every line.
+
+    Returns:
+        The table, with a line break at its end.
+    """
+    rows = [header, ["---"] * len(header), *lines]
+    text = ""
+    for row in rows:
+        cells = [str(cell).replace("|", "\\|") for cell in row]
+        text += f"| {' | '.join(cells)} |\n"
+    return text
 
 
-def to_markdown(report: dict, pictures: Sequence[str]) -> str:
-    """The report in Markdown. pictures: the files beside it."""
-    parts = [
-        f"# {title(report)}",
-        verdict_sentence(report),
-        f"{report['method']['name']} on {report['model']['name']}, {report['cost']['seconds']:.0f} s",
-        *(f"> {line}" for line in report["warnings"]),
-        *(f"![{name.removesuffix('.png')}]({name})" for name in pictures),
-    ]
+def to_markdown(report: Mapping[str, Any], images: Sequence[str]) -> str:
+    """The report in Markdown.
+
+    Args:
+        report: The content of report.json.
+        images: Names of the image files beside it.
+
+    Returns:
+        The text of report.md.
+    """
+    parts = [f"# {title(report)}", f"**{judge_verdict(report).text}** ({subject(report)})"]
+    parts.append(verdict_sentence(report))
+    parts += [f"> {line}" for line in report["warnings"]]
+    parts += [f"![{name.removesuffix('.png')}]({name})" for name in images]
     for heading, rows in groupby(table(report["scores"]), key=lambda row: row["title"]):
-        lines = [
-            (
-                f"{row['name']} {row['arrow']}".strip(),
-                row["a"] if row["b"] == "–" else f"{row['b']} → {row['a']}",
-                row["ci"],
-                row["d"],
-                row["n"],
-            )
-            for row in rows
-        ]
-        parts += [f"## Scores: {heading}", markdown(("measure", "before → after", "95 % interval", "change, in points", "n"), lines)]
-    parts += [f"{judge(report)} {LEGEND}", "## Cost and settings", markdown(("", ""), run_facts(report))]
+        lines = []
+        for row in rows:
+            change = row["a"] if row["b"] == "–" else f"{row['b']} → {row['a']}"
+            name = f"{row['name']} {row['arrow']}".strip()
+            lines.append((name, change, row["ci"], row["d"], row["n"]))
+        header = ("measure", "before → after", "95 % interval", "change, in points", "n")
+        parts += [f"## Scores: {heading}", markdown(header, lines)]
+    parts += [f"{describe_judge(report)} {LEGEND}", "## Cost and settings"]
+    parts.append(markdown(("", ""), run_facts(report)))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def write(folder: Path, report: dict, questions: Sequence, before: Tensor, after: Tensor) -> None:
-    """The report and its pictures in `folder`, of picture pairs [N, 3, H, W], one for each question.
+def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Tensor) -> None:
+    """Write a report with its images.
 
-    report.json, report.html, report.md, README.md; before-after.png where there are pairs, scores.png where there are shares and matplotlib.
+    The files are report.json, report.html, report.md and README.md; before-after.png where there
+    are images; scores.png where there are shares, and matplotlib is installed.
+
+    Args:
+        folder: Where to write.
+        report: The content of report.json.
+        cases: N prompts with their groups.
+        before: Images of the untouched model [N, 3, H, W] in [0, 1].
+        after: Images of the erased model from the same seeds.
     """
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
-    report = {**report, "scores": sorted(report["scores"], key=lambda row: list(GROUP_TITLES).index(row["group"]))}
-    words: dict[str, Any] = dict(title=title(report), verdict=verdict_sentence(report))
-    told: dict[str, Any] = dict(rows=table(report["scores"]), judge=judge(report), legend=LEGEND, facts=run_facts(report))
-    (folder / "report.html").write_text(page(report, questions, before, after, **words, **told))
-    (folder / "README.md").write_text(card(report, **words))
-    if questions:
-        before_after_grid(questions, before, after).save(folder / "before-after.png")
-    drawn = draw(report["scores"], str(folder / "scores.png"), words["title"])
-    pictures = [name for name, there in (("before-after.png", questions), ("scores.png", drawn)) if there]
-    (folder / "report.md").write_text(to_markdown(report, pictures))
+    order = list(GROUP_TITLES)
+    scores = sorted(report["scores"], key=lambda row: order.index(row["group"]))
+    report = {**report, "scores": scores}
+    content = ReportPage(
+        report=report,
+        sentence=verdict_sentence(report),
+        rows=table(scores),
+        judge=describe_judge(report),
+        legend=LEGEND,
+        facts=run_facts(report),
+    )
+    (folder / "report.html").write_text(page(content, cases, before, after))
+    (folder / "README.md").write_text(card(report, title(report), verdict_sentence(report)))
+    images = []
+    if cases:
+        head = f"{judge_verdict(report).text}: {subject(report)}".replace("→", "->")
+        before_after_grid(cases, before, after, head).save(folder / "before-after.png")
+        images.append("before-after.png")
+    if draw(scores, str(folder / "scores.png"), title(report)):
+        images.append("scores.png")
+    (folder / "report.md").write_text(to_markdown(report, images))

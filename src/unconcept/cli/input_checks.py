@@ -1,0 +1,176 @@
+"""Checks of what the user typed that need no torch.
+
+A wrong word, name or path is answered with the nearest right one before anything heavy is imported.
+"""
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from ..concepts.concept import Concept
+from ..errors import InputError
+
+EMBEDDED = ("emoji", "emoji-flow")  # models.EMBEDDED, without importing it
+
+SINGLE_FILES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".pkl")
+
+JUDGES = ("imagenet", "nudenet")
+
+
+def nearest(word: str, choices: Iterable[str], cutoff: float = 0.4) -> str | None:
+    """The choice that looks most like a word.
+
+    Args:
+        word: What was typed.
+        choices: What could have been typed.
+        cutoff: Similarity in [0, 1] that the choice must reach.
+
+    Returns:
+        One of `choices`, or None if none is similar enough.
+    """
+    matches = difflib.get_close_matches(word, list(choices), 1, cutoff)
+    return matches[0] if matches else None
+
+
+def unknown_name(kind: str, name: str, choices: Sequence[str]) -> InputError:
+    """The error for a name that is not one of a few.
+
+    Args:
+        kind: What the name is of: "method", "preset".
+        name: What was typed.
+        choices: Every right name.
+
+    Returns:
+        An error that suggests the nearest name and lists them all.
+    """
+    match = nearest(name, choices)
+    suggestion = f'did you mean "{match}"? ' if match else ""
+    return InputError(f'unknown {kind} "{name}": {suggestion}One of {", ".join(choices)}')
+
+
+def check_path(path: Path | None, option: str) -> None:
+    """Does a file or folder that is to be read exist?
+
+    Args:
+        path: What was given for the option; None is fine.
+        option: The option's name, for the message.
+
+    Raises:
+        InputError: There is nothing at `path`; the nearest name in its folder is suggested.
+    """
+    if path is None or path.exists():
+        return
+    raise InputError(f"{option} {path} does not exist{similar_sibling(path)}")
+
+
+def similar_sibling(path: Path) -> str:
+    """ ": did you mean ...?" with the name in the same folder that looks most like the path's."""
+    if not path.parent.is_dir():
+        return ""
+    match = nearest(path.name, [entry.name for entry in path.parent.iterdir()], cutoff=0.6)
+    return f": did you mean {path.parent / match}?" if match else ""
+
+
+def check_model(name: str) -> None:
+    """Can this be a model? What is inside a folder or file is checked when it is loaded.
+
+    Args:
+        name: What `--model` got.
+
+    Raises:
+        InputError: It is not an embedded model, nothing on disk, and not a Hub id.
+    """
+    path = Path(name)
+    if name in EMBEDDED or path.exists():
+        return
+    if path.suffix in SINGLE_FILES:
+        raise InputError(f"{path} does not exist{similar_sibling(path)}")
+    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
+        return  # a Hub id
+    match = nearest(name, EMBEDDED, cutoff=0.6)
+    suggestion = f': did you mean "{match}"?' if match else similar_sibling(path)
+    raise InputError(
+        f'there is no model "{name}"{suggestion or "."} --model takes "emoji" or "emoji-flow", '
+        "a diffusers folder, a .safetensors file, or a Hub id like owner/name"
+    )
+
+
+def check_judge(judge: object) -> None:
+    """Can this be a judge?
+
+    Args:
+        judge: What `--judge` got: a name, a CLIP folder, or None.
+
+    Raises:
+        InputError: It is neither a judge's name nor a folder that exists.
+    """
+    if not isinstance(judge, str) or judge in JUDGES or Path(judge).exists():
+        return
+    match = nearest(judge, JUDGES, cutoff=0.6)
+    suggestion = f': did you mean "{match}"?' if match else similar_sibling(Path(judge))
+    raise InputError(
+        f"there is no CLIP model in {judge}{suggestion or ':'} --judge takes the folder of one, "
+        '"imagenet" or "nudenet"'
+    )
+
+
+def check_concepts(concepts: Sequence[Concept], model: str) -> None:
+    """Does an embedded model know the words? Others have no closed vocabulary.
+
+    Args:
+        concepts: What is to be erased, with alternatives and retained words.
+        model: What `--model` got.
+
+    Raises:
+        InputError: A word is not in the vocabulary, but a slip of the pen away from one that is.
+            Words that resemble none are left to the run, which warns that the model cannot draw
+            them.
+    """
+    if model not in EMBEDDED:
+        return
+    from ..models.emoji.vocabulary import LEXICON, WORDS
+
+    vocabulary = (*WORDS, *LEXICON)
+    for concept in concepts:
+        words = [concept.erase, *([concept.alternative] if concept.alternative else [])]
+        for word in (*words, *concept.keep):
+            if match := misspelled(word.lower(), vocabulary):
+                raise InputError(
+                    f'{model} does not know the word "{word}": did you mean "{match}"?'
+                )
+
+
+def misspelled(word: str, vocabulary: Sequence[str]) -> str | None:
+    """The known word that a word is a misspelling of.
+
+    Args:
+        word: In small letters.
+        vocabulary: Every known word.
+
+    Returns:
+        The known word at the smallest edit distance: at most 1 for words of up to five letters,
+        2 for longer ones. None if the word is known or resembles no known one.
+    """
+    if word in vocabulary:
+        return None
+    limit = 1 if len(word) <= 5 else 2
+    close = []
+    for known in vocabulary:
+        if abs(len(known) - len(word)) <= limit:
+            close.append((edit_distance(word, known), known))
+    distance, match = min(close, default=(limit + 1, ""))
+    return match if distance <= limit else None
+
+
+def edit_distance(a: str, b: str) -> int:
+    """Letters to insert, delete, replace or swap with their neighbour to turn `a` into `b`."""
+    rows = [list(range(len(b) + 1))]
+    for i, letter in enumerate(a, 1):
+        row = [i]
+        for j, other in enumerate(b, 1):
+            cost = min(row[-1] + 1, rows[-1][j] + 1, rows[-1][j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, other) == (b[j - 2], a[i - 2]):
+                cost = min(cost, rows[-2][j - 2] + 1)
+            row.append(cost)
+        rows.append(row)
+    return rows[-1][-1]

@@ -1,0 +1,123 @@
+"""What a run will do, stage by stage, and the work of each stage: the plan of the progress bar.
+
+Work is counted in network calls: one image forward through the denoiser. A training step counts
+three times, because the backward pass takes about twice as long as the forward pass.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
+from ..methods.all_but_one import AllButOne
+from .memory_estimate import group_calls
+
+BACKWARD = 3  # forward and backward together, in forward passes
+
+CALLS_PER_STEP = 2  # classifier-free guidance predicts with the prompt and without
+
+GUESSED_ROWS = 4  # rows of a training step of a method that does not say
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run: what its reports are called, and its work in network calls.
+
+    names  the stage's name contains one of them; empty: whatever else is reported after the
+           stages before it
+    """
+
+    title: str
+    names: tuple[str, ...]
+    work: float
+
+
+def erasure_stages(method: Any, concepts: int, steps: int, extent: Extent) -> list[Stage]:
+    """Plan `unconcept erase`.
+
+    Args:
+        method: An instance of a method.
+        concepts: How many concepts are erased.
+        steps: Sampling steps per evaluation image.
+        extent: How many evaluation images there are.
+
+    Returns:
+        The stages in the order in which they are run.
+    """
+    before, *after = evaluation_stages(steps, extent)
+    return [before, *method_stages(method, concepts), *after]
+
+
+def evaluation_stages(steps: int, extent: Extent) -> list[Stage]:
+    """Plan the evaluation of an edit: images before and after, and controls.
+
+    Args:
+        steps: Sampling steps per image.
+        extent: How many images there are.
+
+    Returns:
+        The stages in the order in which they are run.
+    """
+    per_image = steps * CALLS_PER_STEP
+    images = sum(CASES_PER_GROUP[extent].values())
+    controls = CONTROLS[extent]
+    stages = [
+        Stage("images before", ("before",), images * per_image),
+        Stage("images after", ("after",), images * per_image),
+        Stage("control: another seed", ("another seed",), controls * per_image),
+        Stage("control: another sampler", ("another sampler",), controls * per_image),
+    ]
+    if extent == "full":
+        targets = CASES_PER_GROUP[extent]["target"]
+        title = "the alternative's own images"
+        stages.append(Stage(title, ("alternative",), 2 * targets * per_image))
+    return stages
+
+
+def method_stages(method: Any, concepts: int) -> list[Stage]:
+    """Plan the erasing itself.
+
+    Args:
+        method: An instance of a method.
+        concepts: How many concepts are erased.
+
+    Returns:
+        Recording and training for All but One; for others one stage, whose work is a guess from
+        the number of training steps.
+    """
+    if not isinstance(method, AllButOne):
+        steps = getattr(method, "steps", 1)
+        return [Stage("erasing", (), steps * GUESSED_ROWS * BACKWARD)]
+    groups = method.groups(concepts)
+    stages = []
+    for i, size in enumerate(groups, 1):
+        prefix = f"group {i} of {len(groups)}: " if len(groups) > 1 else ""
+        calls = group_calls(method, size)
+        training = calls.held_out + BACKWARD * calls.training
+        stages.append(Stage(f"{prefix}recording", (f"{prefix}recording",), calls.recording))
+        stages.append(Stage(f"{prefix}training", (f"{prefix}training",), training))
+    return stages
+
+
+def comparison_stages(
+    methods: Mapping[str, Any], concepts: int, steps: int, extent: Extent
+) -> list[Stage]:
+    """Plan `unconcept compare`.
+
+    Args:
+        methods: Instances of methods, by name.
+        concepts: How many concepts are erased.
+        steps: Sampling steps per evaluation image.
+        extent: How many evaluation images each method makes.
+
+    Returns:
+        The stages in the order in which they are run.
+    """
+    before, *after = evaluation_stages(steps, extent)
+    stages = [before]
+    for name, method in methods.items():
+        for stage in method_stages(method, concepts):
+            names = tuple(f"{name}: {part}" for part in stage.names or ("",))
+            stages.append(Stage(f"{name}: {stage.title}", names, stage.work))
+        stages += after
+    return stages

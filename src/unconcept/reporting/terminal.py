@@ -1,0 +1,185 @@
+"""The end of a run in the terminal: a verdict and at most twenty lines of 80 columns, or all."""
+
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..evaluation.scores import PIXELS
+from ..io.units import format_bytes, format_duration
+from .report import table
+from .verdict import (
+    ANOTHER_SEED,
+    alternative_names,
+    concept_names,
+    image_pairs,
+    judge_verdict,
+    score_row,
+    subject,
+)
+
+LINES, COLUMNS = 20, 80
+
+LABEL, BAR = 18, 44  # columns of a row's label, and of the longest bar
+
+COLOURS = {"good": "bold green", "doubtful": "bold yellow", "bad": "bold red", "unknown": "bold"}
+
+MOVED = {"target": "", "neighbour": "near neighbours", "unrelated": "anything else"}
+
+
+def print_report(report: Mapping[str, Any], out: Path, *, full: bool = False) -> None:
+    """Print the end of a run.
+
+    Args:
+        report: The content of report.json.
+        out: The folder that holds it.
+        full: Every score and every note, after the summary.
+    """
+    console = Console(highlight=False)
+    verdict = judge_verdict(report)
+    headline, *rest = summary_lines(report, out, notes=not full)
+    console.print(headline, style=COLOURS[verdict.outcome], soft_wrap=True, markup=False)
+    for line in rest:
+        console.print(line, soft_wrap=True, markup=False)
+    if not full:
+        return
+    console.print()
+    console.print(score_table(report))
+    for warning in report["warnings"]:
+        console.print(f"note: {warning}", style="yellow", soft_wrap=True, markup=False)
+
+
+def summary_lines(report: Mapping[str, Any], out: Path, *, notes: bool = True) -> list[str]:
+    """The twenty lines that matter.
+
+    Args:
+        report: The content of report.json.
+        out: The folder that holds it.
+        notes: The warnings too, each cut to one line.
+
+    Returns:
+        At most 20 lines of at most 80 columns, the headline first; a verdict that is longer than
+        a line is wrapped.
+    """
+    verdict = judge_verdict(report)
+    if verdict.text == "Erased":
+        lines = textwrap.wrap(f"Erased: {subject(report)}", COLUMNS)
+    else:
+        lines = textwrap.wrap(verdict.text, COLUMNS) + textwrap.wrap(subject(report), COLUMNS)
+    bodies = [presence_lines(report), change_lines(report)]
+    closing = closing_lines(report, out)
+    for body in bodies:
+        if body:
+            lines += ["", *body]
+    lines.append("")
+    if notes:
+        lines += note_lines(report["warnings"], max(1, LINES - len(lines) - len(closing)))
+    lines += closing
+    while len(lines) > LINES and "" in lines:
+        lines.reverse()
+        lines.remove("")  # the last one
+        lines.reverse()
+    return lines
+
+
+def presence_lines(report: Mapping[str, Any]) -> list[str]:
+    """The table of what the judge sees, before and after."""
+    several = len(report["concept"]) > 1
+    seen = "concepts seen" if several else f"{concept_names(report)} seen"
+    instead = "alternative seen" if several else f"{alternative_names(report)} seen"
+    label = "the concepts" if several else concept_names(report)
+    measures = [
+        (label, "concept", "target", seen),
+        ("", "alternative", "target", instead),
+        ("its synonyms", "concept", "synonym", seen),
+        ("implied", "concept", "implied", seen),
+        ("near neighbours", "right", "neighbour", "right"),
+        ("anything else", "right", "unrelated", "right"),
+    ]
+    lines = []
+    for label, name, group, what in measures:
+        if row := score_row(report, name, group):
+            low, high = (round(100 * end) for end in row["ci95"])
+            before, after = (share_of(row, key) for key in ("before", "after"))
+            cells = f"{shorten(label, LABEL):<{LABEL}} {shorten(what, 20):<20}"
+            lines.append(f"{cells} {before:>12} {after:>12} {f'{low}–{high} %':>12}")
+    if not lines:
+        return []
+    head = f"{'prompted for':<{LABEL}} {'':<20} {'before':>12} {'after':>12} {'95 %':>12}"
+    return [head, *lines]
+
+
+def share_of(row: Mapping[str, Any], key: str) -> str:
+    return f"{round(row[key] * row['n'])} of {row['n']}"
+
+
+def change_lines(report: Mapping[str, Any]) -> list[str]:
+    """The bars of how far images moved that have the same seed."""
+    values = {}
+    for group, label in MOVED.items():
+        if row := score_row(report, PIXELS, group):
+            values[label or concept_names(report)] = row["after"]
+    if not values:
+        return []
+    seed = score_row(report, ANOTHER_SEED + PIXELS, "structure")
+    ruler = f" (another seed: {seed['after']:.3f})" if seed else ""
+    lines = [f"same seed, how far images moved{ruler}"]
+    largest = max(values.values()) or 1.0
+    for label, value in values.items():
+        bar = "█" * max(1 if value else 0, round(BAR * value / largest))
+        lines.append(f"  {shorten(label, LABEL - 2):<{LABEL - 2}} {bar:<{BAR}} {value:.3f}")
+    return lines
+
+
+def note_lines(warnings: list[str], room: int) -> list[str]:
+    """The warnings, each cut to one line, as many as there is room for."""
+    shown = warnings if len(warnings) <= room else warnings[: max(room - 1, 0)]
+    lines = [shorten(f"note: {warning}", COLUMNS) for warning in shown]
+    if hidden := len(warnings) - len(shown):
+        lines.append(f"{hidden} more {'note' if hidden == 1 else 'notes'}: --full, or report.html")
+    return lines
+
+
+def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
+    """How much was looked at, what it cost, and where everything is."""
+    lines = []
+    if report["settings"].get("evaluation") == "short":
+        lines.append(
+            f"short evaluation, {image_pairs(report)} images; for numbers to publish: "
+            "unconcept evaluate"
+        )
+    cost = report["cost"]
+    facts = []
+    if cost["training_seconds"] is not None:
+        facts.append(f"{format_duration(cost['training_seconds'])} of erasing")
+    facts.append(f"{format_duration(cost['seconds'])} in all")
+    facts.append(f"{format_bytes(cost['peak_memory_bytes'])} of memory")
+    facts.append(f"an edit of {format_bytes(cost['edit_bytes'])}")
+    lines += [", ".join(facts), ""]
+    names = ["report.html", "edit.safetensors"]
+    if report["scores"]:
+        names.insert(0, "before-after.png")
+    lines.append(f"{out}/{' | '.join(names)}")
+    return lines
+
+
+def score_table(report: Mapping[str, Any]) -> Table:
+    """Every score, as wide as the terminal."""
+    view = Table("group", "measure", box=None, pad_edge=False)
+    for name in ("before", "after", "95 % interval", "n"):
+        view.add_column(name, justify="right")
+    group = None
+    for line in table(report["scores"]):
+        heading = line["title"] if line["title"] != group else ""
+        interval = f"{line['low']} – {line['high']}"
+        view.add_row(heading, line["name"], line["b"], line["a"], interval, str(line["n"]))
+        group = line["title"]
+    return view
+
+
+def shorten(text: str, width: int) -> str:
+    """The text, cut to `width` columns with an ellipsis."""
+    return text if len(text) <= width else text[: width - 1] + "…"

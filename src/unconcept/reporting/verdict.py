@@ -1,0 +1,209 @@
+"""What came of an erasure: one line, three tiles, and the rows that a person needs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ..evaluation.scores import PIXELS
+
+Outcome = Literal["good", "doubtful", "bad", "unknown"]
+
+# A concept counts as erased if the interval of its share reaches down to this.
+ERASED_SHARE = 0.02
+
+# Points of accuracy that neighbours and unrelated images may lose before the verdict says so, even
+# if so few images cannot prove the loss.
+TOLERATED_LOSS = 0.1
+
+ANOTHER_SEED = "control, another seed: "
+
+ANOTHER_SAMPLER = "control, another sampler: "
+
+GROUP_TITLES = {
+    "target": "the concept",
+    "synonym": "its synonyms",
+    "implied": "implicit descriptions",
+    "neighbour": "near neighbours",
+    "unrelated": "unrelated",
+    "structure": "controls",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of a run in one line: "Erased", "Not erased: ...", "Erased, but ..."."""
+
+    outcome: Outcome
+    text: str
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the three numbers at the top of a report.
+
+    title     "gone", "instead", "rest kept"
+    value     the number: "0 of 20"
+    detail    what it is a number of
+    interval  its 95 % interval, and what it was before
+    """
+
+    title: str
+    value: str
+    detail: str
+    interval: str
+
+
+def score_row(report: Mapping[str, Any], name: str, group: str) -> dict | None:
+    """Find a score of a report.
+
+    Args:
+        report: The content of report.json.
+        name: The score's name.
+        group: The group of prompts.
+
+    Returns:
+        Its row; None if it is not there or was not measured.
+    """
+    for row in report["scores"]:
+        if (row["name"], row["group"]) == (name, group) and row["after"] is not None:
+            return row
+    return None
+
+
+def judge_verdict(report: Mapping[str, Any]) -> Verdict:
+    """Say what came of a run.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        The verdict.
+    """
+    if report["failure"]:
+        kind, _, reason = report["failure"].partition(": ")
+        if kind == "no-op":
+            return Verdict("bad", f"Not erased: {reason}")
+        return Verdict("bad", f"It did not work: {report['failure']}")
+    if not report["scores"]:
+        return Verdict("unknown", "Not evaluated: no images were sampled")
+    if not score_row(report, "concept", "target"):
+        return Verdict("unknown", "Not scored: no judge knows the concept; look at the images")
+    if remains := remaining_concept(report):
+        return Verdict("doubtful", f"Partly erased: {remains}")
+    losses = []
+    for group in ("neighbour", "unrelated"):
+        if loss := lost_accuracy(report, group):
+            losses.append(loss)
+    if losses:
+        return Verdict("doubtful", f"Erased, but {'; '.join(losses)}")
+    return Verdict("good", "Erased")
+
+
+def remaining_concept(report: Mapping[str, Any]) -> str:
+    """Where the concept is still seen, in words; "" if it is gone."""
+    for group, by in (("target", ""), ("synonym", ", prompted by its synonyms,")):
+        row = score_row(report, "concept", group)
+        if row and row["before"] and row["ci95"][0] > ERASED_SHARE:
+            return f"{concept_names(report)}{by} is still in {counts(row)}"
+    return ""
+
+
+def lost_accuracy(report: Mapping[str, Any], group: str) -> str:
+    """What neighbours or unrelated images lost, in words; "" if they kept their accuracy."""
+    row = score_row(report, "right", group)
+    if not row or row["before"] is None or row["after"] >= row["before"]:
+        return ""
+    difference = row.get("difference")
+    proven = difference is not None and difference["ci95"][1] < 0
+    if not proven and row["before"] - row["after"] < TOLERATED_LOSS:
+        return ""
+    title = {"neighbour": "near neighbours", "unrelated": "unrelated images"}[group]
+    return f"{title} suffered: right in {counts(row)}{worst_words(report, group)}"
+
+
+def worst_words(report: Mapping[str, Any], group: str, most: int = 3) -> str:
+    """The words of a group that lost most, as ", worst: fox, wolf"; "" if it is not known."""
+    losses = []
+    for row in report["scores"]:
+        kind, _, word = row["name"].partition(": ")
+        if (kind, row["group"]) == ("right", group) and word and row["after"] is not None:
+            losses.append((row["after"] - row["before"], word))
+    losses = [loss for loss in losses if loss[0] < 0]
+    names = [name for _, name in sorted(losses)[:most]]
+    return f"; worst: {', '.join(names)}" if names else ""
+
+
+def counts(row: Mapping[str, Any]) -> str:
+    """A share in images: "3 of 20 images (before: 19)"."""
+    after, before = (round(row[key] * row["n"]) for key in ("after", "before"))
+    return f"{after} of {row['n']} images (before: {before})"
+
+
+def concept_names(report: Mapping[str, Any]) -> str:
+    return " and ".join(concept["erase"] for concept in report["concept"])
+
+
+def alternative_names(report: Mapping[str, Any]) -> str:
+    alternatives = (concept["alternative"] for concept in report["concept"])
+    return " and ".join(dict.fromkeys(name for name in alternatives if name))
+
+
+def subject(report: Mapping[str, Any]) -> str:
+    """What the report is about: "pig → cow, on emoji, by all-but-one"."""
+    return f"{title(report)}, on {report['model']['name']}, by {report['method']['name']}"
+
+
+def title(report: Mapping[str, Any]) -> str:
+    """The concepts with their alternatives: "pig → cow; fox erased"."""
+    parts = []
+    for concept in report["concept"]:
+        change = f" → {concept['alternative']}" if concept["alternative"] else " erased"
+        parts.append(concept["erase"] + change)
+    return "; ".join(parts)
+
+
+def tiles(report: Mapping[str, Any]) -> list[Tile]:
+    """The three numbers at the top of a report: gone, instead, rest kept.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        Up to three tiles; what was not measured has none.
+    """
+    result = []
+    if gone := score_row(report, "concept", "target"):
+        detail = f"images show {concept_names(report)}"
+        result.append(share_tile("gone", gone, detail))
+    if instead := score_row(report, "alternative", "target"):
+        detail = f"show {alternative_names(report)}"
+        result.append(share_tile("instead", instead, detail))
+    if rest := score_row(report, "right", "unrelated"):
+        result.append(share_tile("rest kept", rest, "unrelated images are right"))
+    elif moved := score_row(report, PIXELS, "unrelated"):
+        result.append(change_tile(report, moved))
+    return result
+
+
+def share_tile(name: str, row: Mapping[str, Any], detail: str) -> Tile:
+    low, high = (round(100 * end) for end in row["ci95"])
+    before = round(row["before"] * row["n"])
+    value = f"{round(row['after'] * row['n'])} of {row['n']}"
+    return Tile(name, value, detail, f"95 % interval {low}–{high} %; before: {before}")
+
+
+def change_tile(report: Mapping[str, Any], row: Mapping[str, Any]) -> Tile:
+    low, high = row["ci95"]
+    interval = f"95 % interval {low:.3f}–{high:.3f}, n {row['n']}"
+    if seed := score_row(report, ANOTHER_SEED + PIXELS, "structure"):
+        interval += f"; another seed: {seed['after']:.3f}"
+    return Tile("rest kept", f"{row['after']:.3f}", "pixel change of unrelated images", interval)
+
+
+def image_pairs(report: Mapping[str, Any]) -> int:
+    """How many images were sampled before, and as many after: controls apart."""
+    total = 0
+    for group in GROUP_TITLES:
+        if group != "structure" and (row := score_row(report, PIXELS, group)):
+            total += row["n"]
+    return total
