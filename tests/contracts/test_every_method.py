@@ -51,6 +51,15 @@ def test_every_method_tells_the_same_things(name, run):
     ] == headings
 
 
+def states(modules):
+    """The tensors of several modules by name."""
+    tensors = {}
+    for part, module in modules.items():
+        for name, tensor in state(module).items():
+            tensors[f"{part}.{name}"] = tensor
+    return tensors
+
+
 @every
 def test_contract(method, pipe, tmp_path):
     model = wrap(pipe, ("cat", "dog", "house", "tree"))
@@ -62,14 +71,10 @@ def test_contract(method, pipe, tmp_path):
     concepts = LONG if model.family in HARD else CONCEPTS
     if isinstance(method, AllButOne):
         method = replace(method, **HARD.get(model.family, {}))
-    everything = lambda: {
-        f"{part}.{name}": t
-        for part, module in {**model.components, "vae": pipe.vae}.items()
-        for name, t in state(module).items()
-    }
-    base, whole = state(model.denoiser), everything()
+    modules = {**model.components, "vae": pipe.vae}
+    base, whole = state(model.denoiser), states(modules)
     edit = method(model, *concepts)
-    assert same(whole, everything()), "erasing leaves the pipeline bit for bit as it was"
+    assert same(whole, states(modules)), "erasing leaves the pipeline bit for bit as it was"
     assert isinstance(edit, Edit)
     assert any(t.abs().max() > 0 for t in edit.tensors().values())
     assert edit.card["method"] in METHODS
@@ -88,39 +93,45 @@ def test_contract(method, pipe, tmp_path):
     assert loaded.card["model_sha256"] == model.fingerprint()
 
     x, t = torch.randn(3, *model.latent_shape), torch.tensor([500, 20, 400])
-    say = lambda: model.predict(
-        x, t, model.encode([f"a {concepts[0].erase}", "a cat", ""])
-    )  # an edit may sit in the text encoder
-    plain = say()
+    prompts = [f"a {concepts[0].erase}", "a cat", ""]
+
+    def prediction():
+        return model.predict(x, t, model.encode(prompts))  # an edit may be in the text encoder
+
+    plain = prediction()
     with edit.on(model):
-        inside = say()
+        inside = prediction()
     assert not torch.equal(plain, inside)
     with edit.scale(0.0).on(model):
-        assert torch.equal(say(), plain), "dialled to 0 it is the model as it was"
+        assert torch.equal(prediction(), plain), "at strength 0 it is the original model"
     loaded.apply(pipe)
-    assert torch.equal(say(), inside), "applied is the same as on"
+    assert torch.equal(prediction(), inside), "applied is the same as on"
     loaded.remove(pipe)
     assert same(base, state(model.denoiser)), "removing is exact"
-    assert torch.equal(say(), plain)
+    assert torch.equal(prediction(), plain)
 
 
 @trained
 def test_its_loss_falls(method, model):
-    """Of a method that draws another point at every step: the mean of the last twenty below that of the first. Of Receler its
-    first term, while the adversary, whose aim is that it does not fall, stands still."""
+    """The mean loss of the last twenty steps is below that of the first twenty.
+
+    For Receler this is its first term, with an adversary that does not move: the adversary works
+    against it.
+    """
     if isinstance(method, AllButOne):
         pytest.skip("held out: test_contract")
-    losses, more = (
-        [],
-        dict(lr=3e-2, attack_lr=1e-9, local=0.0) if isinstance(method, Receler) else dict(lr=3e-3),
-    )
-    replace(method, steps=100, **more)(
-        model, CONCEPTS[0], progress=lambda p: losses.append(p.loss) if p.loss is not None else None
-    )
-    assert sum(losses[-20:]) < 0.8 * sum(losses[:20]), (
-        sum(losses[:20]) / 20,
-        sum(losses[-20:]) / 20,
-    )
+    settings = dict(lr=3e-3)
+    if isinstance(method, Receler):
+        settings = dict(lr=3e-2, attack_lr=1e-9, local=0.0)
+    losses = []
+
+    def record(progress):
+        if progress.loss is not None:
+            losses.append(progress.loss)
+
+    replace(method, steps=100, **settings)(model, CONCEPTS[0], progress=record)
+    first, last = sum(losses[:20]) / 20, sum(losses[-20:]) / 20
+    assert last < 0.8 * first, (first, last)
 
 
 @trained

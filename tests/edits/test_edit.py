@@ -155,7 +155,7 @@ def test_weight_groups_are_never_empty(model):
 
 
 def test_the_fingerprint_is_the_same_after_a_swap(model):
-    """Of a tensor with another one behind it in its module, too: putting it back may leave another order."""
+    """Putting a parameter back may change the order of its module's parameters."""
     before = model.fingerprint()
     with Edit({"unet.conv_in.weight": torch.ones_like(model.components["unet"].conv_in.weight)}).on(
         model
@@ -191,7 +191,9 @@ def test_what_is_loaded_into_a_model_after_an_edit_came_off_is_what_the_next_is_
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_an_edit_fits_its_model_in_any_precision(dtype):
-    """Made in single precision. Rounded to fp16 and then to bf16 the weights hash otherwise, and are known all the same; others are not."""
+    """Edits are made in single precision. Rounded to fp16 and then to bf16 the weights have another
+    hash and are recognized all the same; other weights are not.
+    """
     about = model_identity(wrap(tiny_pipeline()))
     Edit({}, about).check(wrap(tiny_pipeline().to(dtype)))
     other = tiny_pipeline()
@@ -219,7 +221,7 @@ def test_an_erased_pipeline_is_an_edit_too(model, edits):
 
 
 def test_the_same_content_is_the_same_bytes(tmp_path):
-    """Whatever order safetensors gives to what a file says of itself, and whatever is said there."""
+    """Whatever the order of metadata in safetensors, and whatever their content."""
     about = {f"k{i}": f'"quoted" \\ \n \x07 ü 😀 \u2028 {i}' for i in range(8)}
     files = [
         write_safetensors(

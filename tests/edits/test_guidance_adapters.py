@@ -20,7 +20,7 @@ def start():
 
 @pytest.fixture
 def pipe():
-    """Prompts matter in it: what random weights make of them is too small to be told from rounding."""
+    """Its prompts matter: with random weights alone their effect is lost in rounding."""
     pipe = tiny_pipeline()
     for name, parameter in pipe.unet.named_parameters():
         if "attn2.to_v" in name or "attn2.to_out.0.weight" in name:

@@ -74,7 +74,9 @@ def test_second_term_is_zero_at_the_start():
 
 
 def test_second_term_is_zero_at_the_start_of_a_real_model(model):
-    """The teacher is the same network with the edit off: asked at the same points, in the same company, it says the same bits."""
+    """The teacher is the same network without the edit: on the same batch it predicts the same
+    bits.
+    """
     plan = ReplayPlan(
         drive=["a pig"] * 2, prompts={"null": [[""]] * 2}, seed=0, steps=3, guidance=2.0, points=3
     )
@@ -98,7 +100,7 @@ def test_the_keep_term_and_the_onset_by_hand():
         {"k": torch.full((1, 1, 1, 1), 2.0)},
     )
     assert AllButOne().keep_loss(student(*numbers(5.0, 0.0)), z).item() == 9.0
-    # Where noise is above the onset κ = 0 and η = -1: g_target = g*(x, c) = 6 - 2, and the untouched model's own guidance costs nothing.
+    # Above the onset κ = 0 and η = -1: g_target = g*(x, c) = 6 - 2, which the original model has.
     assert (
         AllButOne().loss(student(*numbers(6.0, 2.0)), replay(6.0, 3.0, 2.0), 0 * ONE, -ONE).item()
         == 0.0
@@ -107,7 +109,9 @@ def test_the_keep_term_and_the_onset_by_hand():
 
 @pytest.mark.parametrize(("onset", "points"), [(1.0, []), (0.5, [750.0, 1000.0])])
 def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
-    """1 is everywhere, and of a flow, whose time begins at 1000, the beginning, too. Above it g_target is the prompt's own."""
+    """1 means everywhere, including the beginning of a flow, whose time starts at 1000. Above the
+    onset g_target is the prompt's own guidance.
+    """
     seen = []
     monkeypatch.setattr(
         AllButOne,
@@ -131,7 +135,7 @@ def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
 
 
 def test_limit_concept_ablation():
-    """λ → ∞ pins ε(∅) to ε*(∅); what is left is ‖ε(c) − ε*(a)‖² (Kumari et al. 2023, frozen teacher)."""
+    """λ → ∞ fixes ε(∅) at ε*(∅); ‖ε(c) − ε*(a)‖² is left (Kumari et al. 2023, frozen teacher)."""
     c, null = numbers(5.0, 2.0)
     z = replay(6.0, 3.0, 2.0)
     loss = AllButOne().loss(student(c, null), z, ONE, 0 * ONE)
@@ -213,7 +217,9 @@ def test_wrong_tuning(fields):
 
 
 def test_many_concepts_are_erased_in_groups(model):
-    """Four by threes are two and two: the edits of both groups, added up, each of which keeps the other's names (of these the vocabulary has all but pig)."""
+    """Four concepts in groups of at most three are two and two. The result is the sum of both
+    edits, each of which retains the other group's names (the vocabulary has all of them but pig).
+    """
     concepts = [Concept(erase=word, alternative="tree") for word in ("pig", "cat", "dog", "house")]
     method = AllButOne(
         trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)

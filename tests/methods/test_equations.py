@@ -33,7 +33,9 @@ X, T, C = one(0.0), torch.tensor([3]), {"c": torch.zeros(1, 1)}
 
 
 def test_esd_by_hand():
-    """Asked: ε* = 7, unasked 4, so g* = 3; with η = 2 the target is 4 - 6 = -2; a student at 5 is 7 away."""
+    """ε*(c) = 7 and ε*(∅) = 4, so g* = 3; with η = 2 the target is 4 - 6 = -2; a student at 5 is 7
+    away.
+    """
     student, _ = says(5.0)
     assert ESD(eta=2.0).loss(student, X, T, C, one(4.0), one(3.0)).item() == 49.0
 
@@ -41,15 +43,18 @@ def test_esd_by_hand():
 def test_esd_is_the_limit_of_all_but_one():
     """With ε_θ(∅) held at ε*(∅), κ = 0 and the same η, both losses are the same number."""
     c, null, η = 5.0, 4.0, 2.0
-    student = lambda x, t, cond: torch.cat([one(c), one(null)])
-    said = {"c": one(7.0), "a": one(0.0), "null": one(null)}
-    z = Replay(X, T, torch.tensor([0]), {"c": C, "null": C}, said)
+    targets = {"c": one(7.0), "a": one(0.0), "null": one(null)}
+    z = Replay(X, T, torch.tensor([0]), {"c": C, "null": C}, targets)
+
+    def student(x, t, condition):
+        return torch.cat([one(c), one(null)])
+
     ours = AllButOne(lam=0.0).loss(student, z, one(0.0), one(η))
     assert ours.item() == ESD(eta=η).loss(says(c)[0], X, T, C, one(null), one(7.0 - null)).item()
 
 
 def test_the_two_forms_of_eta():
-    """The authors' newer code: ε*(c) - η'(ε*(c) - ε*(∅)) with η' = η + 1 is the paper's ε*(∅) - η g*."""
+    """The newer ε*(c) - η'(ε*(c) - ε*(∅)), with η' = η + 1, is the paper's ε*(∅) - η g*."""
     c, null, η = 7.0, 4.0, 1.0
     assert c - (η + 1) * (c - null) == null - η * (c - null)
 
@@ -64,7 +69,9 @@ def test_sdd_by_hand():
 
 
 def test_concept_ablation_by_hand():
-    """Frozen: towards what the original said of the anchor. Else towards what the student says of it now, which is not moved."""
+    """Frozen: the target is the original's prediction for the anchor. Otherwise it is the student's
+    present one, without gradient.
+    """
     student, _ = says(5.0)
     assert ConceptAblation(frozen=True).loss(student, X, T, C, C, one(3.0)).item() == 4.0
     moving = ConceptAblation().loss(student, X, T, C, C, None)
@@ -77,7 +84,9 @@ def test_concept_ablation_needs_an_anchor(model):
 
 
 def test_spm_by_hand():
-    """Pushed: the student says 5 where 3 is wanted, 4; anchored: 2 and 0 where 1 and 1 were said, 1 on average, times 1000."""
+    """Pushed: the student predicts 5 for a target of 3, which is 4. Anchored: 2 and 0 for targets
+    of 1 and 1, which is 1 on average, times 1000.
+    """
     student, _ = says(5.0, 2.0, 0.0)
     said = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
     anchored = Anchored({"c": torch.zeros(2, 1)}, said)
@@ -101,7 +110,9 @@ def test_rank_one_is_rank_one(model):
 
 
 def test_uce_by_hand():
-    """W = I, c = (1, 0), v = (0, 1), λ = 1: M = diag(2, 1), ΔW = (v - c) cᵀ M⁻¹ = ((-1/2, 0), (1/2, 0)): halfway at λ = 1."""
+    """W = I, c = (1, 0), v = (0, 1), λ = 1: M = diag(2, 1), ΔW = (v - c) cᵀ M⁻¹ = ((-1/2, 0), (1/2,
+    0)). At λ = 1 the concept moves half of the way.
+    """
     c, v, k = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0], [1.0]]), torch.zeros(1, 2)
     assert UCE(lam=1.0).solve(torch.eye(2), c, v, k).tolist() == [[-0.5, 0.0], [0.5, 0.0]]
 
@@ -132,7 +143,9 @@ def test_uce_is_the_published_fraction():
 
 @pytest.mark.parametrize("method", [UCE(), RECE(tokens="last", rounds=3)])
 def test_closed_forms_are_exact_products_in_less_room(method, tmp_path):
-    """On the embedded model: what is held as U V is ΔW of the published fraction, to single precision, in fewer bytes than ΔW."""
+    """On the embedded model: U V is ΔW of the published fraction up to single precision, in fewer
+    bytes than ΔW.
+    """
     model = load("emoji")
     model.complete = tuple  # PIG has the few phrasings of an arbitrary model
     edit = method(model, PIG)
@@ -185,15 +198,19 @@ def test_a_closed_form_refuses_a_model_in_which_nothing_reads_the_prompt():
 
 
 def test_a_transformers_context_embedder_maps_the_concept():
-    """The one matrix that reads the tokens as they come; as λ goes to 0 the concept's token goes all the way, and the kept one stays."""
+    """It is the one matrix that reads the tokens as they come. As λ goes to 0 the concept's token
+    is mapped completely, and the retained one stays.
+    """
     model = wrap(tiny_flux(), ())
     concept = PIG.with_(keep=("cat",), templates=("{}",))
     edit = UCE(lam=1e-9)(model, concept)
     assert list(edit.deltas) == ["transformer.context_embedder.weight"]
     assert "context embedder alone" in method_caveat(UCE(), model)
-    last = lambda prompt: model.encode([prompt])[model.prompt_states_key][
-        0, int(model.last_token_index([prompt]))
-    ]
+
+    def last(prompt: str) -> torch.Tensor:
+        states = model.encode([prompt])[model.prompt_states_key][0]
+        return states[int(model.last_token_index([prompt]))]
+
     W = model.denoiser.context_embedder.weight
     changed = W + edit.deltas["transformer.context_embedder.weight"]
     torch.testing.assert_close(changed @ last("a pig"), W @ last("a cow"), atol=1e-3, rtol=1e-3)
@@ -202,7 +219,9 @@ def test_a_transformers_context_embedder_maps_the_concept():
 
 
 def test_rece_finds_what_still_means_the_concept():
-    """With invertible matrices and no ridge, c' under the edited weights is what c was under the original ones."""
+    """With invertible matrices and no ridge, c' under the edited weights is what c was under the
+    original ones.
+    """
     torch.manual_seed(2)
     W0 = [torch.randn(8, 8, dtype=torch.double) for _ in range(3)]
     W = [w @ torch.linalg.inv(torch.eye(8) + 0.1 * torch.randn(8, 8)).double() for w in W0]
@@ -215,7 +234,9 @@ def test_rece_finds_what_still_means_the_concept():
 
 
 def test_uce_reads_the_last_token(model):
-    """ "cat" is spelt in three tokens here; the last of them stands at 3, behind the start token; the empty prompt has the start token."""
+    """The last of three tokens of "cat" is at 3, behind the start token. The empty
+    prompt's last token is the start token.
+    """
     assert model.last_token_index(["cat", ""]).tolist() == [3, 0]
     states = model.encode(["cat"])[model.prompt_states_key][0]
     [last] = UCE().states(model, model.prompt_states_key, ["cat"])
@@ -246,7 +267,9 @@ def test_esd_has_four_variants(model, variant, group):
 
 @pytest.mark.parametrize("walk", ["student", "teacher"])
 def test_esd_walks_by_the_student_or_by_the_teacher(model, walk, monkeypatch):
-    """Whose weights are in the model while x_t is sampled: from the second step on the student's are others."""
+    """Whose weights are in the model while x_t is sampled: from the second step on the student's
+    differ.
+    """
     owner, _ = model.weight_group("cross-attention keys and values")[0].find(model.components)
     base, inside, trajectory = owner.weight.clone(), [], model.trajectory
 
@@ -266,7 +289,9 @@ def test_esd_has_no_other_forms(wrong):
 
 
 def test_esd_takes_an_attribute_out_of_another_prompt(model):
-    """Erasing "hat" from "cowboy", the prediction for "cowboy" moves towards ε*(cowboy) - η g*(hat)."""
+    """Erasing "hat" from "cowboy", the prediction for "cowboy" moves towards ε*(cowboy) - η
+    g*(hat).
+    """
     edit = ESD(steps=30, lr=3e-3, sampling_steps=3, erase_from="cowboy")(
         model, Concept(erase="hat")
     )
@@ -293,8 +318,12 @@ def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
 
 
 def test_speed_by_hand():
-    """W = I, e = (1, 0, 0) becomes a = (0, 1, 0); of R = diag(0, 0, 1) the first two directions are free, and K = (0, 0, 1) is held. P = diag(1, 1, 0), C1 P = diag(1, 0, 0),
-    ρ = 1: M = diag(1/2, 1, 1), and P K = 0, so Δ e = (a − e) / 2."""
+    """W = I, e = (1, 0, 0) becomes a = (0, 1, 0); of R = diag(0, 0, 1) the first two directions are
+    free, and K = (0, 0, 1) is held.
+
+    P = diag(1, 1, 0), C1 P = diag(1, 0, 0), ρ = 1: M = diag(1/2, 1, 1), and P K = 0, so Δ e = (a −
+    e) / 2.
+    """
     e, a, r = (
         torch.tensor([row], dtype=torch.double) for row in ([1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0])
     )

@@ -1,7 +1,8 @@
-"""Our methods against their authors' own code: the same small inputs, the numbers that their functions gave.
+"""Our methods against their authors' own code: the same small inputs give the same numbers.
 
-Inputs are waves, sin(start + 1.7 n), so that anyone can make them again. The numbers were obtained by running the named function, as it stands at
-the named commit, on stand-ins for model and tokenizer that hand out these inputs; no code of theirs is here.
+Inputs are waves, sin(start + 1.7 n), so that anyone can reproduce them. The numbers were obtained
+by running the named function, at the named commit, on stand-ins for model and tokenizer that return
+these inputs. None of their code is here.
 """
 
 import pytest
@@ -21,9 +22,8 @@ from unconcept.models.interface import Site
 from unconcept.training.replay import sample_point
 
 W = [wave(3, 4, start=1.0), wave(3, 4, start=2.0)]  # a key and a value matrix, width 4
-PIG, COW, CAT, EMPTY = (
-    wave(5, 4, start=s) for s in (3.0, 4.0, 5.0, 6.0)
-)  # token states, five tokens; a word's last token is the third
+# token states of five tokens; a word's last token is the third
+PIG, COW, CAT, EMPTY = (wave(5, 4, start=s) for s in (3.0, 4.0, 5.0, 6.0))
 UCE_W = [
     [
         [0.642132, 0.361002, -0.735158, -0.17156],
@@ -40,7 +40,9 @@ UCE_W = [
 
 @pytest.mark.parametrize("i", [0, 1])
 def test_uce(i):
-    """UCE() of trainscripts/uce_sd_erase.py, rohitgandikota/unified-concept-editing@28c81ed: pig to cow, cat preserved, λ = 0.5."""
+    """UCE() of trainscripts/uce_sd_erase.py, rohitgandikota/unified-concept-editing@28c81ed: pig to
+    cow, cat preserved, λ = 0.5.
+    """
     c, g, k = PIG[2:3], COW[2:3], CAT[2:3]
     assert (W[i] + UCE().solve(W[i], c, W[i] @ g.T, k)).flatten().tolist() == near(UCE_W[i])
 
@@ -67,14 +69,18 @@ RECE_W = [
 
 
 def test_rece_finds():
-    """close_form_emb_regzero() of utils/embedding_calculation/close_form_emb.py, CharlesGong12/RECE@403a67f, from the UCE weights above, λ_r = 0.1."""
+    """close_form_emb_regzero() of utils/embedding_calculation/close_form_emb.py,
+    CharlesGong12/RECE@403a67f, from the UCE weights above, λ_r = 0.1.
+    """
     found = RECE(ridge=0.1).find([torch.tensor(w) for w in UCE_W], W, PIG)
     assert found.flatten().tolist() == near(FOUND)
 
 
 @pytest.mark.parametrize("i", [0, 1])
 def test_rece_erases(i):
-    """edit_model_adversarial() of erase_methods/uce.py, CharlesGong12/RECE@403a67f: c' to the empty prompt, which is kept; 0.1, 1 and 0.1."""
+    """edit_model_adversarial() of erase_methods/uce.py, CharlesGong12/RECE@403a67f: c' to the empty
+    prompt, which is preserved; weights 0.1, 1 and 0.1.
+    """
     w = torch.tensor(UCE_W[i])
     method = RECE(lam=0.1, erase=1.0, preserve=0.1)
     assert (
@@ -82,74 +88,48 @@ def test_rece_erases(i):
     ).flatten().tolist() == near(RECE_W[i])
 
 
+def attention_to_tokens(maps):
+    """Attention [N, heads, h·w, tokens] to tokens 1 and 2, as a model returns it [N, h, w]."""
+    by_site = {}
+    for site, attention in maps.items():
+        side = round(attention.shape[2] ** 0.5)
+        by_site[site] = attention[..., [1, 2]].sum(-1).mean(1).unflatten(1, (side, side))
+    return by_site
+
+
+def first_places(mask, n):
+    """The first n places inside a mask."""
+    return mask.flatten().nonzero().flatten()[:n].tolist()
+
+
 def test_receler_mask():
-    """get_mask() of receler/concept_reg.py, jasper0314-huang/Receler@3ccedc9: two heads, tokens 1 and 2, threshold 0.3; they average over the tokens, which
-    the normalisation makes the same as our sum."""
+    """get_mask() of receler/concept_reg.py, jasper0314-huang/Receler@3ccedc9: two heads, tokens 1
+    and 2, threshold 0.3.
+
+    They average over the tokens, which after normalization is the same as our sum.
+    """
     maps = {"a": (wave(1, 2, 256, 6) + 1) / 2, "b": (wave(1, 2, 64, 6) + 1) / 2}
-    seen = {
-        name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2)
-        for name, m in maps.items()
-    }
-    mask = Receler(threshold=0.3).mask(seen)
+    mask = Receler(threshold=0.3).mask(attention_to_tokens(maps))
     assert int(mask.sum()) == 160
-    assert mask.flatten().nonzero().flatten()[:12].tolist() == [
-        0,
-        1,
-        3,
-        5,
-        6,
-        8,
-        9,
-        11,
-        13,
-        14,
-        16,
-        17,
-    ]
+    assert first_places(mask, 12) == [0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 17]
     small = interpolate(mask, (8, 8), mode="nearest")
     assert int(small.sum()) == 41
-    assert small.flatten().nonzero().flatten()[:12].tolist() == [
-        0,
-        3,
-        4,
-        7,
-        8,
-        9,
-        11,
-        12,
-        13,
-        15,
-        16,
-        17,
-    ]
+    assert first_places(small, 12) == [0, 3, 4, 7, 8, 9, 11, 12, 13, 15, 16, 17]
 
 
 def test_receler_mask_without_maps_of_16():
-    """The same get_mask() stops where no map is 16 x 16 ("stack expects a non-empty TensorList", from maps of 8 and 4). Given the map of 8 with each of its places
-    written four times, which makes it 16 x 16, it says what ours says of the map of 8 as it is: 41 places of the layer of 8, 11 of the layer of 4."""
+    """The same get_mask() fails without a map of 16 x 16 ("stack expects a non-empty TensorList",
+    from maps of 8 and 4).
+
+    Given the map of 8 with each place repeated to 16 x 16, it returns what ours returns for the map
+    of 8: 41 places in the layer of 8, 11 in the layer of 4.
+    """
     maps = {"a": (wave(1, 2, 64, 6) + 1) / 2, "b": (wave(1, 2, 16, 6) + 1) / 2}
-    seen = {
-        name: m[..., [1, 2]].sum(-1).mean(1).unflatten(1, (round(m.shape[2] ** 0.5),) * 2)
-        for name, m in maps.items()
-    }
-    mask = Receler(threshold=0.3).mask(seen)
+    mask = Receler(threshold=0.3).mask(attention_to_tokens(maps))
     assert mask.shape == (1, 1, 8, 8)
     assert int(mask.sum()) == 41
-    assert mask.flatten().nonzero().flatten()[:12].tolist() == [
-        0,
-        1,
-        3,
-        4,
-        6,
-        8,
-        9,
-        11,
-        12,
-        14,
-        16,
-        17,
-    ]
-    assert interpolate(mask, (4, 4), mode="nearest").flatten().nonzero().flatten().tolist() == [
+    assert first_places(mask, 12) == [0, 1, 3, 4, 6, 8, 9, 11, 12, 14, 16, 17]
+    assert first_places(interpolate(mask, (4, 4), mode="nearest"), 16) == [
         0,
         2,
         3,
@@ -165,12 +145,16 @@ def test_receler_mask_without_maps_of_16():
 
 
 def test_receler_mask_of_a_map_without_contrast():
-    """Of a map that is the same everywhere theirs makes NaN, which no weight comes back from; ours makes no place inside."""
+    """For a constant map theirs returns NaN, which no weight recovers from; ours has no place
+    inside.
+    """
     assert Receler(threshold=0.3).mask({"a": torch.full((1, 16, 16), 0.2)}).sum() == 0
 
 
 def test_receler_eraser():
-    """AdapterEraser of receler/erasers/utils.py at the same commit, added to the attention's output as AttentionWithEraser adds it."""
+    """AdapterEraser of receler/erasers/utils.py at the same commit, added to the attention's output
+    as AttentionWithEraser adds it.
+    """
     tensors = {
         "down.weight": wave(3, 4),
         "down.bias": wave(3),
@@ -186,7 +170,9 @@ def test_receler_eraser():
 
 
 class OneMatrix:
-    """A stand-in for a model: x/2 + t/1000 tanh(mean over tokens of K c), with one matrix K that is called attn2.to_k."""
+    """A stand-in for a model: x/2 + t/1000 tanh(mean over tokens of K c), with one matrix K named
+    attn2.to_k.
+    """
 
     prompt_states_key, family, quantized = "states", "stand-in", ""
 
@@ -219,7 +205,7 @@ class OneMatrix:
 
 
 def points(monkeypatch, module, timesteps):
-    """The method's trajectories hand out these points: waves at these timesteps."""
+    """The method's trajectories return these points: waves at these timesteps."""
     made = iter(
         [(wave(1, 3, 2, 2, start=10.0 + i), torch.tensor([t])) for i, t in enumerate(timesteps)]
     )
@@ -272,13 +258,16 @@ OLD_UCE_W = {
 
 
 def test_the_older_uce():
-    """edit_model() of train-scripts/train_erase.py, rohitgandikota/unified-concept-editing@35e91e2, technique "replace", with_to_k, λ = 0.1, 1 and 0.5: pig
-    to cow and dog to nothing, with the tokens behind them; the empty prompt and cat kept, all their tokens. Pig and cow end at another token."""
-    concept = lambda name, other, keep: Concept(
-        erase=name, alternative=other, keep=keep, kind="style", templates=("{}",)
-    )
+    """edit_model() of train-scripts/train_erase.py, rohitgandikota/unified-concept-editing@35e91e2,
+    technique "replace", with_to_k, λ = 0.1, 1 and 0.5.
+
+    Pig to cow and dog to nothing, with the tokens behind them; all tokens of the empty prompt and
+    of cat are preserved. Pig and cow end at different tokens.
+    """
+    bare_words = Concept(erase="dog", kind="style", templates=("{}",))
+    pig = bare_words.with_(erase="pig", alternative="cow", keep=("cat",))
     method, model = UCE(tokens="all", lam=0.1, preserve=0.5), TwoMatrices()
-    edit = method(model, concept("pig", "cow", ("cat",)), concept("dog", None, ()))
+    edit = method(model, pig, bare_words)
     for which, weights in OLD_UCE_W.items():
         name = f"unet.attn2.{which}.weight"
         assert (
@@ -328,8 +317,9 @@ ESD_NEWER_W = [
 def test_esd(monkeypatch, settings, losses, weights):
     """Both codes of rohitgandikota/erasing, three steps at lr 0.05, η as their negative_guidance.
 
-    The paper's form: train_esd() of train-scripts/train-esd.py@a2189e9, 1 and 1.5. The newer one: esd_sd.py@25613d2 as a whole, 1.5 and 2, and 2 with
-    erase_from. Its 2 gave the numbers that the older 1 gave; with erase_from both forms subtract from ε*(x,f).
+    The paper's form: train_esd() of train-scripts/train-esd.py@a2189e9, with 1 and 1.5. The newer
+    form: all of esd_sd.py@25613d2, with 1.5 and 2, and with 2 and erase_from. Its 2 gives the
+    numbers of the older code's 1; with erase_from both forms subtract from ε*(x,f).
     """
     found, said = trained(
         ESD(steps=3, lr=0.05, **settings), monkeypatch, esd, (501, 941, 341), "pig"
@@ -346,8 +336,10 @@ SDD_W = [
 
 
 def test_sdd(monkeypatch):
-    """main() of train_sdd.py, nannullna/safe-diffusion@a2e820c: pig and cat in turn, four steps at lr 0.05, decay of the average 0.9, weight decay 0.1,
-    gradients clipped at 0.05; what it saves is the average."""
+    """main() of train_sdd.py, nannullna/safe-diffusion@a2e820c: pig and cat in turn, four steps at
+    lr 0.05, decay of the average 0.9, weight decay 0.1, gradients clipped at 0.05. It saves the
+    average.
+    """
     method = SDD(steps=4, lr=0.05, average=0.9, weight_decay=0.1, clip=0.05)
     found, said = trained(method, monkeypatch, sdd, (501, 609, 0, 372), "pig", "cat")
     assert found.flatten().tolist() == near(SDD_W)
@@ -355,8 +347,12 @@ def test_sdd(monkeypatch):
 
 
 def test_sdd_begins_at_noise_where_the_authors_code_does_not():
-    """sample_until(until=0) of the same file never stops: asked for the noise itself it walks on to the end, and t stays near 1000. On a scheduler
-    that halves its sample at each of 4 steps, 1 became 0.0625 there. Our first point is the noise."""
+    """sample_until(until=0) of the same file never stops: when the noise itself is drawn, it
+    samples to the end, and t stays near 1000.
+
+    On a scheduler that halves its sample at each of 4 steps, 1 became 0.0625. Our first point is
+    the noise.
+    """
     x, t = sample_point(Halving(), ["pig"], None, draws(0), steps=4, guidance=1.0)
     assert (x.item(), t.item()) == (1.0, 800)
     x, t = sample_point(Halving(), ["pig"], None, draws(3), steps=4, guidance=1.0)

@@ -1,4 +1,7 @@
-"""Our sparse autoencoder against its authors' own code (Interpret then Deactivate): numbers obtained as those of test_official.py."""
+"""Our sparse autoencoder against its authors' own code (Interpret then Deactivate).
+
+The numbers were obtained as those of test_official_equations.py.
+"""
 
 import pytest
 import torch
@@ -9,7 +12,9 @@ from unconcept.methods.sae import SAE, strongest_features
 
 
 def test_sparse_autoencoder():
-    """SparseAutoencoder of src/SAE/sae.py, NANSirun/Interpret-then-deactivate@6e8869a: n = 6, width 4, k = 2."""
+    """SparseAutoencoder of src/SAE/sae.py, NANSirun/Interpret-then-deactivate@6e8869a: n = 6, width
+    4, k = 2.
+    """
     sae = SparseAutoencoder.begin(torch.zeros(2, 4), 6, 2, torch.Generator())
     sae.encoder, sae.decoder = wave(6, 4, start=2.0), wave(4, 6, start=3.0)
     sae.centre, sae.latent = wave(4, start=0.5), 0.1 * wave(6, start=0.1)
@@ -31,7 +36,9 @@ def test_sparse_autoencoder():
 
 
 def of_waves(**tensors) -> SparseAutoencoder:
-    """n = 6, width 4, k = 2; columns of the decoder have length 1. Feature 4 has a bias that keeps it at 0 in what it is shown here."""
+    """n = 6, width 4, k = 2; columns of the decoder have length 1. Feature 4 has a bias that keeps
+    it at 0 for these inputs.
+    """
     sae = SparseAutoencoder.begin(torch.zeros(2, 4), 6, 2, torch.Generator())
     decoder = wave(4, 6, start=3.0)
     sae.encoder, sae.decoder = wave(6, 4, start=2.0), decoder / decoder.norm(dim=0)
@@ -50,8 +57,11 @@ SLOPES = {
 
 
 def test_the_autoencoders_loss():
-    """train_sae() of scripts/train_sae_text.py, NANSirun/Interpret-then-deactivate@6e8869a, one batch of four prompts with three tokens, auxk = 2; feature 4
-    was last active 500 steps ago, which counts as dead there and here."""
+    """train_sae() of scripts/train_sae_text.py, NANSirun/Interpret-then-deactivate@6e8869a, one
+    batch of four prompts with three tokens, auxk = 2.
+
+    Feature 4 was last active 500 steps ago, which counts as dead there and here.
+    """
     sae, x = of_waves(), wave(12, 4, start=9.0)
     for name in SLOPES:
         getattr(sae, name).requires_grad_(True)
@@ -66,8 +76,11 @@ def test_the_autoencoders_loss():
 
 
 def test_without_a_dead_feature_theirs_has_a_second_term_all_the_same():
-    """With none dead their train_maxk_recons is 0.035301, ‖e‖² over what of it varies: no feature can lower it, and it draws at b. Ours is 0. As
-    they set it a feature is dead after 200,000 steps, and they train for 16,000."""
+    """Without dead features their train_maxk_recons is 0.035301, ‖e‖² over its variance: no feature
+    can lower it, and its gradient moves b. Ours is 0.
+
+    With their settings a feature is dead after 200,000 steps, and they train for 16,000.
+    """
     x = wave(12, 4, start=9.0)
     sae = of_waves()
     loss, _ = SAE().loss(sae, x, x.var(0, correction=0).sum(), torch.zeros(6, dtype=torch.bool))
@@ -79,7 +92,9 @@ def test_without_a_dead_feature_theirs_has_a_second_term_all_the_same():
 
 
 def chirp(*shape: int, start: float = 1.0) -> torch.Tensor:
-    """sin(start + n²/100): unlike waves, no two of its rows are nearly the same. Their code is for width 768 alone."""
+    """sin(start + n²/100): unlike waves, no two of its rows are nearly the same. Their code takes
+    width 768 only.
+    """
     n = torch.arange(torch.Size(shape).numel(), dtype=torch.float64)
     return torch.sin(start + 0.01 * n**2).float().view(*shape)
 
@@ -109,16 +124,22 @@ def of_chirps(k: int, top: int = 128) -> SparseAutoencoder:
 
 
 def test_the_concepts_features():
-    """find_the_threshold_for_celebrity() of eval_scripts/generate_images_scripts/generate_images.py at the same commit: targets pig and hog, cat and dog remain;
-    k = 64. They look at the 128 strongest."""
+    """find_the_threshold_for_celebrity() of eval_scripts/generate_images_scripts/generate_images.py
+    at the same commit: targets pig and hog, cat and dog are retained; k = 64. They compare the 128
+    strongest.
+    """
     features = of_chirps(64).features.tolist()
     assert (len(features), sum(features)) == (163, 88733)
     assert features[:12] == [1, 2, 3, 4, 9, 11, 12, 16, 28, 30, 31, 36]
 
 
 def test_a_feature_that_is_0_is_nobodys():
-    """With k = 16 a prompt of three words has 48 features at most, and their 128 strongest are filled up with some that are 0: four of their 71 (525,
-    642, 700, 763) are 0 in all of pig and hog, and what fills up cat and dog's is taken from the concept."""
+    """With k = 16 a prompt of three words has at most 48 active features, and their 128 strongest
+    are filled up with some at 0.
+
+    Four of their 71 (525, 642, 700, 763) are 0 in all of pig and hog, and those that fill up cat
+    and dog's are taken from the concept.
+    """
     sae = of_chirps(16)
     there = sae.features_of(TARGETS[:, 1:]).amax((0, 1))
     assert (there[[525, 642, 700, 763]] == 0).all()
@@ -133,8 +154,12 @@ THEIR_SCORES = [3.670308, 1.421694, 0.623941, 0.583658]  # of pig, hog, cat, dog
 
 
 def test_deactivation():
-    """strength_with_feature_text_batch() in generate_images() of the same file, τ = 8, at a threshold of 0: the second token's first six numbers, and the mean
-    square of what it changes. It puts the reconstruction in the place of h; we add what deactivating changes of it, to every token but the first."""
+    """strength_with_feature_text_batch() in generate_images() of the same file, τ = 8, at a
+    threshold of 0: the second token's first six numbers, and the mean square of the change.
+
+    It replaces h by the reconstruction; we add the change of the reconstruction, to every token but
+    the first.
+    """
     sae, h = of_chirps(64), torch.cat([TARGETS, OTHERS])
     again = sae.decode(sae.features_of(h))
     theirs = again + sae.change(h)
@@ -150,8 +175,13 @@ def test_deactivation():
 
 
 def test_the_gate():
-    """generate_images() of the same file as "ItD-celeb": its θ is 1.729887, of each prompt's worst token, and the gate compares it with a mean over tokens. Of
-    its own targets hog, 1.421694, stayed as it was. Ours takes one measure for both, without the error of reconstruction, which is nearly all of dog's 0.58."""
+    """generate_images() of the same file as "ItD-celeb": its θ is 1.729887, from each prompt's
+    worst token, and the gate compares it with a mean over tokens. Of its own targets hog, with
+    1.421694, stays unchanged.
+
+    Ours uses one measure for both, without the reconstruction error, which is nearly all of dog's
+    0.58.
+    """
     sae = of_chirps(64)
     again = sae.decode(sae.features_of(TARGETS)) + sae.change(TARGETS)
     assert 0.99 * (again - TARGETS).square().mean(2).amax(1).min().item() == pytest.approx(

@@ -1,4 +1,4 @@
-"""Receler's parts by hand: the eraser, the mask, the localised regularisation, the adversary's place in the prompt."""
+"""Receler's parts by hand: eraser, mask, local regularization, and the adversary's states."""
 
 import pytest
 import torch
@@ -29,7 +29,9 @@ def test_an_eraser_begins_as_nothing():
 
 
 def test_the_mask_by_hand():
-    """Maps of 4 and 8: the wider is nearer to 16. Of 0, 1 and 10 the least becomes 0 and the most 1; only what is above a tenth of it stays."""
+    """Of maps of 4 and 8 the larger is nearer to 16. Of 0, 1 and 10 the least becomes 0 and the
+    largest 1; only values above a tenth are in the mask.
+    """
     fine = torch.zeros(1, 8, 8)
     fine[0, 0, :3] = torch.tensor([0.5, 2.0, 10.0])
     mask = Receler(threshold=0.1).mask({"a": torch.ones(1, 4, 4), "b": fine})
@@ -38,7 +40,9 @@ def test_the_mask_by_hand():
 
 
 def test_locality_by_hand():
-    """Four places, one inside the mask; the eraser adds 2 everywhere in 3 channels: outside it is 3 places · 4 / 3 places = 4."""
+    """Four places, one inside the mask. The eraser adds 2 everywhere in 3 channels: outside it is 3
+    places · 4 / 3 places = 4.
+    """
     eraser = Eraser(3)
     eraser.added = torch.full((1, 4, 3), 2.0)
     mask = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]]])
@@ -49,9 +53,10 @@ def test_locality_by_hand():
 def test_the_adversary_writes_behind_the_concept():
     c = {"states": torch.arange(5.0).view(1, 5, 1).expand(1, 5, 2)}
     P = torch.full((1, 2, 2), 9.0)
-    written = lambda end: append_states(c, "states", P, torch.tensor([end]))["states"][
-        0, :, 0
-    ].tolist()
+
+    def written(end: int) -> list[float]:
+        return append_states(c, "states", P, torch.tensor([end]))["states"][0, :, 0].tolist()
+
     assert written(1) == [0, 1, 9, 9, 4]
     assert written(3) == [0, 1, 2, 3, 9], "no more than there is room for"
 
@@ -64,7 +69,10 @@ def test_the_adversary_stands_at_every_other_point_however_the_batch_is_parted(p
         torch.zeros(n, 1, 1), torch.zeros(n), torch.zeros(n), {"c": c}, {"c": torch.ones(n, 1, 1)}
     ).batch(torch.arange(n))
     adversary = quick_adversary(prompts=1, steps=1)
-    student = lambda x, t, asked: one * asked["states"].sum((1, 2), keepdim=True)
+
+    def student(x, t, condition):
+        return one * condition["states"].sum((1, 2), keepdim=True)
+
     pieces = [whole[share] for share in micro_batches(n, parts)]
     states = torch.cat(
         [
@@ -90,28 +98,35 @@ def test_the_adversary_is_seen_where_tokens_are_masked():
     )
     adversary = quick_adversary(prompts=1, steps=1)
     one = torch.ones((), requires_grad=True)
-    seen = lambda x, t, asked: (
-        one * (asked["states"] * asked["mask"][..., None]).sum((1, 2), keepdim=True)
+
+    def student(x, t, condition):
+        visible = condition["states"] * condition["mask"][..., None]
+        return one * visible.sum((1, 2), keepdim=True)
+
+    batch = adversary.disguise_batch(z[torch.tensor([1, 0])], student, torch.zeros(2).long())
+    disguised = batch.conditions["c"]
+    assert disguised["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], (
+        "the second point has two more tokens"
     )
-    found = adversary.disguise_batch(
-        z[torch.tensor([1, 0])], seen, torch.zeros(2).long()
-    ).conditions["c"]
-    assert found["mask"].tolist() == [[True] * 5 + [False], [True] * 4 + [False] * 2], (
-        "the second asks with two more tokens"
-    )
-    assert (found["states"][1, 2:4] > 0).all()
-    assert found["pooled"].abs().sum() == 0
+    assert (disguised["states"][1, 2:4] > 0).all()
+    assert disguised["pooled"].abs().sum() == 0
 
 
 def test_the_adversary_finds_what_was_said():
-    """A student that says the sum of the states behind the concept, against a teacher that said 6: P comes to it, and only P of that prompt."""
+    """A student that predicts the sum of the states behind the concept, and a teacher that predicts
+    6: P reaches it, and no other prompt's P changes.
+    """
     c = {"states": torch.zeros(2, 3, 1)}
     weight = torch.ones((), requires_grad=True)
-    student = lambda x, t, asked: weight * asked["states"].sum((1, 2), keepdim=True)
-    ends, of, said = torch.tensor([0, 0]), torch.tensor([1, 1]), torch.full((2, 1, 1), 6.0)
+
+    def student(x, t, condition):
+        return weight * condition["states"].sum((1, 2), keepdim=True)
+
+    last_token, prompt = torch.tensor([0, 0]), torch.tensor([1, 1])
+    point = Replay(X, X, prompt, {"c": c}, {"c": torch.full((2, 1, 1), 6.0)})
     adversary = quick_adversary(prompts=3, steps=300)
     first = adversary.P.clone()
-    adversary.attack(student, Replay(X, X, of, {"c": c}, {"c": said}), ends, of)
+    adversary.attack(student, point, last_token, prompt)
     assert adversary.P[1].sum().item() == pytest.approx(6.0, abs=0.5)
     assert torch.equal(adversary.P[[0, 2]], first[[0, 2]])
     assert weight.grad is None, "the student learns nothing from being attacked"

@@ -1,4 +1,4 @@
-"""The sparse autoencoder by hand, and as a gate: what has nothing of the concept passes bit for bit."""
+"""The sparse autoencoder by hand, and as a gate: a prompt without the concept is bit-identical."""
 
 from collections import Counter
 from dataclasses import replace
@@ -20,7 +20,9 @@ TRAINING = "the sparse autoencoder, once for this model"
 
 
 def by_hand(**tensors) -> SparseAutoencoder:
-    """Two features along the axes of a plane, both may be active; feature 0 is the concept's and is turned to -1 times itself."""
+    """Two features along the axes of a plane, both may be active. Feature 0 is the concept's and is
+    turned to -1 times itself.
+    """
     given = {
         "encoder": torch.eye(2),
         "latent": torch.zeros(2),
@@ -42,7 +44,9 @@ def test_features_by_hand():
 
 
 def test_deactivation_by_hand():
-    """The first token stays. (3, 2) has 3 of the feature: it becomes (-3, 2). (-1, 2) has none of it and stays."""
+    """The first token stays. (3, 2) has 3 of the feature and becomes (-3, 2). (-1, 2) has none of
+    it and stays.
+    """
     h = torch.tensor([[[5.0, 5.0], [3.0, 2.0], [-1.0, 2.0]]])
     assert by_hand()(h).tolist() == [[[5.0, 5.0], [-3.0, 2.0], [-1.0, 2.0]]]
     assert by_hand(strength=torch.tensor(0.5))(h)[0, 1].tolist() == [0.0, 2.0]
@@ -63,7 +67,9 @@ def test_strongest_by_hand():
 
 
 def test_training_explains_what_it_sees():
-    """Points made of 3 of 12 directions each: with as many features it explains most of their variance, and more than it began with."""
+    """Points that combine 3 of 12 directions: with enough features it explains most of their
+    variance, and more than untrained.
+    """
     generator = torch.Generator().manual_seed(0)
     directions = torch.randn(12, 16, generator=generator)
     codes = torch.zeros(600, 12).scatter(
@@ -73,10 +79,12 @@ def test_training_explains_what_it_sees():
     method = SAE(features=32, active=4, steps=600, lr=1e-2, batch=16)
     trained = method.train(h, lambda progress: None)
     begun = SparseAutoencoder.begin(h, 32, 4, torch.Generator().manual_seed(0))
-    left = lambda s: (
-        (h - s.decode(s.features_of(h))).square().sum() / (h - h.mean(0)).square().sum()
-    ).item()
-    assert left(trained) < 0.15 < left(begun)
+
+    def unexplained(sae: SparseAutoencoder) -> float:
+        error = (h - sae.decode(sae.features_of(h))).square().sum()
+        return (error / (h - h.mean(0)).square().sum()).item()
+
+    assert unexplained(trained) < 0.15 < unexplained(begun)
     torch.testing.assert_close(trained.decoder.norm(dim=0), torch.ones(32))
 
 
@@ -95,7 +103,7 @@ FOX = Concept(erase="fox", templates=("{}", "a picture of {}"), keep=("cat", "do
 
 
 def stages(method, model, concept) -> tuple[Edit, Counter]:
-    """The edit, and how often each stage was told of."""
+    """The edit, and how often each stage was reported."""
     told = Counter()
     return method(model, concept, progress=lambda progress: told.update([progress.stage])), told
 
@@ -133,12 +141,14 @@ def test_it_is_trained_anew_without_the_cache(model):
     ],
 )
 def test_what_makes_another_autoencoder_makes_another_file(model, other):
-    name = lambda method: method.file_name(
-        model, training_prompts(model.vocabulary, (), method.prompts)
-    )
+
+    def name(method: SAE) -> str:
+        prompts = training_prompts(model.vocabulary, (), method.prompts)
+        return method.file_name(model, prompts)
+
     assert name(QUICK) != name(replace(QUICK, **other))
     assert name(QUICK) == name(replace(QUICK, strength=1.0, top=3)), (
-        "these are of the concept's use of it"
+        "these are not settings of its training"
     )
 
 
@@ -177,7 +187,9 @@ def test_a_cache_that_cannot_be_written_costs_time_alone(model, tmp_path, monkey
 
 
 def test_what_it_reads():
-    """Every word of the vocabulary alone and beside others, and with the lexicon's in every phrasing; the same whatever the concept; at most n."""
+    """The prompts have every word of the vocabulary alone and beside others, and these and the
+    lexicon's in every phrasing. They do not depend on the concept; there are at most n.
+    """
     said = training_prompts(("cat", "owl"), ("neon", "fox"), 400)
     assert {"", "a cat", "an owl", "a cat and an owl"} <= set(said)
     assert len(said) == len(set(said))
@@ -217,15 +229,19 @@ def test_nothing_of_its_own_is_said(model):
 
 
 def test_whole_words():
-    """Of CLIP's tokens those that end a word and are letters; of a tokenizer that does not tell, none. The embedded model tells its own, styles among them."""
+    """Of CLIP's tokens, those that end a word and consist of letters; of a tokenizer without word
+    ends, none. The embedded model has its own, styles among them.
+    """
     from types import SimpleNamespace
 
     from unconcept import load
     from unconcept.models.pipeline_model import whole_words
 
-    told = lambda *tokens: SimpleNamespace(get_vocab=lambda: dict.fromkeys(tokens, 0))
+    def tokenizer(*tokens: str) -> SimpleNamespace:
+        return SimpleNamespace(get_vocab=lambda: dict.fromkeys(tokens, 0))
+
     assert whole_words(
-        told("neon</w>", "cat</w>", "ne", "12</w>", "é</w>", "at</w>", "<|endoftext|>")
+        tokenizer("neon</w>", "cat</w>", "ne", "12</w>", "é</w>", "at</w>", "<|endoftext|>")
     ) == ("cat", "neon")
-    assert whole_words(told("cat", "▁cat")) == ()
+    assert whole_words(tokenizer("cat", "▁cat")) == ()
     assert {"hog", "pixel art", "farm animal", "blue"} <= set(load("emoji").lexicon)

@@ -1,9 +1,11 @@
-"""A training whose process is killed at random moments, again and again, until it gets through.
+"""Kill a training's process at random moments, again and again, until it gets through.
 
     python tests/support/kill.py tiny|emoji FILE [KILLS]
 
-This process makes the model and forks children that train, each from what the one before it left; they are killed at random moments, KILLS
-times at least, in one training or in several. The last child leaves its edit in FILE. One more, undisturbed, leaves its own beside it. Prints the number of kills.
+This process loads the model and forks children that train, each from the state that the previous
+one left. They are killed at random moments, at least KILLS times, in one training or in several.
+The last child saves its edit in FILE; one more, undisturbed, saves its own beside it. Prints the
+number of kills.
 """
 
 import os
@@ -41,7 +43,9 @@ def job(name: str):
 
 
 def train(model, method, state: Path | None, file: Path) -> int:
-    """In a child: autograd's threads do not survive a fork, so this process itself never trains. The child's process id."""
+    """Train in a child process, since autograd's threads do not survive a fork: this process itself
+    never trains. Returns the child's process id.
+    """
     if child := os.fork():
         return child
     try:

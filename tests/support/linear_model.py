@@ -6,7 +6,9 @@ import torch
 
 
 class Scaled:
-    """Of the seed s it predicts x = (s + 1, s + 1); an edit multiplies that by 1 + (s + 1) · t / 100. It walks over t = 20 and 10."""
+    """For seed s it predicts x = (s + 1, s + 1); an edit multiplies that by 1 + (s + 1) · t / 100.
+    Its trajectories have t = 20 and 10.
+    """
 
     max_batch, device, edited = 4, torch.device("cpu"), False
 

@@ -54,7 +54,8 @@ REFUSALS = {  # what a family cannot do, and how it says so
     "z-image": {**CHAT, NegativePrompt: "lists", SLD: "lists"},
     "sana": {SAE: "inside a template"},
 }
-# Where hundreds of tokens of a template stand around a prompt, or one network has much to say, a tiny random model needs long words and other settings.
+# A tiny random model needs long words and other settings where a template of hundreds of tokens
+# surrounds the prompt, or where one network has a large influence.
 LONG = tuple(
     Concept(erase=f"{a} " * 16, alternative=f"{b} " * 16, keep=("cat",))
     for a, b in (("pig", "cow"), ("bomb", "ball"))

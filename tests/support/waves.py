@@ -1,4 +1,4 @@
-"""Inputs that anyone can make again, and numbers that are near enough: what the comparisons with the authors' code share."""
+"""Reproducible inputs, and comparison of numbers, for the tests against the authors' code."""
 
 import pytest
 import torch

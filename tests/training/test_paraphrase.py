@@ -21,12 +21,15 @@ PIG = Concept(
 
 def replay(n: int) -> Replay:
     """c says 0 in a state of two tokens, w says 1; both have a mask of their own."""
-    ask = lambda value: {"states": torch.full((n, 2, 3), value), "mask": torch.full((n,), value)}
+
+    def condition(value: float) -> dict[str, torch.Tensor]:
+        return {"states": torch.full((n, 2, 3), value), "mask": torch.full((n,), value)}
+
     return Replay(
         torch.zeros(n, 1, 1, 1),
         torch.zeros(n),
         torch.arange(n),
-        {"c": ask(0.0), "near": ask(1.0)},
+        {"c": condition(0.0), "near": condition(1.0)},
         {},
     )
 

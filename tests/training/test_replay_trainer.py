@@ -16,7 +16,9 @@ from unconcept.training.whitening import whitening_matrix
 
 
 def test_whitening_by_hand():
-    """Two directions, one used with second moment 4, one unused: C/c̄ = diag(2, 0), so (2 + μ)^(-1/2) and μ^(-1/2)."""
+    """Two directions, one used with second moment 4, one unused: C/c̄ = diag(2, 0), so (2 +
+    μ)^(-1/2) and μ^(-1/2).
+    """
     states = torch.tensor([[2.0, 0.0], [-2.0, 0.0]])
     P = whitening_matrix([states], mu=0.25)
     torch.testing.assert_close(
@@ -25,7 +27,7 @@ def test_whitening_by_hand():
 
 
 def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
-    """‖A‖² = E ‖Δ e‖² / c̄ + μ ‖Δ‖² with Δ = A P: the weight decay of A is a term of preservation."""
+    """‖A‖² = E ‖Δ e‖² / c̄ + μ ‖Δ‖² with Δ = A P: weight decay of A preserves."""
     states, A, mu = (
         torch.randn(50, 6, dtype=torch.float64) * torch.arange(1, 7),
         torch.randn(4, 6, dtype=torch.float64),
@@ -37,7 +39,9 @@ def test_the_size_of_a_whitened_change_is_what_it_does_to_what_is_kept():
 
 
 def test_whitening_in_parts_is_that_of_the_whole():
-    """Sums in another order: equal to the last bits of double precision, and never more than a part in it at once."""
+    """Sums in another order are equal up to the last bits of double precision. No more than a chunk
+    is in double precision at once.
+    """
     states = torch.randn(60, 7, 8) * torch.arange(1, 9)
     whole = whitening_matrix([states], mu=3e-4)
     torch.testing.assert_close(
@@ -104,7 +108,9 @@ def test_no_trajectory_is_on_both_sides_of_the_split(model):
 
 
 def test_a_replay_holds_each_prompt_once(model):
-    """24 rows of conditions, of 4 distinct prompts; a part shares them, a file holds no more, and every point still has its own."""
+    """There are 24 rows of conditions, of 4 distinct prompts. Parts share them, a file holds no
+    more, and every point still has its own.
+    """
     drive, asked = (
         ["a cat"] * 4,
         {"c": [["a pig", "a cat", "a pig"]] * 4, "k": [["a dog"], ["a tree"]] * 2},
@@ -168,7 +174,9 @@ def test_a_change_of_low_rank_stands_beside_its_layers(model):
 
 
 def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_few_rows(model):
-    """y + A (P x) is (W + A P) x, in numbers and in gradients, and P x is read once, by the layers of one prompt."""
+    """y + A (P x) is (W + A P) x, in numbers and in gradients, and P x is computed once, for all
+    layers that read one prompt.
+    """
     group = "cross-attention keys and values"
     mixed = torch.rand(16, 16)
     P = {site.name: mixed for site in model.weight_group(group)}
@@ -202,7 +210,9 @@ def test_a_whole_change_behind_a_P_stands_beside_its_layers_where_a_step_reads_f
 
 
 def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
-    """A step reads of one point the conditions c, a, ∅ and k; whether that is few hangs on the layers' columns."""
+    """A step reads the conditions c, a, ∅ and k of every point; whether that is few depends on the
+    layers' columns.
+    """
     seen, edits, rows = [], [], 4 * model.encode([""])[STATES].shape[1]
     factored_layers = TrainableDelta.factored_layers
 

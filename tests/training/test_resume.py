@@ -1,4 +1,4 @@
-"""A training goes on as if nothing had happened: killed, asked to end, or stopped anywhere, the edit has the same bits."""
+"""An interrupted training resumes to the same bits: killed, terminated, or stopped anywhere."""
 
 import os
 import signal
@@ -51,7 +51,9 @@ def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
 
 
 def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
-    """Five phrasings of a pig and of a cow, ∅, and no more others than the vocabulary makes: of 72 points."""
+    """72 points have five prompts of pig, five of cow, ∅, and no more retained prompts than the
+    vocabulary gives.
+    """
     with checkpointed(tmp_path / "state", every=2, resume=False):
         LOOPS["all-but-one"](model, CONCEPTS[0])
     files = [

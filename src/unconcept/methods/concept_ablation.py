@@ -115,7 +115,5 @@ class ConceptAblation:
         for start in range(0, len(prompts), SAMPLED_AT_ONCE):
             chunk = prompts[start : start + SAMPLED_AT_ONCE]
             seeds = range(self.seed + start, self.seed + start + len(chunk))
-            latents.append(
-                model.sample(chunk, seeds, Sampling(self.sampling_steps, self.guidance))
-            )
+            latents.append(model.sample(chunk, seeds, Sampling(self.sampling_steps, self.guidance)))
         return torch.cat(latents)

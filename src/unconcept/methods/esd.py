@@ -83,7 +83,9 @@ class ESD:
         if self.form not in ("paper", "newer"):
             raise InputError(f'form is "{self.form}": it must be paper or newer')
 
-    def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor) -> Tensor:
+    def loss(
+        self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor
+    ) -> Tensor:
         """The equation above.
 
         c: the student's prompt, the concept or f; teacher_f: ε*(x,∅), ε*(x,c) or ε*(x,f);
@@ -91,7 +93,9 @@ class ESD:
         """
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 
-    def __call__(self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress) -> Edit:
+    def __call__(
+        self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
+    ) -> Edit:
         """Erase the concepts; a name is drawn for each step. The alternative is not used."""
         concepts = model.complete(concepts)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]

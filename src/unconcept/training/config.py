@@ -66,4 +66,6 @@ class Tune:
         if not 0 < self.held_out <= 0.5:
             raise InputError(f"held_out is {self.held_out}: it must be above 0 and at most 0.5")
         if self.whiten is not None and self.whiten <= 0:
-            raise InputError(f"whiten is {self.whiten}: it must be above 0, or null for no whitening")
+            raise InputError(
+                f"whiten is {self.whiten}: it must be above 0, or null for no whitening"
+            )
