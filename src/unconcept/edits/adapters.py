@@ -130,16 +130,27 @@ class SparseAutoencoder(nn.Module):
         return z @ self.decoder.T + self.centre
 
     def change(self, h: Tensor) -> Tensor:
-        """W_d (z' − z) [N, tokens, width]; 0 at the first token."""
+        """How the hidden states change where the gate is open: W_d (z' − z).
+
+        Args:
+            h: Hidden states [N, tokens, width].
+
+        Returns:
+            [N, tokens, width]; 0 at the first token.
+        """
         z = self.features_of(h)[..., self.features]
         change = ((self.scale - 1) * z) @ self.decoder[:, self.features].T
         change[:, 0] = 0
         return change
 
     def score(self, h: Tensor) -> Tensor:
-        """How much of the concept each prompt has [N].
+        """How much of the concept each prompt has.
 
-        It is the mean square of the change over those tokens that would be changed.
+        Args:
+            h: Hidden states [N, tokens, width].
+
+        Returns:
+            Mean square of the change over those tokens that would be changed [N].
         """
         change = self.change(h)
         changed = change.abs().amax(2) > 0

@@ -192,7 +192,14 @@ class Edit:
         return digest.hexdigest()
 
     def scale(self, s: float) -> "Edit":
-        """The edit at `s` times its strength."""
+        """The edit at `s` times its strength.
+
+        Args:
+            s: 1: as it is, 0: the original model; any other number.
+
+        Returns:
+            A new edit.
+        """
         adapters = {}
         for site, adapter in self.adapters.items():
             adapters[site] = build_adapter(adapter.kind, adapter.state_dict())
@@ -328,7 +335,14 @@ def edit_between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Ed
 
 
 def has_adapters(model: Model) -> bool:
-    """Whether any applied edit has adapters on this model."""
+    """Whether any applied edit has adapters on a model.
+
+    Args:
+        model: With or without applied edits.
+
+    Returns:
+        True where its outputs depend on more than its weights.
+    """
     modules = itertools.chain(*(component.modules() for component in model.components.values()))
     return any(_handles.get(module) for module in modules)
 

@@ -126,7 +126,14 @@ class GuidanceAdapter(nn.Module):
         return tensors
 
     def condition(self, role: str) -> dict[str, Tensor]:
-        """The condition of a role, "null" or "concept"."""
+        """A condition that the adapter holds.
+
+        Args:
+            role: "null" or "concept".
+
+        Returns:
+            Tensors [1, ...] by name.
+        """
         prefix = f"{role}_"
         condition = {}
         for name, value in self.named_buffers():
@@ -135,10 +142,16 @@ class GuidanceAdapter(nn.Module):
         return condition
 
     def unprompted(self, condition: Condition) -> Tensor:
-        """Which rows [N] of a condition are the empty prompt's.
+        """Which rows of a condition are the empty prompt's.
 
         They are compared with a tolerance, since batches of another size are rounded differently,
         and on as many tokens as both have: a pipeline may pad to its longest prompt only.
+
+        Args:
+            condition: Of N rows.
+
+        Returns:
+            bool [N]
         """
         states = condition[STATES]
         null = self.condition("null")[STATES].to(states)

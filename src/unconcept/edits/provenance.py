@@ -39,6 +39,12 @@ def model_identity(model: Model) -> dict:
 
     The numbers are those by which the model is recognized in another precision. A quantized model
     has none.
+
+    Args:
+        model: That is edited.
+
+    Returns:
+        Entries of the edit's card.
     """
     weights = {}
     if not model.quantized:
@@ -54,14 +60,28 @@ def model_identity(model: Model) -> dict:
 
 
 def named_tensors(components: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
-    """Every tensor of the components' state dicts, sorted by name."""
+    """Every tensor of the components' state dicts, sorted by name.
+
+    Args:
+        components: Modules by name.
+
+    Yields:
+        ("unet.path.to.module.weight", tensor)
+    """
     for component, module in sorted(components.items()):
         for name, tensor in sorted(module.state_dict().items()):
             yield f"{component}.{name}", tensor
 
 
 def sample_numbers(tensor: Tensor) -> Tensor:
-    """A few numbers of a tensor, evenly spread over it, in single precision on the CPU."""
+    """A few numbers of a tensor, evenly spread over it.
+
+    Args:
+        tensor: Of any shape and dtype.
+
+    Returns:
+        `IDENTITY_SAMPLE[1]` numbers in single precision, on the CPU.
+    """
     flat = tensor.detach().flatten()
     last = len(flat) - 1
     # Above 2**24 a float32 index may round up to the length itself.

@@ -40,12 +40,26 @@ class Deltas(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, deltas: Mapping[str, Tensor]) -> "Deltas":
-        """Any mapping of tensors as `Deltas`."""
+        """Any mapping of tensors as `Deltas`.
+
+        Args:
+            deltas: Δ by name.
+
+        Returns:
+            The same tensors.
+        """
         return deltas if isinstance(deltas, cls) else cls(deltas)
 
     @classmethod
     def small(cls, pairs: Mapping[str, Pair]) -> "Deltas":
-        """The products of pairs; a pair is stored as factors where that takes fewer numbers."""
+        """The products of pairs, each stored as factors where that takes fewer numbers.
+
+        Args:
+            pairs: (U [out, r], V [r, in]) by name.
+
+        Returns:
+            Δ = U V of every name.
+        """
         whole, factored = {}, {}
         for name, (U, V) in pairs.items():
             if is_smaller(U, V):
@@ -86,7 +100,14 @@ class Deltas(Mapping[str, Tensor]):
 
     @classmethod
     def read(cls, tensors: Mapping[str, Tensor]) -> "Deltas":
-        """The deltas that `tensors` describes."""
+        """The deltas that `tensors` describes.
+
+        Args:
+            tensors: As the method `tensors` returned them.
+
+        Returns:
+            The deltas.
+        """
         whole, pairs = {}, {}
         for key, tensor in tensors.items():
             if key.endswith(UP):
@@ -98,12 +119,27 @@ class Deltas(Mapping[str, Tensor]):
 
 
 def is_smaller(U: Tensor, V: Tensor) -> bool:
-    """Whether the factors have fewer numbers than their product."""
+    """Whether factors have fewer numbers than their product.
+
+    Args:
+        U: [out, r]
+        V: [r, in]
+
+    Returns:
+        True where they are worth storing.
+    """
     return U.numel() + V.numel() < len(U) * V.shape[1]
 
 
 def stack_pairs(*pairs: Pair) -> Pair:
-    """The pair whose product is the sum of the pairs' products."""
+    """The pair whose product is the sum of the pairs' products.
+
+    Args:
+        *pairs: (U [out, r], V [r, in]) of any ranks.
+
+    Returns:
+        (U, V) whose rank is the sum of the ranks.
+    """
     ups = [U for U, _ in pairs]
     downs = [V for _, V in pairs]
     return torch.cat(ups, 1), torch.cat(downs)

@@ -109,7 +109,15 @@ class ConceptAblation:
         return train_online(model, draw, self.loss, training, card=card, progress=progress)
 
     def anchor_latents(self, model: Model, prompts: list[str]) -> Tensor:
-        """`pictures` finished latents [N, C, H, W] of prompts, in turn, each with its own seed."""
+        """Images of the anchor, as latents.
+
+        Args:
+            model: Samples them.
+            prompts: Used in turn; every image has its own seed.
+
+        Returns:
+            `pictures` finished latents [N, C, H, W].
+        """
         prompts = [prompts[i % len(prompts)] for i in range(self.pictures)]
         latents = []
         for start in range(0, len(prompts), SAMPLED_AT_ONCE):

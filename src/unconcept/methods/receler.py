@@ -87,7 +87,15 @@ class Receler:
         return (student(x, t, c) - target).square().mean()
 
     def locality(self, erasers: Erasers, M: Tensor) -> Tensor:
-        """R for the erasers' last outputs E(o) [N, h·w, width] and M [N, 1, H, W] in {0, 1}."""
+        """R, which holds outputs outside the mask at 0.
+
+        Args:
+            erasers: With their last outputs E(o) [N, h·w, width].
+            M: [N, 1, H, W] in {0, 1}.
+
+        Returns:
+            A scalar.
+        """
         terms = []
         for eraser in erasers.values():
             assert eraser.added is not None
@@ -153,7 +161,14 @@ class Receler:
         return Edit({}, {**card, "training": {"steps": self.steps}}, adapters)
 
     def untrained_erasers(self, model: Model) -> dict[str, Eraser]:
-        """An eraser behind each cross-attention, which changes nothing yet."""
+        """An eraser behind each cross-attention, which changes nothing yet.
+
+        Args:
+            model: To be edited.
+
+        Returns:
+            Erasers by site, on the CPU.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return {
@@ -161,9 +176,15 @@ class Receler:
             }
 
     def mask(self, maps: Mapping[str, Tensor]) -> Tensor:
-        """M [N, 1, h, w] of attention maps [N, h, w] by site.
+        """M of attention maps: where the image shows the concept.
 
         It is the mean of the maps whose side is nearest to 16, min-max normalized and thresholded.
+
+        Args:
+            maps: Attention [N, h, w] by site.
+
+        Returns:
+            [N, 1, h, w] in {0, 1}
         """
         sides = [attention.shape[1] for attention in maps.values()]
         side = min(sides, key=lambda side: abs(side - 16))

@@ -345,7 +345,15 @@ def training_prompts(vocabulary: Sequence[str], lexicon: Sequence[str], n: int) 
 
 
 def hidden_states(model: Model, prompts: Sequence[str]) -> Iterator[Tensor]:
-    """The hidden states [PROMPTS_AT_ONCE, tokens, width] of prompts, chunk by chunk."""
+    """The hidden states of prompts, chunk by chunk.
+
+    Args:
+        model: Whose text encoder is read.
+        prompts: Any number.
+
+    Yields:
+        [PROMPTS_AT_ONCE, tokens, width]; the last chunk may be smaller.
+    """
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         yield model.text_hidden_states(prompts[start : start + PROMPTS_AT_ONCE])
 

@@ -134,7 +134,15 @@ def append_states(c: Condition, states_key: str, P: Tensor, last_token: Tensor) 
 
 
 def attention_masks(c: Condition, states_key: str) -> dict[str, Tensor]:
-    """By name the condition's masks [N, tokens], which mark the tokens that are attended to."""
+    """The masks of a condition, which mark the tokens that are attended to.
+
+    Args:
+        c: Condition with token states [N, tokens, width].
+        states_key: The entry that holds them.
+
+    Returns:
+        Tensors [N, tokens] by name.
+    """
     shape = c[states_key].shape[:2]
     masks = {}
     for name, tensor in c.items():

@@ -66,7 +66,14 @@ def micro_batches(batch_size: int, accumulation: int) -> list[slice]:
 
 
 def mean_over_processes(x: Tensor) -> Tensor:
-    """The mean of every process's `x`."""
+    """The mean of a tensor over all processes.
+
+    Args:
+        x: Of the same shape in every process.
+
+    Returns:
+        The same mean in every process.
+    """
     if process_count() == 1:
         return x
     from accelerate.utils import reduce

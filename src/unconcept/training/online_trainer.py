@@ -111,7 +111,14 @@ def train_online(
 
 
 def zeros_like_weights(delta: TrainableDelta) -> dict[str, Tensor]:
-    """A Δ of 0 in single precision, by the name of the tensor."""
+    """A Δ of 0 in single precision.
+
+    Args:
+        delta: Of the weight group.
+
+    Returns:
+        Tensors by name.
+    """
     zeros = {}
     for name, w in delta.weights.items():
         zeros[name] = torch.zeros_like(w, dtype=torch.float32)

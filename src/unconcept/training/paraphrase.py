@@ -37,7 +37,15 @@ def paraphrase_words(model: Model, concept: Concept, seed: int) -> list[str]:
 
 
 def near_words(model: Model, concept: Concept) -> list[str]:
-    """The `NEIGHBOURS` words of the vocabulary whose token states are nearest to the concept's."""
+    """The words of the vocabulary whose token states are nearest to the concept's.
+
+    Args:
+        model: Its text encoder decides which words are near.
+        concept: To be erased; its synonyms are left out.
+
+    Returns:
+        At most `NEIGHBOURS` words, the nearest first.
+    """
     words = list(dict.fromkeys([concept.erase, *concept.keep, *model.vocabulary]))
     prompts = [article(word) for word in words] if concept.kind == "object" else words
     states = model.encode(prompts)[model.prompt_states_key].float()
@@ -66,6 +74,13 @@ def with_paraphrases(z: Replay, states_key: str, radius: float, seed: int) -> Re
 
 
 def mix_paraphrases(z: Replay) -> Replay:
-    """The batch with c̃ instead of c at every other point, beginning with the first."""
+    """Replace c by c̃ at every other point of a batch, beginning with the first.
+
+    Args:
+        z: Batch with roles "c" and "near".
+
+    Returns:
+        The batch.
+    """
     mixed = where_rows(z.every_other(), z.conditions["c"], z.conditions["near"])
     return replace(z, conditions={**z.conditions, "c": mixed})

@@ -51,7 +51,14 @@ class Replay:
         return len(self.t)
 
     def batch(self, index: Tensor) -> "Replay":
-        """The points at `index` [N] as one batch."""
+        """The points at some indices as one batch, whose points know their places in it.
+
+        Args:
+            index: [N]
+
+        Returns:
+            A replay of N points.
+        """
         return replace(self[index], places=torch.arange(len(index)))
 
     def every_other(self) -> Tensor:
@@ -76,7 +83,14 @@ class Replay:
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "Replay":
-        """The replay that `tensors` describes."""
+        """The replay that `tensors` describes.
+
+        Args:
+            tensors: As the method `tensors` returned them.
+
+        Returns:
+            The replay.
+        """
         distinct: dict[str, dict[str, Tensor]] = {}
         targets = {}
         for name, tensor in tensors.items():
@@ -104,7 +118,14 @@ class Replay:
         )
 
     def to(self, device: torch.device) -> "Replay":
-        """The points on another device; `places` stay on the CPU."""
+        """The points on another device; `places` stay on the CPU.
+
+        Args:
+            device: Of everything else.
+
+        Returns:
+            A copy in which every point has a condition of its own.
+        """
         return Replay(
             self.x.to(device),
             self.t.to(device),

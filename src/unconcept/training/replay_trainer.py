@@ -209,7 +209,14 @@ def evaluate_held_out(
 
 @torch.no_grad()
 def snapshot(delta: TrainableDelta) -> dict[str, Tensor]:
-    """Copies of the deltas as they are now, in CPU memory."""
+    """Copies of the deltas as they are now.
+
+    Args:
+        delta: Being trained.
+
+    Returns:
+        Δ by name, in CPU memory.
+    """
     return {name: tensor.cpu().clone() for name, tensor in delta.deltas().items()}
 
 
@@ -284,6 +291,12 @@ def as_student(model: Model) -> Student:
     """The model's predictions in single precision, whatever precision it computes in.
 
     Losses are differences of nearly equal numbers.
+
+    Args:
+        model: With or without an edit applied.
+
+    Returns:
+        Takes x [N, C, H, W], t [N] and a condition to the native output [N, C, H, W].
     """
 
     def predict(x: Tensor, t: Tensor, condition: Condition) -> Tensor:
@@ -293,6 +306,14 @@ def as_student(model: Model) -> Student:
 
 
 def evenly_spaced(indices: Tensor, n: int) -> Tensor:
-    """At most `n` of the indices, evenly spread over them."""
+    """Some of the indices, evenly spread over them.
+
+    Args:
+        indices: [M], at least one.
+        n: How many, at most.
+
+    Returns:
+        [min(n, M)]
+    """
     n = min(n, len(indices))
     return indices[torch.linspace(0, len(indices) - 1, n).long()]

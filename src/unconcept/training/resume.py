@@ -125,6 +125,9 @@ class TrainingState:
 
         Tensors are named `trained.{i}`, `optimizer.{i}.{name}`, `besides.{name}` and `generator`;
         the metadata hold `step` and, as JSON, `facts`: the counts and metrics.
+
+        Args:
+            file: Written completely or not at all.
         """
         contents = {"generator": self.generator.get_state()}
         for i, parameter in enumerate(self.parameters()):

@@ -76,7 +76,15 @@ class TrainableDelta:
         self.trained = self.from_zero + self.from_random
 
     def whitened(self, name: str, A: Tensor) -> Tensor:
-        """A P, or D P."""
+        """A P, or D P.
+
+        Args:
+            name: Of the tensor; its P is the identity where it has none.
+            A: [n, in]
+
+        Returns:
+            [n, in]
+        """
         return A @ self.P[name].to(A) if name in self.P else A
 
     def deltas(self, without: Collection[str] = ()) -> dict[str, Tensor]:
@@ -153,7 +161,15 @@ class TrainableDelta:
 
 
 def project_rows(x: Tensor, P: Tensor) -> Tensor:
-    """P x for rows x [..., in], in the precision of P."""
+    """P x of rows, in the precision of P.
+
+    Args:
+        x: [..., in]
+        P: [n, in]
+
+    Returns:
+        [..., n]
+    """
     return linear(x.to(P), P)
 
 
