@@ -20,13 +20,14 @@ from unconcept import AllButOne, Concept, Edit, load
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
 from unconcept.evaluation.failure_detection import detect_failure
 from unconcept.evaluation.features import features_or_none
-from unconcept.evaluation.runner import evaluate, images_before
+from unconcept.evaluation.runner import Measures, evaluate, images_before
 from unconcept.evaluation.scores import PIXELS
 from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.image_cache import cache_folder
-from unconcept.models.interface import Model
+from unconcept.models.interface import Model, Sampling
+from unconcept.models.sampling import ImageSampler
 from unconcept.profiling.usage import count_calls
 from unconcept.training.replay import Replay, ReplayPlan, record
 
@@ -116,17 +117,18 @@ def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
     model = load("emoji")
     edit = erased(model, case, name, seed, file)
     exam = EmojiBenchmark([complete(Concept.parse(case))], ASKED, seed=2000 + seed)
-    look: dict[str, Any] = dict(seed=60 + seed, cache=cache_folder())
-    before = images_before(model, exam, **look)
-    found = evaluate(model, edit, exam, before=before, controls=8, full=True, features=features_or_none(), **look)
+    sampler = ImageSampler(model, Sampling(seed=60 + seed), cache_folder())
+    before = images_before(sampler, exam)
+    measures = Measures(controls=8, features=features_or_none())
+    found = evaluate(sampler, edit, exam, before=before, measures=measures)
     return {
         "case": case,
         "method": name,
         "seed": seed,
         "machine": machine(),
         "cost": {**edit.card["cost"], "steps": edit.card["training"]["steps"]},
-        "scores": [row for row in found.rows if (row["name"], row["group"]) in itertools.chain(*TABLES.values())],
-        "failure": detect_failure(found.rows, before, found.after),
+        "scores": [row for row in found.scores.to_json() if (row["name"], row["group"]) in itertools.chain(*TABLES.values())],
+        "failure": detect_failure(found.scores, before, found.after),
     }
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
-from unconcept.evaluation.scores import scores
+from unconcept.evaluation.scores import compute_scores
 from unconcept.models.emoji.concepts import completed, near_in_words
 from unconcept.models.image_cache import cache_folder, sample_images
 from unconcept.models.interface import Model
@@ -101,7 +101,7 @@ def both(model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str
 def result(names: Sequence[str], edit: Edit, exam: EmojiBenchmark, before: Tensor, after: Tensor) -> dict:
     """What the edit cost, and the scores of pictures of the exam."""
     cost, training = edit.card.get("cost", {}), edit.card.get("training", {})
-    return {"concepts": list(names), **cost, "training": training, "asked_on": machine(), "scores": scores(exam, before, after)}
+    return {"concepts": list(names), **cost, "training": training, "asked_on": machine(), "scores": compute_scores(exam, before, after).to_json()}
 
 
 def main() -> None:

@@ -25,7 +25,7 @@ from unconcept.evaluation.scores import median_score
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.emoji.vocabulary import COLOURS, OBJECTS, STYLES, find
 from unconcept.reporting.image_grid import columns
-from unconcept.workflows.purification import purify
+from unconcept.workflows.purification import Inversion, purify
 
 CASES = ("pig=cow", "castle=house")
 METHODS: dict[str, Callable[..., Edit]] = {
@@ -75,14 +75,14 @@ def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dic
     real, labels, captions = drawn(concept, n)
     rows, _ = [], out.mkdir(parents=True, exist_ok=True)
     for settings in SETTINGS:
-        control, made = purify(real, model, edit, captions, **settings)
+        control, made = purify(real, model, edit, captions, Inversion(**settings))
         loop, change = psnr(real, control), psnr(control, made)
         found = {"real": marks(real, labels, concept), "control": marks(control, labels, concept), "purified": marks(made, labels, concept)}
         rows.append(
             {
                 "settings": settings,
-                "control_psnr": median_score("PSNR", "control", loop, "higher"),
-                "changed_psnr": median_score("PSNR", "purified", change, None),
+                "control_psnr": median_score("PSNR", "control", loop, "higher").to_json(),
+                "changed_psnr": median_score("PSNR", "purified", change, None).to_json(),
                 "marks": found,
             }
         )

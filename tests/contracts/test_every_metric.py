@@ -1,6 +1,7 @@
-"""Every row of a report moves the right way: edits of one kind and another, of a model that draws what is asked for out of the atlas.
+"""Every score of a report moves the right way, under edits of different kinds.
 
-So the embedded model's own judge can say what is there.
+The model of these tests draws what is prompted for out of the atlas, so the embedded model's own
+judge can recognize it.
 """
 
 import re
@@ -19,8 +20,8 @@ from torch.nn.functional import interpolate, normalize
 
 from unconcept.concepts.concept import Concept
 from unconcept.evaluation.benchmark import PromptCase
-from unconcept.evaluation.emoji import benchmark as exam
-from unconcept.evaluation.emoji import rendering as drawings
+from unconcept.evaluation.emoji import benchmark as emoji_benchmark
+from unconcept.evaluation.emoji import rendering
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark, EmojiCase
 from unconcept.evaluation.emoji.judge import Verdict
 from unconcept.evaluation.frontier import Point, point
@@ -28,50 +29,100 @@ from unconcept.evaluation.judges import Clip
 from unconcept.evaluation.metrics.distribution import kid
 from unconcept.evaluation.metrics.similarity import psnr
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark
-from unconcept.evaluation.runner import Evaluation, evaluate
-from unconcept.evaluation.scores import CHANGES, PIXELS, find_score, scores
+from unconcept.evaluation.runner import Evaluation, Measures, evaluate
+from unconcept.evaluation.scores import CHANGES, PIXELS, Score, Scores, compute_scores
 from unconcept.models.emoji import concepts as known
-from unconcept.models.emoji import vocabulary as world
+from unconcept.models.emoji import vocabulary
+from unconcept.models.sampling import ImageSampler, Sampling
 
-WORD, STYLE, COLOUR = world.WORDS.index, world.STYLES.index, list(world.COLOURS).index
+OBJECT = vocabulary.WORDS.index
+STYLE = vocabulary.STYLES.index
+COLOUR = list(vocabulary.COLOURS).index
+
+OTHER_SEED = f"control, another seed: {PIXELS}"
+SELECTIVITY = "selectivity, pixel change of target / unrelated"
 
 
 @cache
-def draw(q: EmojiCase, seed: int) -> Tensor:
-    """What a question asks for [3, 64, 64]: drawings of one of the atlas's hands, mirrored and moved as the seed says."""
-    label = np.array((q.object, q.other, max(q.style, 0), max(q.colour, 0)), drawings.LABELS)[()]
-    return torch.from_numpy(drawings.render_image(label, np.random.default_rng(seed))).permute(2, 0, 1) / 255
+def draw(case: EmojiCase, seed: int) -> Tensor:
+    """What a case asks for [3, 64, 64], with size, place and mirroring as the seed says."""
+    numbers = (case.object, case.other, max(case.style, 0), max(case.colour, 0))
+    label = np.array(numbers, rendering.LABELS)[()]
+    image = rendering.render_image(label, np.random.default_rng(seed))
+    return torch.from_numpy(image).permute(2, 0, 1) / 255
 
 
-def ask(group: str, word: str, other: str = "", style: str = "", colour: str = "", way: str = "plain") -> EmojiCase:
-    """hog and farm animal: what they are drawn as is a pig."""
-    says = lambda word: f"a {style or 'picture'} of a {word}{other and f' and a {other}'}{colour and f' on a {colour} background'}"
-    pig, index = word in ("pig", "hog", "farm animal"), lambda find, word: find(word) if word else -1
-    drawn = "pig" if pig else word
+def make_case(group: str, word: str, way: str = "plain", detail: str = "") -> EmojiCase:
+    """A case; `detail` is the colour, the style or the other object that `way` adds.
+
+    A hog and a farm animal are drawn as a pig.
+    """
+    style = detail if way == "style" else ""
+    other = detail if way == "scene" else ""
+    colour = detail if way == "colour" else ""
+
+    def prompt(subject: str) -> str:
+        scene = f" and a {other}" if other else ""
+        background = f" on a {colour} background" if colour else ""
+        return f"a {style or 'picture'} of a {subject}{scene}{background}"
+
+    drawn = "pig" if word in ("hog", "farm animal") else word
     return EmojiCase(
-        says(word), group, drawn, WORD(drawn), index(WORD, other), index(STYLE, style), index(COLOUR, colour), way,
-        instead=says("cow") if group == "target" else "",
-    )  # fmt: skip
+        prompt(word),
+        group,
+        drawn,
+        way=way,
+        instead=prompt("cow") if group == "target" else "",
+        object=OBJECT(drawn),
+        other=OBJECT(other) if other else -1,
+        style=STYLE(style) if style else -1,
+        colour=COLOUR(colour) if colour else -1,
+    )
 
 
-COLOURS, PARTNERS = tuple(world.COLOURS), ("key", "bus", "tulip", "guitar")
-STYLES = ("3d render", "line icon", "sepia", "blueprint")
-ASKED = [
-    *(ask(group, word, **{way: value}, way="scene" if way == "other" else way)
-      for group, words in (("target", ["pig"] * 4), ("unrelated", ("castle", "rocket", "apple", "umbrella")))
-      for way, values in (("colour", COLOURS[1:5]), ("colour", COLOURS[5:9]), ("other", PARTNERS), ("style", STYLES))
-      for word, value in zip(words, values)),
-    ask("synonym", "hog", colour="blue"), ask("synonym", "hog", style="sepia"), ask("synonym", "hog", other="key"),
-    ask("implied", "farm animal", colour="red"), ask("implied", "farm animal", style="line icon"),
-    ask("neighbour", "horse", colour="green"), ask("neighbour", "dog", style="sepia"), ask("neighbour", "cat", other="key"),
-]  # fmt: skip
+COLOURS = tuple(vocabulary.COLOURS)
+DETAILS = (
+    ("colour", COLOURS[1:5]),
+    ("colour", COLOURS[5:9]),
+    ("scene", ("key", "bus", "tulip", "guitar")),
+    ("style", ("3d render", "line icon", "sepia", "blueprint")),
+)
+
+
+def all_cases() -> list[EmojiCase]:
+    cases = []
+    for group, words in (
+        ("target", ["pig"] * 4),
+        ("unrelated", ("castle", "rocket", "apple", "umbrella")),
+    ):
+        for way, details in DETAILS:
+            for word, detail in zip(words, details):
+                cases.append(make_case(group, word, way, detail))
+    return [
+        *cases,
+        make_case("synonym", "hog", "colour", "blue"),
+        make_case("synonym", "hog", "style", "sepia"),
+        make_case("synonym", "hog", "scene", "key"),
+        make_case("implied", "farm animal", "colour", "red"),
+        make_case("implied", "farm animal", "style", "line icon"),
+        make_case("neighbour", "horse", "colour", "green"),
+        make_case("neighbour", "dog", "style", "sepia"),
+        make_case("neighbour", "cat", "scene", "key"),
+    ]
+
+
+CASES = all_cases()
 
 
 @dataclass(frozen=True)
 class Change:
-    """An edit of the model that draws. does: (question, seed, picture) -> picture; drifts: how much ε(∅) is off."""
+    """An edit of the model that draws.
 
-    does: Callable[[EmojiCase, int, Tensor], Tensor]
+    apply   (case, seed, image) -> image
+    drifts  how far ε(∅) is off
+    """
+
+    apply: Callable[[EmojiCase, int, Tensor], Tensor]
     drifts: float
 
     @contextmanager
@@ -80,43 +131,70 @@ class Change:
         yield
         model.edit = EDITS["nothing"]
 
-    def fingerprint(self) -> str:
-        return ""
+
+def unchanged(case: EmojiCase, seed: int, image: Tensor) -> Tensor:
+    return image
 
 
-def noisy(q: EmojiCase, seed: int, picture: Tensor, size: float = 0.07) -> Tensor:
-    return (picture + size * torch.randn(picture.shape, generator=torch.Generator().manual_seed(seed))).clamp(0, 1)
+def noisy(case: EmojiCase, seed: int, image: Tensor, size: float = 0.07) -> Tensor:
+    noise = torch.randn(image.shape, generator=torch.Generator().manual_seed(seed))
+    return (image + size * noise).clamp(0, 1)
 
 
-def another(q: EmojiCase, seed: int, picture: Tensor) -> Tensor:
-    """Something else, from another seed: a cow for the pig and a pig for all else, beside a gem, in another style, on another colour."""
-    thing = WORD("pig" if q.object != WORD("pig") else "gem" if q.group == "implied" else "cow")
-    style, other = STYLE("cartoon" if q.style > 0 else "sepia"), WORD("gem") if q.other >= 0 else -1
-    return draw(replace(q, object=thing, other=other, style=style, colour=(max(q.colour, 0) + 5) % len(COLOURS)), seed + 1)
+def another(case: EmojiCase, seed: int, image: Tensor) -> Tensor:
+    """Something else, from another seed: another object, style, background and partner.
+
+    A cow for the pig, and a pig for everything else.
+    """
+    drawn = "pig"
+    if case.object == OBJECT("pig"):
+        drawn = "gem" if case.group == "implied" else "cow"
+    changed = replace(
+        case,
+        object=OBJECT(drawn),
+        other=OBJECT("gem") if case.other >= 0 else -1,
+        style=STYLE("cartoon" if case.style > 0 else "sepia"),
+        colour=(max(case.colour, 0) + 5) % len(COLOURS),
+    )
+    return draw(changed, seed + 1)
 
 
-def aimed(q: EmojiCase, seed: int, picture: Tensor) -> Tensor:
-    """What an erasure should be: a cow where a pig was, and next to nothing anywhere else."""
-    return draw(replace(q, object=WORD("cow")), seed) if q.object == WORD("pig") else noisy(q, seed, picture, 0.01)
+def aimed(case: EmojiCase, seed: int, image: Tensor) -> Tensor:
+    """What an erasure should be: a cow where a pig was, and nearly nothing anywhere else."""
+    if case.object == OBJECT("pig"):
+        return draw(replace(case, object=OBJECT("cow")), seed)
+    return noisy(case, seed, image, 0.01)
 
 
 EDITS = {
-    "nothing": Change(lambda q, seed, picture: picture, 0.0),
+    "nothing": Change(unchanged, 0.0),
     "noise": Change(noisy, 0.1),
     "others": Change(another, 0.5),
     "aimed": Change(aimed, 0.1),
 }
 
 
-class Drawn(Scaled):
-    """A model whose latents are its pictures. Its second sampler is a pixel off."""
+def by_prompt() -> dict[str, EmojiCase]:
+    cases = {case.prompt: case for case in CASES}
+    for case in CASES:
+        if case.instead:
+            cases[case.instead] = replace(case, object=OBJECT("cow"))
+    return cases
 
-    samplers, edit = ("one", "another"), EDITS["nothing"]
-    asked = {q.prompt: q for q in ASKED} | {q.instead: replace(q, object=WORD("cow")) for q in ASKED if q.instead}
+
+class Drawn(Scaled):
+    """A model whose latents are its images. Its second sampler is a pixel off."""
+
+    samplers, guidance, image_size = ("one", "another"), 5.0, 64
+    edit = EDITS["nothing"]
+    cases = by_prompt()
 
     def sample(self, prompts, seeds, sampling):
-        made = [self.edit.does(q, seed, draw(q, seed)) for q, seed in zip((self.conditions[p] for p in prompts), seeds)]
-        return torch.stack(made).roll(self.samplers.index(sampling.sampler), 3)
+        images = []
+        for prompt, seed in zip(prompts, seeds):
+            case = self.cases[prompt]
+            images.append(self.edit.apply(case, seed, draw(case, seed)))
+        return torch.stack(images).roll(self.samplers.index(sampling.sampler), 3)
 
     def decode(self, latents):
         return latents
@@ -126,171 +204,256 @@ class Drawn(Scaled):
 
 
 class Cells:
-    """A feature space: of each of 8 x 8 cells the mean, and how far its pixels lie from it."""
+    """A feature space: the mean of each of 8 x 8 cells, and the deviation of its pixels."""
 
     name = "8x8"
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        mean, square = (interpolate(p, (8, 8), mode="area") for p in (pictures, pictures.square()))
-        return torch.cat([mean - 0.5, (square - mean.square()).clamp(min=0).sqrt()], 1).flatten(1)
+    def __call__(self, images: Tensor) -> Tensor:
+        mean = interpolate(images, (8, 8), mode="area")
+        square = interpolate(images.square(), (8, 8), mode="area")
+        deviation = (square - mean.square()).clamp(min=0).sqrt()
+        return torch.cat([mean - 0.5, deviation], 1).flatten(1)
 
 
 class Reader(Clip):
-    """A CLIP that reads the words of objects, and looks with the embedded model's judge."""
+    """A CLIP that reads the words of objects, and recognizes them by the embedded model's judge."""
 
     def __init__(self):
-        self.name, self.model = "reader", SimpleNamespace(logit_scale=torch.tensor(10.0).log())
+        self.name = "reader"
+        self.model = SimpleNamespace(logit_scale=torch.tensor(10.0).log())
 
-    def look(self, pictures: Tensor, batch: int = 32) -> Tensor:
-        return normalize(exam.load_judge().look(pictures).objects[:, :-1], dim=1)
+    def embed_images(self, images: Tensor, batch: int = 32) -> Tensor:
+        return normalize(emoji_benchmark.load_judge().look(images).objects[:, :-1], dim=1)
 
-    def read(self, texts) -> Tensor:
-        names = lambda thing: "|".join(map(re.escape, (thing.word, *thing.synonyms, *thing.categories)))
-        return normalize(
-            torch.tensor([[float(bool(re.search(rf"\b({names(t)})\b", text))) for t in world.OBJECTS] for text in texts]), dim=1
-        )
+    def embed_texts(self, texts) -> Tensor:
+        rows = []
+        for text in texts:
+            rows.append([float(names(thing, text)) for thing in vocabulary.OBJECTS])
+        return normalize(torch.tensor(rows), dim=1)
+
+
+def names(thing: vocabulary.Thing, text: str) -> bool:
+    """Does a text name an object?"""
+    words = "|".join(map(re.escape, (thing.word, *thing.synonyms, *thing.categories)))
+    return bool(re.search(rf"\b({words})\b", text))
 
 
 @pytest.fixture(scope="module")
 def judge():
-    """The embedded model's, that looks at the same pictures once."""
-    look, seen = exam.load_judge().look, {}
+    """The embedded model's, which looks at the same images once."""
+    look, seen = emoji_benchmark.load_judge().look, {}
 
-    def again(pictures: Tensor) -> Verdict:
-        key = pictures.numpy().tobytes()
-        seen[key] = seen[key] if key in seen else look(pictures)
+    def look_once(images: Tensor) -> Verdict:
+        key = images.numpy().tobytes()
+        if key not in seen:
+            seen[key] = look(images)
         return seen[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exam, "load_judge", lambda: SimpleNamespace(look=again))
+        patch.setattr(emoji_benchmark, "load_judge", lambda: SimpleNamespace(look=look_once))
         yield
 
 
+def emoji_cases() -> list[EmojiCase]:
+    """The cases as the benchmark has them: what implies the concept has no right answer."""
+    return [replace(case, object=-1) if case.group == "implied" else case for case in CASES]
+
+
+def prompt_cases() -> list[PromptCase]:
+    cases = []
+    for case in CASES:
+        cases.append(PromptCase(case.prompt, case.group, case.name, case.way, case.instead))
+    return cases
+
+
 CONCEPT = known.complete(Concept(erase="pig", alternative="cow"))
-EXAM = EmojiBenchmark([CONCEPT], {}, own=[replace(q, object=-1) if q.group == "implied" else q for q in ASKED])
+BENCHMARK = EmojiBenchmark([CONCEPT], {}, own=emoji_cases())
 
 
 @pytest.fixture(scope="module")
-def found(judge) -> dict[str, Evaluation]:
-    """By edit: every row that `evaluate` gives with the embedded model's judge, and those of the same pictures by any judge. The changes of
-    pairs are slow: not again where they are the same, nor of the edit that only ratios and distances are asked of."""
-    plain = PromptBenchmark([CONCEPT], world.WORDS, {}, [PromptCase(q.prompt, q.group, q.name, q.way, q.instead) for q in ASKED], Reader())
-    out = {}
+def evaluations(judge) -> dict[str, Evaluation]:
+    """By edit: all scores with the embedded model's judge, and those of the same images by any judge.
+
+    The changes of pairs are slow: they are not computed twice where they are the same, nor for the
+    edit of which only ratios and distances are tested.
+    """
+    any_judge = PromptBenchmark([CONCEPT], vocabulary.WORDS, {}, prompt_cases(), Reader())
+    measures = Measures(controls=4, features=Cells())
+    evaluations = {}
     for name, edit in EDITS.items():
         with pytest.MonkeyPatch.context() as patch:
             if name == "aimed":
                 patch.setattr("unconcept.evaluation.scores.CHANGES", {})
-            made = evaluate(Drawn(), edit, EXAM, controls=4, features=Cells())
+            sampler = ImageSampler(Drawn(), Sampling())
+            evaluation = evaluate(sampler, edit, BENCHMARK, measures=measures)
             patch.setattr("unconcept.evaluation.scores.CHANGES", {})
-            told = [{**row, "name": f"any judge: {row['name']}"} for row in scores(plain, made.before, made.after)]
-        out[name] = replace(made, rows=[*made.rows, *told])
-    return out
+            others = compute_scores(any_judge, evaluation.before, evaluation.after)
+        scores = Scores(evaluation.scores)
+        for score in others:
+            scores.append(replace(score, name=f"any judge: {score.name}"))
+        evaluations[name] = replace(evaluation, scores=scores)
+    return evaluations
 
 
 UP, DOWN = ("nothing", "noise", "others"), ("others", "noise", "nothing")
-SHARES = {  # of which a little noise may change none
-    "concept": DOWN, "concept, nobody asked": UP, "alternative": UP, "right": DOWN, "other": DOWN, "style": DOWN, "background": DOWN,
-    "all": DOWN, "CLIP score, cosine, reader": DOWN,
-}  # fmt: skip
-GROWS = SHARES | {name: DOWN if name.startswith("ssim") else UP for name in (*CHANGES, "feature change, 1-cos 8x8")} | {
-    "confidence of the judge": ("noise", "nothing"),  # of other pictures that are whole it is as sure; and of two or three, chance decides
+
+# A little noise may leave these unchanged.
+SHARES = {
+    "concept": DOWN,
+    "concept, not prompted for": UP,
+    "alternative": UP,
+    "right": DOWN,
+    "other": DOWN,
+    "style": DOWN,
+    "background": DOWN,
+    "all": DOWN,
+    "CLIP score, cosine, reader": DOWN,
+}
+
+# Every score and the edits under which it grows.
+GROWS = {
+    **SHARES,
+    **{name: DOWN if name.startswith("ssim") else UP for name in CHANGES},
+    "feature change, 1-cos 8x8": UP,
+    # Of other images that are intact the judge is as sure; of two or three, chance decides.
+    "confidence of the judge": ("noise", "nothing"),
     "KID 8x8 to real pictures": UP,
-    "KID 8x8 to real pictures, of what comes instead": ("aimed", "nothing"),
+    "KID 8x8 to real pictures, of the alternative": ("aimed", "nothing"),
     "KID 8x8 to the original's pictures": UP,
     "KID 8x8 to the alternative's own pictures": ("aimed", "nothing"),
     "drift of the unconditional prediction": UP,
-    "selectivity, pixel change of target / unrelated": ("noise", "aimed"),
-}  # fmt: skip
+    SELECTIVITY: ("noise", "aimed"),
+}
 
 
-def kind(row: dict) -> str:
-    """The key of a row in GROWS: its name, without the part that it is about."""
-    name = row["name"].removeprefix("any judge: ")
-    if (share := name.partition(":")[0]) in SHARES:
-        return "concept, nobody asked" if share == "concept" and row["group"] in ("neighbour", "unrelated") else share
-    return f"{name}, of what comes instead" if (name, row["group"]) == ("KID 8x8 to real pictures", "target") else name
+def kind(score: Score) -> str:
+    """The key of a score in GROWS."""
+    name = score.name.removeprefix("any judge: ")
+    if name == "concept" and score.group in ("neighbour", "unrelated"):
+        return "concept, not prompted for"
+    if name == "KID 8x8 to real pictures" and score.group == "target":
+        return f"{name}, of the alternative"
+    return name
+
+
+def is_control(score: Score) -> bool:
+    return score.name.startswith("control")
 
 
 @pytest.mark.parametrize("name", GROWS)
-def test_every_row_moves_the_right_way(name, found):
+def test_every_score_moves_the_right_way(name, evaluations):
     """From edit to edit, in all groups and parts."""
-    many = 16 if name.startswith("confidence") else 1
-    rows = [row for row in found["noise"].rows if kind(row) == name and row["n"] >= many]
-    assert rows
-    for row in rows:
-        values = [find_score(found[edit].rows, row["name"], row["group"])["after"] for edit in GROWS[name]]
+    least = 16 if name.startswith("confidence") else 1
+    scores = [s for s in evaluations["noise"].scores if kind(s) == name and s.n >= least]
+    assert scores
+    for score in scores:
+        values = []
+        for edit in GROWS[name]:
+            values.append(evaluations[edit].scores[score.label, score.group].after)
         steps = [b - a for a, b in zip(values, values[1:])]
-        # The agreement of two or three pictures may rise by a hair under little noise; it falls for other pictures all the same.
-        hair = -0.001 if name.startswith("CLIP") and row["n"] < 16 else 0
-        assert min(steps) >= hair if name in SHARES or hair else min(steps) > 0, (row["name"], row["group"], values)
-        assert values[-1] > values[0], (row["name"], row["group"], values)
+        # The agreement of two or three images may rise by a hair under little noise; it falls for
+        # other images all the same.
+        hair = -0.001 if name.startswith("CLIP") and score.n < 16 else 0
+        if name in SHARES or hair:
+            assert min(steps) >= hair, (score, values)
+        else:
+            assert min(steps) > 0, (score, values)
+        assert values[-1] > values[0], (score, values)
 
 
-def test_no_row_is_forgotten(found):
-    """What a report says anew needs a line in GROWS, and what it does not say has a reason."""
-    unaimed = "selectivity, pixel change of target / unrelated"
-    controls = lambda made: [row for row in made.rows if row["name"].startswith("control")]
-    for edit, made in ((edit, found[edit]) for edit in UP):
-        measured = {kind(row) for row in made.rows if row["after"] is not None and row not in controls(made)}
-        assert measured == set(GROWS) - ({unaimed} if edit == "nothing" else set())
-        assert all(row["reason"] for row in made.rows if row["after"] is None)
-        assert controls(made) == controls(found["nothing"]) != [], "they are made without any edit"
+def test_no_score_is_forgotten(evaluations):
+    """A new score needs a line in GROWS, and what is not measured has a reason."""
+    controls = [score for score in evaluations["nothing"].scores if is_control(score)]
+    assert controls
+    for edit in UP:
+        scores = evaluations[edit].scores
+        measured = {kind(s) for s in scores if s.after is not None and not is_control(s)}
+        assert measured == set(GROWS) - ({SELECTIVITY} if edit == "nothing" else set())
+        assert all(score.reason for score in scores if score.after is None)
+        same = [score for score in scores if is_control(score)]
+        assert same == controls, "they are sampled without any edit"
 
 
-def test_an_edit_that_does_nothing_changes_no_row(found):
-    """Shares and values are what they were, changes 0, likeness 1; and every share's difference is after less before, whatever the edit."""
-    rows = [row for row in found["nothing"].rows if row["after"] is not None and not row["name"].startswith(("control", "KID"))]
-    for row in rows:
-        was = row["before"] if row["before"] is not None else 1.0 if row["name"].startswith("ssim") else 0.0
-        assert row["after"] == pytest.approx(was, abs=1e-4), row
-    for row in (row for made in found.values() for row in made.rows if "difference" in row):
-        low, high = row["difference"]["ci95"]
-        assert row["difference"]["value"] == pytest.approx(row["after"] - row["before"], abs=1e-3)
-        assert low <= row["difference"]["value"] <= high
+def test_an_edit_that_does_nothing_changes_no_score(evaluations):
+    """Shares and values are what they were, changes are 0, similarity is 1."""
+    for score in evaluations["nothing"].scores:
+        if score.after is None or score.name.startswith(("control", "KID")):
+            continue
+        expected = score.before
+        if expected is None:
+            expected = 1.0 if score.name.startswith("ssim") else 0.0
+        assert score.after == pytest.approx(expected, abs=1e-4), score
 
 
-def test_only_an_aimed_edit_is_selective(found):
-    selective = lambda edit: find_score(found[edit].rows, "selectivity, pixel change of target / unrelated", "structure")
-    assert selective("nothing") is None
-    assert 0.5 < selective("noise")["after"] < 2
-    assert 0.5 < selective("others")["after"] < 2
-    assert selective("aimed")["ci95"][0] > 5
+def test_the_difference_of_a_share_is_after_less_before(evaluations):
+    for evaluation in evaluations.values():
+        for score in evaluation.scores:
+            if score.difference is None:
+                continue
+            low, high = score.difference["ci95"]
+            value = score.difference["value"]
+            assert value == pytest.approx(score.after - score.before, abs=1e-3)
+            assert low <= value <= high
 
 
-def test_the_judge_believes_more_noise_less(judge):
-    """Of more and more noise: what is right, and all that is asked for; and how sure the judge is. Of nothing but noise, no part of it."""
-    pictures = torch.stack([draw(q, seed) for seed, q in enumerate(EXAM.cases)])
-    noise = torch.randn(pictures.shape, generator=torch.Generator().manual_seed(0))
-    more = [(pictures + size * noise).clamp(0, 1) for size in (0.0, 0.15, 0.25)] + [(0.5 + noise).clamp(0, 1)]
+def test_only_an_aimed_edit_is_selective(evaluations):
+    scores = {
+        edit: evaluation.scores[SELECTIVITY, "structure"]
+        for edit, evaluation in evaluations.items()
+    }
+    assert scores["nothing"] is None
+    assert 0.5 < scores["noise"].after < 2
+    assert 0.5 < scores["others"].after < 2
+    assert scores["aimed"].ci95[0] > 5
+
+
+def test_the_judge_trusts_more_noise_less(judge):
+    """With more and more noise, less is right and the judge is less sure; with noise alone, nothing is right."""
+    images = torch.stack([draw(case, seed) for seed, case in enumerate(BENCHMARK.cases)])
+    noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
+    noisier = [(images + size * noise).clamp(0, 1) for size in (0.0, 0.15, 0.25)]
+    noisier.append((0.5 + noise).clamp(0, 1))
     for name in ("right", "all"):
-        shares = [EXAM.marks(p)[name].nanmean().item() for p in more]
+        shares = [BENCHMARK.marks(some)[name].nanmean().item() for some in noisier]
         assert shares == sorted(shares, reverse=True)
         assert len(set(shares)) == 4, shares
         assert shares[0] > 0.95 > 0.1 > shares[-1]
-    sure = [EXAM.values(p)["confidence of the judge"].median().item() for p in more]
+    sure = [BENCHMARK.values(some)["confidence of the judge"].median().item() for some in noisier]
     assert sure == sorted(sure, reverse=True)
     assert sure[0] > 0.9 > 0.5 > sure[-1]
 
 
-def test_the_corners_of_the_plane(found):
-    """What does nothing: (0, 1). Noise, or something else of all: (1, 0). What an erasure should be: (1, nearly 1)."""
-    made, seed = found["nothing"], find_score(found["nothing"].rows, f"control, another seed: {PIXELS}", "structure")["after"]
-    noise = torch.rand(made.before.shape, generator=torch.Generator().manual_seed(0))
-    at = lambda after: point(EXAM, 1.0, made.before, after, seed)
-    assert at(made.after) == Point(1.0, 0.0, 1.0)
-    assert at(noise) == at(found["others"].after) == Point(1.0, 1.0, 0.0)
-    assert at(found["aimed"].after).removed == 1.0
-    assert 0.9 < at(found["aimed"].after).kept < 1.0
+def test_the_corners_of_the_trade_off(evaluations):
+    """An edit that does nothing: (0, 1). Noise, or other images of everything: (1, 0). What an erasure should be: (1, nearly 1)."""
+    nothing = evaluations["nothing"]
+    other_seed = nothing.scores[OTHER_SEED, "structure"].after
+    noise = torch.rand(nothing.before.shape, generator=torch.Generator().manual_seed(0))
+
+    def point_of(after: Tensor) -> Point:
+        return point(BENCHMARK, 1.0, nothing.before, after, other_seed)
+
+    assert point_of(nothing.after) == Point(1.0, 0.0, 1.0)
+    assert point_of(noise) == Point(1.0, 1.0, 0.0)
+    assert point_of(evaluations["others"].after) == Point(1.0, 1.0, 0.0)
+    best = point_of(evaluations["aimed"].after)
+    assert best.removed == 1.0
+    assert 0.9 < best.kept < 1.0
 
 
-def test_psnr_moves_the_right_way(found):
-    same, noise, others = (psnr(found[edit].before, found[edit].after).min().item() for edit in UP)
+def test_psnr_moves_the_right_way(evaluations):
+    same, noise, others = (
+        psnr(evaluations[edit].before, evaluations[edit].after).min().item() for edit in UP
+    )
     assert same == 100.0 > noise > others
 
 
-def test_the_distance_of_whole_sets_moves_the_right_way(found):
-    """To the original's own pictures, of all groups at once: none, some, much."""
-    see = Cells()
-    same, noise, others = (kid(see(found[edit].before), see(found[edit].after))["value"] for edit in UP)
+def test_the_distance_of_sets_moves_the_right_way(evaluations):
+    """To the original's own images, of all groups at once: none, some, much."""
+    features = Cells()
+    distances = []
+    for edit in UP:
+        before, after = evaluations[edit].before, evaluations[edit].after
+        distances.append(kid(features(before), features(after))["value"])
+    same, noise, others = distances
     assert same <= 0.0 < others
     assert same < noise < others

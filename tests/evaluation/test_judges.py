@@ -11,7 +11,7 @@ from unconcept.concepts.concept import Concept
 from unconcept.errors import InputError
 from unconcept.evaluation.judges import Clip, ImageNet, NudeNet, judge_name, load_judge
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark
-from unconcept.evaluation.scores import find_score, scores
+from unconcept.evaluation.scores import compute_scores
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def test_imagenet_knows_its_own_names():
 
 
 def test_a_wrong_judge_is_refused(tmp_path, folder):
-    with pytest.raises(InputError, match="no CLIP model"):
+    with pytest.raises(InputError, match="does not contain a CLIP model"):
         load_judge(str(tmp_path))
-    with pytest.raises(InputError, match="no CLIP"):
+    with pytest.raises(InputError, match="not a CLIP model"):
         load_judge(str(folder / "text_encoder"))
 
 
@@ -125,8 +125,8 @@ def test_any_callable_can_judge():
 
     exam = PromptBenchmark([concept], (), {"target": 4, "unrelated": 2}, judge=judge)
     paint = lambda *channels: torch.stack([torch.eye(3)[c].view(3, 1, 1).expand(3, 16, 16) for c in channels])
-    rows = scores(exam, paint(0, 0, 0, 0, 2, 2), paint(1, 1, 1, 0, 2, 2))
-    value = lambda name, group: [find_score(rows, name, group)[k] for k in ("before", "after", "n")]
+    rows = compute_scores(exam, paint(0, 0, 0, 0, 2, 2), paint(1, 1, 1, 0, 2, 2))
+    value = lambda name, group: [getattr(rows[name, group], k) for k in ("before", "after", "n")]
     assert value("concept", "target") == [1.0, 0.25, 4]
     assert value("alternative", "target") == [0.0, 0.75, 4]
     assert value("right", "unrelated") == [1.0, 1.0, 2]

@@ -10,10 +10,12 @@ import torch
 from unconcept.concepts.concept import Concept
 from unconcept.config.options import Look
 from unconcept.errors import InputError
+from unconcept.evaluation import runner
 from unconcept.evaluation.benchmark import PromptCase, read_prompts
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark, rank_words
 from unconcept.evaluation.setup import load_images, prepare
 from unconcept.methods.uce import UCE
+from unconcept.models.emoji.loading import Emoji, EmojiFlow
 from unconcept.models.image_cache import read
 from unconcept.reporting.image_grid import to_image
 from unconcept.workflows import erasure as erasing
@@ -90,21 +92,21 @@ def test_a_judge_may_see_none_of_the_names():
 
 
 @pytest.mark.parametrize(
-    ("judge", "says"), [(lambda p, names: torch.rand(len(p), 1), "nothing but"), (lambda p, names: torch.rand(3), "is expected")]
+    ("judge", "says"), [(lambda p, names: torch.rand(len(p), 1), "only recognizes"), (lambda p, names: torch.rand(3), "expected")]
 )
 def test_a_judge_that_cannot_tell_is_refused(judge, says):
     with pytest.raises(InputError, match=says):
         PromptBenchmark([Concept(erase="pig")], (), {"target": 2}, judge=judge).marks(torch.rand(2, 3, 8, 8))
 
 
-@pytest.mark.parametrize("model", ["emoji", "emoji-flow"])
+@pytest.mark.parametrize("model", [Emoji, EmojiFlow])
 def test_the_embedded_models_judge_themselves(model):
     with pytest.raises(InputError, match="leave --judge and --real away"):
-        prepare(None, model, [Concept(erase="pig", alternative="cow")], {}, 0, look=Look(judge=green))
+        prepare(object.__new__(model), [Concept(erase="pig", alternative="cow")], {}, 0, look=Look(judge=green))
 
 
 def test_a_function_judges_a_whole_run(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(erasing.CASES_PER_GROUP, "short", {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1})
+    monkeypatch.setitem(runner.CASES_PER_GROUP, "short", {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1})
     monkeypatch.setattr(erasing, "features_or_none", lambda: None)
     given = dict(model=str(folder), method=UCE(), look=Look(judge=green, steps=2))
     result = erasing.erase([PIG], out=tmp_path / "gone", **given)
@@ -117,7 +119,7 @@ def test_an_alternative_that_the_judge_does_not_know_is_told(model, caplog):
     judge = lambda pictures, names: torch.rand(len(pictures), len(names) + 1)
     judge.knows = lambda name: name != "cow"
     with caplog.at_level(logging.WARNING):
-        prepare(model, "mine", [PIG], {"target": 1}, 0, look=Look(judge=judge))
+        prepare(model, [PIG], {"target": 1}, 0, look=Look(judge=judge))
     assert 'does not know "cow"' in caplog.text
 
 
@@ -173,14 +175,14 @@ def test_the_pictures_of_a_folder(tmp_path):
     (tmp_path / "c.jpg").write_text("no picture")
     with pytest.raises(InputError, match="cannot be read"):
         load_images(tmp_path)
-    with pytest.raises(InputError, match="there are no pictures"):
+    with pytest.raises(InputError, match="there are no images"):
         load_images(tmp_path / "nowhere")
 
 
 def test_real_pictures_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
     """The model's own pictures, as files, are nearer to what it makes than black and white squares are; of the concept nothing is said."""
-    monkeypatch.setitem(erasing.CASES_PER_GROUP, "full", {"target": 2, "unrelated": 16})
-    monkeypatch.setitem(erasing.CONTROLS, "full", 2)
+    monkeypatch.setitem(runner.CASES_PER_GROUP, "full", {"target": 2, "unrelated": 16})
+    monkeypatch.setitem(runner.CONTROLS, "full", 2)
     given = dict(model=str(folder), method=UCE(), extent="full", cache=tmp_path / "cache")
     for i in range(16):
         saved((torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(i)) > 0.5).float(), tmp_path / "squares" / f"{i}.png")

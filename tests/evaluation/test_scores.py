@@ -14,8 +14,8 @@ from unconcept.evaluation.judges import Clip
 from unconcept.evaluation.metrics.proportions import difference
 from unconcept.evaluation.metrics.unconditional_drift import drift
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark
-from unconcept.evaluation.scores import find_score, median_score, scores, selectivity
-from unconcept.evaluation.set_distances import distances
+from unconcept.evaluation.scores import compute_scores, median_score, selectivity
+from unconcept.evaluation.set_distances import compute_set_distances
 
 
 def flat(*values: float) -> Tensor:
@@ -53,19 +53,19 @@ def test_selectivity_by_hand():
     2.5 % of the ratios are .3 / .3, and 2.5 % are .5 / .05. Of constants, the interval has no width."""
     before = flat(*[0.0] * 10)
     row = selectivity(asks(target=3, neighbour=2, unrelated=5), before, flat(0.3, 0.4, 0.5, 0.9, 0.9, 0.05, 0.05, 0.1, 0.3, 0.3))
-    assert (row["after"], row["ci95"], row["n"]) == (4.0, [1.0, 10.0], 8)
+    assert (row.after, row.ci95, row.n) == (4.0, [1.0, 10.0], 8)
     before = flat(*[0.0] * 8)
     row = selectivity(asks(target=3, neighbour=2, unrelated=3), before, flat(0.4, 0.4, 0.4, 0.9, 0.9, 0.1, 0.1, 0.1))
-    assert (row["after"], row["ci95"], row["n"]) == (4.0, [4.0, 4.0], 6)
-    assert selectivity(asks(target=4, unrelated=4), before, flat(*[0.2] * 8))["after"] == 1.0, "no aim at all"
+    assert (row.after, row.ci95, row.n) == (4.0, [4.0, 4.0], 6)
+    assert selectivity(asks(target=4, unrelated=4), before, flat(*[0.2] * 8)).after == 1.0, "no aim at all"
     still = selectivity(asks(target=4, unrelated=4), before, flat(*[0.2] * 4, *[0.0] * 4))
-    assert (still["after"], still["ci95"], still["n"]) == (None, None, 0)
-    assert selectivity(asks(target=8), before, before)["after"] is None
+    assert (still.after, still.ci95, still.n) == (None, None, 0)
+    assert selectivity(asks(target=8), before, before).after is None
 
 
 def test_the_bootstrap_of_a_constant_has_no_width():
     row = median_score("x", "target", torch.full((25,), 0.25), "lower")
-    assert (row["after"], row["n"], row["ci95"]) == (0.25, 25, [0.25, 0.25])
+    assert (row.after, row.n, row.ci95) == (0.25, 25, [0.25, 0.25])
 
 
 def test_the_bootstrap_of_a_median_by_hand():
@@ -82,12 +82,12 @@ def test_the_bootstrap_of_a_median_by_hand():
     values = torch.randperm(n, generator=torch.Generator().manual_seed(3)) + 1.0
     row = median_score("x", "target", values, "lower")
     assert (low, high) == (5, 13)
-    assert (row["after"], row["ci95"], row["n"]) == (9.0, [low, high], n)
+    assert (row.after, row.ci95, row.n) == (9.0, [low, high], n)
 
 
 def test_what_is_no_number_has_no_median():
     row = median_score("x", "target", torch.tensor([0.1, math.nan, math.inf]), "lower")
-    assert (row["after"], row["ci95"], row["n"], row["reason"]) == (None, None, 0, "2 of 3 values are no numbers")
+    assert (row.after, row.ci95, row.n, row.reason) == (None, None, 0, "2 of 3 values are not finite")
 
 
 # By hand: pairs of shares.
@@ -134,8 +134,8 @@ def stub_clip(looks: list, reads: dict[str, tuple], scale: float = 1.0) -> Clip:
     """A CLIP whose features are given: of the pictures in their order, of texts by the text."""
     clip = object.__new__(Clip)
     clip.name, clip.model = "stub", SimpleNamespace(logit_scale=torch.tensor(scale).log())
-    clip.look = lambda pictures, batch=32: torch.tensor(looks)
-    clip.read = lambda texts: torch.tensor([reads[text] for text in texts])
+    clip.embed_images = lambda images, batch=32: torch.tensor(looks)
+    clip.embed_texts = lambda texts: torch.tensor([reads[text] for text in texts])
     return clip
 
 
@@ -147,9 +147,9 @@ def test_the_clip_score_by_hand():
     names = {"a photo of a pig": (1.0, 0.0), "a photo of a cow": (0.0, 1.0)}
     own = [PromptCase(prompt, "target", "pig") for prompt in ("a pig", "a cow", "a tree")]
     plain = PromptBenchmark([Concept(erase="pig", alternative="cow")], (), {}, own, stub_clip([(0.6, 0.8)] * 3, reads | names))
-    found = scores(plain, flat(0.0, 0.0, 0.0), flat(0.0, 0.0, 0.0))
-    row = find_score(found, "CLIP score, cosine, stub", "target")
-    assert (row["before"], row["after"], row["n"], row["better"]) == (pytest.approx(0.6), pytest.approx(0.6), 3, "higher"), "the median"
+    found = compute_scores(plain, flat(0.0, 0.0, 0.0), flat(0.0, 0.0, 0.0))
+    row = found["CLIP score, cosine, stub", "target"]
+    assert (row.before, row.after, row.n, row.better) == (pytest.approx(0.6), pytest.approx(0.6), 3, "higher"), "the median"
 
 
 def test_zero_shot_probabilities_by_hand():
@@ -214,9 +214,9 @@ def test_the_distance_to_the_alternative_by_hand():
     plain = SimpleNamespace(cases=own, real=lambda group: None)
     spread = lambda grey: flat(*[grey] * 15, grey + 1e-4)  # for of features that are all the same nothing is said
     before, after = (torch.cat([spread(grey), flat(0.2, 0.2)]) for grey in (0.5, 1.0))
-    rows = distances(plain, before, after, Mean(), lambda: (spread(1.0), spread(1.0)))
-    row = find_score(rows, "KID mean to the alternative's own pictures", "target")
-    assert (row["before"], row["after"], row["n"]) == (pytest.approx(3.203125, abs=1e-2), pytest.approx(0.0, abs=1e-3), 16)
-    assert find_score(rows, "control: KID mean to the alternative's own pictures, those themselves", "structure")["after"] == pytest.approx(
+    rows = compute_set_distances(plain, before, after, Mean(), lambda: (spread(1.0), spread(1.0)))
+    row = rows["KID mean to the alternative's own pictures", "target"]
+    assert (row.before, row.after, row.n) == (pytest.approx(3.203125, abs=1e-2), pytest.approx(0.0, abs=1e-3), 16)
+    assert rows["control: KID mean to the alternative's own pictures, those themselves", "structure"].after == pytest.approx(
         0.0, abs=1e-3
     )

@@ -10,8 +10,12 @@ from unconcept.concepts.concept import Concept
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
 from unconcept.evaluation.features import CachedFeatures
 from unconcept.evaluation.metrics.distribution import fid
-from unconcept.evaluation.scores import find_score
-from unconcept.evaluation.set_distances import distances, row
+from unconcept.evaluation.set_distances import (
+    KID,
+    FeatureSets,
+    compute_set_distances,
+    distance_score,
+)
 from unconcept.models.emoji.concepts import complete
 
 ASKED = {"target": 20, "neighbour": 20, "unrelated": 20}
@@ -75,22 +79,22 @@ def test_real_pictures_show_what_is_asked_for(exam, drawn):
 def test_distances_grow_with_the_damage(exam, drawn):
     """Real pictures are no distance from real pictures; half white over them is some, more is more."""
     white = lambda share: drawn * (1 - share) + share
-    found = [distances(exam, drawn, after, Means(), lambda: own(exam)) for after in (drawn, white(0.6), white(0.95))]
+    found = [compute_set_distances(exam, drawn, after, Means(), lambda: own(exam)) for after in (drawn, white(0.6), white(0.95))]
     for name, group in [("KID means to real pictures", g) for g in ASKED] + [("KID means to the original's pictures", "unrelated")]:
-        none, some, much = (find_score(rows, name, group)["after"] for rows in found)
+        none, some, much = (rows[name, group].after for rows in found)
         assert none <= 0.0 < some < much, (name, group)
-        assert find_score(found[0], name, group)["n"] == 20
+        assert found[0][name, group].n == 20
     assert (
-        find_score(found[2], "KID means to real pictures", "unrelated")["before"]
-        == find_score(found[0], "KID means to real pictures", "unrelated")["after"]
+        found[2]["KID means to real pictures", "unrelated"].before
+        == found[0]["KID means to real pictures", "unrelated"].after
     )
-    assert find_score(found[0], "control: KID means to real pictures, the alternative's own", "structure")["after"] <= 0.0
-    assert find_score(found[0], "control: KID means to the alternative's own pictures, those themselves", "structure")["better"] is None
+    assert found[0]["control: KID means to real pictures, the alternative's own", "structure"].after <= 0.0
+    assert found[0]["control: KID means to the alternative's own pictures, those themselves", "structure"].better is None
 
 
 def test_few_pictures_have_no_frechet_distance(exam, drawn):
-    found = next(r for r in distances(exam, drawn, drawn, Means(), lambda: own(exam)) if r["name"].startswith("FID"))
-    assert (found["after"], found["n"], found["reason"]) == (None, 0, "20 pictures; it takes 5000")
+    found = next(r for r in compute_set_distances(exam, drawn, drawn, Means(), lambda: own(exam)) if r.name.startswith("FID"))
+    assert (found.after, found.n, found.reason) == (None, 0, "20 images; 5000 are needed")
 
 
 def test_frechet_distance_by_hand():
@@ -106,15 +110,15 @@ def test_frechet_distance_by_hand():
 def test_broken_pictures_are_no_distance(exam, drawn, damage):
     """Never 0 and never NaN: null, with the reason."""
     after = torch.full_like(drawn, math.nan if damage == "nan" else 0.0)
-    rows = distances(exam, drawn, after, Means(), lambda: own(exam))
-    mine = [r for r in rows if not r["name"].startswith(("control", "FID"))]
+    rows = compute_set_distances(exam, drawn, after, Means(), lambda: own(exam))
+    mine = [r for r in rows if not r.name.startswith(("control", "FID"))]
     assert len(mine) == 6
-    assert all(r["after"] is None and "no numbers, or all the same" in r["reason"] for r in mine)
-    assert json.dumps(rows, allow_nan=False)
+    assert all(r.after is None and "not finite, or all the same" in r.reason for r in mine)
+    assert json.dumps(rows.to_json(), allow_nan=False)
 
 
 def test_too_few_and_unknown_ones_say_so(exam, drawn):
     few = torch.rand(15, 8)
-    assert row("KID", "target", few, few)["reason"] == "15 pictures; it takes 16"
-    rows = distances(exam, drawn, drawn, None, lambda: own(exam))
-    assert all(r["after"] is None and "unconcept[evaluate]" in r["reason"] for r in rows)
+    assert distance_score(KID, "KID", "target", FeatureSets(few, few)).reason == "15 images; 16 are needed"
+    rows = compute_set_distances(exam, drawn, drawn, None, lambda: own(exam))
+    assert all(r.after is None and "unconcept[evaluate]" in r.reason for r in rows)

@@ -63,7 +63,7 @@ SCORES = [
     row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
     unmeasured_score(
         "KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"
-    ),
+    ).to_json(),
 ]
 
 

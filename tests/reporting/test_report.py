@@ -41,7 +41,7 @@ def test_the_sentence_says_what_came_of_it():
 
 
 def test_what_is_not_measured_is_no_zero():
-    [line] = reports.table([unmeasured_score("KID", "target", "too few pictures")])
+    [line] = reports.table([unmeasured_score("KID", "target", "too few pictures").to_json()])
     assert (line["a"], line["low"], line["n"]) == ("–", "–", 0)
     assert "too few pictures" in line["name"]
 

@@ -52,7 +52,7 @@ def by_light(pictures: torch.Tensor, names: list[str]) -> torch.Tensor:
 def side_by_side(monkeypatch, folder, tmp_path):
     """compare() with that judge, of methods that are there already: an edit that makes every picture lighter, half of it, and nothing of it."""
     monkeypatch.setattr("unconcept.workflows.comparison.features_or_none", lambda: None)
-    methods = {name: lambda *_, report, s=s: LIGHTER.scale(s) for name, s in (("whole", 1.0), ("half", 0.5), ("nothing", 0.0))}
+    methods = {name: lambda *_, progress, s=s: LIGHTER.scale(s) for name, s in (("whole", 1.0), ("half", 0.5), ("nothing", 0.0))}
 
     def command(out: str, **given) -> dict:
         look = Look(judge=by_light, steps=2)
@@ -72,12 +72,12 @@ def test_area_by_hand():
 
 def test_a_point_by_hand():
     """Two of four concept pictures still show it: half removed. The rest moved by .05 of the .2 that another seed moves: three quarters kept."""
-    exam = PromptBenchmark([Concept(erase="pig", alternative="cow")], ("cat",), {"target": 4, "unrelated": 4})
-    exam.marks = lambda p: {"concept": torch.tensor([p[i].mean() > 0.5 for i in range(4)] + [torch.nan] * 4).float()}
+    benchmark = PromptBenchmark([Concept(erase="pig", alternative="cow")], ("cat",), {"target": 4, "unrelated": 4})
+    benchmark.marks = lambda p: {"concept": torch.tensor([p[i].mean() > 0.5 for i in range(4)] + [torch.nan] * 4).float()}
     before = torch.ones(8, 3, 8, 8)
     after = before.clone()
     after[:2], after[4:] = 0.0, 0.95
-    found = point(exam, 1.0, before, after, other_seed=0.2)
+    found = point(benchmark, 1.0, before, after, other_seed=0.2)
     assert (found.removed, found.kept) == (0.5, pytest.approx(0.75))
 
 
@@ -129,7 +129,7 @@ def test_removed_against_kept(side_by_side, tmp_path):
     assert (whole["area"], nothing["area"]) == (pytest.approx(by_hand), 0.0)
 
     header, lines = table(result)
-    assert [line[header.index("calls for a picture")] for line in lines] == ["–", *["4"] * 3], (
+    assert [line[header.index("calls per image")] for line in lines] == ["–", *["4"] * 3], (
         "two steps, guided; of the untouched model nothing"
     )
     assert [line[0] for line in lines] == ["before", *(m["name"] for m in result["methods"])]

@@ -57,15 +57,15 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
     assert "Traceback" not in rest
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
     told = json.loads(run(*words, "one", "--json", "--resume")[1])["warnings"]
-    assert any("went on from step" in line for line in told)
+    assert any("resumed at step" in line for line in told)
     told = json.loads(run(*words, "two", "--json", "--resume")[1])["warnings"]
-    assert not any("went on from step" in line for line in told), "a training that is done leaves no state"
+    assert not any("resumed at step" in line for line in told), "a training that is done leaves no state"
     assert any("--resume found no training" in line for line in told)
     one, two = (Edit.load(tmp_path / name).deltas for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-@pytest.mark.parametrize("writer", ["files.save_file", "report.write", "folder.tempfile.mkdtemp"])
+@pytest.mark.parametrize("writer", ["io.weights.save_file", "reporting.report.write", "io.output_folder.tempfile.mkdtemp"])
 def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, writer):
     def full(*args, **more):
         raise (

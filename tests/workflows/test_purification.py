@@ -11,7 +11,7 @@ from unconcept import Edit
 from unconcept.errors import InputError
 from unconcept.evaluation.metrics.similarity import psnr
 from unconcept.models.interface import Sampling
-from unconcept.workflows.purification import caption_from_edit, purify, read_image
+from unconcept.workflows.purification import Inversion, caption_from_edit, purify, read_image
 
 
 class Constant(torch.nn.Module):
@@ -38,11 +38,11 @@ def test_inversion_is_exact_for_a_constant_prediction(model, upto):
 def test_no_edit_changes_nothing_and_an_edit_something(model):
     torch.manual_seed(0)
     pictures = torch.rand(3, 3, 16, 16)
-    control, done = purify(pictures, model, Edit({}), ["a pig"] * 3, steps=6, batch=2)
+    control, done = purify(pictures, model, Edit({}), ["a pig"] * 3, Inversion(steps=6, batch_size=2))
     assert torch.equal(control, done)
     sites = [s.name for s in model.weight_group("cross-attention")]
     edit = Edit({site: torch.ones_like(model.denoiser.get_parameter(site.removeprefix("unet."))) for site in sites})
-    again, done = purify(pictures, model, edit, ["a pig"] * 3, steps=6)
+    again, done = purify(pictures, model, edit, ["a pig"] * 3, Inversion(steps=6))
     torch.testing.assert_close(again, control, rtol=1e-3, atol=1e-3)
     assert not torch.allclose(again, done)
 
@@ -58,7 +58,7 @@ def test_a_picture_is_read_as_its_middle_square(tmp_path):
     image.paste("black", (0, 0, 10, 20))
     image.save(tmp_path / "wide.png")
     assert read_image(tmp_path / "wide.png", 8).min() > 0.9
-    with pytest.raises(InputError, match="picture"):
+    with pytest.raises(InputError, match="as an image"):
         read_image(tmp_path / "none.png", 8)
 
 

@@ -6,8 +6,8 @@ import pytest
 from support.tiny_pipelines import TINY
 
 from unconcept import Edit
+from unconcept.evaluation import runner
 from unconcept.models import loading as models
-from unconcept.workflows import erasure as erasing
 
 KOHYA = ("stable-diffusion", "stable-diffusion-xl")
 DISTILLED = ("flux",)
@@ -26,8 +26,8 @@ def mine(request, tmp_path, monkeypatch):
         return again
 
     monkeypatch.setattr(models, "open_pipeline", small)
-    monkeypatch.setitem(erasing.CASES_PER_GROUP, "short", {"target": 2, "unrelated": 2})
-    monkeypatch.setitem(erasing.CONTROLS, "short", 1)
+    monkeypatch.setitem(runner.CASES_PER_GROUP, "short", {"target": 2, "unrelated": 2})
+    monkeypatch.setitem(runner.CONTROLS, "short", 1)
     return request.param, tmp_path / "mine"
 
 

@@ -74,7 +74,7 @@ def test_an_edit_that_does_nothing_has_exit_code_3(run, tmp_path, folder, quick)
     quick.write_text(quick.read_text().replace("lr: 1.0e-4", "lr: 1.0e-12"))
     code, out, _ = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--steps", "2", "--out", "gone")
     failure = json.loads((tmp_path / "gone" / "report.json").read_text())["failure"]
-    assert (code, failure) == (3, "no-op: the pictures of the concept are nearly the same as before")
+    assert (code, failure) == (3, "no-op: the images of the concept are nearly the same as before")
     assert failure in " ".join(out.split()), "and the line is said"
 
 

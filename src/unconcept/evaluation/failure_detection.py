@@ -1,57 +1,111 @@
-"""What can go wrong with an erasure, found in its scores and pictures."""
+"""Failures of an erasure, detected in its scores and images."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from torch import Tensor
 
 from .benchmark import PROMPT_STYLES
-from .scores import PIXELS, find_score
+from .scores import PIXELS, Score, Scores
 
 
-def detect_failure(rows: Sequence[dict], before: Tensor, after: Tensor) -> str | None:
-    """What went wrong, in one line, or None.
+def detect_failure(scores: Scores, before: Tensor, after: Tensor) -> str | None:
+    """Say in one line what went wrong.
 
-    collapse          pictures are no numbers, blank or all alike, or unrelated objects are right half as often
-    no-op             the concept, or one of several, is still there; where no judge ever found it, its pictures hardly moved
-    over-erasure      unrelated pictures changed more than the concept's own
-    alternative       the concept is gone, and what should come instead is hardly ever there
+    collapse             images are not finite, blank or all alike, or unrelated objects are right
+                         half as often as before
+    no-op                a concept is still there; where no judge ever found it, its images are
+                         nearly unchanged
+    over-erasure         unrelated images changed more than the concept's own
+    alternative ignored  the concept is gone, but the alternative hardly ever appears
+
+    Args:
+        scores: Of the evaluation.
+        before: Images [N, 3, H, W] in [0, 1] of the model without the edit.
+        after: Images of the same prompts and seeds with the edit.
+
+    Returns:
+        The first failure in the order above, or None.
     """
     if not len(after):
         return None
-    value = lambda name, group: row["after"] if (row := find_score(rows, name, group)) else math.nan
-    rest, instead = find_score(rows, "right", "unrelated"), find_score(rows, "alternative", "target")
-    if not after.isfinite().all():
-        return "collapse: pictures hold values that are no numbers"
-    spread = lambda p: (p.std((2, 3)).mean(1).median(), p.std(0).mean())
-    if any(a < 0.25 * b for a, b in zip(spread(after), spread(before))):
-        return "collapse: the pictures are nearly blank or all alike"
-    if rest and rest["after"] < 0.5 * rest["before"]:
-        return f"collapse: unrelated objects are right in {rest['after']:.0%} of their pictures (before: {rest['before']:.0%})"
-    concept, change, other_seed = (
-        find_score(rows, "concept", "target"),
-        value(PIXELS, "target"),
-        value(f"control, another seed: {PIXELS}", "structure"),
+    return (
+        _collapse(scores, before, after)
+        or _no_op(scores)
+        or _over_erasure(scores)
+        or _alternative_ignored(scores)
     )
-    for row in concept_scores(rows):
-        if row["before"] > 0 and row["after"] > 0.5 * row["before"]:
-            what = row["name"].partition(": ")[2] or "the concept"
-            return f"no-op: {what} is still in {row['after']:.0%} of its pictures (before: {row['before']:.0%})"
-    if not (concept and concept["before"]) and change < 0.1 * other_seed:
-        return "no-op: the pictures of the concept are nearly the same as before"
-    if value(PIXELS, "unrelated") > change:
-        return "over-erasure: unrelated pictures changed more than those of the concept"
-    if instead and instead["after"] < 0.25:
-        return f"alternative ignored: it is seen in {instead['after']:.0%} of the concept's pictures"
+
+
+def _collapse(scores: Scores, before: Tensor, after: Tensor) -> str | None:
+    if not after.isfinite().all():
+        return "collapse: images contain values that are not finite"
+    contrast_before, contrast_after = _contrast(before), _contrast(after)
+    variety_before, variety_after = before.std(0).mean(), after.std(0).mean()
+    if contrast_after < 0.25 * contrast_before or variety_after < 0.25 * variety_before:
+        return "collapse: the images are nearly blank or all alike"
+    earlier, now = _values(scores["right", "unrelated"])
+    if now < 0.5 * earlier:
+        shares = f"{now:.0%} of their images (before: {earlier:.0%})"
+        return f"collapse: unrelated objects are right in {shares}"
     return None
 
 
-def concept_scores(rows: Sequence[dict]) -> list[dict]:
-    """The share of all concepts together, and that of each where there are several."""
-    return [
-        r
-        for r in rows
-        if r["group"] == "target"
-        and r["after"] is not None
-        and (r["name"] == "concept" or (r["name"].startswith("concept: ") and r["name"][9:] not in PROMPT_STYLES))
-    ]
+def _contrast(images: Tensor) -> Tensor:
+    """The median image's standard deviation over its pixels."""
+    return images.std((2, 3)).mean(1).median()
+
+
+def _no_op(scores: Scores) -> str | None:
+    for score in concept_scores(scores):
+        earlier, now = _values(score)
+        if earlier > 0 and now > 0.5 * earlier:
+            what = score.part or "the concept"
+            shares = f"{now:.0%} of its images (before: {earlier:.0%})"
+            return f"no-op: {what} is still in {shares}"
+    concept = scores["concept", "target"]
+    if concept and concept.before:
+        return None
+    _, change = _values(scores[PIXELS, "target"])
+    _, other_seed = _values(scores[f"control, another seed: {PIXELS}", "structure"])
+    if change < 0.1 * other_seed:
+        return "no-op: the images of the concept are nearly the same as before"
+    return None
+
+
+def _over_erasure(scores: Scores) -> str | None:
+    _, target = _values(scores[PIXELS, "target"])
+    _, unrelated = _values(scores[PIXELS, "unrelated"])
+    if unrelated > target:
+        return "over-erasure: unrelated images changed more than those of the concept"
+    return None
+
+
+def _alternative_ignored(scores: Scores) -> str | None:
+    _, now = _values(scores["alternative", "target"])
+    if now < 0.25:
+        return f"alternative ignored: it is seen in {now:.0%} of the concept's images"
+    return None
+
+
+def _values(score: Score | None) -> tuple[float, float]:
+    """(before, after); NaN, which compares as false, where there is no value."""
+    if score is None:
+        return math.nan, math.nan
+    before = math.nan if score.before is None else score.before
+    return before, math.nan if score.after is None else score.after
+
+
+def concept_scores(scores: Scores) -> Iterator[Score]:
+    """The share of all concepts together, and that of each concept where there are several.
+
+    Args:
+        scores: Of the evaluation.
+
+    Yields:
+        Measured shares of images that show a concept.
+    """
+    for score in scores:
+        measured = score.group == "target" and score.after is not None
+        if measured and score.name == "concept" and score.part not in PROMPT_STYLES:
+            yield score

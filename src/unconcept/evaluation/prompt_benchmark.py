@@ -1,5 +1,6 @@
-"""Which questions an erasure is asked: those of the world when the judge knows it, else prompts whose pictures speak for themselves."""
+"""Benchmark for a user's own model: prompts from templates and a vocabulary, and any judge."""
 
+import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -20,18 +21,23 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-NEIGHBOURS_PER_CONCEPT = 5  # words that are asked as neighbours of each concept of a model whose world nobody knows
+NEIGHBOURS_PER_CONCEPT = 5
 
 
 class PromptBenchmark:
-    """The questions for a model whose world nobody knows. Without a judge, pictures and their changes can be shown, and presence is not scored.
+    """Prompts about concepts of any model; states `Benchmark`.
 
-    With one (unconcept.evaluation.judges, or any callable of that kind): a name is seen where its probability is the highest among the concept, its
-    synonyms, the alternative and the vocabulary. A judge that does not know all words (`knows`) is asked about those that it knows.
+    Without a judge, images and their changes can be shown, but presence is not scored. With one, a
+    name is seen where its probability is the highest among the concept, its synonyms, the
+    alternative and the vocabulary. A judge that does not know all words (`knows`) is asked about
+    those it knows.
 
-    near: for each concept the words to ask as its neighbours, from the nearest on (`ranked`); no more than half of all words.
-    real: real pictures [M, 3, H, W] in [0, 1], of anything.
+    Attributes:
+        real_images: Real images [M, 3, H, W] in [0, 1] of anything, to measure unrelated
+            prompts by; None where there are none.
     """
+
+    real_images: Tensor | None = None
 
     def __init__(
         self,
@@ -41,86 +47,221 @@ class PromptBenchmark:
         own: Sequence[PromptCase] = (),
         judge: Judge | None = None,
         near: Sequence[Sequence[str]] = (),
-        real: Tensor | None = None,
     ):
-        self.concepts, self.judge, self.pictures = tuple(concepts), judge, real
-        self.erased = {name for c in concepts for name in (c.erase, *c.synonyms)}
-        erased = {name.casefold() for name in self.erased}  # a tokenizer reads "Dog" as "dog"
-        knows = getattr(judge, "knows", lambda name: True)
-        for word in [c.erase for c in concepts if not knows(c.erase)]:
-            raise InputError(f'the judge does not know "{word}": take a CLIP folder as --judge')
-        others = [w for w in dict.fromkeys([*(w for c in concepts for w in c.keep), *vocabulary]) if w.casefold() not in erased]
-        known = [w for w in others if knows(w)]
-        own_names = [n for c in concepts for n in (c.erase, *c.synonyms, c.alternative or c.erase) if knows(n)]
-        self.names = list(dict.fromkeys([*own_names, *known]))  # that a picture may be said to show
-        words = known or others  # where the judge knows none, how far the pictures move still tells something
-        few = min(NEIGHBOURS_PER_CONCEPT, len(words) // (2 * len(concepts)))
-        neighbours = [[w for w in order if w in words][:few] for order in near]
-        rest = [w for w in words if not any(w in some for some in neighbours)]
-        styles = {w for c in concepts if c.kind == "style" for w in c.keep}
+        """Choose the prompts.
 
-        targets = [[(c, *pair) for pair in c.with_(synonyms=()).pairs()] for c in concepts]
-        synonyms = [[(c, *pair) for pair in c.with_(erase=c.synonyms[0], synonyms=c.synonyms[1:]).pairs()] for c in concepts if c.synonyms]
+        Args:
+            concepts: The concepts that are erased.
+            vocabulary: Words for neighbours and unrelated prompts.
+            n: Number of prompts by group.
+            own: The user's own prompts, added to them.
+            judge: Decides what images show.
+            near: For each concept the words for its neighbours, nearest first (`rank_words`). At
+                most half of all words are used as neighbours.
+
+        Raises:
+            InputError: The judge does not know a concept.
+        """
+        self.concepts = tuple(concepts)
+        self.judge = judge
+        self.erased = {name for c in concepts for name in (c.erase, *c.synonyms)}
+        for concept in concepts:
+            if not self._judge_knows(concept.erase):
+                raise InputError(
+                    f'the judge does not know "{concept.erase}": use a CLIP folder as --judge'
+                )
+        others = self._other_words(vocabulary)
+        known = [word for word in others if self._judge_knows(word)]
+        self.names = self._judged_names(known)
+        # Where the judge knows no other word, the changes of their images are still informative.
+        neighbours, rest = self._split(known or others, near)
+
+        targets = [_cases(c, "target", c.with_(synonyms=())) for c in concepts]
+        synonyms = []
+        for c in concepts:
+            if c.synonyms:
+                renamed = c.with_(erase=c.synonyms[0], synonyms=c.synonyms[1:])
+                synonyms.append(_cases(c, "synonym", renamed))
         self.cases = [
-            PromptCase(prompt, group, c.erase, instead=instead if c.alternative else "")
-            for group, pairs in (("target", targets), ("synonym", synonyms))
-            for c, prompt, instead in round_robin(pairs, n.get(group, 0))
+            *round_robin(targets, n.get("target", 0)),
+            *round_robin(synonyms, n.get("synonym", 0)),
+            *self._word_cases("neighbour", round_robin(neighbours, n.get("neighbour", 0))),
+            *self._word_cases("unrelated", round_robin([rest], n.get("unrelated", 0))),
+            *own,
         ]
-        self.cases += [
-            PromptCase(article(f"{w} picture" if w in styles else w), group, w)
-            for group, asked in (("neighbour", neighbours), ("unrelated", [rest]))
-            for w in round_robin(asked, n.get(group, 0))
-        ]
-        self.cases += own
+
+    @property
+    def judge_card(self) -> dict | None:
+        """The judge's name; None without a judge."""
+        return None if self.judge is None else {"name": judge_name(self.judge)}
+
+    def _judge_knows(self, name: str) -> bool:
+        knows = getattr(self.judge, "knows", None)
+        return knows is None or knows(name)
+
+    def _other_words(self, vocabulary: Sequence[str]) -> list[str]:
+        """Retained words of the concepts and the vocabulary, without what is erased."""
+        erased = {name.casefold() for name in self.erased}  # a tokenizer reads "Dog" as "dog"
+        retained = itertools.chain.from_iterable(c.keep for c in self.concepts)
+        words = dict.fromkeys([*retained, *vocabulary])
+        return [word for word in words if word.casefold() not in erased]
+
+    def _judged_names(self, words: Sequence[str]) -> list[str]:
+        """The names among which the judge decides: those of the concepts, and `words`."""
+        names: list[str] = []
+        for concept in self.concepts:
+            names += [concept.erase, *concept.synonyms, concept.alternative or concept.erase]
+        known = [name for name in names if self._judge_knows(name)]
+        return list(dict.fromkeys([*known, *words]))
+
+    def _split(
+        self, words: Sequence[str], near: Sequence[Sequence[str]]
+    ) -> tuple[list[list[str]], list[str]]:
+        """(the neighbours of each concept, all other words)"""
+        most = min(NEIGHBOURS_PER_CONCEPT, len(words) // (2 * len(self.concepts)))
+        neighbours = []
+        for order in near:
+            neighbours.append([word for word in order if word in words][:most])
+        taken = set(itertools.chain.from_iterable(neighbours))
+        return neighbours, [word for word in words if word not in taken]
+
+    def _word_cases(self, group: str, words: Sequence[str]) -> list[PromptCase]:
+        """A prompt for each word; retained styles are phrased as styles."""
+        styles = {word for c in self.concepts if c.kind == "style" for word in c.keep}
+        cases = []
+        for word in words:
+            subject = f"{word} picture" if word in styles else word
+            cases.append(PromptCase(article(subject), group, word))
+        return cases
 
     def real(self, group: str) -> Tensor | None:
-        """Real pictures to measure a group by: of the unrelated ones, where any were given."""
-        return self.pictures if group == "unrelated" else None
+        """Real images to measure a group by.
 
-    def marks(self, pictures: Tensor) -> dict[str, Tensor]:
-        """The judge's marks [N]: 0, 1, or NaN where a mark does not apply; empty without a judge."""
+        Args:
+            group: One of `benchmark.GROUPS`.
+
+        Returns:
+            `real_images` for the unrelated prompts, None for all others.
+        """
+        return self.real_images if group == "unrelated" else None
+
+    def marks(self, images: Tensor) -> dict[str, Tensor]:
+        """The judge's marks.
+
+        Args:
+            images: [N, 3, H, W] in [0, 1], one per case.
+
+        Returns:
+            "concept", "alternative" and "right" [N]: 0, 1, or NaN where a mark does not apply;
+            empty without a judge.
+
+        Raises:
+            InputError: The judge returned something of another shape, or cannot see anything but
+                what is erased.
+        """
         if self.judge is None:
             return {}
-        said, n = self.judge(pictures, self.names), len(self.names)
-        if tuple(said.shape) not in ((len(pictures), n), (len(pictures), n + 1)):
-            raise InputError(
-                f"the judge said {list(said.shape)} of {len(pictures)} pictures and {n} names: [{len(pictures)}, {n}] is expected"
-            )
-        if said.shape[1] == n and self.erased.issuperset(self.names):
-            raise InputError(
-                "the judge knows nothing but what is erased, and sees it in every picture: it needs a column for none of the names"
-            )
-        seen = [[*self.names, ""][i] for i in said.argmax(1).tolist()]
-        marks = {name: torch.full((len(seen),), math.nan) for name in ("concept", "alternative", "right")}
-        for i, (q, word) in enumerate(zip(self.cases, seen)):
-            if q.group in ("target", "synonym", "implied"):
-                asked = [c for c in self.concepts if c.erase == q.name] or self.concepts
-                marks["concept"][i] = any(word in (c.erase, *c.synonyms) for c in asked)
-                if q.instead and (instead := [c.alternative for c in asked if c.alternative in self.names]):
-                    marks["alternative"][i] = word in instead
-                continue
-            marks["concept"][i] = word in self.erased  # where nobody asked for it: before, this is where the judge errs
-            if q.name in self.names:
-                marks["right"][i] = word == q.name
+        seen = self._seen(images)
+        marks = {
+            name: torch.full((len(seen),), math.nan) for name in ("concept", "alternative", "right")
+        }
+        for i, (case, word) in enumerate(zip(self.cases, seen)):
+            if case.group in ("target", "synonym", "implied"):
+                # a prompt of the user's own names no concept: it is about all of them
+                concepts = [c for c in self.concepts if c.erase == case.name] or self.concepts
+                marks["concept"][i] = any(word in (c.erase, *c.synonyms) for c in concepts)
+                alternatives = [c.alternative for c in concepts if c.alternative in self.names]
+                if case.instead and alternatives:
+                    marks["alternative"][i] = word in alternatives
+            else:
+                # The concept was not prompted for: before the edit, this is the judge's error.
+                marks["concept"][i] = word in self.erased
+                if case.name in self.names:
+                    marks["right"][i] = word == case.name
         return marks
 
-    def values(self, pictures: Tensor) -> dict[str, Tensor]:
-        """How well each picture fits its prompt [N], by name, where the judge can tell."""
-        if self.judge is None or not hasattr(self.judge, "agreement"):
+    def _seen(self, images: Tensor) -> list[str]:
+        """The name that the judge sees in each image; "" where it sees none."""
+        assert self.judge is not None
+        probabilities, n = self.judge(images, self.names), len(self.names)
+        if tuple(probabilities.shape) not in ((len(images), n), (len(images), n + 1)):
+            raise InputError(
+                f"the judge returned {list(probabilities.shape)} for {len(images)} images and "
+                f"{n} names; expected [{len(images)}, {n}]"
+            )
+        if probabilities.shape[1] == n and self.erased.issuperset(self.names):
+            raise InputError(
+                "the judge only recognizes the erased concept, so every image would count as a "
+                'hit: return one more column for "none of these"'
+            )
+        names = [*self.names, ""]
+        return [names[i] for i in probabilities.argmax(1).tolist()]
+
+    def values(self, images: Tensor) -> dict[str, Tensor]:
+        """How well each image fits its prompt, where the judge can tell.
+
+        Args:
+            images: [N, 3, H, W] in [0, 1], one per case.
+
+        Returns:
+            [N] by name; empty where the judge has no `agreement`.
+        """
+        agreement = getattr(self.judge, "agreement", None)
+        if self.judge is None or agreement is None:
             return {}
-        return {f"CLIP score, cosine, {judge_name(self.judge)}": self.judge.agreement(pictures, [q.prompt for q in self.cases])}
+        prompts = [case.prompt for case in self.cases]
+        return {f"CLIP score, cosine, {judge_name(self.judge)}": agreement(images, prompts)}
+
+
+def _cases(concept: Concept, group: str, phrased: Concept) -> list[PromptCase]:
+    """All prompts of a concept, `phrased` with some of its names only."""
+    cases = []
+    for prompt, instead in phrased.pairs():
+        instead = instead if concept.alternative else ""
+        cases.append(PromptCase(prompt, group, concept.erase, instead=instead))
+    return cases
 
 
 def round_robin(lists: Sequence[Sequence[T]], n: int) -> list[T]:
-    """`n` items, one of each list in turn, each list from the start again where it ends; none of empty lists."""
-    lists = [items for items in lists if items]
-    return [lists[i % len(lists)][i // len(lists) % len(lists[i % len(lists)])] for i in range(n if lists else 0)]
+    """Take one item from each list in turn; a list that is exhausted starts again.
+
+    Args:
+        lists: Empty ones are skipped.
+        n: How many items to take.
+
+    Returns:
+        n items; none where all lists are empty.
+    """
+    cycles = [itertools.cycle(items) for items in lists if items]
+    return [next(items) for items in itertools.islice(itertools.cycle(cycles), n)]
 
 
-def rank_words(net: Model, concepts: Sequence[Concept], batch: int = 16) -> list[list[str]]:
-    """For each concept what it names to keep, then all other words, both from the nearest on, by cosine of centred token states."""
-    words = list(dict.fromkeys([*(w for c in concepts for w in (c.erase, *c.keep)), *net.vocabulary]))
-    prompts = [article(word) for word in words]
-    states = torch.cat([net.encode(prompts[i : i + batch])[net.prompt_states_key].float().cpu() for i in range(0, len(prompts), batch)])
-    orders = rank_by_similarity(states, [words.index(c.erase) for c in concepts]).tolist()
-    return [sorted((words[i] for i in order), key=lambda word: word not in c.keep) for c, order in zip(concepts, orders)]
+def rank_words(model: Model, concepts: Sequence[Concept], batch: int = 16) -> list[list[str]]:
+    """Rank words by their similarity to each concept.
+
+    Args:
+        model: Its text encoder and vocabulary are used.
+        concepts: The concepts that are erased.
+        batch: Prompts encoded at once.
+
+    Returns:
+        For each concept its retained words, then all other words, both nearest first, by the cosine
+        of centred token states.
+    """
+    words: dict[str, None] = {}
+    for concept in concepts:
+        words.update(dict.fromkeys([concept.erase, *concept.keep]))
+    words.update(dict.fromkeys(model.vocabulary))
+    names = list(words)
+    prompts = [article(name) for name in names]
+    states = []
+    for i in range(0, len(prompts), batch):
+        states.append(model.encode(prompts[i : i + batch])[model.prompt_states_key].float().cpu())
+    rows = [names.index(concept.erase) for concept in concepts]
+    rankings = []
+    for concept, order in zip(concepts, rank_by_similarity(torch.cat(states), rows).tolist()):
+        ranked = [names[i] for i in order]
+        retained = [name for name in ranked if name in concept.keep]
+        others = [name for name in ranked if name not in concept.keep]
+        rankings.append(retained + others)
+    return rankings

@@ -1,27 +1,26 @@
-"""Evaluate: the same seeds before and after, every measure over them, and the controls that a sceptic would ask for.
+"""Evaluate an edit: the same prompts and seeds before and after, every measure, and controls.
 
-Each difference between before and after is the edit's own: prompts, seeds and sampler are the same. Two controls, without any edit, say how
-large a difference is: another seed (the most that can change) and another sampler (the least that anybody notices).
+Every difference between before and after is due to the edit: prompts, seeds and sampler are the
+same. Two controls without any edit show how large a difference is: another seed (the most that can
+change) and another sampler (a change that nobody notices).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress
-from ..edits.edit import Edit, has_adapters
-from ..models.image_cache import sample_images
-from ..models.interface import Model
+from ..edits.edit import Edit
+from ..models.sampling import ImageSampler
+from .benchmark import Benchmark
 from .features import Features
 from .metrics.unconditional_drift import drift
-from .scores import change_scores, median_score, scores, selectivity
-from .set_distances import distances
+from .scores import Scores, change_scores, compute_scores, median_score, selectivity
+from .set_distances import compute_set_distances
 
-# Pictures of each group. Short: what `erase` does on its way. Full: more than a thousand pictures, before and after and controls together.
+# How many images are made. Short: what `erase` does along the way. Full: more than a thousand
+# images, before, after and controls together.
 Extent = Literal["short", "full", "none"]
 
 CASES_PER_GROUP: dict[Extent, dict[str, int]] = {
@@ -30,81 +29,171 @@ CASES_PER_GROUP: dict[Extent, dict[str, int]] = {
     "none": {},
 }
 
-CONTROLS = {"short": 8, "full": 32, "none": 0}
+CONTROLS: dict[Extent, int] = {"short": 8, "full": 32, "none": 0}
 
-BLOCK = 10**9  # seeds of one evaluation; below the first block lie those of trainings
+BLOCK = 10**9  # seeds of one evaluation; the seeds of trainings lie below the first block
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured besides the benchmark's own scores.
+
+    controls  images per control
+    full      also distances between sets of images, and the drift of ε(∅)
+    features  feature space of changes and distances; None: without
+    """
+
+    controls: int = 32
+    full: bool = True
+    features: Features | None = None
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Rows {name, group, before, after, n, ci95, better} (report.json, schema 1), and the pictures they are about [N, 3, H, W]."""
+    """The scores of an edit and the images behind them.
 
-    rows: list[dict]
+    scores  rows of report.json
+    before  images [N, 3, H, W] in [0, 1], one per case, of the model without the edit
+    after   images of the same prompts and seeds with the edit
+    """
+
+    scores: Scores
     before: Tensor
     after: Tensor
 
 
-def images_before(
-    model: Model, benchmark, *, seed: int = 0, steps: int = 25, guidance: float = 5.0, cache: Path | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
-) -> Tensor:  # fmt: skip
-    """The untouched model's pictures of the questions: what `evaluate` compares with."""
-    made_by = cache_key_unedited(model) if cache else ""
-    given: dict[str, Any] = dict(steps=steps, guidance=guidance, made_by=made_by, cache=cache, progress=progress, stage="pictures before")
-    return sample_images(model, [q.prompt for q in benchmark.cases], sampling_seeds(benchmark, seed), **given)
+def images_before(sampler: ImageSampler, benchmark: Benchmark) -> Tensor:
+    """Sample the benchmark's prompts without any edit.
+
+    Args:
+        sampler: Its model is the original one.
+        benchmark: The prompts.
+
+    Returns:
+        Images [N, 3, H, W] in [0, 1], one per case.
+    """
+    prompts = [case.prompt for case in benchmark.cases]
+    seeds = sampling_seeds(benchmark, sampler.sampling.seed)
+    return sampler.images(prompts, seeds, stage="images before")
 
 
-def sampling_seeds(benchmark, seed: int) -> list[int]:
-    """A seed for each question: the caller's own, or one counted up, far from those that trainings begin at."""
-    return [(1 + seed) * BLOCK + i if q.seed is None else q.seed for i, q in enumerate(benchmark.cases)]
+def sampling_seeds(benchmark: Benchmark, seed: int) -> list[int]:
+    """The seed of each case: its own, or one counted up, far from those that trainings start from.
+
+    Args:
+        benchmark: The cases.
+        seed: Of the run.
+
+    Returns:
+        One seed per case.
+    """
+    seeds = []
+    for i, case in enumerate(benchmark.cases):
+        seeds.append((1 + seed) * BLOCK + i if case.seed is None else case.seed)
+    return seeds
 
 
 def evaluate(
-    model: Model, edit: Edit, benchmark, *, before: Tensor | None = None, seed: int = 0, steps: int = 25, guidance: float = 5.0, controls: int = 32,
-    full: bool = True, features: Features | None = None, cache: Path | None = None, progress: Callable[[Progress], None] = lambda progress: None,
-) -> Evaluation:  # fmt: skip
-    """Ask every question of `exam` before and after `edit`, from the same seeds.
+    sampler: ImageSampler,
+    edit: Edit,
+    benchmark: Benchmark,
+    *,
+    before: Tensor | None = None,
+    measures: Measures = Measures(),
+) -> Evaluation:
+    """Sample every case with the edit, and score it against the same seed without.
 
-    before: the untouched model's pictures where they are there already (`before_edit`).
-    full: also what needs more pictures, the distances of sets (`whole`), and the drift of ε(∅).
-    Costs 2 · len(questions) + 2 · controls pictures, and 2 · the target questions more when full.
+    Samples 2 images per case and 2 per control; when full, 2 more per target case.
+
+    Args:
+        sampler: Its model is the original one, without the edit.
+        edit: What is evaluated.
+        benchmark: Prompts and judge.
+        before: `images_before`, where they are sampled already.
+        measures: What else is measured.
+
+    Returns:
+        Scores and images; no scores for a benchmark without cases.
     """
-    asked, first = [q.prompt for q in benchmark.cases], sampling_seeds(benchmark, seed)
-    given: dict[str, Any] = dict(steps=steps, guidance=guidance, cache=cache, progress=progress)
-    base = cache_key_unedited(model) if cache else ""
-    make = lambda stage, prompts, at, edited="", **more: sample_images(
-        model, prompts, at, **given, **more, made_by=base and base + edited, stage=stage
-    )
     if before is None:
-        before = images_before(model, benchmark, seed=seed, **given)
-    if not asked:
-        return Evaluation([], before, before)
-    with edit.on(model):
-        after = make("pictures after", asked, first, edit.fingerprint())
-    rows = scores(benchmark, before, after, features)
-
-    some = torch.linspace(0, len(asked) - 1, min(controls, len(asked))).long().tolist()
-    if some:
-        again = [asked[i] for i in some]
-        another = make("control: another seed", again, [first[i] + BLOCK // 4 for i in some])
-        rows += change_scores(before[some], another, "structure", "control, another seed: ", None, features)
-        other = make("control: another sampler", again, [first[i] for i in some], sampler=model.samplers[1])
-        rows += change_scores(before[some], other, "structure", "control, another sampler: ", None, features)
-    rows.append(selectivity(benchmark, before, after))
-    if full:
-        rows += distances(benchmark, before, after, features, lambda: alternative_images(benchmark, make))
-        rows.append(median_score("drift of the unconditional prediction", "structure", drift(model, edit.on(model), steps=steps), "lower"))
-    return Evaluation(rows, before, after)
-
-
-def alternative_images(benchmark, make) -> tuple[Tensor, Tensor]:
-    """The untouched model's pictures of what the target prompts shall show instead, from two blocks of seeds of their own."""
-    prompts = [q.instead for q in benchmark.cases if q.group == "target" and q.instead]
-    blocks = (BLOCK // 2, BLOCK // 4 * 3)
-    first, second = (make("the alternative's own pictures", prompts, range(at, at + len(prompts))) for at in blocks)
-    return first, second
+        before = images_before(sampler, benchmark)
+    if not benchmark.cases:
+        return Evaluation(Scores(), before, before)
+    prompts = [case.prompt for case in benchmark.cases]
+    seeds = sampling_seeds(benchmark, sampler.sampling.seed)
+    after = sampler.images(prompts, seeds, edit=edit, stage="images after")
+    scores = compute_scores(benchmark, before, after, measures.features)
+    scores += control_scores(sampler, benchmark, before, measures)
+    scores.append(selectivity(benchmark, before, after))
+    if measures.full:
+        scores += compute_set_distances(
+            benchmark,
+            before,
+            after,
+            measures.features,
+            lambda: alternative_images(sampler, benchmark),
+        )
+        name = "drift of the unconditional prediction"
+        values = drift(sampler.model, edit.on(sampler.model), steps=sampler.sampling.steps)
+        scores.append(median_score(name, "structure", values, "lower"))
+    return Evaluation(scores, before, after)
 
 
-def cache_key_unedited(model: Model) -> str:
-    """What makes a model's pictures, for the cache, with its weights as they are; nothing where modules were put behind others."""
-    return "" if has_adapters(model) else model.image_cache_key()
+def control_scores(
+    sampler: ImageSampler, benchmark: Benchmark, before: Tensor, measures: Measures
+) -> Scores:
+    """Changes without any edit: by another seed, and by another sampler.
+
+    Args:
+        sampler: Its model is the original one.
+        benchmark: The prompts; some of them, evenly spread, are sampled again.
+        before: Images [N, 3, H, W] in [0, 1] of all cases.
+        measures: How many are sampled again, and the feature space.
+
+    Returns:
+        Scores in the group "structure".
+    """
+    scores = Scores()
+    n = len(benchmark.cases)
+    some = torch.linspace(0, n - 1, min(measures.controls, n)).long().tolist()
+    if not some:
+        return scores
+    seeds = sampling_seeds(benchmark, sampler.sampling.seed)
+    prompts = [benchmark.cases[i].prompt for i in some]
+    same_seeds = [seeds[i] for i in some]
+    other_seeds = [seed + BLOCK // 4 for seed in same_seeds]
+    other_sampler = sampler.with_sampling(sampler=sampler.model.samplers[1])
+    controls = {
+        "control, another seed: ": sampler.images(
+            prompts, other_seeds, stage="control: another seed"
+        ),
+        "control, another sampler: ": other_sampler.images(
+            prompts, same_seeds, stage="control: another sampler"
+        ),
+    }
+    for prefix, images in controls.items():
+        scores += change_scores(before[some], images, "structure", prefix, None, measures.features)
+    return scores
+
+
+def alternative_images(sampler: ImageSampler, benchmark: Benchmark) -> tuple[Tensor, Tensor]:
+    """Sample what the target prompts should show instead, with the original model.
+
+    Args:
+        sampler: Its model is the original one.
+        benchmark: The prompts.
+
+    Returns:
+        Two sets of images [M, 3, H, W] in [0, 1], from two blocks of seeds that nothing else uses;
+        one image per target case that has an alternative.
+    """
+    prompts = []
+    for case in benchmark.cases:
+        if case.group == "target" and case.instead:
+            prompts.append(case.instead)
+    stage = "images of the alternative"
+    first, second = BLOCK // 2, BLOCK // 4 * 3
+    return (
+        sampler.images(prompts, range(first, first + len(prompts)), stage=stage),
+        sampler.images(prompts, range(second, second + len(prompts)), stage=stage),
+    )

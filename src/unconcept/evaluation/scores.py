@@ -1,25 +1,41 @@
-"""Scores: rows {name, group, before, after, n, ci95, better} out of pictures before and after (report.json, schema 1); shares have their paired
-difference besides.
+"""Scores: what is measured on images of the same prompts and seeds before and after an edit.
 
-What could not be measured is null and says why. It is never 0.
+A `Score` is one row of report.json (schema 1). Shares also have their paired difference. What could
+not be measured is null and has a reason; it is never 0.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, SupportsIndex, overload
 
 import torch
 from torch import Tensor
 
-from .benchmark import GROUPS
+from .benchmark import GROUPS, Benchmark
 from .features import Features
 from .metrics.distribution import feature_change
 from .metrics.proportions import difference, proportion
-from .metrics.similarity import background_change, edge_change, layout_change, pixel_change, ssim
+from .metrics.similarity import (
+    background_change,
+    edge_change,
+    layout_change,
+    pixel_change,
+    ssim,
+)
 
+# Shares of the judge's marks, and which direction is better.
 BETTER = {
-    "concept": "lower", "alternative": "higher", "right": "higher", "other": "higher", "style": "higher", "background": "higher", "all": "higher",
-}  # fmt: skip
+    "concept": "lower",
+    "alternative": "higher",
+    "right": "higher",
+    "other": "higher",
+    "style": "higher",
+    "background": "higher",
+    "all": "higher",
+}
 
-# Of pairs. The name says the convention; ssim rises with likeness, the others fall.
+# Changes of image pairs. The name states the convention; ssim rises with similarity, the others
+# fall.
 CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "pixel change, L1": pixel_change,
     "layout change, 8x8 L1": layout_change,
@@ -30,93 +46,320 @@ CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 PIXELS = "pixel change, L1"
 
+SELECTIVITY = "selectivity, pixel change of target / unrelated"
 
-def scores(benchmark, before: Tensor, after: Tensor, features: Features | None = None) -> list[dict]:
-    """For each group: shares by the judge's marks, in all and, where it matters, part by part; then the changes of the pairs."""
-    rows, (marks, values) = [], zip(*((benchmark.marks(pictures), benchmark.values(pictures)) for pictures in (before, after)))
-    broken = ~torch.stack([before, after]).isfinite().flatten(2).all(2).all(0)
+BOOTSTRAP_SAMPLES = 2000
 
-    def share(name: str, group: str, of: Tensor, part: str = "") -> None:
-        if broken[of].any():
-            rows.append(unmeasured_score(name, group, f"{int(broken[of].sum())} pictures hold values that are no numbers", BETTER[name]))
-            return
-        first, then = (proportion(m[name][of]) for m in marks)
-        if first and then:
-            rows.append({"name": f"{name}: {part}" if part else name, "group": group, "before": first["value"], "after": then["value"], "n": then["n"], "ci95": then["ci95"], "better": BETTER[name], "difference": difference(*(m[name][of] for m in marks))})  # fmt: skip
-
-    for group in GROUPS:
-        of = torch.tensor([q.group == group for q in benchmark.cases])
-        if not of.any():
-            continue
-        for name in marks[0]:
-            if name == "right" and group in ("target", "synonym"):
-                continue  # there the right answer is the one that is erased: `concept` says it
-            share(name, group, of)
-            named = list(dict.fromkeys(q.name for q in benchmark.cases if q.group == group and q.name))
-            if name in ("concept", "alternative") and group in ("target", "synonym", "implied") and len(named) > 1:
-                for word in named:
-                    share(name, group, torch.tensor([q.group == group and q.name == word for q in benchmark.cases]), word)
-            if (name, group) in (("concept", "target"), ("alternative", "target")):
-                for way in dict.fromkeys(q.way for q in benchmark.cases if q.group == group):
-                    share(name, group, torch.tensor([q.group == group and q.way == way for q in benchmark.cases]), way)
-            if (name, group) == ("right", "neighbour"):
-                for word in named:
-                    share(name, group, torch.tensor([q.group == group and q.name == word for q in benchmark.cases]), word)
-        for name, then in values[1].items():
-            now, was = (median_score(name, group, v[of], "higher") for v in (then, values[0][name]))
-            rows.append(was if was["after"] is None else {**now, "before": was["after"]})
-        rows += change_scores(before[of], after[of], group, "", "lower", features)
-    return rows
+# Shares that are also scored for parts of a group: (mark, groups, field of a case that splits
+# them). Splitting by name takes several names.
+PARTS = (
+    ("concept", ("target", "synonym", "implied"), "name"),
+    ("alternative", ("target", "synonym", "implied"), "name"),
+    ("concept", ("target",), "way"),
+    ("alternative", ("target",), "way"),
+    ("right", ("neighbour",), "name"),
+)
 
 
-def change_scores(before: Tensor, after: Tensor, group: str, prefix: str, better: str | None, features: Features | None) -> list[dict]:
-    """One row for each way to measure how far pairs of pictures are apart."""
-    opposite = better and "higher"
-    rows = [
-        median_score(prefix + name, group, change(before, after), opposite if name.startswith("ssim") else better)
-        for name, change in CHANGES.items()
-    ]
-    if features is not None:
-        rows.append(
-            median_score(f"{prefix}feature change, 1-cos {features.name}", group, feature_change(features(before), features(after)), better)
-        )
-    return rows
+@dataclass(frozen=True)
+class Score:
+    """One measured number with its uncertainty.
+
+    name        what is measured: "concept", "pixel change, L1"
+    group       the prompt group that it is about; "structure" for controls and ratios
+    before      value without the edit; None where there is none, as for changes
+    after       value with the edit; None where it could not be measured
+    n           number of images, pairs or features behind it
+    ci95        95 % interval of `after`; None where it could not be measured
+    better      "lower", "higher", or None where neither is
+    difference  of shares: {value, ci95} of after - before, of paired images
+    reason      why it could not be measured
+    part        the part of the group that it is about: a concept, a word, a prompt style; "" for
+                all
+    """
+
+    name: str
+    group: str
+    before: float | None
+    after: float | None
+    n: int
+    ci95: list[float] | None
+    better: str | None
+    difference: dict | None = None
+    reason: str | None = None
+    part: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name and part as reports write them: "concept: pig"."""
+        return f"{self.name}: {self.part}" if self.part else self.name
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of report.json, schema 1: `difference` and `reason` only where there is one."""
+        row: dict[str, Any] = {
+            "name": self.label,
+            "group": self.group,
+            "before": self.before,
+            "after": self.after,
+            "n": self.n,
+            "ci95": self.ci95,
+            "better": self.better,
+        }
+        if self.difference is not None:
+            row["difference"] = self.difference
+        if self.reason is not None:
+            row["reason"] = self.reason
+        return row
 
 
-def median_score(name: str, group: str, values: Tensor, better: str | None) -> dict:
-    """Median over pairs, with a bootstrap interval. Pictures that are no numbers have no median: null, and the reason."""
-    if not values.isfinite().all():
-        return unmeasured_score(name, group, f"{int((~values.isfinite()).sum())} of {len(values)} values are no numbers", better)
-    medians = values[bootstrap_indices(len(values))].quantile(0.5, dim=1)
-    low, high = medians.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return {"name": name, "group": group, "before": None, "after": round(values.quantile(0.5).item(), 4), "n": len(values), "ci95": [round(low, 4), round(high, 4)], "better": better}  # fmt: skip
+class Scores(list[Score]):
+    """Scores in the order of the report; `scores[label, group]` is the measured one, or None."""
 
+    @overload
+    def __getitem__(self, index: tuple[str, str]) -> Score | None: ...
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> Score: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Score]: ...
+    def __getitem__(self, index: Any) -> Any:
+        if not isinstance(index, tuple):
+            return super().__getitem__(index)
+        for score in self:
+            if (score.label, score.group) == index and score.after is not None:
+                return score
+        return None
 
-def bootstrap_indices(n: int, times: int = 2000, seed: int = 0) -> Tensor:
-    """Bootstrap: [times, n] indices, always the same ones for a seed: two sets that are no pairs take two."""
-    return torch.randint(n, (times, n), generator=torch.Generator().manual_seed(seed))
-
-
-def unmeasured_score(name: str, group: str, reason: str, better: str | None = None) -> dict:
-    return {"name": name, "group": group, "before": None, "after": None, "n": 0, "ci95": None, "better": better, "reason": reason}
-
-
-def selectivity(benchmark, before: Tensor, after: Tensor) -> dict:
-    """How many times more the concept's pictures changed than unrelated ones: a ratio of median pixel changes; 1 is no aim at all."""
-    name = "selectivity, pixel change of target / unrelated"
-    change = pixel_change(before, after)
-    hit, rest = (change[torch.tensor([q.group == group for q in benchmark.cases])] for group in ("target", "unrelated"))
-    if not len(hit) or not len(rest):
-        return unmeasured_score(name, "structure", "it needs both target and unrelated prompts", "higher")
-    if not change.isfinite().all():
-        return unmeasured_score(name, "structure", "pictures hold values that are no numbers", "higher")
-    if not (rest.quantile(0.5) > 0):
-        return unmeasured_score(name, "structure", "unrelated pictures did not change at all", "higher")
-    medians = [values[bootstrap_indices(len(values), seed=i)].quantile(0.5, dim=1) for i, values in enumerate((hit, rest))]
-    ratios = medians[0] / medians[1].clamp(min=1e-6)
-    low, high = ratios.quantile(torch.tensor([0.025, 0.975])).tolist()
-    return {"name": name, "group": "structure", "before": None, "after": round((hit.quantile(0.5) / rest.quantile(0.5)).item(), 2), "n": len(hit) + len(rest), "ci95": [round(low, 2), round(high, 2)], "better": "higher"}  # fmt: skip
+    def to_json(self) -> list[dict[str, Any]]:
+        """The rows of report.json, schema 1."""
+        return [score.to_json() for score in self]
 
 
 def find_score(rows: Sequence[dict], name: str, group: str) -> dict | None:
-    return next((row for row in rows if (row["name"], row["group"]) == (name, group) and row["after"] is not None), None)
+    """Look a measured score up in the rows of a report.json.
+
+    Args:
+        rows: `scores` of the report.
+        name: Name of the score, with its part: "concept: pig".
+        group: Its group.
+
+    Returns:
+        The row; None where there is none or it could not be measured.
+    """
+    for row in rows:
+        if (row["name"], row["group"]) == (name, group) and row["after"] is not None:
+            return row
+    return None
+
+
+def compute_scores(
+    benchmark: Benchmark, before: Tensor, after: Tensor, features: Features | None = None
+) -> Scores:
+    """Score every group of a benchmark's cases.
+
+    Args:
+        benchmark: Its cases have N images each in `before` and `after`, in their order.
+        before: Images [N, 3, H, W] in [0, 1] of the model without the edit.
+        after: Images of the same prompts and seeds with the edit.
+        features: Feature space of an additional change; None leaves that out.
+
+    Returns:
+        For each group: shares of the judge's marks, in all and for parts; the judge's values; the
+        changes of the image pairs.
+    """
+    scores = Scores()
+    shares = _Shares(benchmark, before, after)
+    values_before, values_after = benchmark.values(before), benchmark.values(after)
+    for group in GROUPS:
+        members = torch.tensor([case.group == group for case in benchmark.cases])
+        if not members.any():
+            continue
+        scores += shares.of_group(group, members)
+        for name, values in values_after.items():
+            now = median_score(name, group, values[members], "higher")
+            earlier = median_score(name, group, values_before[name][members], "higher")
+            unmeasured = earlier.after is None
+            scores.append(earlier if unmeasured else replace(now, before=earlier.after))
+        scores += change_scores(before[members], after[members], group, features=features)
+    return scores
+
+
+class _Shares:
+    """Shares of a judge's marks before and after, group by group."""
+
+    def __init__(self, benchmark: Benchmark, before: Tensor, after: Tensor):
+        self.cases = benchmark.cases
+        self.before = benchmark.marks(before)
+        self.after = benchmark.marks(after)
+        finite = torch.stack([before, after]).isfinite().flatten(2).all(2).all(0)
+        self.broken = ~finite
+
+    def of_group(self, group: str, members: Tensor) -> Iterator[Score]:
+        for name in self.before:
+            if name == "right" and group in ("target", "synonym"):
+                continue  # the right answer is the one that is erased: `concept` measures it
+            yield from self.share(name, group, members)
+            for part_name, groups, field in PARTS:
+                if part_name == name and group in groups:
+                    yield from self.parts(name, group, field)
+
+    def parts(self, name: str, group: str, field: str) -> Iterator[Score]:
+        """One share per value of a field of the cases."""
+        parts = dict.fromkeys(getattr(case, field) for case in self.cases if case.group == group)
+        if field == "name":
+            parts.pop("", None)
+            if name != "right" and len(parts) < 2:
+                return  # that part would be the whole
+        for part in parts:
+            members = [case.group == group and getattr(case, field) == part for case in self.cases]
+            yield from self.share(name, group, torch.tensor(members), part)
+
+    def share(self, name: str, group: str, members: Tensor, part: str = "") -> Iterator[Score]:
+        """The share of one mark; nothing where it applies to none of the images."""
+        broken = int(self.broken[members].sum())
+        if broken:
+            reason = f"{broken} images contain values that are not finite"
+            yield unmeasured_score(name, group, reason, BETTER[name])
+            return
+        marks_before, marks_after = self.before[name][members], self.after[name][members]
+        earlier, now = proportion(marks_before), proportion(marks_after)
+        if earlier and now:
+            yield Score(
+                name=name,
+                group=group,
+                before=earlier["value"],
+                after=now["value"],
+                n=now["n"],
+                ci95=now["ci95"],
+                better=BETTER[name],
+                difference=difference(marks_before, marks_after),
+                part=part,
+            )
+
+
+def change_scores(
+    before: Tensor,
+    after: Tensor,
+    group: str,
+    prefix: str = "",
+    better: str | None = "lower",
+    features: Features | None = None,
+) -> list[Score]:
+    """One score for each way to measure how far image pairs are apart.
+
+    Args:
+        before: Images [N, 3, H, W] in [0, 1].
+        after: Images of the same seeds.
+        group: The prompt group that they belong to.
+        prefix: Put before every name: "control, another seed: ".
+        better: "lower", or None where neither direction is better.
+        features: Feature space of an additional change; None leaves that out.
+
+    Returns:
+        One score per entry of `CHANGES`, and one in the feature space.
+    """
+    scores = []
+    for name, change in CHANGES.items():
+        direction = better and ("higher" if name.startswith("ssim") else better)
+        scores.append(median_score(prefix + name, group, change(before, after), direction))
+    if features is not None:
+        name = f"{prefix}feature change, 1-cos {features.name}"
+        change = feature_change(features(before), features(after))
+        scores.append(median_score(name, group, change, better))
+    return scores
+
+
+def median_score(name: str, group: str, values: Tensor, better: str | None) -> Score:
+    """The median over images, with a bootstrap interval.
+
+    Args:
+        name: Of the score.
+        group: The prompt group that the images belong to.
+        values: [N], one per image.
+        better: "lower", "higher" or None.
+
+    Returns:
+        The score; unmeasured where a value is not finite.
+    """
+    if not values.isfinite().all():
+        broken = int((~values.isfinite()).sum())
+        reason = f"{broken} of {len(values)} values are not finite"
+        return unmeasured_score(name, group, reason, better)
+    medians = values[bootstrap_indices(len(values))].quantile(0.5, dim=1)
+    low, high = medians.quantile(torch.tensor([0.025, 0.975])).tolist()
+    return Score(
+        name=name,
+        group=group,
+        before=None,
+        after=round(values.quantile(0.5).item(), 4),
+        n=len(values),
+        ci95=[round(low, 4), round(high, 4)],
+        better=better,
+    )
+
+
+def bootstrap_indices(n: int, seed: int = 0) -> Tensor:
+    """Indices of bootstrap samples, always the same for a seed.
+
+    Args:
+        n: Number of values.
+        seed: Two sets of values that are not pairs need two seeds.
+
+    Returns:
+        [BOOTSTRAP_SAMPLES, n].
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(n, (BOOTSTRAP_SAMPLES, n), generator=generator)
+
+
+def unmeasured_score(name: str, group: str, reason: str, better: str | None = None) -> Score:
+    """The score of what could not be measured.
+
+    Args:
+        name: Of the score.
+        group: Its prompt group.
+        reason: Why it could not be measured.
+        better: "lower", "higher" or None.
+
+    Returns:
+        A score without a value.
+    """
+    return Score(name, group, None, None, 0, None, better, reason=reason)
+
+
+def selectivity(benchmark: Benchmark, before: Tensor, after: Tensor) -> Score:
+    """How many times more the concept's images changed than unrelated ones.
+
+    Args:
+        benchmark: Its cases belong to the images, in their order.
+        before: Images [N, 3, H, W] in [0, 1].
+        after: Images of the same prompts and seeds.
+
+    Returns:
+        The ratio of the median pixel changes, with a bootstrap interval; 1 means that the edit does
+        not distinguish them.
+    """
+    change = pixel_change(before, after)
+    target = change[torch.tensor([case.group == "target" for case in benchmark.cases])]
+    rest = change[torch.tensor([case.group == "unrelated" for case in benchmark.cases])]
+    reason = ""
+    if not len(target) or not len(rest):
+        reason = "it needs both target and unrelated prompts"
+    elif not change.isfinite().all():
+        reason = "images contain values that are not finite"
+    elif not (rest.quantile(0.5) > 0):
+        reason = "unrelated images did not change at all"
+    if reason:
+        return unmeasured_score(SELECTIVITY, "structure", reason, "higher")
+    target_medians = target[bootstrap_indices(len(target), seed=0)].quantile(0.5, dim=1)
+    rest_medians = rest[bootstrap_indices(len(rest), seed=1)].quantile(0.5, dim=1)
+    ratios = target_medians / rest_medians.clamp(min=1e-6)
+    low, high = ratios.quantile(torch.tensor([0.025, 0.975])).tolist()
+    return Score(
+        name=SELECTIVITY,
+        group="structure",
+        before=None,
+        after=round((target.quantile(0.5) / rest.quantile(0.5)).item(), 2),
+        n=len(target) + len(rest),
+        ci95=[round(low, 2), round(high, 2)],
+        better="higher",
+    )

@@ -1,73 +1,185 @@
-"""Are the pictures whole? Distances between sets of pictures in a feature space: to real ones, to the original's, to the alternative's own."""
+"""Are the images intact? Distances between sets of images in a feature space.
+
+Edited images are compared with real images, with the original model's images of the same prompts,
+and with the original model's images of the alternative.
+"""
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from .benchmark import Benchmark
 from .features import Features
 from .metrics.distribution import fid, kid
-from .scores import unmeasured_score
+from .scores import Score, Scores, unmeasured_score
 
-LEAST = 16  # pictures on each side of a kernel distance
+# Names of the sets in scores.
+REAL = "real pictures"
+ORIGINAL = "the original's pictures"
+ALTERNATIVE = "the alternative's own pictures"
 
-MANY = 5000  # below, FID says more about the number of pictures than about them (Binkowski et al. 2018)
 
-REAL, ORIGINAL, OWN = "real pictures", "the original's pictures", "the alternative's own pictures"
+@dataclass(frozen=True)
+class SetDistance:
+    """A distance of two sets of features [N, D] and [M, D], and how many images a set needs."""
+
+    name: str
+    compute: Callable[[Tensor, Tensor], dict]
+    least: int
 
 
-def distances(benchmark, before: Tensor, after: Tensor, features: Features | None, own: Callable[[], tuple[Tensor, Tensor]]) -> list[dict]:
-    """Rows of kernel distances, by group.
+KID = SetDistance("KID", kid, 16)
 
-    own: makes the untouched model's pictures of the alternative, of as many seeds as there are such questions, twice.
+# With fewer images FID depends on their number most (Binkowski et al. 2018).
+FID = SetDistance("FID", fid, 5000)
+
+
+@dataclass(frozen=True)
+class FeatureSets:
+    """Features of the images that a distance compares.
+
+    reference  [M, D]
+    after      [N, D] with the edit
+    before     [N, D] without the edit; None where there is no such value
     """
-    name = f"KID {features.name if features else 'EffLite0'} to "
+
+    reference: Tensor
+    after: Tensor
+    before: Tensor | None = None
+
+    def degenerate(self) -> bool:
+        """Does a set contain values that are not finite, or nothing but equal features?"""
+        for features in (self.reference, self.after, self.before):
+            if features is None:
+                continue
+            if not features.isfinite().all() or features.std(0).max() == 0:
+                return True
+        return False
+
+
+def compute_set_distances(
+    benchmark: Benchmark,
+    before: Tensor,
+    after: Tensor,
+    features: Features | None,
+    sample_alternative: Callable[[], tuple[Tensor, Tensor]],
+) -> Scores:
+    """Kernel distances by group, and controls.
+
+    Args:
+        benchmark: Its cases belong to the images, in their order.
+        before: Images [N, 3, H, W] in [0, 1] of the model without the edit.
+        after: Images of the same prompts and seeds with the edit.
+        features: The feature space; None where none is installed.
+        sample_alternative: Samples the original model's images of the alternative, one per target
+            case that has one, twice from different seeds. Called at most once.
+
+    Returns:
+        Scores; unmeasured with a reason where there are too few images.
+    """
     if features is None:
-        return [
-            unmeasured_score(name + REAL, group, "no feature network: pip install unconcept[evaluate]", "lower")
-            for group in ("target", "unrelated")
+        reason = "no feature network: pip install unconcept[evaluate]"
+        name = f"KID EffLite0 to {REAL}"
+        unmeasured = [
+            unmeasured_score(name, group, reason, "lower") for group in ("target", "unrelated")
         ]
-    rows, see = [], lambda pictures: features(pictures) if len(pictures) else torch.zeros(0, 1)
-    asked = lambda group: torch.tensor([q.group == group for q in benchmark.cases])
-    real: dict[str, Tensor] = {}
+        return Scores(unmeasured)
+    sets = _ImageSets(benchmark, before, after, features)
+    scores = Scores()
     for group in ("target", "neighbour", "unrelated"):
-        of = asked(group)
-        was, now, ideal = see(before[of]), see(after[of]), benchmark.real(group)
-        real[group] = see(ideal) if ideal is not None else torch.zeros(0, 1)
-        reason = "" if ideal is not None else "no real pictures of these prompts are known (--real FOLDER: of the unrelated ones)"
-        rows.append(row(name + REAL, group, real[group], now, was, reason))
+        scores += sets.to_real_and_original(group)
+    scores += sets.to_alternative(sample_alternative)
+    return scores
+
+
+class _ImageSets:
+    """The images of an evaluation as sets of features."""
+
+    def __init__(self, benchmark: Benchmark, before: Tensor, after: Tensor, features: Features):
+        self.benchmark = benchmark
+        self.before = before
+        self.after = after
+        self.features = features
+        self.kid_to = f"KID {features.name} to "
+        self.real: dict[str, Tensor] = {}  # features of real images by group
+
+    def embed(self, images: Tensor | None) -> Tensor:
+        if images is None or not len(images):
+            return torch.zeros(0, 1)
+        return self.features(images)
+
+    def members(self, group: str) -> Tensor:
+        return torch.tensor([case.group == group for case in self.benchmark.cases])
+
+    def to_real_and_original(self, group: str) -> list[Score]:
+        members = self.members(group)
+        earlier, now = self.embed(self.before[members]), self.embed(self.after[members])
+        images = self.benchmark.real(group)
+        self.real[group] = self.embed(images)
+        reason = ""
+        if images is None:
+            reason = "no real images of these prompts are known (--real FOLDER: of unrelated ones)"
+        to_real = FeatureSets(self.real[group], now, earlier)
+        scores = [distance_score(KID, self.kid_to + REAL, group, to_real, reason)]
         if group == "unrelated":
-            rows.append(row(f"FID {features.name} to {REAL}", group, real[group], now, was, reason, fid, MANY))
+            name = f"FID {self.features.name} to {REAL}"
+            scores.append(distance_score(FID, name, group, to_real, reason))
         if group != "target":
-            rows.append(row(name + ORIGINAL, group, was, now))
-    instead = asked("target") & torch.tensor([bool(q.instead) for q in benchmark.cases])
-    if instead.sum() < LEAST:
-        reason = f"{int(instead.sum())} prompts have an alternative; it takes {LEAST}"
-        return [*rows, unmeasured_score(name + OWN, "target", reason, "lower")]
-    reference, again = (see(pictures) for pictures in own())
-    rows.append(row(name + OWN, "target", reference, see(after[instead]), see(before[instead])))
-    rows.append(control(row(f"control: {name}{OWN}, those themselves", "structure", reference, again)))
-    if len(real["target"]):
-        rows.append(control(row(f"control: {name}{REAL}, the alternative's own", "structure", real["target"], reference)))
-    return rows
+            to_original = FeatureSets(earlier, now)
+            scores.append(distance_score(KID, self.kid_to + ORIGINAL, group, to_original))
+        return scores
+
+    def to_alternative(self, sample: Callable[[], tuple[Tensor, Tensor]]) -> list[Score]:
+        """To the original model's images of the alternative, with controls."""
+        name = self.kid_to + ALTERNATIVE
+        has_alternative = torch.tensor([bool(case.instead) for case in self.benchmark.cases])
+        members = self.members("target") & has_alternative
+        if members.sum() < KID.least:
+            reason = f"{int(members.sum())} prompts have an alternative; {KID.least} are needed"
+            return [unmeasured_score(name, "target", reason, "lower")]
+        first, second = sample()
+        reference, again = self.embed(first), self.embed(second)
+        earlier, now = self.embed(self.before[members]), self.embed(self.after[members])
+        scores = [distance_score(KID, name, "target", FeatureSets(reference, now, earlier))]
+        scores.append(_control(f"{name}, those themselves", FeatureSets(reference, again)))
+        real = self.real["target"]
+        if len(real):
+            control = f"{self.kid_to}{REAL}, the alternative's own"
+            scores.append(_control(control, FeatureSets(real, reference)))
+        return scores
 
 
-def row(
-    name: str, group: str, reference: Tensor, now: Tensor, was: Tensor | None = None, reason: str = "",
-    distance: Callable[[Tensor, Tensor], dict] = kid, least: int = LEAST,
-) -> dict:  # fmt: skip
-    """The distance of features `now` [N, D], and of those before, to a reference [M, D]; null and why where it cannot be told."""
-    n = min(len(reference), len(now))
-    if not reason and n < least:
-        reason = f"{n} pictures; it takes {least}"
-    if not reason and any(not f.isfinite().all() or f.std(0).max() == 0 for f in (reference, now, *([] if was is None else [was]))):
-        reason = "features are no numbers, or all the same"
+def distance_score(
+    distance: SetDistance, name: str, group: str, sets: FeatureSets, reason: str = ""
+) -> Score:
+    """Score the distance of edited images to a reference.
+
+    Args:
+        distance: KID or FID.
+        name: Of the score.
+        group: The prompt group of the images.
+        sets: Features of reference, after and before.
+        reason: Why it cannot be measured; "" where it can.
+
+    Returns:
+        The score; unmeasured where there is a reason, too few images, or features are degenerate.
+    """
+    n = min(len(sets.reference), len(sets.after))
+    if not reason and n < distance.least:
+        reason = f"{n} images; {distance.least} are needed"
+    if not reason and sets.degenerate():
+        reason = "features are not finite, or all the same"
     if reason:
         return unmeasured_score(name, group, reason, "lower")
-    measured = distance(reference, now)
-    first = None if was is None else distance(reference, was)["value"]
-    return {"name": name, "group": group, "before": first, "after": measured["value"], "n": measured["n"], "ci95": measured["ci95"], "better": "lower"}  # fmt: skip
+    now = distance.compute(sets.reference, sets.after)
+    earlier = None
+    if sets.before is not None:
+        earlier = distance.compute(sets.reference, sets.before)["value"]
+    return Score(name, group, earlier, now["value"], now["n"], now["ci95"], "lower")
 
 
-def control(row: dict) -> dict:
-    return {**row, "better": None}
+def _control(name: str, sets: FeatureSets) -> Score:
+    """A distance that no edit has any part in: neither direction is better."""
+    return replace(distance_score(KID, f"control: {name}", "structure", sets), better=None)

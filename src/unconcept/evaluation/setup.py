@@ -1,4 +1,4 @@
-"""Choose the benchmark for a model and its concepts, with the judge and the real images that it needs."""
+"""Choose the benchmark for a model and its concepts, with its judge and real images."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -12,75 +12,172 @@ from torch import Tensor
 from ..concepts.concept import Concept
 from ..config.options import Look
 from ..errors import InputError
+from ..models.emoji.loading import EmojiVocabulary
 from ..models.interface import Model
-from ..models.loading import EMBEDDED
-from .benchmark import read_prompts
-from .judges import judge_name, load_judge
+from .benchmark import Benchmark, PromptCase, read_prompts
+from .judges import load_judge
 from .prompt_benchmark import PromptBenchmark, log, rank_words
+
+IMAGE_FILES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def prepare(
-    net: Model,
-    model: str,
+    model: Model,
     concepts: Sequence[Concept],
     n: Mapping[str, int],
     seed: int,
     prompts: Path | None = None,
     look: Look = Look(),
-):
-    """(the concepts in full, their exam, what is known of the judge or None). Where a group has no questions, more of unrelated ones are asked.
+) -> Benchmark:
+    """Build the benchmark of a run.
 
-    prompts: the user's own, asked besides. A judge or real pictures in `look` are an InputError where the embedded model has its own.
+    The embedded models have one with known answers, where they know all concepts; every other model
+    gets a `PromptBenchmark`. Where a group has fewer prompts than `n` asks for, more unrelated ones
+    are added, so that the total is the same.
+
+    Args:
+        model: The model that is evaluated.
+        concepts: Completed concepts (`Model.complete`).
+        n: Number of prompts by group.
+        seed: Of the choice of prompts.
+        prompts: A CSV file of the user's own prompts, added to them.
+        look: The judge and the real images, for a model without its own.
+
+    Returns:
+        The benchmark.
+
+    Raises:
+        InputError: A file cannot be read, the judge does not know a concept, or `look` names a
+            judge or real images although the model has its own.
     """
-    total = sum(n.values())
     own = read_prompts(prompts) if prompts else []
-    if model in EMBEDDED:
-        from ..models.emoji import concepts as known
-        from .emoji import benchmark as exam
-        from .emoji.judge import quality
+    if isinstance(model, EmojiVocabulary):
+        from ..models.emoji.concepts import knows
 
-        concepts = known.completed(concepts)
-        if all(known.knows(concept) for concept in concepts):
-            if look.judge is not None or look.real is not None:
-                raise InputError(f'"{model}" has a judge and real pictures of its own for this: leave --judge and --real away')
-            mine = [exam.EmojiCase(**asdict(ask)) for ask in own]
-            near = known.near_in_words(lambda prompts: net.encode(prompts)[net.prompt_states_key], concepts)
-            ask = lambda n: exam.EmojiBenchmark(concepts, n, seed, mine, near)
-            return concepts, ask(fill_counts(n, total - len(ask(n).cases) + len(mine))), quality()["judge"]
-    known = None if look.judge is None else load_judge(look.judge)
-    order, real = rank_words(net, concepts) if n.get("neighbour") else (), load_images(look.real) if look.real else None
-    ask = lambda n: PromptBenchmark(concepts, net.vocabulary, n, own, known, order, real)
-    plain = ask(fill_counts(n, total - len(ask(n).cases) + len(own)))
-    for word in [c.alternative for c in concepts if c.alternative and c.alternative not in plain.names]:
-        log.warning('the judge does not know "%s": whether it comes instead is not scored', word)
-    return tuple(concepts), plain, {"name": judge_name(known)} if known else None
+        if all(knows(concept) for concept in concepts):
+            return _emoji_benchmark(model, concepts, n, seed, own, look)
+    return _prompt_benchmark(model, concepts, n, own, look)
 
 
-def fill_counts(n: Mapping[str, int], missing: int) -> dict[str, int]:
+def _emoji_benchmark(
+    model: Model,
+    concepts: Sequence[Concept],
+    n: Mapping[str, int],
+    seed: int,
+    own: Sequence[PromptCase],
+    look: Look,
+) -> Benchmark:
+    from ..models.emoji.concepts import near_in_words
+    from .emoji.benchmark import EmojiBenchmark, EmojiCase
+
+    if look.judge is not None or look.real is not None:
+        raise InputError(
+            "this model has its own judge and real images for this concept: "
+            "leave --judge and --real away"
+        )
+    own_cases = [EmojiCase(**asdict(case)) for case in own]
+    likely = near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], concepts)
+    first = EmojiBenchmark(concepts, n, seed, own_cases, likely)
+    return EmojiBenchmark(concepts, fill_counts(n, first, own), seed, own_cases, likely)
+
+
+def _prompt_benchmark(
+    model: Model,
+    concepts: Sequence[Concept],
+    n: Mapping[str, int],
+    own: Sequence[PromptCase],
+    look: Look,
+) -> Benchmark:
+    judge = None if look.judge is None else load_judge(look.judge)
+    near = rank_words(model, concepts) if n.get("neighbour") else ()
+    real_images = load_images(look.real) if look.real else None
+    first = PromptBenchmark(concepts, model.vocabulary, n, own, judge, near)
+    n = fill_counts(n, first, own)
+    benchmark = PromptBenchmark(concepts, model.vocabulary, n, own, judge, near)
+    benchmark.real_images = real_images
+    for concept in concepts:
+        if concept.alternative and concept.alternative not in benchmark.names:
+            log.warning(
+                'the judge does not know "%s": whether it appears instead is not scored',
+                concept.alternative,
+            )
+    return benchmark
+
+
+def fill_counts(
+    n: Mapping[str, int], benchmark: Benchmark, own: Sequence[PromptCase]
+) -> dict[str, int]:
+    """Replace prompts that a benchmark does not have by unrelated ones.
+
+    Args:
+        n: Number of prompts by group that were asked for.
+        benchmark: What these numbers gave.
+        own: The user's own prompts in it, which do not count.
+
+    Returns:
+        `n` with more unrelated prompts.
+    """
+    missing = sum(n.values()) - (len(benchmark.cases) - len(own))
     return {**n, "unrelated": n.get("unrelated", 0) + missing}
 
 
 def load_images(folder: Path, size: int = 224, most: int = 10_000) -> Tensor:
-    """The pictures of a folder [N, 3, size, size] in [0, 1], cut to squares: `most` at most, in the order of their names."""
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"))[:most]
+    """Load real images, center-cropped to squares and resized.
+
+    Args:
+        folder: PNG, JPEG and WebP files, in subfolders, too.
+        size: Height and width in pixels.
+        most: How many are loaded at most, in the order of their paths.
+
+    Returns:
+        [N, 3, size, size] in [0, 1].
+
+    Raises:
+        InputError: There are no images, or one cannot be read.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_FILES)[:most]
     if not files:
-        raise InputError(f"there are no pictures in {folder}: --real takes a folder of PNG, JPEG or WebP files")
+        raise InputError(
+            f"there are no images in {folder}: --real takes a folder of PNG, JPEG or WebP files"
+        )
+    pixels = []
     try:
-        made = [ImageOps.fit(Image.open(file).convert("RGB"), (size, size), Image.Resampling.BILINEAR) for file in files]
+        for file in files:
+            image = Image.open(file).convert("RGB")
+            square = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+            pixels.append(np.asarray(square))
     except OSError as error:
-        raise InputError(f"a picture in {folder} cannot be read: {error}") from error
-    return torch.from_numpy(np.stack([np.asarray(image) for image in made])).permute(0, 3, 1, 2).float() / 255
+        raise InputError(f"an image in {folder} cannot be read: {error}") from error
+    return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
 
 
-def undrawn_warnings(exam, concepts: Sequence[Concept], before: Tensor) -> list[str]:
-    """A line for each concept that the model does not draw in the first place, as far as anybody can tell."""
+def undrawn_warnings(benchmark: Benchmark, before: Tensor) -> list[str]:
+    """Warn about concepts that the model does not draw in the first place.
+
+    Args:
+        benchmark: Its judge decides.
+        before: Images [N, 3, H, W] of its cases without the edit; empty where none were made.
+
+    Returns:
+        A line for each such concept, or one line where no judge knows them.
+    """
     if not len(before):
         return []
-    if isinstance(exam, PromptBenchmark) and exam.judge is None:
-        return ["no judge knows this concept here: its presence is not scored, look at before-after.png"]
-    marks, lines = exam.marks(before)["concept"], []
-    for concept in concepts:
-        own = marks[[i for i, q in enumerate(exam.cases) if q.group == "target" and q.name == concept.erase]]
-        if len(own) and own.mean() < 0.5:
-            lines.append(f'the model hardly draws "{concept.erase}": the judge finds it in {own.mean():.0%} of {len(own)} pictures')
-    return lines
+    marks = benchmark.marks(before)
+    if not marks:
+        return [
+            "no judge knows this concept here: its presence is not scored, look at before-after.png"
+        ]
+    warnings = []
+    for concept in benchmark.concepts:
+        members = []
+        for i, case in enumerate(benchmark.cases):
+            if case.group == "target" and case.name == concept.erase:
+                members.append(i)
+        seen = marks["concept"][members]
+        if len(seen) and seen.mean() < 0.5:
+            warnings.append(
+                f'the model hardly draws "{concept.erase}": the judge finds it in '
+                f"{seen.mean():.0%} of {len(seen)} images"
+            )
+    return warnings

@@ -1,181 +1,362 @@
-"""Compare: several methods, or several settings of one, on the same concept, questions and seeds, each with what it cost."""
+"""Compare methods, or settings of one, on the same concepts, prompts and seeds, with costs."""
+
+from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..callbacks import Progress
+from ..callbacks import prefixed
 from ..concepts.concept import Concept
-from ..config.options import Look, Source
 from ..edits.edit import Edit
 from ..errors import InputError
+from ..evaluation.benchmark import Benchmark
 from ..evaluation.failure_detection import detect_failure
-from ..evaluation.features import features_or_none
+from ..evaluation.features import Features, features_or_none
 from ..evaluation.frontier import Point, area, point
-from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Evaluation, Extent, cache_key_unedited, evaluate, images_before, sampling_seeds
+from ..evaluation.runner import (
+    Evaluation,
+    Extent,
+    Measures,
+    evaluate,
+    images_before,
+    sampling_seeds,
+)
 from ..evaluation.scores import PIXELS, find_score
-from ..evaluation.setup import prepare
 from ..io.output_folder import check_out, whole_folder
 from ..methods import Method, method_caveat
-from ..models.image_cache import sample_images
-from ..models.interface import Model
 from ..models.loading import load
+from ..models.sampling import ImageSampler
 from ..profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 from ..reporting.frontier_plot import plot
 from ..reporting.html import embed, embed_file, render
 from ..reporting.image_grid import GROUP_TITLES, columns
 from ..reporting.report import format_value, markdown, title
+from .options import EvaluationOptions
+from .results import concept_records, software_versions
 
-# How far the edits are dialled for the plane of removed against kept; 1, as trained, is there anyway.
-STRENGTHS: dict[Extent, tuple[float, ...]] = {"short": (0.5,), "full": (0.25, 0.5, 0.75, 1.25), "none": ()}
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
-# The table: measure, group, and how it is called there.
+    from .options import EvaluationKeywords
+
+# Strengths for the trade-off of removed against kept, besides 1, at which edits are trained.
+STRENGTHS: dict[Extent, tuple[float, ...]] = {
+    "short": (0.5,),
+    "full": (0.25, 0.5, 0.75, 1.25),
+    "none": (),
+}
+
+# Columns of the table: score, group, header.
 MEASURES = (
-    ("concept", "target", "concept left"), ("concept", "synonym", "by a synonym"), ("alternative", "target", "alternative instead"),
-    ("right", "neighbour", "neighbours right"), ("right", "unrelated", "unrelated right"), (PIXELS, "neighbour", "neighbours moved"),
-    (PIXELS, "unrelated", "unrelated moved"), ("layout change, 8x8 L1", "target", "layout of the concept's pictures moved"),
+    ("concept", "target", "concept left"),
+    ("concept", "synonym", "by a synonym"),
+    ("alternative", "target", "alternative instead"),
+    ("right", "neighbour", "neighbours right"),
+    ("right", "unrelated", "unrelated right"),
+    (PIXELS, "neighbour", "neighbours moved"),
+    (PIXELS, "unrelated", "unrelated moved"),
+    ("layout change, 8x8 L1", "target", "layout of the concept's images moved"),
     ("drift of the unconditional prediction", "structure", "drift of ε(∅)"),
-)  # fmt: skip
+)
 
-COSTS = "area", "network calls", "calls for a picture", "seconds", "GiB"  # behind them
+COSTS = ("area", "network calls", "calls per image", "seconds", "GiB")
+
+IMAGES_PER_GROUP = 6  # shown on the page
+
+MISSING = "–"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What came of one method. failure: what the detectors found, or null. remark: what must be known of it in this model, or "". area: under its frontier, null where no judge tells."""
+    """The result of one method.
+
+    name        what the comparison calls it
+    edit        the trained edit
+    evaluation  its scores and images
+    cost        of training and sampling
+    failure     one line about what went wrong, or None
+    remark      what must be known of the method in this model, or ""
+    points      the edit at several strengths; empty where no judge decides what is removed
+    """
 
     name: str
     edit: Edit
-    found: Evaluation
+    evaluation: Evaluation
     cost: dict
     failure: str | None
-    method_caveat: str
+    remark: str
     points: list[Point]
-    area: float | None
+
+    def to_json(self) -> dict:
+        """The method's part of compare.json."""
+        return {
+            "name": self.name,
+            "settings": self.edit.card.get("settings", {}),
+            "cost": self.cost,
+            "failure": self.failure,
+            "remark": self.remark or None,
+            "area": area(self.points) if self.points else None,
+            "frontier": [vars(p) for p in self.points],
+            "scores": self.evaluation.scores.to_json(),
+        }
 
 
 def compare(
-    concepts: Sequence[Concept], methods: Mapping[str, Method], *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "short",
-    prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
-) -> dict:  # fmt: skip
-    """Run every method from the same untouched model, ask the same questions, and write the folder `out`. A method that cannot do it on this
-    model says why, and the others go on.
+    concepts: Sequence[Concept],
+    methods: Mapping[str, Method],
+    **options: Unpack[EvaluationKeywords],
+) -> dict:
+    """Run every method from the same original model, and write a folder.
 
-    It holds compare.json, compare.md, compare.html, compare.png, where a judge tells what is removed frontier.png, and the edit of each
-    method. Returns the content of compare.json.
-    prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
+    The folder holds compare.json, compare.md, compare.html, compare.png, the edit of each method,
+    and frontier.png where a judge decides what is removed. A method that cannot be run on this
+    model is listed with the reason, and the others are run.
+
+    Args:
+        concepts: What to erase.
+        methods: By the name that the comparison gives them.
+        **options: Fields of `EvaluationOptions`; `out` is required.
+
+    Returns:
+        The content of compare.json.
+
+    Raises:
+        InputError: Something of the input is wrong, or no method can be run.
     """
-    check_out(out, force)
-    net = load(source := Source.of(model))
-    concepts, benchmark, judged = prepare(net, source.model, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
-    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, progress=progress)
-    before = images_before(net, benchmark, **given)
-    entries, refused, features = [], {}, features_or_none()
+    run = EvaluationOptions(**options)
+    check_out(run.out, run.force)
+    model = load(run.source)
+    benchmark = run.benchmark(model, model.complete(concepts))
+    sampler = run.sampler(model)
+    before = images_before(sampler, benchmark)
+    comparison = _Comparison(run, benchmark, sampler, before, features_or_none())
+    entries, refused = [], {}
     for name, method in methods.items():
-        reset_peak_memory()
-        start = time.perf_counter()
-        told = lambda p, name=name: progress(Progress(f"{name}: {p.stage}", p.done, p.total, p.loss, p.held_out))
         try:
-            with count_calls(net) as calls:
-                edit = method(net, *concepts, progress=told)
-        except InputError as reason:
-            refused[name] = str(reason)
-            continue
-        cost = {"seconds": round(time.perf_counter() - start, 1), "network_calls": calls["n"], "peak_memory_bytes": peak_memory()}
-        cost["calls_for_a_picture"] = calls_per_image(net, edit, **look.sampling(net.guidance))
-        found = evaluate(net, edit, benchmark, before=before, controls=CONTROLS[extent], full=True, features=features, **given)
-        points = strength_curve(net, edit, benchmark, found, STRENGTHS[extent], given)
-        failure, told = detect_failure(found.rows, before, found.after), method_caveat(method, net)
-        entries.append(Entry(name, edit, found, cost, failure, told, points, area(points) if points else None))
+            entries.append(comparison.entry(name, method))
+        except _RefusedError as error:
+            refused[name] = str(error)
     if not entries:
         raise InputError("; ".join(f"{name}: {reason}" for name, reason in refused.items()))
+    sampling = {"steps": sampler.sampling.steps, "guidance": sampler.sampling.guidance}
     result = {
         "schema": 1,
-        "concept": [{k: getattr(c, k) for k in ("erase", "alternative", "synonyms", "keep")} for c in concepts],
-        "model": {"name": source.model, "family": net.family, "sha256": entries[0].edit.card.get("model_sha256")},
-        "methods": [
-            {"name": e.name, "settings": e.edit.card.get("settings", {}), "cost": e.cost, "failure": e.failure, "remark": e.remark or None,
-             "area": e.area, "frontier": [vars(p) for p in e.points], "scores": e.found.rows}
-            for e in entries
-        ],
+        "concept": concept_records(benchmark),
+        "model": {
+            "name": run.source.model,
+            "family": model.family,
+            "sha256": entries[0].edit.card.get("model_sha256"),
+        },
+        "methods": [entry.to_json() for entry in entries],
         "refused": refused,
-        "remark": net.remark or None,
-        "settings": {"evaluation": extent, "seed": seed, **look.sampling(net.guidance), "judge": judged},
-        "versions": {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")},
-    }  # fmt: skip
-    with whole_folder(out, force) as folder:
+        "remark": model.remark or None,
+        "settings": {
+            "evaluation": run.extent,
+            "seed": run.seed,
+            **sampling,
+            "judge": benchmark.judge_card,
+        },
+        "versions": software_versions(),
+    }
+    with whole_folder(run.out, run.force) as folder:
         write_comparison(folder, result, benchmark, before, entries)
     return result
 
 
-def strength_curve(net: Model, edit: Edit, benchmark, found: Evaluation, strengths: Sequence[float], given: dict) -> list[Point]:
-    """The edit as trained and at other strengths, on the same questions; no point where no judge tells what is removed."""
-    there, seed = find_score(found.rows, "concept", "target"), find_score(found.rows, f"control, another seed: {PIXELS}", "structure")
-    if not there or not there["before"] or not seed or not seed["after"]:
+class _RefusedError(Exception):
+    """A method cannot be run on this model."""
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What all methods have in common."""
+
+    options: EvaluationOptions
+    benchmark: Benchmark
+    sampler: ImageSampler
+    before: Tensor
+    features: Features | None
+
+    def entry(self, name: str, method: Method) -> Entry:
+        model, sampling = self.sampler.model, self.sampler.sampling
+        assert sampling.guidance is not None  # the sampler filled in the model's
+        edit, cost = self.train(name, method)
+        cost["calls_for_a_picture"] = calls_per_image(
+            model, edit, steps=sampling.steps, guidance=sampling.guidance
+        )
+        measures = Measures(self.options.controls, True, self.features)
+        evaluation = evaluate(
+            self.sampler, edit, self.benchmark, before=self.before, measures=measures
+        )
+        strengths = STRENGTHS[self.options.extent]
+        return Entry(
+            name=name,
+            edit=edit,
+            evaluation=evaluation,
+            cost=cost,
+            failure=detect_failure(evaluation.scores, self.before, evaluation.after),
+            remark=method_caveat(method, model),
+            points=strength_curve(self.sampler, edit, self.benchmark, evaluation, strengths),
+        )
+
+    def train(self, name: str, method: Method) -> tuple[Edit, dict]:
+        """(the edit, its cost)"""
+        reset_peak_memory()
+        start = time.perf_counter()
+        progress = prefixed(self.options.progress, name)
+        try:
+            with count_calls(self.sampler.model) as calls:
+                edit = method(self.sampler.model, *self.benchmark.concepts, progress=progress)
+        except InputError as error:
+            raise _RefusedError(str(error)) from error
+        cost = {
+            "seconds": round(time.perf_counter() - start, 1),
+            "network_calls": calls["n"],
+            "peak_memory_bytes": peak_memory(),
+        }
+        return edit, cost
+
+
+def strength_curve(
+    sampler: ImageSampler,
+    edit: Edit,
+    benchmark: Benchmark,
+    evaluation: Evaluation,
+    strengths: Sequence[float],
+) -> list[Point]:
+    """Measure the trade-off of an edit at several strengths, on the same prompts and seeds.
+
+    Args:
+        sampler: Its model is the original one.
+        edit: As trained.
+        benchmark: Prompts and judge.
+        evaluation: Of the edit as trained.
+        strengths: Others than 1.
+
+    Returns:
+        Points by increasing strength; none where no judge decides what is removed.
+    """
+    concept = evaluation.scores["concept", "target"]
+    other_seed = evaluation.scores[f"control, another seed: {PIXELS}", "structure"]
+    if not concept or not concept.before or not other_seed or not other_seed.after:
         return []
-    points = [point(benchmark, 1.0, found.before, found.after, seed["after"])]
-    asked, first = [q.prompt for q in benchmark.cases], sampling_seeds(benchmark, given["seed"])
-    shown = {name: value for name, value in given.items() if name != "seed"}
-    base = cache_key_unedited(net) if given["cache"] else ""
-    for s in strengths:
-        part = edit.scale(s)
-        with part.on(net):
-            after = sample_images(net, asked, first, **shown, made_by=base and base + part.fingerprint(), stage=f"strength {s}")
-        points.append(point(benchmark, s, found.before, after, seed["after"]))
+    before = evaluation.before
+    points = [point(benchmark, 1.0, before, evaluation.after, other_seed.after)]
+    prompts = [case.prompt for case in benchmark.cases]
+    seeds = sampling_seeds(benchmark, sampler.sampling.seed)
+    for strength in strengths:
+        stage = f"strength {strength}"
+        after = sampler.images(prompts, seeds, edit=edit.scale(strength), stage=stage)
+        points.append(point(benchmark, strength, before, after, other_seed.after))
     return sorted(points, key=lambda p: p.strength)
 
 
 def table(result: dict) -> tuple[list[str], list[list[str]]]:
-    """(header, one line for the untouched model and one for each method): every score with its interval and n, then what it cost."""
-    shown = [m for m in MEASURES if any(find_score(e["scores"], m[0], m[1]) for e in result["methods"])]
-    first = [find_score(result["methods"][0]["scores"], name, group) for name, group, _ in shown]
-    lines = [
-        [
-            "before",
-            *(format_value(row["before"], row["name"]) if row and row["before"] is not None else "–" for row in first),
-            *["–"] * len(COSTS),
-        ]
+    """The comparison as a table.
+
+    Args:
+        result: The content of compare.json.
+
+    Returns:
+        (header, lines): one line for the untouched model and one per method, with every score, its
+        interval and n, and the costs.
+    """
+    shown = []
+    for name, group, header in MEASURES:
+        if any(find_score(entry["scores"], name, group) for entry in result["methods"]):
+            shown.append((name, group, header))
+    first = ["before"]
+    for name, group, _ in shown:
+        row = find_score(result["methods"][0]["scores"], name, group)
+        first.append(format_value(row["before"] if row else None, name))
+    lines = [first + [MISSING] * len(COSTS)]
+    for entry in result["methods"]:
+        scores = [_cell(entry["scores"], name, group) for name, group, _ in shown]
+        lines.append([entry["name"], *scores, *_cost_cells(entry)])
+    return ["method", *(header for _, _, header in shown), *COSTS], lines
+
+
+def _cell(rows: Sequence[dict], name: str, group: str) -> str:
+    """A score with its interval and n."""
+    row = find_score(rows, name, group)
+    if row is None:
+        return MISSING
+    low, high = (format_value(value, name) for value in row["ci95"])
+    return f"{format_value(row['after'], name)} [{low} – {high}] n {row['n']}"
+
+
+def _cost_cells(entry: dict) -> list[str]:
+    cost = entry["cost"]
+    return [
+        MISSING if entry["area"] is None else f"{entry['area']:.2f}",
+        f"{cost['network_calls']:,}",
+        f"{cost['calls_for_a_picture']:,}",
+        f"{cost['seconds']:.0f}",
+        f"{cost['peak_memory_bytes'] / 2**30:.1f}",
     ]
-    for e in result["methods"]:
-        cells = []
-        for name, group, _ in shown:
-            row = find_score(e["scores"], name, group)
-            cells.append(
-                "–"
-                if row is None
-                else f"{format_value(row['after'], name)} [{' – '.join(format_value(v, name) for v in row['ci95'])}] n {row['n']}"
-            )
-        cost = e["cost"]
-        cells += ["–" if e["area"] is None else f"{e['area']:.2f}", f"{cost['network_calls']:,}", f"{cost['calls_for_a_picture']:,}", f"{cost['seconds']:.0f}", f"{cost['peak_memory_bytes'] / 2**30:.1f}"]  # fmt: skip
-        lines.append([e["name"], *cells])
-    return ["method", *(called for *_, called in shown), *COSTS], lines
 
 
-def write_comparison(folder: Path, result: dict, benchmark, before: Tensor, entries: Sequence[Entry]) -> None:
-    header, lines = table(result)
-    name = title(result)
+def write_comparison(
+    folder: Path, result: dict, benchmark: Benchmark, before: Tensor, entries: Sequence[Entry]
+) -> None:
+    """Write the files of a comparison.
+
+    Args:
+        folder: Where to.
+        result: The content of compare.json.
+        benchmark: The prompts of the images.
+        before: Images [N, 3, H, W] in [0, 1] without any edit.
+        entries: One per method.
+    """
+    images = {"before": before}
+    for entry in entries:
+        images[entry.name] = entry.evaluation.after
+        entry.edit.save(folder / f"{entry.name}.safetensors")
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    notes = [f"{method} cannot: {reason}" for method, reason in result["refused"].items()] + [result["remark"]] * bool(result["remark"])
-    notes += [f"{e.name}: {e.remark}" for e in entries if e.remark]
-    (folder / "compare.md").write_text(f"# {name}\n\n{markdown(header, lines)}" + "".join(f"\n{note}\n" for note in notes))
-    rows = []
+    (folder / "compare.md").write_text(_markdown_page(result, entries))
+    columns(benchmark.cases, images).save(folder / "compare.png")
+    curves = {entry.name: entry.points for entry in entries if entry.points}
+    drawn = bool(curves) and plot(curves, str(folder / "frontier.png"), title(result))
+    header, lines = table(result)
+    page = render(
+        "compare.html",
+        title=title(result),
+        header=header,
+        lines=lines,
+        rows=list(_image_rows(benchmark, images)),
+        names=list(images),
+        r=result,
+        failures=[(entry.name, entry.failure) for entry in entries if entry.failure],
+        curves=curves,
+        frontier=embed_file(folder / "frontier.png") if drawn else None,
+        small=before.shape[-1] < 160,
+    )
+    (folder / "compare.html").write_text(page)
+
+
+def _markdown_page(result: dict, entries: Sequence[Entry]) -> str:
+    notes = [f"{method} cannot: {reason}" for method, reason in result["refused"].items()]
+    if result["remark"]:
+        notes.append(result["remark"])
+    for entry in entries:
+        if entry.remark:
+            notes.append(f"{entry.name}: {entry.remark}")
+    page = f"# {title(result)}\n\n{markdown(*table(result))}"
+    return page + "".join(f"\n{note}\n" for note in notes)
+
+
+def _image_rows(
+    benchmark: Benchmark, images: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """(heading, prompt, embedded images) for the page; the user's own prompts come first."""
     for group, heading in GROUP_TITLES.items():
-        asked = [i for i, q in enumerate(benchmark.cases) if q.group == group]
-        shown = sorted(asked, key=lambda i: benchmark.cases[i].way != "own")[:6]
-        rows += [(heading, benchmark.cases[i].prompt, [embed(p[i]) for p in (before, *(e.found.after for e in entries))]) for i in shown]
-    curves = {e.name: e.points for e in entries if e.points}
-    drawn = bool(curves) and plot(curves, str(folder / "frontier.png"), name)
-    (folder / "compare.html").write_text(
-        render("compare.html", title=name, header=header, lines=lines, rows=rows, names=["before", *(e.name for e in entries)], r=result,
-               failures=[(e.name, e.failure) for e in entries if e.failure], curves=curves, frontier=embed_file(folder / "frontier.png") if drawn else None, small=before.shape[-1] < 160)
-    )  # fmt: skip
-    columns(benchmark.cases, {"before": before, **{e.name: e.found.after for e in entries}}).save(folder / "compare.png")
-    for e in entries:
-        e.edit.save(folder / f"{e.name}.safetensors")
+        members = [i for i, case in enumerate(benchmark.cases) if case.group == group]
+        members.sort(key=lambda i: benchmark.cases[i].way != "own")
+        for i in members[:IMAGES_PER_GROUP]:
+            yield heading, benchmark.cases[i].prompt, [embed(some[i]) for some in images.values()]

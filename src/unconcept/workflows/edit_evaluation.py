@@ -1,46 +1,69 @@
 """Evaluate an edit that exists already."""
 
+from __future__ import annotations
+
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ..callbacks import Progress
 from ..concepts.concept import Concept
-from ..config.options import Look, Source
 from ..edits.edit import Edit, edit_between
 from ..errors import InputError
 from ..evaluation.features import features_or_none
-from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent, evaluate
-from ..evaluation.setup import prepare, undrawn_warnings
+from ..evaluation.runner import Measures, evaluate
+from ..evaluation.setup import undrawn_warnings
 from ..io.output_folder import check_out
 from ..models.loading import load
-from .results import summary, write_results
+from .options import EvaluationOptions
+from .results import RunRecord, write_results
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import EvaluationKeywords
 
 
 def evaluate_edit(
-    path: Path, concepts: Sequence[Concept] = (), *, model: str | Source = "emoji", out: Path, seed: int = 0, extent: Extent = "full",
-    prompts: Path | None = None, look: Look = Look(), force: bool = False, cache: Path | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
-) -> dict:  # fmt: skip
-    """Evaluate an edit from its file or folder, or a whole erased pipeline's folder, and write the folder `out`, as `erase` does.
+    path: Path, concepts: Sequence[Concept] = (), **options: Unpack[EvaluationKeywords]
+) -> dict:
+    """Evaluate an edit and write the same folder as `erase`.
 
-    concepts: what it erases, where that is not written in it. force: an edit of another model, too.
+    Args:
+        path: The file or folder of an edit, or the folder of an erased pipeline of any tool.
+        concepts: What it erases; needed where that is not written in it.
+        **options: Fields of `EvaluationOptions`; `out` is required, `extent` is "full" by default.
+
+    Returns:
+        The content of report.json.
+
+    Raises:
+        InputError: The edit cannot be read, belongs to another model, or does not name a concept.
     """
-    start = time.perf_counter()
-    check_out(out, force)
-    net, name = load(source := Source.of(model)), source.model
-    whole = (path / "model_index.json").exists()
-    edit = edit_between(net, load(replace(source, model=str(path))), concepts) if whole else Edit.load(path)
-    doubt = edit.check(net, force=force)
-    named = list(concepts) or [Concept.read(fields) for fields in edit.card.get("concepts", [])]
-    if not named:
-        raise InputError(f"{path} does not say which concept it erases: name it, for example: unconcept evaluate pig=cow --edit {path}")
-    concepts, benchmark, judged = prepare(net, name, named, CASES_PER_GROUP[extent], seed, prompts, look)
-    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, progress=progress)
-    found = evaluate(net, edit, benchmark, controls=CONTROLS[extent], full=extent == "full", features=features_or_none(), **given)
-    cost = {"training_seconds": None, "network_calls": None}
-    warnings = [*([doubt] if doubt else ()), *undrawn_warnings(benchmark, concepts, found.before)]
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
-    return write_results(out, force, edit, result, benchmark, found)
+    started = time.perf_counter()
+    run = EvaluationOptions(**{"extent": "full", **options})
+    check_out(run.out, run.force)
+    model = load(run.source)
+    if (path / "model_index.json").exists():
+        edit = edit_between(model, load(replace(run.source, model=str(path))), concepts)
+    else:
+        edit = Edit.load(path)
+    mismatch = edit.check(model, force=run.force)
+    stored = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
+    if not concepts and not stored:
+        raise InputError(
+            f"{path} does not say which concept it erases: name it, for example: "
+            f"unconcept evaluate pig=cow --edit {path}"
+        )
+    benchmark = run.benchmark(model, model.complete(concepts or stored))
+    sampler = run.sampler(model)
+    measures = Measures(run.controls, run.extent == "full", features_or_none())
+    evaluation = evaluate(sampler, edit, benchmark, measures=measures)
+    record = RunRecord(run, model, benchmark, sampler.sampling, started)
+    if mismatch:
+        record.warnings.append(mismatch)
+    record.warnings += undrawn_warnings(benchmark, evaluation.before)
+    report = record.to_report(edit, evaluation)
+    write_results(run, edit, report, benchmark, evaluation)
+    return report

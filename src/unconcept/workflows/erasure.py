@@ -1,136 +1,278 @@
-"""The main job: erase concepts, or take an edit that is there; look at the same seeds before and after; leave one folder that says it all."""
+"""The main job: train an edit that erases concepts, evaluate it, and write one folder."""
+
+from __future__ import annotations
 
 import hashlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..callbacks import Progress, ProgressCallback
+from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
-from ..config.options import Look, Source, Training
+from ..config.options import Training
+from ..edits.edit import Edit
 from ..errors import InputError
-from ..evaluation.benchmark import truncation_warnings
+from ..evaluation.benchmark import Benchmark, truncation_warnings
 from ..evaluation.features import features_or_none
-from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent, evaluate, images_before, sampling_seeds
-from ..evaluation.setup import prepare, undrawn_warnings
+from ..evaluation.runner import Measures, evaluate, images_before
+from ..evaluation.setup import undrawn_warnings
 from ..io.output_folder import check_out
 from ..methods import Method, method_caveat
 from ..methods.all_but_one import AllButOne
 from ..models.interface import Model
 from ..models.loading import load
+from ..models.sampling import ImageSampler
 from ..profiling.usage import count_calls
 from ..training.config import Tune
 from ..training.distributed import is_first
 from ..training.resume import checkpointed
-from . import monitoring as watch
-from .results import summary, write_results
+from . import monitoring
+from .options import EvaluationOptions
+from .results import RunRecord, software_versions, write_results
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from .options import EvaluationKeywords
 
 
 def erase(
-    concepts: Sequence[Concept], *, model: str | Source = "emoji", method: Method | None = None, out: Path, seed: int = 0, extent: Extent = "short",
-    prompts: Path | None = None, look: Look = Look(), strict: bool = False, force: bool = False, cache: Path | None = None, training: Training | None = None,
-    progress: Callable[[Progress], None] = lambda progress: None,
-) -> dict:  # fmt: skip
-    """Erase, evaluate, and write the folder `out`: edit.safetensors, before-after.png, scores.png, report.json, .html and .md, README.md.
+    concepts: Sequence[Concept],
+    *,
+    method: Method | None = None,
+    strict: bool = False,
+    training: Training | None = None,
+    **options: Unpack[EvaluationKeywords],
+) -> dict:
+    """Erase concepts, evaluate the edit, and write a folder.
 
-    Returns the content of report.json; its `failure` is null, or one line about what the detectors found. Of several processes (torchrun)
-    the first looks at pictures and writes; the others return nothing.
-    extent: how many pictures the evaluation makes; "none": none, the edit and its card are all.
-    prompts: a CSV file of the user's own, asked besides. cache: a folder of pictures made before.
-    training: what is kept of the training beside the cache, until this folder is written, and what can be watched beside the folder; None: nothing.
-    look: how the pictures are made and judged, before and after.
-    strict: refuse a concept that the model cannot draw in the first place, instead of a warning.
+    The folder holds edit.safetensors, before-after.png, scores.png, report.json, report.html,
+    report.md and README.md.
+
+    Args:
+        concepts: What to erase.
+        method: The erasing method with its hyperparameters; None: `AllButOne()`.
+        strict: Refuse a concept that the model cannot draw in the first place, instead of a
+            warning.
+        training: How the training is saved, resumed and watched; None: not at all.
+        **options: Fields of `EvaluationOptions`: `out` (the folder, required), `model`, `force`,
+            `progress`, `seed`, `extent`, `prompts`, `look`, `cache`.
+
+    Returns:
+        The content of report.json. Its `failure` is None, or one line about what went wrong. Of
+        several processes (torchrun) only the first evaluates and writes; the others return {}.
+
+    Raises:
+        InputError: Something of the input is wrong; nothing was written.
+        RunError: The training failed; nothing was written.
     """
-    method, start = method or AllButOne(), time.perf_counter()
-    check_out(out, force)
-    shown = training or Training(save_every=0)
-    if min(shown.save_every, shown.sample_every) < 0 or (shown.resume and not shown.save_every):
-        raise InputError("save-every and sample-every count steps, 0 or more; with --resume save-every must be above 0")
-    if strict and extent == "none":
-        raise InputError("--strict looks at pictures of the concept: it does not go with --evaluate none")
-    source = Source.of(model)
-    net, name = load(source, quantize=shown.quantize, whole=trained_weight_group(method) if shown.quantize else ""), source.model
-    concepts, benchmark, judged = prepare(net, name, concepts, CASES_PER_GROUP[extent], seed, prompts, look)
-    warnings = [*truncation_warnings(net, concepts), *(line for line in (net.remark, method_caveat(method, net)) if line)]
-    if shown.quantize:
-        warnings.append(f"what is not tuned was held in {shown.quantize}, and drew the pictures here, before and after")
-    given: dict[str, Any] = dict(seed=seed, **look.sampling(net.guidance), cache=cache, progress=progress)
-    before = images_before(net, benchmark, **given) if is_first() else torch.zeros(0)
-    for warning in undrawn_warnings(benchmark, concepts, before) if is_first() else ():
-        if strict:
-            raise InputError(f"{warning} (--strict refuses that)")
-        warnings.append(warning)
+    run = _Erasure(method or AllButOne(), training or Training(save_every=0), options)
+    return run(concepts, strict)
 
-    began, state = time.perf_counter(), training_folder(cache, net, method, concepts) if cache and shown.save_every else None
-    if state and state.exists() and not shown.resume:
-        warnings.append("a training of the same words had been cut off; it was begun anew (--resume goes on instead)")
-    if shown.resume and not (state and state.exists()):
-        warnings.append("--resume found no training of these words, settings, weights and versions to go on with: it was begun anew")
-    with ExitStack() as inside:
-        calls = inside.enter_context(count_calls(net))
-        place = inside.enter_context(checkpointed(state, every=shown.save_every, resume=shown.resume)) if state else None
-        edit = method(net, *concepts, progress=inside.enter_context(with_monitoring(shown, net, method, benchmark, before, out, given)))
-    if not is_first():
-        return {}
-    if place and place.resumed_from:
-        warnings.append(f"the training went on from step {place.resumed_from}: seconds and network calls count from there")
-    if shown.sample_every:
-        warnings.append("seconds and network calls of the training count its samples, too")
-    cost = {"training_seconds": round(time.perf_counter() - began, 1), "network_calls": calls["n"]}
-    features = features_or_none() if benchmark.cases else None
-    found = evaluate(net, edit, benchmark, before=before, controls=CONTROLS[extent], full=extent == "full", features=features, **given)
-    result = summary(edit, net, name, concepts, judged, found, extent, cost, start, warnings, given, prompts)
-    write_results(out, force, edit, result, benchmark, found)
-    if (samples := sibling_path(out, "samples.png")).exists() and shown.sample_every:
-        samples.replace(out / "samples.png")
-    if state:
-        shutil.rmtree(state, ignore_errors=True)
-    return result
+
+class _Erasure:
+    """One run of `erase`: what its steps have in common."""
+
+    def __init__(self, method: Method, training: Training, options: EvaluationKeywords):
+        self.started = time.perf_counter()
+        self.method = method
+        self.training = training
+        self.options = EvaluationOptions(**options)
+
+    def __call__(self, concepts: Sequence[Concept], strict: bool) -> dict:
+        check_out(self.options.out, self.options.force)
+        self.check_training(strict)
+        model = self.load_model()
+        concepts = model.complete(concepts)
+        benchmark = self.options.benchmark(model, concepts)
+        sampler = self.options.sampler(model)
+        record = RunRecord(self.options, model, benchmark, sampler.sampling, self.started)
+        record.warnings += truncation_warnings(model, concepts)
+        record.warnings += self.caveats(model)
+        before = torch.zeros(0)
+        if is_first():
+            before = images_before(sampler, benchmark)
+            warnings = undrawn_warnings(benchmark, before)
+            if strict and warnings:
+                raise InputError(f"{warnings[0]} (--strict refuses that)")
+            record.warnings += warnings
+        began = time.perf_counter()
+        state = self.state_folder(model, concepts)
+        edit = self.train(record, state, self.monitored(sampler, benchmark, before))
+        if not is_first():
+            return {}
+        record.training_seconds = round(time.perf_counter() - began, 1)
+        if self.training.sample_every:
+            record.warnings.append(
+                "seconds and network calls of the training include those of its samples"
+            )
+        full = self.options.extent == "full"
+        features = features_or_none() if benchmark.cases else None
+        measures = Measures(self.options.controls, full, features)
+        evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
+        report = record.to_report(edit, evaluation)
+        write_results(self.options, edit, report, benchmark, evaluation)
+        self.move_samples()
+        if state:
+            shutil.rmtree(state, ignore_errors=True)
+        return report
+
+    def check_training(self, strict: bool) -> None:
+        training = self.training
+        negative = min(training.save_every, training.sample_every) < 0
+        if negative or (training.resume and not training.save_every):
+            raise InputError(
+                "save-every and sample-every count steps, 0 or more; "
+                "with --resume save-every must be above 0"
+            )
+        if strict and self.options.extent == "none":
+            raise InputError(
+                "--strict needs images of the concept: it cannot be combined with --extent none"
+            )
+
+    def load_model(self) -> Model:
+        quantize = self.training.quantize
+        precise = trained_weight_group(self.method) if quantize else ""
+        return load(self.options.source, quantize=quantize, whole=precise)
+
+    def caveats(self, model: Model) -> list[str]:
+        """What must be known of this method in this model."""
+        lines = [line for line in (model.remark, method_caveat(self.method, model)) if line]
+        if self.training.quantize:
+            lines.append(
+                f"weights that are not trained were held in {self.training.quantize}, "
+                "also for the images before and after"
+            )
+        return lines
+
+    def state_folder(self, model: Model, concepts: Sequence[Concept]) -> Path | None:
+        """Where the training's state is saved; None where it is not."""
+        if not self.options.cache or not self.training.save_every:
+            return None
+        return training_folder(self.options.cache, model, self.method, concepts)
+
+    def train(
+        self,
+        record: RunRecord,
+        state: Path | None,
+        progress: AbstractContextManager[ProgressCallback],
+    ) -> Edit:
+        """Run the method, and record what it costs."""
+        resume, there = self.training.resume, bool(state and state.exists())
+        if there and not resume:
+            record.warnings.append(
+                "an interrupted training of this exact command was started anew "
+                "(--resume continues it)"
+            )
+        if resume and not there:
+            record.warnings.append(
+                "--resume found no training of this command, these settings, weights and versions: "
+                "it was started anew"
+            )
+        with ExitStack() as inside:
+            calls = inside.enter_context(count_calls(record.model))
+            saved = None
+            if state:
+                every = self.training.save_every
+                saved = inside.enter_context(checkpointed(state, every=every, resume=resume))
+            report = inside.enter_context(progress)
+            edit = self.method(record.model, *record.benchmark.concepts, progress=report)
+        record.network_calls = calls["n"]
+        if saved and saved.resumed_from:
+            record.warnings.append(
+                f"the training was resumed at step {saved.resumed_from}: "
+                "seconds and network calls count from there"
+            )
+        return edit
+
+    @contextmanager
+    def monitored(
+        self, sampler: ImageSampler, benchmark: Benchmark, before: Tensor
+    ) -> Iterator[ProgressCallback]:
+        """The run's progress callback, with samples and tracked losses of the training added."""
+        out, training = self.options.out, self.training
+        progress = self.options.progress
+        samples = sibling_path(out, "samples.png")
+        if training.sample_every and is_first() and benchmark.cases:
+            sheet = monitoring.SampleSheet(samples, training.sample_every)
+            progress = monitoring.sample_while_training(progress, sampler, benchmark, before, sheet)
+        tracking = nullcontext(progress)
+        if training.track and is_first():
+            logs = sibling_path(out, "logs")
+            tracking = monitoring.track_losses(
+                progress, training.track, logs, out.name, vars(self.method)
+            )
+        try:
+            with tracking as tracked:
+                yield tracked
+        except BaseException:
+            samples.unlink(missing_ok=True)  # a run that did not end leaves nothing
+            raise
+
+    def move_samples(self) -> None:
+        samples = sibling_path(self.options.out, "samples.png")
+        if self.training.sample_every and samples.exists():
+            samples.replace(self.options.out / "samples.png")
 
 
 def trained_weight_group(method: Method) -> str:
-    """The weight group that the method trains, which stays as precise as it is."""
+    """The weight group that a method trains, which is not quantized.
+
+    Args:
+        method: The erasing method.
+
+    Returns:
+        The name of the group.
+
+    Raises:
+        InputError: The method does not train a weight group.
+    """
     tune: Tune | None = getattr(method, "tune", None)
     if tune is None:
-        raise InputError(f"--quantize is for methods that train a weight group: {type(method).__name__} does not")
+        raise InputError(
+            f"--quantize is for methods that train a weight group: {type(method).__name__} does not"
+        )
     return tune.group
 
 
-@contextmanager
-def with_monitoring(
-    shown: Training, net: Model, method: Method, benchmark, before: Tensor, out: Path, given: dict
-) -> Iterator[ProgressCallback]:
-    """The run's own report, with what else shall be shown of the training, beside the folder that is written at the end."""
-    report: ProgressCallback = given["progress"]
-    if shown.sample_every and is_first() and benchmark.cases:
-        own: dict[str, Any] = dict(
-            every=shown.sample_every, file=sibling_path(out, "samples.png"), steps=given["steps"], guidance=given["guidance"]
-        )
-        report = watch.sample_while_training(report, net, benchmark.cases, sampling_seeds(benchmark, given["seed"]), before, **own)
-    track = shown.track if is_first() else None
-    try:
-        with watch.track_losses(report, track, sibling_path(out, "logs"), out.name, vars(method)) if track else nullcontext(report) as told:
-            yield told
-    except BaseException:
-        sibling_path(out, "samples.png").unlink(missing_ok=True)  # of a run that did not end nothing is left
-        raise
+def sibling_path(out: Path, name: str) -> Path:
+    """A path beside the output folder, for what is written while a run is not finished.
+
+    Args:
+        out: The output folder.
+        name: What is appended to its name.
+
+    Returns:
+        out.name
+    """
+    return out.with_name(f"{out.name}.{name}")
 
 
-def sibling_path(out: Path, what: str) -> Path:
-    return out.with_name(f"{out.name}.{what}")
+def training_folder(cache: Path, model: Model, method: Method, concepts: Sequence[Concept]) -> Path:
+    """The folder for the state of one particular training.
 
+    Args:
+        cache: The image cache; trainings are saved beside it.
+        model: With its weights, device and precision.
+        method: With its settings.
+        concepts: Completed concepts.
 
-def training_folder(cache: Path, net: Model, method: Method, concepts: Sequence[Concept]) -> Path:
-    """Where the state of this very training is kept: the same method with the same settings, concepts, weights, device, precision and software."""
-    software = [version(name) for name in ("unconcept", "torch", "diffusers", "transformers")]
-    job = [type(method).__name__, repr(method), [asdict(concept) for concept in concepts], net.image_cache_key(), software]
+    Returns:
+        A path that differs where any of these or the installed software differs.
+    """
+    job = [
+        type(method).__name__,
+        repr(method),
+        [asdict(concept) for concept in concepts],
+        model.image_cache_key(),
+        list(software_versions().values()),
+    ]
     return cache.parent / "trainings" / hashlib.sha256(json.dumps(job).encode()).hexdigest()[:32]

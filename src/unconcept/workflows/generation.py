@@ -1,32 +1,63 @@
-"""Pictures from prompts, with edits or without; one file for each picture and a sheet of all."""
+"""Sample images from prompts, with edits or without."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..callbacks import Progress
-from ..config.options import Source
 from ..edits.edit import Edit
 from ..io.output_folder import check_out, whole_folder
-from ..models.image_cache import sample_images
 from ..models.loading import load
+from ..models.sampling import ImageSampler, Sampling
 from ..reporting.image_grid import grid, to_image
+from .options import RunOptions
 
 
-def generate(
-    prompts: Sequence[str], *, model: str | Source, edits: Sequence[Path], out: Path, seed: int, images: int, steps: int = 25, guidance: float | None = None,
-    force: bool = False, progress: Callable[[Progress], None] = lambda progress: None,
-) -> Path:  # fmt: skip
-    """`images` pictures for each prompt, seeds counting up from `seed`. Returns the folder."""
-    check_out(out, force)
-    net = load(model)
-    for edit in [Edit.load(path) for path in edits]:
-        edit.apply(net, force=force)
-    asked = [(prompt, seed + i) for prompt in prompts for i in range(images)]
-    own = net.guidance if guidance is None else guidance
-    made = sample_images(net, [p for p, _ in asked], [s for _, s in asked], steps=steps, guidance=own, progress=progress)
-    with whole_folder(out, force) as folder:
-        for i, ((_, s), picture) in enumerate(zip(asked, made)):
-            to_image(picture, picture.shape[-1]).save(folder / f"{i // images:03}-seed{s}.png")
-        grid(made, columns=max(images, 1)).save(folder / "sheet.png")
-        (folder / "prompts.txt").write_text("".join(f"{i:03} {prompt}\n" for i, prompt in enumerate(prompts)))
-    return out
+@dataclass(frozen=True, kw_only=True)
+class GenerationOptions(RunOptions):
+    """Options of `generate`, besides `RunOptions`.
+
+    edits     files or folders of edits; they add up
+    seed      first seed; the others count up
+    images    images per prompt
+    steps     sampling steps
+    guidance  CFG scale; None: the model's default
+    """
+
+    edits: Sequence[Path] = ()
+    seed: int = 0
+    images: int = 4
+    steps: int = 25
+    guidance: float | None = None
+
+
+def generate(prompts: Sequence[str], **options: Any) -> Path:
+    """Sample images and write a folder with one file per image, and a sheet of all.
+
+    Args:
+        prompts: One or more prompts.
+        **options: Fields of `GenerationOptions`; `out` is required.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: A file cannot be read, or an edit belongs to another model.
+    """
+    run = GenerationOptions(**options)
+    check_out(run.out, run.force)
+    model = load(run.source)
+    for path in run.edits:
+        Edit.load(path).apply(model, force=run.force)
+    seeds = list(range(run.seed, run.seed + run.images)) * len(prompts)
+    repeated = [prompt for prompt in prompts for _ in range(run.images)]
+    sampling = Sampling(steps=run.steps, guidance=run.guidance, seed=run.seed)
+    images = ImageSampler(model, sampling, progress=run.progress).images(repeated, seeds)
+    with whole_folder(run.out, run.force) as folder:
+        for i, (seed, image) in enumerate(zip(seeds, images)):
+            file = folder / f"{i // run.images:03}-seed{seed}.png"
+            to_image(image, image.shape[-1]).save(file)
+        grid(images, columns=max(run.images, 1)).save(folder / "sheet.png")
+        lines = [f"{i:03} {prompt}\n" for i, prompt in enumerate(prompts)]
+        (folder / "prompts.txt").write_text("".join(lines))
+    return run.out

@@ -1,26 +1,28 @@
-"""Purify: take the concept out of a real picture by way of an erased model.
+"""Purify: remove the concept from existing images by means of an erased model.
 
-    picture → latents → DDIM inversion by the original, as the caption says → the same way back through the erased model → picture
+    image -> latents -> DDIM inversion by the original model, prompted with the caption
+          -> sampling by the erased model, prompted with the caption -> image
 
-The unprompted prediction is held by the edit, so the way back is the way there but for what the caption's concept adds. Control: the
-same loop through the original alone. What that loses is the loop's, not the edit's.
+The edit leaves the unprompted prediction as it is. So the way back equals the way to noise, except
+for what the caption's concept adds. The control is the same loop through the original model alone:
+what it loses is due to the loop, not to the edit.
 """
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from ..callbacks import Progress
+from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..concepts.templates import article
-from ..config.options import Source
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..evaluation.metrics.similarity import psnr
@@ -28,96 +30,227 @@ from ..io.output_folder import check_out, whole_folder
 from ..models.interface import Model, Sampling
 from ..models.loading import load
 from ..reporting.image_grid import columns, to_image
+from .options import RunOptions
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inversion:
+    """How images go to noise and back.
+
+    strength    how far back, in (0, 1]: 1 goes to pure noise; less changes less, and may leave more
+                of the concept
+    steps       sampling steps of the whole way
+    guidance    CFG scale of the way back: 1 reconstructs best, more steers more; the way to noise
+                has none
+    batch_size  images at once; None: half of `model.max_batch`
+    """
+
+    strength: float = 1.0
+    steps: int = 25
+    guidance: float = 3.0
+    batch_size: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurificationOptions(RunOptions):
+    """Options of `purify_files`, besides `RunOptions`.
+
+    edit      file or folder of an edit
+    caption   what the images show, as a prompt; None: the concept that the edit erases
+    strength  see `Inversion`
+    steps     see `Inversion`
+    guidance  see `Inversion`
+    """
+
+    edit: Path
+    caption: str | None = None
+    strength: float = 1.0
+    steps: int = 25
+    guidance: float = 3.0
+
+
 @dataclass(frozen=True)
 class Row:
-    """For the sheet: a picture's name in the place of a prompt."""
+    """A row of the sheet: an image's name in place of a prompt."""
 
     prompt: str
     group: str = "target"
 
 
 def purify(
-    pictures: Tensor, model: Model, edit: Edit, captions: Sequence[str], *, strength: float = 1.0, steps: int = 25, guidance: float = 3.0,
-    batch: int | None = None, progress: Callable[[Progress], None] = lambda progress: None,
-) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(the same loop through the untouched model, through the erased one) [N, 3, H, W] in [0, 1] of pictures that the captions describe.
+    images: Tensor,
+    model: Model,
+    edit: Edit,
+    captions: Sequence[str],
+    inversion: Inversion = Inversion(),
+    progress: ProgressCallback = no_progress,
+) -> tuple[Tensor, Tensor]:
+    """Purify images.
 
-    strength: how far back, in (0, 1]: 1 to pure noise; less changes less, and may leave more of the concept.
-    guidance: of the way back; 1 reconstructs best, more steers more. The way there has none.
+    Args:
+        images: [N, 3, H, W] in [0, 1], of the model's size.
+        model: The original model.
+        edit: Erases the concept.
+        captions: What each image shows, as a prompt.
+        inversion: How far and in how many steps.
+        progress: Receives a report before every batch.
+
+    Returns:
+        (control, purified), both [N, 3, H, W] in [0, 1]: the loop through the original model, and
+        through the erased one.
     """
-    upto = max(1, round(strength * steps))
-    control, done, batch = [], [], batch or model.max_batch // 2
-    for i in range(0, len(pictures), batch):
-        progress(Progress("there and back", i, len(pictures)))
-        said = list(captions[i : i + batch])
-        noise = model.invert(model.latents(pictures[i : i + batch]), said, steps=steps, upto=upto)
-        for made, on in ((control, Edit({})), (done, edit)):
-            x = noise
-            with on.on(model):
-                for x, _ in model.trajectory(said, (), Sampling(steps, guidance), latents=noise, skip=steps - upto):  # noqa: B007
-                    pass
-            made.append(model.decode(x).cpu())
-    return torch.cat(control), torch.cat(done)
+    upto = max(1, round(inversion.strength * inversion.steps))
+    batch = inversion.batch_size or model.max_batch // 2
+    control, purified = [], []
+    for i in range(0, len(images), batch):
+        progress(Progress("inversion and sampling", i, len(images)))
+        prompts = list(captions[i : i + batch])
+        latents = model.latents(images[i : i + batch])
+        noise = model.invert(latents, prompts, steps=inversion.steps, upto=upto)
+        latents = _walk_back(model, noise, prompts, inversion, upto)
+        control.append(model.decode(latents).cpu())
+        with edit.on(model):
+            latents = _walk_back(model, noise, prompts, inversion, upto)
+        purified.append(model.decode(latents).cpu())
+    return torch.cat(control), torch.cat(purified)
 
 
-def run(
-    images: Sequence[Path], *, edit: Path, model: str | Source, out: Path, caption: str | None, strength: float, steps: int, guidance: float,
-    force: bool = False, progress: Callable[[Progress], None] = lambda progress: None,
-) -> Path:  # fmt: skip
-    """Purify image files: of each its middle square, in the model's size. The folder gets one file for each, a sheet (as it was, control, purified),
-    and purify.json."""
-    check_out(out, force)
-    if not 0 < strength <= 1:
-        raise InputError(f"strength is {strength}: it must be above 0 and at most 1")
-    erased, net = Edit.load(edit), load(source := Source.of(model))
-    if doubt := erased.check(net, force=force):
-        log.warning(doubt)
-    said = caption or caption_from_edit(erased, edit)
-    names = [path.stem for path in images]
-    if len({*names, "sheet"}) <= len(names):
-        raise InputError(
-            f"the pictures need names of their own, which are not {'sheet' if 'sheet' in names else 'the same'}: purify them one folder at a time"
-        )
-    pictures = torch.stack([read_image(path, net.image_size) for path in images])
-    control, made = purify(
-        pictures, net, erased, [said] * len(pictures), strength=strength, steps=steps, guidance=guidance, progress=progress
+def _walk_back(
+    model: Model, noise: Tensor, prompts: Sequence[str], inversion: Inversion, upto: int
+) -> Tensor:
+    """Latents after the last `upto` sampling steps."""
+    walk = model.trajectory(
+        prompts,
+        (),
+        Sampling(inversion.steps, inversion.guidance),
+        latents=noise,
+        skip=inversion.steps - upto,
     )
-    loop, change = psnr(pictures, control), psnr(control, made)
-    with whole_folder(out, force) as folder:
-        for path, picture in zip(images, made):
-            to_image(picture, picture.shape[-1]).save(folder / f"{path.stem}.png")
-        columns([Row(path.name) for path in images], {"as it was": pictures, "control": control, "purified": made}, rows=len(images)).save(folder / "sheet.png")  # fmt: skip
-        found = [
-            {"picture": path.name, "control_psnr": round(a.item(), 2), "changed_psnr": round(b.item(), 2)}
-            for path, a, b in zip(images, loop, change)
-        ]
-        settings = {"caption": said, "strength": strength, "steps": steps, "guidance": guidance, "edit": str(edit), "model": source.model}
-        (folder / "purify.json").write_text(json.dumps({"settings": settings, "pictures": found}, indent=1) + "\n")
-    return out
+    *_, (latents, _) = walk
+    return latents
+
+
+def purify_files(paths: Sequence[Path], **options: Any) -> Path:
+    """Purify image files, center-cropped and resized to the model's size.
+
+    The folder gets one file per image, a sheet (as it was, control, purified), and purify.json.
+
+    Args:
+        paths: Image files with distinct names.
+        **options: Fields of `PurificationOptions`; `out` and `edit` are required.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: A file cannot be read, names are not distinct, or the edit does not name one
+            concept and there is no caption.
+    """
+    run = PurificationOptions(**options)
+    check_out(run.out, run.force)
+    if not 0 < run.strength <= 1:
+        raise InputError(f"strength is {run.strength}: it must be above 0 and at most 1")
+    edit = Edit.load(run.edit)
+    model = load(run.source)
+    mismatch = edit.check(model, force=run.force)
+    if mismatch:
+        log.warning(mismatch)
+    caption = run.caption or caption_from_edit(edit, run.edit)
+    check_names(paths)
+    images = torch.stack([read_image(path, model.image_size) for path in paths])
+    inversion = Inversion(strength=run.strength, steps=run.steps, guidance=run.guidance)
+    captions = [caption] * len(images)
+    control, purified = purify(images, model, edit, captions, inversion, run.progress)
+    settings = {
+        "caption": caption,
+        "strength": run.strength,
+        "steps": run.steps,
+        "guidance": run.guidance,
+        "edit": str(run.edit),
+        "model": run.source.model,
+    }
+    measured = []
+    for path, loop, change in zip(paths, psnr(images, control), psnr(control, purified)):
+        measured.append(
+            {
+                "picture": path.name,
+                "control_psnr": round(loop.item(), 2),
+                "changed_psnr": round(change.item(), 2),
+            }
+        )
+    with whole_folder(run.out, run.force) as folder:
+        for path, image in zip(paths, purified):
+            to_image(image, image.shape[-1]).save(folder / f"{path.stem}.png")
+        looks = {"as it was": images, "control": control, "purified": purified}
+        sheet = columns([Row(path.name) for path in paths], looks, rows=len(paths))
+        sheet.save(folder / "sheet.png")
+        content = {"settings": settings, "pictures": measured}
+        (folder / "purify.json").write_text(json.dumps(content, indent=1) + "\n")
+    return run.out
+
+
+run = purify_files  # what the command line calls it
+
+
+def check_names(paths: Sequence[Path]) -> None:
+    """Refuse files whose results would overwrite each other.
+
+    Args:
+        paths: Image files.
+
+    Raises:
+        InputError: Two have the same name, or one is called "sheet".
+    """
+    names = [path.stem for path in paths]
+    if "sheet" in names:
+        raise InputError('an image is called "sheet", as the overview of the results: rename it')
+    if len(set(names)) < len(names):
+        raise InputError("images have the same name: purify them one folder at a time")
 
 
 def caption_from_edit(edit: Edit, file: Path) -> str:
-    """The caption of a picture that shows what the edit erases: "a pig", "a van gogh picture"."""
+    """The caption of an image that shows what an edit erases: "a pig", "a van gogh picture".
+
+    Args:
+        edit: The edit.
+        file: Where it was read from, for the error.
+
+    Returns:
+        The caption.
+
+    Raises:
+        InputError: The edit does not name exactly one concept.
+    """
     concepts = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
-    if len(concepts) != 1:
-        what = (
-            "does not say which concept it erases"
-            if not concepts
-            else f"erases {len(concepts)} concepts, and a picture may show any of them"
+    if not concepts:
+        raise InputError(f"{file} does not say which concept it erases: give a --caption")
+    if len(concepts) > 1:
+        raise InputError(
+            f"{file} erases {len(concepts)} concepts, and an image may show any of them: "
+            "give a --caption"
         )
-        raise InputError(f"{file} {what}: give a --caption")
-    return article(f"{concepts[0].erase} picture" if concepts[0].kind == "style" else concepts[0].erase)
+    concept = concepts[0]
+    return article(f"{concept.erase} picture" if concept.kind == "style" else concept.erase)
 
 
 def read_image(path: Path, size: int) -> Tensor:
-    """A picture [3, size, size] in [0, 1]: its middle square."""
+    """Read an image file, center-cropped to a square and resized.
+
+    Args:
+        path: The file.
+        size: Height and width in pixels.
+
+    Returns:
+        [3, size, size] in [0, 1].
+
+    Raises:
+        InputError: It cannot be read.
+    """
     try:
         image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as a picture") from error
+        raise InputError(f"{path} cannot be read as an image") from error
     image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255

@@ -92,25 +92,25 @@ def test_the_marks_of_the_exam_by_hand(monkeypatch):
         (EmojiCase("a hog and a key", "synonym", "pig", **scene), dict(whole="pig", left="fox", right="fox"), "0 0 0 0 - - 0"),
         # The style is kept, the background is not: not all.
         (
-            EmojiCase("a pixel art of a pig on blue", "target", "pig", WORD("pig"), style=STYLE("pixel art"), colour=COLOUR("blue")),
+            EmojiCase("a pixel art of a pig on blue", "target", "pig", object=WORD("pig"), style=STYLE("pixel art"), colour=COLOUR("blue")),
             dict(whole="cow", style="pixel art", colour="pink"),
             "0 1 0 - 1 0 0",
         ),
         # What may imply it names nothing to come instead, and nothing that would be right.
         (EmojiCase(farm, "implied", "pig", way="plain"), dict(whole="cow"), "0 - - - - - -"),
         # A style that goes is no style that stays: of "style" nothing is asked; the object is not what the question is about.
-        (EmojiCase("a neon car", "target", "neon", WORD("car"), style=STYLE("neon")), dict(whole="fox", style="sepia"), "0 1 0 - - - -"),
-        (EmojiCase("a neon car", "target", "neon", WORD("car"), style=STYLE("neon")), dict(whole="car", style="neon"), "1 0 1 - - - -"),
+        (EmojiCase("a neon car", "target", "neon", object=WORD("car"), style=STYLE("neon")), dict(whole="fox", style="sepia"), "0 1 0 - - - -"),
+        (EmojiCase("a neon car", "target", "neon", object=WORD("car"), style=STYLE("neon")), dict(whole="car", style="neon"), "1 0 1 - - - -"),
         # What stays: the concept is looked for all the same. Its object is there, its style is another; suspected is not right.
-        (EmojiCase("a halftone horse", "neighbour", "horse", WORD("horse"), style=STYLE("halftone")), dict(whole="horse"), "0 - 1 - 0 - 0"),
-        (EmojiCase("a horse", "neighbour", "horse", WORD("horse")), {"whole": None, "guess whole": "horse"}, "0 - 0 - - - 0"),
+        (EmojiCase("a halftone horse", "neighbour", "horse", object=WORD("horse"), style=STYLE("halftone")), dict(whole="horse"), "0 - 1 - 0 - 0"),
+        (EmojiCase("a horse", "neighbour", "horse", object=WORD("horse")), {"whole": None, "guess whole": "horse"}, "0 - 0 - - - 0"),
         # Nobody asked for a pig, and one is suspected; nobody asked for neon, and so the car is drawn.
-        (EmojiCase("a dog", "unrelated", "dog", WORD("dog")), {"whole": None, "guess whole": "pig"}, "1 - 0 - - - 0"),
-        (EmojiCase("a car", "unrelated", "car", WORD("car")), dict(whole="car", style="neon"), "1 - 1 - - - 1"),
+        (EmojiCase("a dog", "unrelated", "dog", object=WORD("dog")), {"whole": None, "guess whole": "pig"}, "1 - 0 - - - 0"),
+        (EmojiCase("a car", "unrelated", "car", object=WORD("car")), dict(whole="car", style="neon"), "1 - 1 - - - 1"),
         # Another style: right is the style.
-        (EmojiCase("sepia car", "neighbour", "sepia", WORD("car"), style=STYLE("sepia")), dict(whole="bus", style="sepia"), "0 - 1 - 1 - 1"),
+        (EmojiCase("sepia car", "neighbour", "sepia", object=WORD("car"), style=STYLE("sepia")), dict(whole="bus", style="sepia"), "0 - 1 - 1 - 1"),
         (
-            EmojiCase("a bus and a key on a red background", "unrelated", "bus", WORD("bus"), WORD("key"), colour=COLOUR("red")),
+            EmojiCase("a bus and a key on a red background", "unrelated", "bus", object=WORD("bus"), other=WORD("key"), colour=COLOUR("red")),
             dict(left="key", right="bus", colour="red"),
             "0 - 1 1 - 1 1",
         ),
@@ -131,5 +131,5 @@ def test_the_marks_of_the_exam_by_hand(monkeypatch):
 def test_the_confidence_of_the_judge_by_hand(monkeypatch):
     """The largest probability of an object: .7, whatever is left; "none of these" is no object, however sure the judge is of it."""
     judged(monkeypatch, [{"objects": {"pig": 0.7, "cow": 0.2, None: 0.1}}, {"objects": {"pig": 0.06, "cow": 0.04, None: 0.9}}])
-    asked = EmojiBenchmark([Concept(erase="pig")], {}, own=[EmojiCase("a pig", "target", "pig", WORD("pig"))] * 2)
+    asked = EmojiBenchmark([Concept(erase="pig")], {}, own=[EmojiCase("a pig", "target", "pig", object=WORD("pig"))] * 2)
     torch.testing.assert_close(asked.values(torch.zeros(2, 3, 64, 64))["confidence of the judge"], torch.tensor([0.7, 0.06]))

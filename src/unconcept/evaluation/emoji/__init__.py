@@ -1,4 +1,4 @@
-"""The benchmark of the embedded models: prompts with known answers, a trained judge, rendered reference images."""
+"""Benchmark of the embedded models: prompts with known answers, a judge, rendered real images."""
 
 from .benchmark import EmojiBenchmark
 from .judge import quality

@@ -1,14 +1,16 @@
-"""The judge: a small network that says what a picture shows. Trained on pictures of the atlas, never on the model's samples.
+"""The judge of the embedded models: a small network that recognizes what an image shows.
 
-    scores [N, K+1, 8, 8] = 1x1 convolution of the features;     logits = log mean exp of the scores over an area
+It was trained on images of the atlas, never on samples of a model.
 
-The area is the whole picture for one object, and its left or right half for two. Class K is "none of these". It looks twice, at the
-picture and at its mirror image, and takes the mean of the logits.
+    scores [N, K+1, 8, 8] = 1x1 convolution of the features
+    logits [N, K+1]       = log mean exp of the scores over an area
+
+The area is the whole image for one object, and its left or right half for two. Class K is "none of
+these". The logits are the mean over the image and its mirror image.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,23 +21,38 @@ from torch import Tensor, nn
 from ...models.devices import default_device
 from ...models.emoji.vocabulary import COLOURS, OBJECTS, STYLES
 
+WEIGHTS = Path(__file__).parent / "judge.safetensors"
+
+NONE = len(OBJECTS)  # the class "none of these"
+
+# Probability from which an object counts as seen: chosen on unknown objects that are not part of
+# the benchmark (pretraining/judge.py).
+SURE = 0.6
+
+AREAS = ("whole", "left", "right")
+
 
 @cache
 def quality() -> dict:
-    """What was measured of the model and of its judge: {"judge": {what: [share right, n]}, "model": {...}}."""
+    """Measured accuracy of the model and of its judge.
+
+    Returns:
+        {"judge": {what: [share right, n]}, "model": {...}, "confusions": {word: [words]}}.
+    """
     return json.loads((Path(__file__).parent / "quality.json").read_text())
 
 
-NONE = len(OBJECTS)
-
-SURE = (
-    0.6  # probability from which an object counts as seen: chosen on unknown objects that are not in the examination (pretraining/judge.py)
-)
-
-WEIGHTS = Path(__file__).parent / "judge.safetensors"
-
-
 def block(i: int, o: int, stride: int) -> nn.Sequential:
+    """Two 3x3 convolutions with batch norm.
+
+    Args:
+        i: Input channels.
+        o: Output channels.
+        stride: Of the first convolution.
+
+    Returns:
+        The block, without a last activation.
+    """
     return nn.Sequential(
         nn.Conv2d(i, o, 3, stride, 1, bias=False),
         nn.BatchNorm2d(o),
@@ -46,6 +63,8 @@ def block(i: int, o: int, stride: int) -> nn.Sequential:
 
 
 class Residual(nn.Module):
+    """A `block` with a skip connection."""
+
     def __init__(self, i: int, o: int, stride: int = 1):
         super().__init__()
         self.body = block(i, o, stride)
@@ -57,20 +76,30 @@ class Residual(nn.Module):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the judge sees in N pictures. Indices into OBJECTS (NONE: none of these), STYLES, COLOURS; probabilities in [0, 1]."""
+    """What the judge sees in N images: indices into OBJECTS (NONE: none of these), STYLES, COLOURS.
 
-    whole: Tensor  # [N] the object of a picture that holds one: NONE where no object has the probability SURE
-    left: Tensor  # [N] and of its halves, for pictures that hold two
+    whole    [N] the object of an image that holds one; NONE where none has the probability SURE
+    left     [N] the object of the left half, for images that hold two
+    right    [N] the object of the right half
+    style    [N]
+    colour   [N] the background colour
+    guess    by area [N]: the likeliest class, however unlikely; what was erased counts as present
+             by this one
+    objects  [N, K + 1] probabilities over the whole image
+    """
+
+    whole: Tensor
+    left: Tensor
     right: Tensor
     style: Tensor
     colour: Tensor
-    guess: dict[
-        str, Tensor
-    ]  # whole, left, right [N]: the likeliest class, however unlikely. What was to be erased counts as there by this one
-    objects: Tensor  # [N, K + 1] probabilities over the whole picture
+    guess: dict[str, Tensor]
+    objects: Tensor
 
 
 class Judge(nn.Module):
+    """The network; see the module's docstring."""
+
     def __init__(self):
         super().__init__()
         self.features = nn.Sequential(
@@ -84,48 +113,86 @@ class Judge(nn.Module):
         self.objects = nn.Conv2d(128, len(OBJECTS) + 1, 1)
         self.manner = nn.Linear(2 * 128, len(STYLES) + len(COLOURS))
 
-    def forward(self, pictures: Tensor) -> dict[str, Tensor]:
-        """Logits of pictures [N, 3, 64, 64] in [0, 1]."""
-        h = self.features(pictures * 2 - 1)
+    def forward(self, images: Tensor) -> dict[str, Tensor]:
+        """Logits of images.
+
+        Args:
+            images: [N, 3, 64, 64] in [0, 1].
+
+        Returns:
+            "whole", "left", "right" [N, K + 1], "style" [N, styles], "colour" [N, colours].
+        """
+        h = self.features(images * 2 - 1)
         scores = self.objects(h)
-        area = lambda s: s.flatten(2).logsumexp(2) - torch.tensor(s.shape[2] * s.shape[3]).log()
+        half = scores.shape[-1] // 2
         manner = self.manner(torch.cat([h.mean((2, 3)), h.amax((2, 3))], 1))
         return {
-            "whole": area(scores),
-            "left": area(scores[..., : scores.shape[-1] // 2]),
-            "right": area(scores[..., scores.shape[-1] // 2 :]),
+            "whole": _log_mean_exp(scores),
+            "left": _log_mean_exp(scores[..., :half]),
+            "right": _log_mean_exp(scores[..., half:]),
             "style": manner[:, : len(STYLES)],
             "colour": manner[:, len(STYLES) :],
         }
 
     @torch.no_grad()
-    def look(self, pictures: Tensor, batch: int = 128, sure: float = SURE) -> Verdict:
-        """The verdict on pictures [N, 3, 64, 64] in [0, 1]; sure: the probability from which an object counts as seen."""
-        logits = {name: torch.cat(parts) for name, parts in self.both_ways(pictures.split(batch)).items()}
-        likely = {area: logits[area].softmax(1).max(1) for area in ("whole", "left", "right")}
-        return Verdict(
-            **{area: torch.where(top.values >= sure, top.indices, NONE) for area, top in likely.items()},
-            style=logits["style"].argmax(1), colour=logits["colour"].argmax(1),
-            guess={area: top.indices for area, top in likely.items()}, objects=logits["whole"].softmax(1),
-        )  # fmt: skip
+    def look(self, images: Tensor, batch: int = 128, sure: float = SURE) -> Verdict:
+        """Recognize what images show.
 
-    def both_ways(self, parts: Iterable[Tensor]) -> dict[str, list[Tensor]]:
-        """The mean logits of every part and its mirror image, whose left is the picture's right."""
-        means: dict[str, list[Tensor]] = defaultdict(list)
-        for part in parts:
-            part = part.to(self.manner.weight.device)
-            seen, mirrored = self(part), self(part.flip(3))
+        Args:
+            images: [N, 3, 64, 64] in [0, 1].
+            batch: Images per forward pass.
+            sure: Probability from which an object counts as seen.
+
+        Returns:
+            The verdict, on the CPU.
+        """
+        logits = self.mirrored_logits(images, batch)
+        seen, guess = {}, {}
+        for area in AREAS:
+            likeliest = logits[area].softmax(1).max(1)
+            guess[area] = likeliest.indices
+            seen[area] = torch.where(likeliest.values >= sure, likeliest.indices, NONE)
+        return Verdict(
+            **seen,
+            style=logits["style"].argmax(1),
+            colour=logits["colour"].argmax(1),
+            guess=guess,
+            objects=logits["whole"].softmax(1),
+        )
+
+    def mirrored_logits(self, images: Tensor, batch: int) -> dict[str, Tensor]:
+        """Mean logits of every image and its mirror image, whose left is the image's right.
+
+        Args:
+            images: [N, 3, 64, 64] in [0, 1].
+            batch: Images per forward pass.
+
+        Returns:
+            As `forward`, on the CPU.
+        """
+        batches: dict[str, list[Tensor]] = defaultdict(list)
+        for x in images.split(batch):
+            x = x.to(self.manner.weight.device)
+            plain, mirrored = self(x), self(x.flip(3))
             mirrored["left"], mirrored["right"] = mirrored["right"], mirrored["left"]
-            for name, value in seen.items():
-                means[name].append(((value + mirrored[name]) / 2).cpu())
-        return means
+            for name, value in plain.items():
+                batches[name].append(((value + mirrored[name]) / 2).cpu())
+        return {name: torch.cat(parts) for name, parts in batches.items()}
+
+
+def _log_mean_exp(scores: Tensor) -> Tensor:
+    """Of scores [N, K + 1, h, w] over the area: [N, K + 1]."""
+    return scores.flatten(2).logsumexp(2) - torch.tensor(scores.shape[2] * scores.shape[3]).log()
 
 
 @cache
 def load_judge() -> Judge:
-    """The judge of the package, read once."""
+    """The judge of the package, loaded once."""
     from safetensors.torch import load_file
 
+    weights = {}
+    for name, tensor in load_file(WEIGHTS).items():
+        weights[name] = tensor.float() if tensor.is_floating_point() else tensor
     judge = Judge()
-    judge.load_state_dict({name: t.float() if t.is_floating_point() else t for name, t in load_file(WEIGHTS).items()})
+    judge.load_state_dict(weights)
     return judge.eval().requires_grad_(False).to(default_device())

@@ -1,4 +1,4 @@
-"""Measures, one small file for each kind. Pictures are [N, 3, H, W] in [0, 1]; names and directions are in scores.py."""
+"""Metrics, one file per kind; `evaluation.scores` gives them names and directions."""
 
 from .distribution import feature_change, fid, kid
 from .proportions import difference, proportion, wilson
@@ -6,5 +6,17 @@ from .similarity import background_change, edge_change, layout_change, pixel_cha
 from .unconditional_drift import drift
 
 __all__ = [
-    "background_change", "difference", "drift", "edge_change", "feature_change", "fid", "kid", "layout_change", "pixel_change", "proportion", "psnr", "ssim", "wilson",
-]  # fmt: skip
+    "background_change",
+    "difference",
+    "drift",
+    "edge_change",
+    "feature_change",
+    "fid",
+    "kid",
+    "layout_change",
+    "pixel_change",
+    "proportion",
+    "psnr",
+    "ssim",
+    "wilson",
+]

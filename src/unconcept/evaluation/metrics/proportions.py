@@ -1,5 +1,8 @@
-"""A share of pictures, with its Wilson score interval (Wilson 1927, Journal of the American Statistical Association 22, 209-212), and the
-difference of two shares of the same pictures (Newcombe 1998, Statistics in Medicine 17, 2635-2650, method 10)."""
+"""Shares of images with their confidence intervals, and the difference of two paired shares.
+
+Wilson 1927, Journal of the American Statistical Association 22, 209-212: the interval of one share.
+Newcombe 1998, Statistics in Medicine 17, 2635-2650, method 10: the difference of paired shares.
+"""
 
 import math
 
@@ -7,7 +10,16 @@ from torch import Tensor
 
 
 def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
-    """The interval (low, high) in [0, 1] of `successes` in `n`; z = 1.96: 95 %. Stays inside [0, 1], and is open at 0 of n."""
+    """The Wilson score interval of a share.
+
+    Args:
+        successes: Number of hits, in [0, n].
+        n: Number of trials.
+        z: Quantile of the normal distribution; 1.96 gives 95 %.
+
+    Returns:
+        (low, high), inside [0, 1]; (0, 1) where n is 0.
+    """
     if n == 0:
         return 0.0, 1.0
     p, zz = successes / n, z * z
@@ -16,7 +28,15 @@ def wilson(successes: float, n: int, z: float = 1.96) -> tuple[float, float]:
 
 
 def proportion(marks: Tensor) -> dict | None:
-    """{value, n, ci95} of marks [N] that are 0, 1 or NaN (does not apply); None when none applies."""
+    """The share of ones among marks.
+
+    Args:
+        marks: [N] of 0, 1, or NaN where a mark does not apply.
+
+    Returns:
+        {value, n, ci95} over the marks that are not NaN, with a Wilson interval; None where all
+        are.
+    """
     marks = marks[~marks.isnan()]
     n, hits = len(marks), float(marks.sum())
     if n == 0:
@@ -26,20 +46,44 @@ def proportion(marks: Tensor) -> dict | None:
 
 
 def difference(before: Tensor, after: Tensor) -> dict | None:
-    """{value, ci95} in [-1, 1] of the second share less the first, of pairs of marks [N] that are 0 or 1; pairs with a NaN do not count.
+    """The share after minus the share before, of the same images.
 
-    The same seeds make pairs: what both have in common does not widen the interval, as it would were the two shares taken apart.
+    Images with the same seed are pairs. The variation that both have in common does not widen the
+    interval, as it would if the two shares were treated as independent.
+
+    Args:
+        before: Marks [N] of 0, 1 or NaN.
+        after: Marks [N] of the same images after the edit. Pairs with a NaN do not count.
+
+    Returns:
+        {value, ci95}, both in [-1, 1], with Newcombe's interval; None without any pair.
     """
     both = ~(before.isnan() | after.isnan())
-    x, y, n = after[both], before[both], int(both.sum())
+    n = int(both.sum())
     if n == 0:
         return None
-    a, b, c, d = (float((p * q).sum()) for p, q in ((x, y), (x, 1 - y), (1 - x, y), (1 - x, 1 - y)))
+    x, y = after[both], before[both]
+    # The 2 x 2 table of pairs: hit in both, after only, before only, in neither.
+    a, b = float((x * y).sum()), float((x * (1 - y)).sum())
+    c, d = float(((1 - x) * y).sum()), float(((1 - x) * (1 - y)).sum())
     p, q = (a + b) / n, (a + c) / n
-    (low_p, high_p), (low_q, high_q) = wilson(a + b, n), wilson(a + c, n)
-    spread, together = math.sqrt((a + b) * (c + d) * (a + c) * (b + d)), a * d - b * c
-    phi = (max(together - n / 2, 0.0) if together > 0 else together) / spread if spread else 0.0
-    down, up = ((p - low_p, high_q - q), (high_p - p, q - low_q))
-    reach = lambda one, two: math.sqrt(max(0.0, one * one - 2 * phi * one * two + two * two))
-    low, high = p - q - reach(*down), p - q + reach(*up)
+    low_p, high_p = wilson(a + b, n)
+    low_q, high_q = wilson(a + c, n)
+    phi = _phi(a, b, c, d, n)
+    low = p - q - _half_width(p - low_p, high_q - q, phi)
+    high = p - q + _half_width(high_p - p, q - low_q, phi)
     return {"value": round(p - q, 4), "ci95": [round(max(low, -1.0), 4), round(min(high, 1.0), 4)]}
+
+
+def _phi(a: float, b: float, c: float, d: float, n: int) -> float:
+    """Correlation of the pairs with Newcombe's continuity correction; 0 where a margin is empty."""
+    spread = math.sqrt((a + b) * (c + d) * (a + c) * (b + d))
+    covariance = a * d - b * c
+    if covariance > 0:
+        covariance = max(covariance - n / 2, 0.0)
+    return covariance / spread if spread else 0.0
+
+
+def _half_width(p_side: float, q_side: float, phi: float) -> float:
+    """One side of the interval, from the sides of the two single intervals ("square and add")."""
+    return math.sqrt(max(0.0, p_side * p_side - 2 * phi * p_side * q_side + q_side * q_side))

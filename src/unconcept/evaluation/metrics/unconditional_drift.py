@@ -1,4 +1,9 @@
-"""How far the unconditional prediction drifted: ‖ε_θ(x_t, ∅) − ε*(x_t, ∅)‖ / ‖ε*(x_t, ∅)‖, at points of the original's own trajectories."""
+"""How far the unconditional prediction drifted, at points of the original model's trajectories.
+
+    drift = ‖ε_θ(x_t, ∅) − ε*(x_t, ∅)‖ / ‖ε*(x_t, ∅)‖
+
+θ is the model with the edit, * the model without.
+"""
 
 from contextlib import AbstractContextManager
 
@@ -10,17 +15,43 @@ from ...models.interface import Model, Sampling
 
 
 @torch.no_grad()
-def drift(model: Model, on: AbstractContextManager, *, seeds: int = 8, steps: int = 10, first: int = 900_000) -> Tensor:
-    """[seeds] relative drift, mean along each of the trajectories of `seeds` unprompted pictures, `on` being `edit.on(model)`.
+def drift(
+    model: Model,
+    on: AbstractContextManager,
+    *,
+    seeds: int = 8,
+    steps: int = 10,
+    first: int = 900_000,
+) -> Tensor:
+    """Relative drift of ε(∅) along unprompted trajectories.
 
-    In guided sampling every prompt adds (1 - s) times this: it is the part of an edit that no prompt can avoid.
+    In classifier-free guidance with scale s every prompt adds (1 - s) times ε(∅): this is the part
+    of an edit that no prompt can avoid.
+
+    Args:
+        model: The model without the edit.
+        on: `edit.on(model)`, entered once.
+        seeds: Number of trajectories.
+        steps: Sampling steps of each.
+        first: The first seed; the others count up.
+
+    Returns:
+        [seeds], each the mean along one trajectory.
     """
-    walk = model.trajectory([""] * seeds, list(range(first, first + seeds)), Sampling(steps, guidance=1.0))
-    x, t = (torch.cat(parts) for parts in zip(*((x, t) for x, t in walk if t[0] >= 0)))
-    say = lambda: predict_in_batches(
-        model, x.cpu(), t.cpu(), PromptConditions(model.encode([""]), torch.zeros(len(x), dtype=torch.long, device=model.device))
-    )
-    before = say()
+    points, times = [], []
+    numbers = list(range(first, first + seeds))
+    for x, t in model.trajectory([""] * seeds, numbers, Sampling(steps, guidance=1.0)):
+        if t[0] >= 0:  # the finished latents have no prediction
+            points.append(x)
+            times.append(t)
+    x, t = torch.cat(points).cpu(), torch.cat(times).cpu()
+
+    def predict() -> Tensor:
+        empty = torch.zeros(len(x), dtype=torch.long, device=model.device)
+        return predict_in_batches(model, x, t, PromptConditions(model.encode([""]), empty))
+
+    before = predict()
     with on:
-        after = say()
-    return ((after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)).view(-1, seeds).mean(0)
+        after = predict()
+    relative = (after - before).flatten(1).norm(dim=1) / before.flatten(1).norm(dim=1)
+    return relative.view(-1, seeds).mean(0)

@@ -1,0 +1,99 @@
+"""Options that workflows share: model, output folder, and how images are sampled and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from ..callbacks import ProgressCallback, no_progress
+from ..concepts.concept import Concept
+from ..config.options import Look, Source
+from ..evaluation.benchmark import Benchmark
+from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
+from ..evaluation.setup import prepare
+from ..models.interface import Model
+from ..models.sampling import ImageSampler, Sampling
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """Options of every workflow.
+
+    out       the folder to write
+    model     what `--model` takes, or a `Source` with device, precision, ...
+    force     replace the output folder of an earlier run; accept an edit of another base model
+    progress  receives reports while it runs
+    """
+
+    out: Path
+    model: str | Source = "emoji"
+    force: bool = False
+    progress: ProgressCallback = no_progress
+
+    @property
+    def source(self) -> Source:
+        return Source.of(self.model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(RunOptions):
+    """Options of workflows that evaluate edits, besides `RunOptions`.
+
+    seed     of the prompts and of the images
+    extent   how many images are sampled: "short", "full" or "none"
+    prompts  a CSV file of the user's own prompts, added to the benchmark's
+    look     steps, guidance, judge and real images
+    cache    folder of images that were sampled before; None: every image is sampled
+    """
+
+    seed: int = 0
+    extent: Extent = "short"
+    prompts: Path | None = None
+    look: Look = Look()
+    cache: Path | None = None
+
+    @property
+    def controls(self) -> int:
+        """Images per control."""
+        return CONTROLS[self.extent]
+
+    def benchmark(self, model: Model, concepts: Sequence[Concept]) -> Benchmark:
+        """The benchmark of the run.
+
+        Args:
+            model: The model that is evaluated.
+            concepts: Completed concepts (`Model.complete`).
+
+        Returns:
+            Its prompts and judge.
+        """
+        n = CASES_PER_GROUP[self.extent]
+        return prepare(model, concepts, n, self.seed, self.prompts, self.look)
+
+    def sampler(self, model: Model) -> ImageSampler:
+        """What samples the run's evaluation images.
+
+        Args:
+            model: The model to sample from.
+
+        Returns:
+            A sampler that uses the run's cache and reports its progress.
+        """
+        sampling = Sampling(steps=self.look.steps, guidance=self.look.guidance, seed=self.seed)
+        return ImageSampler(model, sampling, self.cache, self.progress)
+
+
+class EvaluationKeywords(TypedDict, total=False):
+    """The fields of `EvaluationOptions`, for type checkers and editors."""
+
+    out: Path
+    model: str | Source
+    force: bool
+    progress: ProgressCallback
+    seed: int
+    extent: Extent
+    prompts: Path | None
+    look: Look
+    cache: Path | None
