@@ -26,7 +26,7 @@ from .input_checks import check_concepts, check_judge, check_model, check_path
 
 def default_in_help(value: Any) -> Any:
     """What `--help` shows as an option's default: nothing for switches that are off."""
-    return None if value in (False, [], ()) else value
+    return None if value is False or value == () else value
 
 
 app = App(
@@ -65,7 +65,7 @@ Images = Annotated[
     ),
 ]
 EditPaths = Annotated[
-    list[Path],
+    tuple[Path, ...],
     Parameter(group=WHAT, help="File or folder of an edit; given several times, they add up."),
 ]
 EditPath = Annotated[Path, Parameter(group=WHAT, help="File or folder of an edit.")]
@@ -77,23 +77,23 @@ Debug = Annotated[bool, Parameter(group=WHILE_IT_RUNS, help="Show the traceback 
 @app.command
 def erase(
     concepts: Annotated[
-        list[str],
+        tuple[str, ...],
         Parameter(
             group=WHAT,
             help='What to erase: "pig", or several with their alternatives: "pig=cow" "fox=wolf".',
         ),
-    ] = [],  # noqa: B006
+    ] = (),
     /,
     *,
     to: To = None,
     keep: Annotated[
-        list[str],
+        tuple[str, ...],
         Parameter(group=WHAT, help="A word that must not change; may be given several times."),
-    ] = [],  # noqa: B006
+    ] = (),
     synonym: Annotated[
-        list[str],
+        tuple[str, ...],
         Parameter(group=WHAT, help="Another word for the concept, erased along with it."),
-    ] = [],  # noqa: B006
+    ] = (),
     config: Annotated[
         Path | None,
         Parameter(group=WHAT, help="YAML file of concepts and of the method's hyperparameters."),
@@ -143,10 +143,10 @@ def erase(
     check_look(look, prompts)
     job = plan(
         Request(
-            concepts=tuple(concepts),
+            concepts=concepts,
             to=to,
-            keep=tuple(keep),
-            synonyms=tuple(synonym),
+            keep=keep,
+            synonyms=synonym,
             method=method,
             preset=preset,
             config=config,
@@ -193,9 +193,9 @@ def erase(
 @app.command
 def evaluate(
     concepts: Annotated[
-        list[str],
+        tuple[str, ...],
         Parameter(group=WHAT, help="What is erased, if the edit does not say so: pig=cow."),
-    ] = [],  # noqa: B006
+    ] = (),
     /,
     *,
     edit: Annotated[
@@ -250,7 +250,7 @@ def evaluate(
 @app.command
 def compare(
     concepts: Annotated[
-        list[str],
+        tuple[str, ...],
         Parameter(
             group=WHAT, help='What to erase: "pig", or several with their alternatives: "pig=cow".'
         ),
@@ -281,7 +281,7 @@ def compare(
     from .run_config import Request, plan_methods
 
     check_look(look, prompts)
-    request = Request(tuple(concepts), to, model=source.model, seed=seed, out=output.out)
+    request = Request(concepts, to, model=source.model, seed=seed, out=output.out)
     jobs = plan_methods(request, methods.split(","))
     from ..models.image_cache import cache_folder
     from ..profiling.stages import comparison_stages
@@ -317,10 +317,10 @@ def compare(
 
 @app.command
 def generate(
-    prompts: Annotated[list[str], Parameter(group=WHAT, help="One or more prompts.")],
+    prompts: Annotated[tuple[str, ...], Parameter(group=WHAT, help="One or more prompts.")],
     /,
     *,
-    edit: EditPaths = [],  # noqa: B006
+    edit: EditPaths = (),
     images: Annotated[int, Parameter(group=HOW, help="Images per prompt.")] = 4,
     steps: Steps = 25,
     guidance: Annotated[
@@ -360,7 +360,7 @@ def generate(
 
 @app.command
 def purify(
-    images: Annotated[list[Path], Parameter(group=WHAT, help="Image files.")],
+    images: Annotated[tuple[Path, ...], Parameter(group=WHAT, help="Image files.")],
     /,
     *,
     edit: EditPath,

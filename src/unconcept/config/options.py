@@ -132,10 +132,11 @@ class Training:
 
 @dataclass(frozen=True)
 class Output:
-    """Where a command writes. out None: a folder of the command's own in unconcept-out/."""
+    """Where a command writes. out None: a path of the command's own in unconcept-out/."""
 
     out: Annotated[
-        Path | None, Parameter(help="Folder to write (default: a new one in unconcept-out/).")
+        Path | None,
+        Parameter(help="Folder or file to write (default: a new one in unconcept-out/)."),
     ] = None
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.")] = False
 

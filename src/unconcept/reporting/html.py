@@ -20,7 +20,8 @@ from .verdict import (
     ANOTHER_SEED,
     GROUP_TITLES,
     judge_verdict,
-    subject,
+    moved_sentence,
+    origin,
     tiles,
     title,
 )
@@ -46,6 +47,7 @@ GLOSSARY = {
     "style": "the image has the style of its prompt",
     "background": "the background has the colour of its prompt",
     "all": "everything else that the prompt asks for is right",
+    "confidence of the judge": "the probability of what the judge sees, median over images",
     "plain, colour, style, scene": "the kind of prompt: the bare name, with a coloured background, "
     "in a style, beside another object",
     "pixel change, L1": "mean absolute difference of two images' pixels in [0, 1], same seed",
@@ -69,7 +71,6 @@ class ReportPage:
     """The words of a page.
 
     report    content of report.json
-    sentence  the verdict with its numbers
     rows      its scores in words (report.table), in the same order
     judge     who the judge is, and how often it is right
     legend    how to read the scores
@@ -77,7 +78,6 @@ class ReportPage:
     """
 
     report: Mapping[str, Any]
-    sentence: str
     rows: Sequence[Mapping[str, Any]]
     judge: str
     legend: str
@@ -112,7 +112,8 @@ def page(content: ReportPage, cases: Sequence, before: Tensor, after: Tensor) ->
         "report.html",
         title=title(report),
         verdict=judge_verdict(report),
-        subject=subject(report),
+        origin=origin(report),
+        moved=moved_sentence(report),
         tiles=tiles(report),
         content=content,
         r=report,

@@ -263,7 +263,6 @@ def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Te
     report = {**report, "scores": scores}
     content = ReportPage(
         report=report,
-        sentence=verdict_sentence(report),
         rows=table(scores),
         judge=describe_judge(report),
         legend=LEGEND,

@@ -150,7 +150,12 @@ def alternative_names(report: Mapping[str, Any]) -> str:
 
 def subject(report: Mapping[str, Any]) -> str:
     """What the report is about: "pig → cow, on emoji, by all-but-one"."""
-    return f"{title(report)}, on {report['model']['name']}, by {report['method']['name']}"
+    return f"{title(report)}, {origin(report)}"
+
+
+def origin(report: Mapping[str, Any]) -> str:
+    """Model and method: "on emoji, by all-but-one"."""
+    return f"on {report['model']['name']}, by {report['method']['name']}"
 
 
 def title(report: Mapping[str, Any]) -> str:
@@ -198,6 +203,19 @@ def change_tile(report: Mapping[str, Any], row: Mapping[str, Any]) -> Tile:
     if seed := score_row(report, ANOTHER_SEED + PIXELS, "structure"):
         interval += f"; another seed: {seed['after']:.3f}"
     return Tile("rest kept", f"{row['after']:.3f}", "pixel change of unrelated images", interval)
+
+
+def moved_sentence(report: Mapping[str, Any]) -> str:
+    """How far images moved that have the same seed, in words; "" if nothing was measured."""
+    parts = []
+    for group, group_title in GROUP_TITLES.items():
+        if row := score_row(report, PIXELS, group):
+            parts.append(f"{group_title} {row['after']:.3f}")
+    if not parts:
+        return ""
+    seed = score_row(report, ANOTHER_SEED + PIXELS, "structure")
+    ruler = f" (another seed: {seed['after']:.3f})" if seed else ""
+    return f"Pixel change at the same seed: {', '.join(parts)}{ruler}."
 
 
 def image_pairs(report: Mapping[str, Any]) -> int:
