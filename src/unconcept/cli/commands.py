@@ -394,7 +394,7 @@ def purify(
         check_path(path, "the image")
     check_path(edit, "--edit")
     check_model(source.model)
-    from ..workflows.purification import run
+    from ..workflows import purify_files as run
     from .progress_bar import ProgressBar
 
     with ProgressBar() as bar:
