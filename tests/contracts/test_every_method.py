@@ -37,7 +37,7 @@ def test_every_method_has_its_row():
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_tells_the_same_things(name, run):
     """All but One has no authors' code to differ from."""
-    _, told, _ = run("show", name)
+    _, text, _ = run("show", name)
     headings = [
         "Source",
         "Idea",
@@ -47,7 +47,7 @@ def test_every_method_tells_the_same_things(name, run):
         *([] if name == "all-but-one" else ["Differences"]),
     ]
     assert [
-        line.split()[0] for line in told.splitlines() if line[:12].rstrip() in headings
+        line.split()[0] for line in text.splitlines() if line[:12].rstrip() in headings
     ] == headings
 
 

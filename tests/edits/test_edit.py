@@ -48,10 +48,10 @@ def test_a_sum_of_edits_is_one_edit(model, edits):
     a.apply(model)
     b.apply(model)
     torch.testing.assert_close(once, weight(model))
-    said = Edit({}, {"method": "m", "training": 1, "concepts": [1]}) + Edit(
+    total = Edit({}, {"method": "m", "training": 1, "concepts": [1]}) + Edit(
         {}, {"method": "m", "training": 2, "concepts": [2]}
     )
-    assert said.card == {"method": "m", "concepts": [1, 2]}
+    assert total.card == {"method": "m", "concepts": [1, 2]}
     with pytest.raises(InputError, match="two models"):
         a + Edit(b.deltas, {"model_sha256": "another"})
     with pytest.raises(InputError, match="attn2"):
@@ -205,17 +205,18 @@ def test_an_edit_fits_its_model_in_any_precision(dtype):
 
 def test_an_erased_pipeline_is_an_edit_too(model, edits):
     """What another tool left in a whole pipeline is the difference of the two."""
-    made, concept = edits[0], Concept(erase="pig", alternative="cow")
+    edit, concept = edits[0], Concept(erase="pig", alternative="cow")
     other = wrap(tiny_pipeline(), ("cat", "dog"))
     with pytest.raises(InputError, match="the same to the last weight"):
         edit_between(model, other, [concept])
-    made.apply(other, force=True)
-    found = edit_between(model, other, [concept])
-    assert found.deltas.keys() == made.deltas.keys()
+    edit.apply(other, force=True)
+    difference = edit_between(model, other, [concept])
+    assert difference.deltas.keys() == edit.deltas.keys()
     assert all(
-        torch.allclose(found.deltas[name], made.deltas[name], atol=1e-6) for name in made.deltas
+        torch.allclose(difference.deltas[name], edit.deltas[name], atol=1e-6)
+        for name in edit.deltas
     )
-    assert found.card["concepts"][0]["erase"] == "pig"
+    assert difference.card["concepts"][0]["erase"] == "pig"
     with pytest.raises(InputError, match="same architecture"):
         edit_between(model, wrap(tiny_xl(), ()), [concept])
 
@@ -230,8 +231,8 @@ def test_the_same_content_is_the_same_bytes(tmp_path):
         for i in range(4)
     ]
     assert len({file.read_bytes() for file in files}) == 1
-    tensors, said = open_safetensors(files[0])
-    assert (said, tensors["b"].tolist(), tensors["a"].tolist()) == (
+    tensors, metadata = open_safetensors(files[0])
+    assert (metadata, tensors["b"].tolist(), tensors["a"].tolist()) == (
         about,
         [1.0] * 3,
         [[0.0] * 2] * 2,

@@ -54,14 +54,16 @@ def test_negative_prompt_is_the_pipelines_own(pipe, start):
 def test_sld_is_the_safe_pipelines_own(sld, pipe, start):
     from diffusers.pipelines.deprecated.stable_diffusion_safe import StableDiffusionPipelineSafe
 
-    given = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
+    without_checker = dict(
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False
+    )
     safe = StableDiffusionPipelineSafe(
         vae=pipe.vae,
         text_encoder=pipe.text_encoder,
         tokenizer=pipe.tokenizer,
         unet=pipe.unet,
         scheduler=pipe.scheduler,
-        **given,
+        **without_checker,
     )
     safe.safety_concept = "pig, hog"
     plain = drawn(pipe, start)

@@ -18,9 +18,11 @@ ONE = torch.ones(1, 1, 1, 1)
 def replay(c: float, a: float, null: float, n: int = 1) -> Replay:
     """Points of one number each, with the teacher's three answers."""
     x = torch.zeros(n, 1, 1, 1)
-    asked = {role: {"role": torch.full((n,), float(i))} for i, role in enumerate(("c", "null"))}
-    said = {"c": x + c, "a": x + a, "null": x + null}
-    return Replay(x, torch.zeros(n, dtype=torch.long), torch.arange(n), asked, said)
+    conditions = {
+        role: {"role": torch.full((n,), float(i))} for i, role in enumerate(("c", "null"))
+    }
+    targets = {"c": x + c, "a": x + a, "null": x + null}
+    return Replay(x, torch.zeros(n, dtype=torch.long), torch.arange(n), conditions, targets)
 
 
 def student(c, null):

@@ -88,8 +88,8 @@ def test_spm_by_hand():
     of 1 and 1, which is 1 on average, times 1000.
     """
     student, _ = says(5.0, 2.0, 0.0)
-    said = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
-    anchored = Anchored({"c": torch.zeros(2, 1)}, said)
+    teacher_r = torch.tensor([1.0, 1.0]).view(2, 1, 1, 1)
+    anchored = Anchored({"c": torch.zeros(2, 1)}, teacher_r)
     assert SPM().loss(student, X, T, C, anchored, one(3.0)).item() == 1004.0
 
 
@@ -229,8 +229,8 @@ def test_rece_finds_what_still_means_the_concept():
         w0 @ torch.linalg.inv(W0[0]) @ W[0] for w0 in W0
     ]  # all edited alike, so that one c' fits them all
     c = torch.randn(2, 8, dtype=torch.double)
-    found = RECE(ridge=1e-12).find(W, W0, c)
-    torch.testing.assert_close(W[1] @ found.T, W0[1] @ c.T, rtol=1e-4, atol=1e-4)
+    c_edited = RECE(ridge=1e-12).find(W, W0, c)
+    torch.testing.assert_close(W[1] @ c_edited.T, W0[1] @ c.T, rtol=1e-4, atol=1e-4)
 
 
 def test_uce_reads_the_last_token(model):
@@ -273,9 +273,9 @@ def test_esd_walks_by_the_student_or_by_the_teacher(model, walk, monkeypatch):
     owner, _ = model.weight_group("cross-attention keys and values")[0].find(model.components)
     base, inside, trajectory = owner.weight.clone(), [], model.trajectory
 
-    def watched(*given, **how):
+    def watched(*args, **kwargs):
         inside.append(owner.weight.detach().clone())
-        yield from trajectory(*given, **how)
+        yield from trajectory(*args, **kwargs)
 
     monkeypatch.setattr(model, "trajectory", watched)
     ESD(walk=walk, steps=3, lr=1e-2, sampling_steps=2)(model, PIG)
@@ -310,11 +310,11 @@ def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
     edit = ESD(steps=30, lr=3e-3, sampling_steps=3)(model, PIG)
     x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
     c, null = model.encode(["pig"] * 4), model.encode([""] * 4)
-    asked, unasked = model.predict(x, t, c), model.predict(x, t, null)
-    target = unasked - (asked - unasked)
+    teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)
+    target = teacher_null - (teacher_c - teacher_null)
     with edit.on(model):
         now = model.predict(x, t, c)
-    assert (now - target).square().mean() < (asked - target).square().mean()
+    assert (now - target).square().mean() < (teacher_c - target).square().mean()
 
 
 def test_speed_by_hand():

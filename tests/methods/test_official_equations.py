@@ -72,8 +72,8 @@ def test_rece_finds():
     """close_form_emb_regzero() of utils/embedding_calculation/close_form_emb.py,
     CharlesGong12/RECE@403a67f, from the UCE weights above, λ_r = 0.1.
     """
-    found = RECE(ridge=0.1).find([torch.tensor(w) for w in UCE_W], W, PIG)
-    assert found.flatten().tolist() == near(FOUND)
+    c = RECE(ridge=0.1).find([torch.tensor(w) for w in UCE_W], W, PIG)
+    assert c.flatten().tolist() == near(FOUND)
 
 
 @pytest.mark.parametrize("i", [0, 1])
@@ -206,10 +206,10 @@ class OneMatrix:
 
 def points(monkeypatch, module, timesteps):
     """The method's trajectories return these points: waves at these timesteps."""
-    made = iter(
+    points = iter(
         [(wave(1, 3, 2, 2, start=10.0 + i), torch.tensor([t])) for i, t in enumerate(timesteps)]
     )
-    monkeypatch.setattr(module, "sample_point", lambda *args, **settings: next(made))
+    monkeypatch.setattr(module, "sample_point", lambda *args, **settings: next(points))
 
 
 def trained(method, monkeypatch, module, timesteps, *names):
@@ -321,11 +321,11 @@ def test_esd(monkeypatch, settings, losses, weights):
     form: all of esd_sd.py@25613d2, with 1.5 and 2, and with 2 and erase_from. Its 2 gives the
     numbers of the older code's 1; with erase_from both forms subtract from ε*(x,f).
     """
-    found, said = trained(
+    edited, losses_of_ours = trained(
         ESD(steps=3, lr=0.05, **settings), monkeypatch, esd, (501, 941, 341), "pig"
     )
-    assert found.flatten().tolist() == near(weights)
-    assert said == pytest.approx(losses, abs=2e-5)
+    assert edited.flatten().tolist() == near(weights)
+    assert losses_of_ours == pytest.approx(losses, abs=2e-5)
 
 
 SDD_W = [
@@ -341,9 +341,9 @@ def test_sdd(monkeypatch):
     average.
     """
     method = SDD(steps=4, lr=0.05, average=0.9, weight_decay=0.1, clip=0.05)
-    found, said = trained(method, monkeypatch, sdd, (501, 609, 0, 372), "pig", "cat")
-    assert found.flatten().tolist() == near(SDD_W)
-    assert said == pytest.approx([0.5424, 0.389649, 0.0, 0.12279], abs=2e-5)
+    edited, losses = trained(method, monkeypatch, sdd, (501, 609, 0, 372), "pig", "cat")
+    assert edited.flatten().tolist() == near(SDD_W)
+    assert losses == pytest.approx([0.5424, 0.389649, 0.0, 0.12279], abs=2e-5)
 
 
 def test_sdd_begins_at_noise_where_the_authors_code_does_not():

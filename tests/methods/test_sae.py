@@ -23,7 +23,7 @@ def by_hand(**tensors) -> SparseAutoencoder:
     """Two features along the axes of a plane, both may be active. Feature 0 is the concept's and is
     turned to -1 times itself.
     """
-    given = {
+    defaults = {
         "encoder": torch.eye(2),
         "latent": torch.zeros(2),
         "decoder": torch.eye(2),
@@ -34,7 +34,7 @@ def by_hand(**tensors) -> SparseAutoencoder:
         "threshold": torch.tensor(0.0),
         "strength": torch.ones(()),
     }
-    return SparseAutoencoder({**given, **tensors})
+    return SparseAutoencoder({**defaults, **tensors})
 
 
 def test_features_by_hand():
@@ -104,20 +104,20 @@ FOX = Concept(erase="fox", templates=("{}", "a picture of {}"), keep=("cat", "do
 
 def stages(method, model, concept) -> tuple[Edit, Counter]:
     """The edit, and how often each stage was reported."""
-    told = Counter()
-    return method(model, concept, progress=lambda progress: told.update([progress.stage])), told
+    counts = Counter()
+    return method(model, concept, progress=lambda progress: counts.update([progress.stage])), counts
 
 
 def test_one_autoencoder_serves_every_concept(model, tmp_path, monkeypatch):
     """The second concept trains nothing, and comes out as if it had been the first."""
     _, first = stages(QUICK, model, PIG)
-    second, told = stages(QUICK, model, FOX)
+    second, counts = stages(QUICK, model, FOX)
     assert first[TRAINING] == QUICK.steps
-    assert told == {"finding the concept's features": 1}
+    assert counts == {"finding the concept's features": 1}
     assert len(list((user_cache() / "autoencoders").iterdir())) == 1
     monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path / "another"))
-    alone, told = stages(QUICK, model, FOX)
-    assert told[TRAINING] == QUICK.steps
+    alone, counts = stages(QUICK, model, FOX)
+    assert counts[TRAINING] == QUICK.steps
     assert same(second.tensors(), alone.tensors())
     assert second.adapters.keys() == alone.adapters.keys()
 
@@ -163,8 +163,8 @@ def test_a_model_with_adapters_on_it_gets_an_autoencoder_of_its_own(model):
     """Its weights are the same, and what it says is not."""
     edit, _ = stages(QUICK, model, PIG)
     edit.apply(model)
-    _, told = stages(QUICK, model, FOX)
-    assert told[TRAINING] == QUICK.steps
+    _, counts = stages(QUICK, model, FOX)
+    assert counts[TRAINING] == QUICK.steps
     edit.remove(model)
     assert TRAINING not in stages(QUICK, model, FOX)[1]
 
@@ -173,8 +173,8 @@ def test_a_file_that_was_cut_short_is_made_again(model, caplog):
     whole, _ = stages(QUICK, model, PIG)
     (file,) = (user_cache() / "autoencoders").iterdir()
     file.write_bytes(file.read_bytes()[:1000])
-    again, told = stages(QUICK, model, PIG)
-    assert told[TRAINING] == QUICK.steps
+    again, counts = stages(QUICK, model, PIG)
+    assert counts[TRAINING] == QUICK.steps
     assert "trained again" in caplog.text
     assert same(whole.tensors(), again.tensors())
 
@@ -190,18 +190,18 @@ def test_what_it_reads():
     """The prompts have every word of the vocabulary alone and beside others, and these and the
     lexicon's in every phrasing. They do not depend on the concept; there are at most n.
     """
-    said = training_prompts(("cat", "owl"), ("neon", "fox"), 400)
-    assert {"", "a cat", "an owl", "a cat and an owl"} <= set(said)
-    assert len(said) == len(set(said))
-    assert said == training_prompts(("cat", "owl"), ("fox", "neon"), 400)
+    prompts = training_prompts(("cat", "owl"), ("neon", "fox"), 400)
+    assert {"", "a cat", "an owl", "a cat and an owl"} <= set(prompts)
+    assert len(prompts) == len(set(prompts))
+    assert prompts == training_prompts(("cat", "owl"), ("fox", "neon"), 400)
     for word in ("cat", "owl", "neon", "fox"):
         for start in ("a picture of {}", "{} next to", "{} on"):
-            assert any(prompt.startswith(start.format(article(word))) for prompt in said), (
+            assert any(prompt.startswith(start.format(article(word))) for prompt in prompts), (
                 word,
                 start,
             )
-        assert any(prompt.endswith(f"in {word} style") for prompt in said), word
-    assert training_prompts(("cat", "owl"), ("neon", "fox"), 3) == said[:3]
+        assert any(prompt.endswith(f"in {word} style") for prompt in prompts), word
+    assert training_prompts(("cat", "owl"), ("neon", "fox"), 3) == prompts[:3]
 
 
 def test_memory_is_bounded(model, monkeypatch):

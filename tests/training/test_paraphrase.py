@@ -44,8 +44,10 @@ def test_partners_are_of_the_same_phrasing():
     for seed in range(20):
         towards = paraphrase_words(model, PIG, seed)
         assert len(towards) == len(PIG.pairs())
-        for (asked, _), prompt in zip(PIG.pairs(), towards):
-            assert prompt.startswith("a painting of ") == asked.startswith("a painting of ")
+        for (concept_prompt, _), prompt in zip(PIG.pairs(), towards):
+            assert prompt.startswith("a painting of ") == concept_prompt.startswith(
+                "a painting of "
+            )
             seen.add(prompt.removeprefix("a painting of ").removeprefix("a ").removeprefix("an "))
     assert seen == {"hog", *near}
 

@@ -74,15 +74,15 @@ def test_decay_draws_to_0_what_began_there(model):
 
 
 def test_the_replay_holds_what_the_model_says(model):
-    drive, asked = (
+    drive, prompts = (
         ["a cat", "a dog", "a tree"],
         {"c": [["a pig"], ["a cat", "a horse"], ["a dog"]], "null": [[""]] * 3},
     )
-    plan = ReplayPlan(drive=drive, prompts=asked, seed=3, steps=6, guidance=2.0, points=3)
+    plan = ReplayPlan(drive=drive, prompts=prompts, seed=3, steps=6, guidance=2.0, points=3)
     z = record(model, plan, batch_size=4)
     assert len(z) == 9
     assert z.trajectory.bincount().tolist() == [3, 3, 3]
-    for role in asked:
+    for role in prompts:
         torch.testing.assert_close(
             z.targets[role], model.predict(z.x, z.t, z.conditions[role]), rtol=1e-4, atol=1e-5
         )
@@ -111,18 +111,18 @@ def test_a_replay_holds_each_prompt_once(model):
     """There are 24 rows of conditions, of 4 distinct prompts. Parts share them, a file holds no
     more, and every point still has its own.
     """
-    drive, asked = (
+    drive, prompts = (
         ["a cat"] * 4,
         {"c": [["a pig", "a cat", "a pig"]] * 4, "k": [["a dog"], ["a tree"]] * 2},
     )
     z = record(
-        model, ReplayPlan(drive=drive, prompts=asked, seed=0, steps=3, guidance=1.0, points=3)
+        model, ReplayPlan(drive=drive, prompts=prompts, seed=0, steps=3, guidance=1.0, points=3)
     )
     one = model.encode(["a pig"])[STATES].nbytes
     assert len(z) == 12
     assert sum(t.nbytes for name, t in z.tensors().items() if name.startswith("asked.")) == 4 * one
     part, again = z[torch.tensor([5, 0])], Replay.from_tensors(z.tensors())
-    for role in asked:
+    for role in prompts:
         assert part.conditions[role].each[STATES] is z.conditions[role].each[STATES]
         assert torch.equal(part.conditions[role][STATES], z.conditions[role][STATES][[5, 0]])
         assert torch.equal(

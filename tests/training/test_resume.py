@@ -61,14 +61,14 @@ def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
         for file in sorted((tmp_path / "state").glob("*-made.safetensors"))
     ]
     rows = [
-        {name.split(".")[1]: len(t) for name, t in found.items() if name.startswith("asked.")}
-        for found in files
+        {name.split(".")[1]: len(t) for name, t in tensors.items() if name.startswith("asked.")}
+        for tensors in files
     ]
     assert rows == [
         {"c": 5, "a": 5, "null": 1},
         {"k": len(retain_prompts(CONCEPTS[:1], model.vocabulary))},
     ]
-    assert sum(len(found["t"]) for found in files) == 72
+    assert sum(len(tensors["t"]) for tensors in files) == 72
 
 
 def test_without_resume_it_begins_anew(model, tmp_path):
