@@ -21,7 +21,7 @@ from shapes import folder  # of tests/
 
 from unconcept import AllButOne, Concept, wrap
 from unconcept.cli.run_config import preset_settings
-from unconcept.models.meta_device import ghost
+from unconcept.models.meta_device import build_without_weights
 from unconcept.profiling.memory_estimate import estimate_memory
 
 STEPS = 6
@@ -49,8 +49,8 @@ def measure(name: str) -> dict:
     short = replace(chosen, trajectories=4, points=2, sampling_steps=4, tune=replace(chosen.tune, steps=STEPS, check=STEPS))
     with tempfile.TemporaryDirectory() as place:
         path = folder(kind, Path(place))
-        told = estimate_memory(wrap(ghost(path, torch.bfloat16)), chosen)
-        pipe = ghost(path, torch.bfloat16, "cuda")
+        told = estimate_memory(wrap(build_without_weights(path, torch.bfloat16)), chosen)
+        pipe = build_without_weights(path, torch.bfloat16, "cuda")
     if kind == "flux":
         pipe.default_sample_size = 128
     model, peaks = wrap(pipe), {}

@@ -33,7 +33,7 @@ COLUMNS = {
 
 def ask(method: AllButOne, kind: Any, file: Path, n: int) -> dict:
     """Made with the base in `kind`, asked of the base as it is."""
-    erased(load("emoji", quantize=kind, whole=BASE.tune.group), completed([Concept.parse(CASE)]), method, file)
+    erased(load("emoji", quantize=kind, keep_precise=BASE.tune.group), completed([Concept.parse(CASE)]), method, file)
     return measure([CASE], n, file=file)
 
 

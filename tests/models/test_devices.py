@@ -91,7 +91,7 @@ def test_every_family_erases_in_half_precision(family):
 
 
 def test_a_device_that_is_not_there_is_said(folder):
-    with pytest.raises(InputError, match="cuda.*is not there" if not torch.cuda.is_available() else "nonsense.*is not there"):
+    with pytest.raises(InputError, match="cuda.*is not available" if not torch.cuda.is_available() else "nonsense.*is not available"):
         load(folder, device="nonsense" if torch.cuda.is_available() else "cuda")
 
 

@@ -12,7 +12,7 @@ from support.tiny_pipelines import TINY
 
 from unconcept import AllButOne, Concept, InputError, Tune, load, wrap
 from unconcept.methods.uce import UCE
-from unconcept.models.quantization import linears, quantize
+from unconcept.models.quantization import quantizable_layers, quantize
 from unconcept.profiling.memory_estimate import estimate_memory
 from unconcept.training.resume import checkpointed
 from unconcept.training.trainable_delta import TrainableDelta
@@ -39,18 +39,18 @@ def off(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @torch.no_grad()
 def test_it_predicts_nearly_the_same_from_less_memory(emoji, kind):
-    model = load("emoji", device="cpu", quantize=kind, whole=GROUP)
+    model = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP)
     x = torch.randn(2, *emoji.latent_shape, generator=torch.Generator().manual_seed(0))
     said = [m.predict(x, torch.tensor([200, 800]), m.encode(["a pig", "a cow"])) for m in (model, emoji)]
     assert 0 < off(*said) < {"nf4": 0.1, "int8": 0.02}[kind]
     bytes_of = lambda m: sum(t.nbytes for t in m.denoiser.state_dict().values())
-    layers = [layer.weight for _, layer in linears(emoji, GROUP)]
+    layers = [layer.weight for _, layer in quantizable_layers(emoji, GROUP)]
     assert bytes_of(emoji) - bytes_of(model) == pytest.approx(sum(w.nbytes for w in layers) * {"nf4": 7 / 8, "int8": 3 / 4}[kind], rel=0.03)
-    assert not list(linears(model, GROUP))
+    assert not list(quantizable_layers(model, GROUP))
 
 
 def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
-    model = load("emoji", device="cpu", quantize=kind, whole=GROUP)
+    model = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP)
     for site in emoji.weight_group(GROUP):
         assert torch.equal(getattr(*site.find(model.components)), getattr(*site.find(emoji.components)))
     assert model.fingerprint() == emoji.fingerprint()
@@ -58,7 +58,7 @@ def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
 
 
 def test_told_is_what_is_held(emoji, kind):
-    model, ghost = load("emoji", device="cpu", quantize=kind, whole=GROUP), load("emoji", device="meta")
+    model, ghost = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP), load("emoji", device="meta")
     held = {t.data_ptr(): t.nbytes for t in (*model.denoiser.parameters(), *model.denoiser.buffers())}
     for module in model.denoiser.modules():
         for scales in (
@@ -76,9 +76,9 @@ def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kin
     pipe = TINY[family]()
     whole, model = wrap(pipe, ()), wrap(copy.deepcopy(pipe), ())
     quantize(model, kind, GROUP, torch.device("cpu"))
-    assert list(linears(whole, GROUP))
-    assert not list(linears(model, GROUP))
-    for path, layer in linears(whole, GROUP) if kind == "nf4" else ():
+    assert list(quantizable_layers(whole, GROUP))
+    assert not list(quantizable_layers(model, GROUP))
+    for path, layer in quantizable_layers(whole, GROUP) if kind == "nf4" else ():
         held = model.denoiser.get_submodule(path).weight
         layer.weight.data = bitsandbytes.functional.dequantize_4bit(held.data, held.quant_state)
     x, t = torch.randn(1, *whole.latent_shape, generator=torch.Generator().manual_seed(1)), torch.tensor([500])
@@ -109,7 +109,7 @@ def test_who_lacks_bitsandbytes_is_told_what_to_install(emoji, monkeypatch):
     for name in [name for name in sys.modules if name.partition(".")[0] == "bitsandbytes"] + ["bitsandbytes"]:
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match="unconcept\\[quant\\]"):
-        load("emoji", device="cpu", quantize="nf4", whole=GROUP)
+        load("emoji", device="cpu", quantize="nf4", keep_precise=GROUP)
     with pytest.raises(InputError, match="unconcept\\[quant\\]"):
         replace(FEW, tune=replace(FEW.tune, adam_8bit=True))(emoji, PIG)
 

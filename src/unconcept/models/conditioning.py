@@ -1,4 +1,4 @@
-"""Conditions of many points: rows picked, joined, mixed and encoded in batches."""
+"""Conditions of many points: rows selected, joined, mixed, and encoded in batches."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,20 @@ from torch.nn.functional import normalize
 
 from .interface import Condition, Model
 
-MAX_CONDITION_NUMBERS = 2**25  # of conditions that are made at once: 16 prompts of Flux.1, 567 of Stable Diffusion 1.x
+# Conditions are encoded at most this many numbers at once: 16 prompts of Flux.1, 567 of
+# Stable Diffusion 1.x.
+MAX_CONDITION_NUMBERS = 2**25
 
 
 @dataclass(frozen=True, eq=False)
 class PromptConditions(Mapping[str, Tensor]):
-    """The condition of N points: that of each distinct prompt once, `each` [M, ...], and `which` of them every point has [N].
-    By name it gives tensors of N rows, made when they are asked for."""
+    """The conditions of N points that share M distinct prompts.
+
+    By name it returns tensors of N rows, gathered when they are needed.
+
+    each   condition of every distinct prompt, M rows
+    which  the prompt of every point [N], an index into `each`
+    """
 
     each: Condition
     which: Tensor
@@ -31,54 +38,120 @@ class PromptConditions(Mapping[str, Tensor]):
 
     @classmethod
     def of(cls, condition: Condition) -> "PromptConditions":
-        """Any condition; where it is none of these, every row stands for itself."""
+        """Convert any condition; its rows are then distinct prompts.
+
+        Args:
+            condition: N rows; a PromptConditions is returned as it is.
+        """
         if isinstance(condition, cls):
             return condition
         rows = next(iter(condition.values()))
         return cls(condition, torch.arange(len(rows), device=rows.device))
 
     def rows(self, index: Tensor | slice) -> "PromptConditions":
+        """The conditions of some of the points.
+
+        Args:
+            index: Which of the N points.
+        """
         return PromptConditions(self.each, self.which[index])
 
 
 def encode_points(model: Model, prompts: Sequence[str]) -> Iterator[Condition]:
-    """The prompts' conditions, as many at a time as have `NUMBERS` numbers."""
-    n = max(1, MAX_CONDITION_NUMBERS // sum(t[0].numel() for t in model.encode([""]).values()))
-    return (model.encode(prompts[i : i + n]) for i in range(0, len(prompts), n))
+    """Encode prompts in batches of at most `MAX_CONDITION_NUMBERS` numbers.
+
+    Args:
+        model: The model whose text encoders are used.
+        prompts: N prompts.
+
+    Yields:
+        The conditions of consecutive prompts.
+    """
+    numbers = sum(tensor[0].numel() for tensor in model.encode([""]).values())
+    batch = max(1, MAX_CONDITION_NUMBERS // numbers)
+    for i in range(0, len(prompts), batch):
+        yield model.encode(prompts[i : i + batch])
 
 
 def gather_conditions(model: Model, prompts: Sequence[str]) -> Condition:
-    """The prompts' conditions in the host's memory."""
-    all_: dict[str, Tensor] = {}
+    """Encode prompts into CPU memory.
+
+    Args:
+        model: The model whose text encoders are used.
+        prompts: N prompts.
+
+    Returns:
+        Their conditions, N rows, on the CPU.
+    """
+    gathered: dict[str, Tensor] = {}
     done = 0
-    for some in encode_points(model, prompts):
-        for name, t in some.items():
-            all_.setdefault(name, t.new_empty(len(prompts), *t.shape[1:], device="cpu"))[done : done + len(t)] = t
-        done += len(next(iter(some.values())))
-    return all_
+    for batch in encode_points(model, prompts):
+        size = len(next(iter(batch.values())))
+        for name, tensor in batch.items():
+            if name not in gathered:
+                gathered[name] = tensor.new_empty(len(prompts), *tensor.shape[1:], device="cpu")
+            gathered[name][done : done + size] = tensor
+        done += size
+    return gathered
 
 
 @torch.no_grad()
-def predict_in_batches(model: Model, x: Tensor, t: Tensor, condition: Condition, batch: int | None = None) -> Tensor:
-    """The model's output at many points of the host's memory, `batch` (None: as many as it takes) at a time, in single precision."""
-    batch = batch or model.max_batch
-    there, asked, parts = model.device, PromptConditions.of(condition), (slice(i, i + batch) for i in range(0, len(t), batch))
-    return torch.cat([model.predict(x[s].to(there), t[s].to(there), to_device(there, asked.rows(s))).float().cpu() for s in parts])
+def predict_in_batches(
+    model: Model, x: Tensor, t: Tensor, condition: Condition, batch_size: int | None = None
+) -> Tensor:
+    """The model's prediction at many points that lie in CPU memory.
+
+    Args:
+        model: The model, on any device.
+        x: Noisy latents [N, C, H, W].
+        t: Timesteps [N].
+        condition: N rows.
+        batch_size: Points predicted at once; None: `model.max_batch`.
+
+    Returns:
+        Predictions [N, C, H, W] in single precision, on the CPU.
+    """
+    batch_size = batch_size or model.max_batch
+    device = model.device
+    conditions = PromptConditions.of(condition)
+    predictions = []
+    for i in range(0, len(t), batch_size):
+        points = slice(i, i + batch_size)
+        prompts = to_device(device, conditions.rows(points))
+        prediction = model.predict(x[points].to(device), t[points].to(device), prompts)
+        predictions.append(prediction.float().cpu())
+    return torch.cat(predictions)
 
 
 def to_device(device: torch.device, condition: Condition) -> Condition:
-    """A condition, moved."""
+    """Move a condition.
+
+    Args:
+        device: Where to.
+        condition: N rows.
+    """
     return {name: value.to(device) for name, value in condition.items()}
 
 
 def pick(condition: Condition, index: Tensor | slice) -> Condition:
-    """Rows of a condition."""
+    """Select rows of a condition.
+
+    Args:
+        condition: N rows.
+        index: Which of them.
+    """
     return {name: value[index] for name, value in condition.items()}
 
 
 def join(*conditions: Condition) -> Condition:
-    """Conditions one after the other in a batch."""
-    return {name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]}
+    """Concatenate conditions into one batch.
+
+    Args:
+        *conditions: Conditions with the same entries.
+    """
+    return {
+        name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]
+    }
 
 
 def per_row(v: Tensor, like: Tensor) -> Tensor:
@@ -95,12 +168,30 @@ def per_row(v: Tensor, like: Tensor) -> Tensor:
 
 
 def where_rows(which: Tensor, a: Condition, b: Condition) -> Condition:
-    """The rows of `a` where `which` [N] is true, and those of `b` elsewhere."""
-    return {name: torch.where(per_row(which.to(rows.device), rows), a[name], rows) for name, rows in b.items()}
+    """Rows of `a` where `which` is true, and rows of `b` elsewhere.
+
+    Args:
+        which: Booleans [N].
+        a: N rows.
+        b: N rows.
+    """
+    mixed = {}
+    for name, rows in b.items():
+        mixed[name] = torch.where(per_row(which.to(rows.device), rows), a[name], rows)
+    return mixed
 
 
-def rank_by_similarity(states: Tensor, own: Sequence[int]) -> Tensor:
-    """For each of the rows `own` of token states [N, tokens, width] all rows [len(own), N], from the nearest on, by cosine of what is centred."""
+def rank_by_similarity(states: Tensor, queries: Sequence[int]) -> Tensor:
+    """Rank all prompts by how similar they are to some of them.
+
+    Args:
+        states: Token states [N, tokens, width].
+        queries: Which rows to compare with.
+
+    Returns:
+        For each query all N rows, most similar first: indices [len(queries), N]. Similarity is
+        the cosine of the centered states.
+    """
     states = states.flatten(1)
     states = normalize(states - states.mean(0), dim=1)
-    return (states @ states.T)[list(own)].argsort(1, descending=True)
+    return (states @ states.T)[list(queries)].argsort(1, descending=True)

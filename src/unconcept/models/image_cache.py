@@ -46,11 +46,17 @@ def sample_images(
     for i in range(0, len(prompts), batch):
         progress(Progress(stage, i, len(prompts)))
         asked = list(zip(prompts[i : i + batch], seeds[i : i + batch]))
-        files = [cache / file_name(made_by, *ask, sampler, steps, guidance) for ask in asked] if cache and made_by else []
+        files = (
+            [cache / file_name(made_by, *ask, sampler, steps, guidance) for ask in asked]
+            if cache and made_by
+            else []
+        )
         if files and all(file.exists() for file in files):
             done.append(torch.stack([read(file) for file in files]))
             continue
-        latents = model.sample([p for p, _ in asked], [s for _, s in asked], Sampling(steps, guidance, sampler))
+        latents = model.sample(
+            [p for p, _ in asked], [s for _, s in asked], Sampling(steps, guidance, sampler)
+        )
         made = (model.decode(latents).cpu() * 255).round() / 255
         for k, file in enumerate(files):
             if file.exists():
@@ -69,7 +75,9 @@ def file_name(*what: str | int | float) -> str:
 
 
 def read(file: Path) -> Tensor:
-    return torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1).float() / 255
+    return (
+        torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1).float() / 255
+    )
 
 
 def write(file: Path, picture: Tensor) -> None:

@@ -1,8 +1,10 @@
 """Open a model by name, folder, single file or hub id."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import torch
 
@@ -10,7 +12,7 @@ from ..concepts.retain import DEFAULT_VOCABULARY
 from ..config.options import Precision, Quantized, Source
 from ..errors import InputError
 from ..io.weights import PICKLES, check_safetensors, names_in
-from . import quantization as quantized
+from . import quantization
 from .devices import PRECISIONS, choose_device
 from .families.flux import Flux
 from .families.flux2 import Flux2Klein
@@ -22,119 +24,259 @@ from .families.stable_diffusion_xl import StableDiffusionXL
 from .families.z_image import ZImage
 from .interface import Model
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 EMBEDDED = ("emoji", "emoji-flow")
 
-FAMILIES = (StableDiffusion, StableDiffusionXL, StableDiffusion3, Flux, Flux2Klein, QwenImage, ZImage, Sana)
+FAMILIES = (
+    StableDiffusion,
+    StableDiffusionXL,
+    StableDiffusion3,
+    Flux,
+    Flux2Klein,
+    QwenImage,
+    ZImage,
+    Sana,
+)
+
+SUPPORTED = (
+    "Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image and Sana"
+)
+
+# "diffusion_pytorch_model.fp16.safetensors", in one file or in several: the variant is "fp16"
+WEIGHTS_NAME = re.compile(r"[^.]+(?:\.([^.-]+))?(?:-\d+-of-\d+)?\.safetensors")
 
 
-def wrap(pipe, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
-    """The `Model` around a diffusers pipeline (a Model is given back as it is). `vocabulary`: words that stand for everything else."""
+class SourceFields(TypedDict, total=False):
+    """Keywords of `load`, which are fields of `Source`; `config` is its `base_config`."""
+
+    config: str | Path | None
+    device: str | None
+    dtype: Precision | None
+    variant: str | None
+    revision: str | None
+
+
+def wrap(pipe: Any, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
+    """Put a `Model` around a diffusers pipeline.
+
+    Args:
+        pipe: The pipeline; a Model is returned as it is.
+        vocabulary: Words that represent all other prompts.
+
+    Returns:
+        The model, which uses the pipeline's own modules.
+
+    Raises:
+        InputError: The pipeline's family is not supported.
+    """
     if isinstance(pipe, FAMILIES):
         return pipe
     for family in FAMILIES:
         if family.fits(pipe):
             return family(pipe, vocabulary)
-    raise InputError(
-        f"{type(pipe).__name__} is not supported yet; supported: Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image, Sana"
-    )
+    raise InputError(f"{type(pipe).__name__} is not supported; supported are {SUPPORTED}")
 
 
 def load(
-    name: str | Path | Source, *, config: str | Path | None = None, device: str | None = None, dtype: Precision | None = None,
-    variant: str | None = None, revision: str | None = None, quantize: Quantized | None = None, whole: str = "",
-) -> Model:  # fmt: skip
-    """A model by what `--model` takes: "emoji" or "emoji-flow", a diffusers folder, a .safetensors single file, or a hub id.
+    source: str | Path | Source,
+    *,
+    quantize: Quantized | None = None,
+    keep_precise: str = "",
+    **fields: "Unpack[SourceFields]",
+) -> Model:
+    """Load a model.
 
-    config: for a single file, a diffusers folder of the same architecture; without it diffusers asks the hub.
-    variant, revision: of the weights of a folder or repository ("fp16"), and of a repository. A folder that holds one variant alone is read as it is.
-    device, dtype: where and how precisely it computes; None: as `Source` says. "meta": shapes alone, nothing is loaded.
-    quantize: hold the linear layers of the denoiser's blocks in 4 or 8 bits, but those of the weight group `whole`, which an edit is trained of.
+    Args:
+        source: What `--model` accepts: "emoji" or "emoji-flow", a diffusers folder, a .safetensors
+            file, or a hub id. Or a whole `Source`.
+        quantize: Hold the linear layers of the denoiser's blocks in 4 or 8 bits.
+        keep_precise: Weight group that is not quantized, because an edit of it is trained.
+        **fields: Fields of `Source`. `config`: for a single file, a diffusers folder of the same
+            architecture; without it diffusers asks the hub. `variant`: of the weights, such as
+            "fp16"; a folder with one variant alone does not need it. `revision`: of a hub
+            repository. `device` and `dtype`: None is explained at `Source`; with the device
+            "meta" only shapes are built and no weights are read.
+
+    Returns:
+        The model on its device.
+
+    Raises:
+        InputError: The model does not exist, cannot be opened, or is not supported.
     """
-    if isinstance(name, Source):
-        given: dict[str, Any] = dict(
-            config=name.base_config, device=name.device, dtype=name.dtype, variant=name.variant, revision=name.revision
-        )
-        return load(name.model, **given, quantize=quantize, whole=whole)
-    where = choose_device(device)
-    if where.type == "meta" and str(name) != "emoji-flow":
-        from .meta_device import ghost
+    source = as_source(source, fields)
+    device = choose_device(source.device)
+    if device.type == "meta" and source.model != "emoji-flow":
+        from .meta_device import build_without_weights
 
-        return wrap(ghost(name, PRECISIONS[dtype or "fp32"]))
-    precision = PRECISIONS[dtype or default_precision(name, where)]
-    if str(name) in EMBEDDED:
+        return wrap(build_without_weights(source.model, PRECISIONS[source.dtype or "fp32"]))
+    precision = PRECISIONS[source.dtype or default_precision(source.model, device)]
+    if source.model in EMBEDDED:
         from . import emoji
 
-        model: Any = (emoji.load if str(name) == "emoji" else emoji.load_flow)(dtype=precision)
+        load_embedded = emoji.load if source.model == "emoji" else emoji.load_flow
+        model: Any = load_embedded(dtype=precision)
     else:
-        model = wrap(open_pipeline(name, config, precision, variant, revision))
+        model = wrap(open_pipeline(source, precision))
     if quantize:
-        quantized.quantize(model, quantize, whole, where)
-    model.pipe.to(where)
+        quantization.quantize(model, quantize, keep_precise, device)
+    model.pipe.to(device)
     return model
 
 
-def default_precision(name: str | Path, where: torch.device) -> Precision:
-    return "fp32" if where.type == "cpu" or str(name) in EMBEDDED else "bf16"
+def as_source(source: str | Path | Source, fields: Mapping[str, Any]) -> Source:
+    """A `Source` from what `load` receives.
+
+    Args:
+        source: A name, a path, or a whole Source.
+        fields: Keywords of `load`; they replace those of a Source.
+    """
+    if not isinstance(source, Source):
+        source = Source(str(source))
+    changes = dict(fields)
+    if "config" in changes:
+        config = changes.pop("config")
+        changes["base_config"] = None if config is None else str(config)
+    return replace(source, **changes)
 
 
-def open_pipeline(name: str | Path, config: str | Path | None, dtype: torch.dtype, variant: str | None, revision: str | None) -> Any:
-    """The pipeline behind a name."""
+def default_precision(name: str | Path, device: torch.device) -> Precision:
+    """The precision where none is named: fp32 on the CPU and for the embedded models.
+
+    Args:
+        name: The model's name or path.
+        device: Where it will be.
+    """
+    return "fp32" if device.type == "cpu" or str(name) in EMBEDDED else "bf16"
+
+
+def open_pipeline(source: Source, dtype: torch.dtype) -> Any:
+    """Open the diffusers pipeline of a source.
+
+    Args:
+        source: A folder, file or hub id, with base_config, variant and revision.
+        dtype: Data type of the weights.
+
+    Returns:
+        The pipeline, on the CPU.
+
+    Raises:
+        InputError: There is no such model, or it cannot be opened.
+    """
+    name = source.model
     path = Path(name)
     if path.suffix in (*PICKLES, ".safetensors"):
         check_safetensors(path)
-        return _single_file(path, config, dtype)
+        return open_single_file(path, source.base_config, dtype)
     if path.is_dir():
         check_folder(path)
-        variant = variant or only_variant(path)
+        if not source.variant:
+            source = replace(source, variant=only_variant(path))
     elif path.exists():
         raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
-    elif str(name).count("/") != 1 or str(name).startswith((".", "/", "~")):
+    elif name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(
-            f'there is no model "{name}": give "emoji" or "emoji-flow", a diffusers folder, a .safetensors file, or a hub id like owner/name'
+            f'there is no model "{name}": give "emoji" or "emoji-flow", a diffusers folder, '
+            "a .safetensors file, or a hub id like owner/name"
         )
-    return _pretrained(str(name), dtype=dtype, variant=variant, revision=revision)
+    return open_pretrained(source, dtype)
 
 
 def check_folder(path: Path) -> None:
-    """Is `path` a diffusers pipeline with whole safetensors weights?"""
+    """Check that a folder is a diffusers pipeline with complete safetensors weights.
+
+    Args:
+        path: The folder.
+
+    Raises:
+        InputError: It is not.
+    """
     if not (path / "model_index.json").exists():
-        raise InputError(f"{path} is no diffusers pipeline: it has no model_index.json")
+        raise InputError(f"{path} is not a diffusers pipeline: it has no model_index.json")
     weights = sorted(path.glob("*/*.safetensors"))
-    pickles = sorted(f for f in path.glob("*/*") if f.suffix in PICKLES)
+    pickles = sorted(file for file in path.glob("*/*") if file.suffix in PICKLES)
     if not weights and pickles:
-        raise InputError(f"{path} holds only pickled weights ({pickles[0].name}), which are not read: convert it to safetensors first")
+        raise InputError(
+            f"{path} holds only pickled weights ({pickles[0].name}), which are not read: "
+            "convert it to safetensors first"
+        )
     for file in weights:
         check_safetensors(file)
 
 
 def only_variant(path: Path) -> str | None:
-    """Of the folder's weights, where there are none without ("diffusion_pytorch_model.fp16.safetensors", in parts or whole)."""
-    weights = [re.fullmatch(r"[^.]+(?:\.([^.-]+))?(?:-\d+-of-\d+)?\.safetensors", file.name) for file in path.glob("*/*.safetensors")]
-    found = {match[1] for match in weights if match}
-    return found.pop() if len(found) == 1 else None
+    """The variant of a folder's weights, if all files have the same one.
+
+    Args:
+        path: A diffusers folder.
+
+    Returns:
+        Such as "fp16"; None if there are weights without a variant, or several variants.
+    """
+    variants = set()
+    for file in path.glob("*/*.safetensors"):
+        match = WEIGHTS_NAME.fullmatch(file.name)
+        if match:
+            variants.add(match[1])
+    return variants.pop() if len(variants) == 1 else None
 
 
-def _pretrained(name: str, **given: Any):
+def open_pretrained(source: Source, dtype: torch.dtype) -> Any:
+    """Open a folder or a hub repository with diffusers.
+
+    Args:
+        source: Its name, variant and revision.
+        dtype: Data type of the weights.
+
+    Raises:
+        InputError: It cannot be opened.
+    """
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
     try:
-        return DiffusionPipeline.from_pretrained(name, **given, use_safetensors=True, safety_checker=None, feature_extractor=None)
-    except Exception as error:  # diffusers raises whatever a folder's files make it stumble over
-        what = "cannot be opened" if Path(name).is_dir() else "is no folder here, and cannot be had from the hub"
-        raise InputError(f'"{name}" {what}: {type(error).__name__}: {(str(error) or "no reason given").splitlines()[0]}') from error
+        return DiffusionPipeline.from_pretrained(
+            source.model,
+            dtype=dtype,
+            variant=source.variant,
+            revision=source.revision,
+            use_safetensors=True,
+            safety_checker=None,
+            feature_extractor=None,
+        )
+    except Exception as error:  # diffusers raises many kinds of errors for a broken folder
+        problem = "cannot be opened"
+        if not Path(source.model).is_dir():
+            problem = "is not a folder here, and cannot be loaded from the hub"
+        reason = (str(error) or "no reason given").splitlines()[0]
+        raise InputError(f'"{source.model}" {problem}: {type(error).__name__}: {reason}') from error
 
 
-def _single_file(path: Path, config: str | Path | None, dtype: torch.dtype):
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
-    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import StableDiffusionXLPipeline
+def open_single_file(path: Path, config: str | None, dtype: torch.dtype) -> Any:
+    """Open a Stable Diffusion checkpoint of one file.
 
-    options = {} if config is None else {"config": str(config)}
-    kind = (
-        StableDiffusionXLPipeline if any(name.startswith("conditioner.embedders.") for name in names_in(path)) else StableDiffusionPipeline
+    Args:
+        path: The .safetensors file.
+        config: A diffusers folder of the same architecture; None: diffusers asks the hub.
+        dtype: Data type of the weights.
+
+    Raises:
+        InputError: It cannot be opened.
+    """
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
     )
+    from diffusers.pipelines.stable_diffusion_xl.pipeline_stable_diffusion_xl import (
+        StableDiffusionXLPipeline,
+    )
+
+    options = {} if config is None else {"config": config}
+    is_xl = any(name.startswith("conditioner.embedders.") for name in names_in(path))
+    pipeline = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     try:
-        return kind.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
-    except Exception as error:  # diffusers raises whatever its converter stumbles over
+        return pipeline.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
+    except Exception as error:  # diffusers' converter raises many kinds of errors
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path} cannot be opened as a Stable Diffusion checkpoint: {(str(error) or type(error).__name__).splitlines()[0]}"
+            f"{path} cannot be opened as a Stable Diffusion checkpoint: {reason}"
         ) from error

@@ -1,4 +1,7 @@
-"""A pipeline of shapes: every network is built from its configuration, on torch's meta device, and no weight is read."""
+"""Pipelines without weights: every network is built from its configuration alone.
+
+On torch's meta device they have shapes and take no memory.
+"""
 
 import importlib
 from pathlib import Path
@@ -9,42 +12,76 @@ import torch
 from ..errors import InputError
 
 
-def ghost(name: str | Path, dtype: torch.dtype, device: str = "meta") -> Any:
-    """The pipeline of a diffusers folder, of a hub id (whose configurations are fetched), or the embedded one.
+def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "meta") -> Any:
+    """Build the pipeline of a diffusers folder, of a hub id, or the embedded one.
 
-    On another device than "meta" its weights are random ones.
+    Args:
+        name: Folder or hub id (whose configurations are downloaded), or "emoji".
+        dtype: Data type of the weights.
+        device: "meta" for shapes alone; on other devices the weights are random.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        InputError: It cannot be opened, or is a single file.
     """
-    from diffusers.models.modeling_utils import ModelMixin
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
-    from transformers.modeling_utils import PreTrainedModel
 
     from .emoji.loading import PIPELINE
 
     place = str(PIPELINE if str(name) == "emoji" else name)
     if place.endswith(".safetensors"):
-        raise InputError("a single file does not say its shapes: give the diffusers folder of the same architecture")
-    networks, usual = {}, torch.get_default_dtype()
+        raise InputError(
+            "a single file does not say its shapes: "
+            "give the diffusers folder of the same architecture"
+        )
+    networks = {}
+    dtype_before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
         index: Any = DiffusionPipeline.load_config(place)
-        for part, entry in index.items():
-            library, called = entry if isinstance(entry, list | tuple) else (None, "")
-            kind: Any = getattr(importlib.import_module(library), called, None) if library in ("diffusers", "transformers") else None
-            with torch.device(device):
-                if is_a(kind, ModelMixin):
-                    networks[part] = kind.from_config(kind.load_config(place, subfolder=part))
-                elif is_a(kind, PreTrainedModel):
-                    # eager attention alone never looks at a value, to decide by it
-                    config: Any = kind.config_class
-                    networks[part] = kind._from_config(
-                        config.from_pretrained(place, subfolder=part), attn_implementation="eager", dtype=dtype
-                    )
-        return DiffusionPipeline.from_pretrained(place, safety_checker=None, feature_extractor=None, **networks)
+        with torch.device(device):
+            for component, entry in index.items():
+                network = build_network(place, component, entry, dtype)
+                if network is not None:
+                    networks[component] = network
+        return DiffusionPipeline.from_pretrained(
+            place, safety_checker=None, feature_extractor=None, **networks
+        )
     except (OSError, ValueError) as error:
         raise InputError(f'"{name}" cannot be opened: {str(error).splitlines()[0]}') from error
     finally:
-        torch.set_default_dtype(usual)
+        torch.set_default_dtype(dtype_before)
 
 
-def is_a(kind: Any, base: type) -> bool:
-    return isinstance(kind, type) and issubclass(kind, base)
+def build_network(place: str, component: str, entry: Any, dtype: torch.dtype) -> Any:
+    """Build one component of a pipeline, on the current device.
+
+    Args:
+        place: The pipeline's folder or hub id.
+        component: The component's name.
+        entry: Its entry in model_index.json: [library, class name].
+        dtype: Data type of the weights.
+
+    Returns:
+        The network; None for tokenizers, schedulers and settings.
+    """
+    from diffusers.models.modeling_utils import ModelMixin
+    from transformers.modeling_utils import PreTrainedModel
+
+    if not isinstance(entry, list | tuple) or entry[0] not in ("diffusers", "transformers"):
+        return None
+    network: Any = getattr(importlib.import_module(entry[0]), entry[1], None)
+    if is_subclass(network, ModelMixin):
+        return network.from_config(network.load_config(place, subfolder=component))
+    if is_subclass(network, PreTrainedModel):
+        config = network.config_class.from_pretrained(place, subfolder=component)
+        # other attention implementations branch on tensor values, which do not exist here
+        return network._from_config(config, attn_implementation="eager", dtype=dtype)
+    return None
+
+
+def is_subclass(value: Any, base: type) -> bool:
+    """Is a value a class, and derived from another?"""
+    return isinstance(value, type) and issubclass(value, base)

@@ -25,7 +25,7 @@ from ..config.options import Quantized
 from ..methods.all_but_one import MOST, TOKENS, AllButOne
 from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
 from ..models.interface import Model
-from ..models.quantization import saved
+from ..models.quantization import bytes_saved
 from ..training.config import Tune
 from ..training.distributed import process_count
 from ..training.replay_trainer import HELD_OUT_POINTS
@@ -130,7 +130,7 @@ def estimate_memory(
     calls = network_calls(method, concepts)
     weights = unique_bytes(model.denoiser) + model.vae_bytes
     if quantize:
-        weights -= saved(model, quantize, tune.group)
+        weights -= bytes_saved(model, quantize, tune.group)
     text_encoders = 0
     for component in model.components.values():
         if component is not model.denoiser:

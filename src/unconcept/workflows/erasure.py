@@ -141,7 +141,7 @@ class _Erasure:
     def load_model(self) -> Model:
         quantize = self.training.quantize
         precise = trained_weight_group(self.method) if quantize else ""
-        return load(self.options.source, quantize=quantize, whole=precise)
+        return load(self.options.source, quantize=quantize, keep_precise=precise)
 
     def caveats(self, model: Model) -> list[str]:
         """What must be known of this method in this model."""

@@ -1,4 +1,4 @@
-"""Open the embedded models."""
+"""Load the embedded models."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +20,18 @@ PIPELINE = FOLDER / "pipeline"
 
 FLOW = FOLDER / "flow"
 
-GUIDANCE = 5.0  # at which both were measured
+GUIDANCE = 5.0  # at which both models were evaluated
 
 
 class EmojiVocabulary:
-    """A model whose whole vocabulary is known: it completes concepts from the table that its captions were made of."""
+    """A model whose whole vocabulary is known: its captions were made from one table."""
 
     def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
-        """Add kind, synonyms, members of a category, neighbors and prompt templates; see `Model.complete`."""
+        """Add kind, synonyms, members of a category, neighbors and prompt templates.
+
+        Args:
+            concepts: All concepts of one run; see `Model.complete`.
+        """
         return completed(concepts)
 
 
@@ -40,11 +44,27 @@ class EmojiFlow(EmojiVocabulary, StableDiffusion3):
 
 
 def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
-    """The embedded model. Its weights lie here as fp16."""
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    """Load `emoji`, the embedded U-Net. Its weights are stored as fp16.
+
+    Args:
+        device: Where it computes.
+        dtype: Data type of the weights.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: This copy of the package is without the weights.
+    """
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
+    )
 
     if not PIPELINE.exists():
-        raise InputError("the weights of the embedded model are not in this copy: make them with `make embedded-model`, or give --model")
+        raise InputError(
+            "the weights of the embedded model are not in this copy: "
+            "make them with `make embedded-model`, or give --model"
+        )
     pipe = StableDiffusionPipeline.from_pretrained(
         PIPELINE,
         dtype=dtype,
@@ -53,38 +73,75 @@ def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32)
         safety_checker=None,
         feature_extractor=None,
     )
-    pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on processors
+    pipe.unet.to(memory_format=torch.channels_last)  # a fifth faster on CPUs
     pipe.set_progress_bar_config(disable=True)
     model = Emoji(pipe.to(device), WORDS)
-    model.guidance, model.lexicon = GUIDANCE, LEXICON
+    model.guidance = GUIDANCE
+    model.lexicon = LEXICON
     return model
 
 
 def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
-    """The same pictures and words behind Stable Diffusion 3's transformer, a flow-matching one. Its two text encoders are one and the same;
-    it has no T5, and no tokens of zeros in T5's place."""
+    """Load `emoji-flow`: the same images and words with Stable Diffusion 3's transformer.
+
+    It was trained by flow matching. Its two text encoders are one and the same; it does not have a
+    T5, nor tokens of zeros in T5's place.
+
+    Args:
+        device: Where it computes.
+        dtype: Data type of the weights.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: This copy of the package is without the weights.
+    """
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.transformers.transformer_sd3 import SD3Transformer2DModel
-    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import StableDiffusion3Pipeline
-    from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
-    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+    from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
+        StableDiffusion3Pipeline,
+    )
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
     from transformers.models.clip.tokenization_clip import CLIPTokenizer
 
     if not (FLOW / "transformer").exists():
-        raise InputError("the weights of the embedded transformer are not in this copy: make them with `python -m pretraining.mmdit`")
-    plain, tokenizer = CLIPTextModel.from_pretrained(PIPELINE / "text_encoder"), CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer")
-    reader = CLIPTextModelWithProjection(plain.config)
-    reader.text_model.load_state_dict(plain.state_dict())
-    torch.nn.init.eye_(reader.text_projection.weight)
+        raise InputError(
+            "the weights of the embedded transformer are not in this copy: "
+            "make them with `python -m pretraining.mmdit`"
+        )
+    tokenizer = CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer")
+    text_encoder = text_encoder_with_projection()
     vae = AutoencoderKL.from_pretrained(PIPELINE / "vae")
     vae.register_to_config(shift_factor=0.0)
-    parts: dict[str, Any] = {
-        "transformer": SD3Transformer2DModel.from_pretrained(FLOW / "transformer"), "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0), "vae": vae,
-        "text_encoder": reader, "tokenizer": tokenizer, "text_encoder_2": reader, "tokenizer_2": tokenizer, "text_encoder_3": None, "tokenizer_3": None,
-    }  # fmt: skip
-    pipe = StableDiffusion3Pipeline(**parts)
+    components: dict[str, Any] = {
+        "transformer": SD3Transformer2DModel.from_pretrained(FLOW / "transformer"),
+        "scheduler": FlowMatchEulerDiscreteScheduler(shift=1.0),
+        "vae": vae,
+        "text_encoder": text_encoder,
+        "tokenizer": tokenizer,
+        "text_encoder_2": text_encoder,
+        "tokenizer_2": tokenizer,
+        "text_encoder_3": None,
+        "tokenizer_3": None,
+    }
+    pipe = StableDiffusion3Pipeline(**components)
     pipe.set_progress_bar_config(disable=True)
     model = EmojiFlow(pipe.to(device, dtype), WORDS)
     model.t5_tokens = 0
-    model.guidance, model.lexicon = GUIDANCE, LEXICON
+    model.guidance = GUIDANCE
+    model.lexicon = LEXICON
     return model
+
+
+def text_encoder_with_projection() -> Any:
+    """The embedded text encoder with the projection that SD3's pipeline expects: the identity."""
+    from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
+
+    plain = CLIPTextModel.from_pretrained(PIPELINE / "text_encoder")
+    projected = CLIPTextModelWithProjection(plain.config)
+    projected.text_model.load_state_dict(plain.state_dict())
+    torch.nn.init.eye_(projected.text_projection.weight)
+    return projected

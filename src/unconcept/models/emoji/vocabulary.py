@@ -1,7 +1,8 @@
-"""What the embedded model knows: objects, styles, background colours, and how people say them.
+"""What the embedded models know: objects, styles, background colors, and how people name them.
 
-One table, read by the training (captions), by the judge (labels) and by the evaluation (synonyms, neighbours, categories).
-Names of objects follow Unicode CLDR; synonyms and category words follow its keywords.
+One table, used by the training (captions), by the judge (labels) and by the evaluation (synonyms,
+neighbors, categories). Names of objects follow Unicode CLDR; synonyms and category words follow
+its keywords.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Thing:
-    """One object: its word, the CLDR slug of its emoji, other words for it, and the categories it belongs to."""
+    """One object.
+
+    word        its name
+    slug        the CLDR slug of its emoji
+    synonyms    other names for it
+    categories  the categories that it belongs to
+    """
 
     word: str
     slug: str
@@ -21,12 +28,17 @@ def _read(table: str) -> tuple[Thing, ...]:
     things = []
     for line in table.strip().splitlines():
         word, slug, synonyms, categories = (part.strip() for part in line.split("|"))
-        split = lambda text: tuple(w.strip() for w in text.split(",") if w.strip())
-        things.append(Thing(word, slug or word.replace(" ", "-"), split(synonyms), split(categories)))
+        slug = slug or word.replace(" ", "-")
+        things.append(Thing(word, slug, _split(synonyms), _split(categories)))
     return tuple(things)
 
 
-# word | slug when it differs from the word | synonyms | categories.  Lines that follow each other are near neighbours.
+def _split(names: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in names.split(",") if name.strip())
+
+
+# word | slug if it differs from the word | synonyms | categories
+# Lines that follow each other are near neighbors.
 OBJECTS = _read("""
 pig          | pig-face        | hog, piglet          | farm animal
 cow          | cow-face        | cattle, heifer       | farm animal
@@ -123,7 +135,7 @@ coffee       | hot-beverage    | cup of tea           | drink
 """)
 
 
-# The first two are drawings as they come; the others are filters over the whole picture.
+# The first two are the original drawings; the others are filters over the whole image.
 STYLES = (
     "cartoon",
     "3d render",
@@ -138,8 +150,16 @@ STYLES = (
     "sepia",
 )
 
-# Styles that leave the background's colour as it was: only these are captioned with a colour.
-COLOURFUL = ("cartoon", "3d render", "line icon", "pixel art", "watercolor", "halftone", "cross-stitch")
+# Styles that leave the background's color as it was: only these are captioned with a color.
+COLOURFUL = (
+    "cartoon",
+    "3d render",
+    "line icon",
+    "pixel art",
+    "watercolor",
+    "halftone",
+    "cross-stitch",
+)
 
 
 # Styles fine enough for two small objects side by side.
@@ -160,29 +180,66 @@ COLOURS = {
 }
 
 
-# (object, style) pairs never shown in training: they measure composition.
-HELD_OUT = tuple((OBJECTS[(7 * i + 3) % len(OBJECTS)].word, STYLES[2 + i % (len(STYLES) - 2)]) for i in range(36))
+def _held_out_pairs(n: int) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for i in range(n):
+        thing = OBJECTS[(7 * i + 3) % len(OBJECTS)]
+        pairs.append((thing.word, STYLES[2 + i % (len(STYLES) - 2)]))
+    return tuple(pairs)
+
+
+# (object, style) pairs that the training never shows: they measure composition.
+HELD_OUT = _held_out_pairs(36)
 
 
 WORDS = tuple(thing.word for thing in OBJECTS)
 
 CATEGORIES = tuple(sorted({category for thing in OBJECTS for category in thing.categories}))
 
-LEXICON = (*(word for thing in OBJECTS for word in thing.synonyms), *CATEGORIES, *STYLES, *COLOURS)  # what captions say besides WORDS
+SYNONYMS = tuple(word for thing in OBJECTS for word in thing.synonyms)
+
+# Words of the captions besides WORDS.
+LEXICON = (*SYNONYMS, *CATEGORIES, *STYLES, *COLOURS)
 
 
 def find(name: str) -> Thing | None:
-    """The object that goes by `name` as its word or as a synonym."""
-    return next((thing for thing in OBJECTS if name == thing.word or name in thing.synonyms), None)
+    """The object with a name.
+
+    Args:
+        name: Its word, or one of its synonyms.
+
+    Returns:
+        The object; None if there is no such object.
+    """
+    return next((thing for thing in OBJECTS if name in (thing.word, *thing.synonyms)), None)
 
 
 def members(category: str) -> tuple[Thing, ...]:
+    """The objects of a category.
+
+    Args:
+        category: One of `CATEGORIES`; any other has no members.
+    """
     return tuple(thing for thing in OBJECTS if category in thing.categories)
 
 
 def neighbours(things: tuple[Thing, ...], n: int = 6) -> tuple[Thing, ...]:
-    """The `n` objects nearest to `things` that are none of them: first those of a common category, then by their place in the table."""
+    """The objects nearest to some objects.
+
+    Args:
+        things: The objects; they are not their own neighbors.
+        n: How many.
+
+    Returns:
+        Objects that share a category first, each part sorted by distance in the table.
+    """
     shared = {category for thing in things for category in thing.categories}
-    rest = [thing for thing in OBJECTS if thing not in things]
-    place = {thing: min(abs(OBJECTS.index(thing) - OBJECTS.index(t)) for t in things) for thing in rest}
-    return tuple(sorted(rest, key=lambda t: (not shared & set(t.categories), place[t]))[:n])
+    positions = [OBJECTS.index(thing) for thing in things]
+
+    def distance(other: Thing) -> tuple[bool, int]:
+        position = OBJECTS.index(other)
+        nearest = min(abs(position - place) for place in positions)
+        return (not shared & set(other.categories), nearest)
+
+    others = [thing for thing in OBJECTS if thing not in things]
+    return tuple(sorted(others, key=distance)[:n])
