@@ -1,6 +1,6 @@
 """Erasures of many pairs that no setting was chosen on: the distribution over pairs, not the mean.
 
-    python benchmarks/pairs.py run --half tuning --methods all-but-one,uce,speed
+    python benchmarks/pairs.py run --half tuning --methods all-but-one uce speed
     python benchmarks/pairs.py run --half reporting --methods all-but-one --shard 0/2
     python benchmarks/pairs.py table --half reporting
     python benchmarks/pairs.py cases                  # print the cases and their halves
@@ -428,7 +428,7 @@ def run(arguments: argparse.Namespace) -> None:
     cases = spread(cases)[int(index) :: int(count)][: arguments.most]
     model = load(arguments.model)
     for case in cases:
-        for spec in arguments.methods.split(","):
+        for spec in arguments.methods:
 
             def make(case: Case = case, spec: str = spec) -> dict:
                 method = method_of(spec, arguments.model)
@@ -477,7 +477,7 @@ def table(arguments: argparse.Namespace) -> None:
     """Print the distribution over pairs of every method that has results."""
     by_name = {case.name.replace(" ", "-"): case for case in draw_cases() if arguments.half in ("both", case.half)}
     for folder in sorted((arguments.out / folder_name(arguments)).iterdir()):
-        if arguments.methods and folder.name not in [folder_of(m) for m in arguments.methods.split(",")]:
+        if arguments.methods and folder.name not in [folder_of(m) for m in arguments.methods]:
             continue
         figures = {}
         for file in sorted(folder.glob("*.json")):
@@ -518,7 +518,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["run", "table", "cases"])
     parser.add_argument("--half", choices=["tuning", "reporting", "both"], default="tuning")
-    parser.add_argument("--methods", default="")
+    parser.add_argument("--methods", nargs="+", default=[], help="names, or names with settings: all-but-one:closed.lam=30,start=none")
     parser.add_argument("--model", choices=list(SAMPLING), default="emoji")
     parser.add_argument("--kinds", default="", help="near, far, style, category, alone; all where none is named")
     parser.add_argument("--shard", default="0/1", help="i/n: every n-th case from the i-th on")

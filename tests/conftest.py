@@ -59,6 +59,8 @@ def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> boo
 QUICK = """
 settings:
   rho: 0.1
+  start: none
+  rounds: 1
   trajectories: 4
   points: 2
   sampling_steps: 3

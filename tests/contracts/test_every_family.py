@@ -79,7 +79,7 @@ def test_no_pipeline_is_called(pipe, start, monkeypatch):
     """The first argument of some is the prompt, of Flux.2's a picture: we ask their parts."""
     model = wrap(pipe, ("cat", "dog"))
     monkeypatch.setattr(type(pipe), "__call__", None)
-    quick = AllButOne(trajectories=4, points=1, sampling_steps=2, rho=0.0, tune=Tune(steps=1, batch_size=2, check=1))
+    quick = AllButOne(start="none", rounds=1, trajectories=4, points=1, sampling_steps=2, rho=0.0, tune=Tune(steps=1, batch_size=2, check=1))
     with quick(model, Concept(erase="pig", alternative="cow", templates=("{}",))).on(model):
         assert model.decode(model.sample(["a pig"], [0], Sampling(steps=2))).shape[1] == 3
 
@@ -283,7 +283,7 @@ def test_3_without_t5_and_what_it_refuses(tmp_path):
     pipe = type(whole)(**{**whole.components, "text_encoder_3": None, "tokenizer_3": None})
     model, base = wrap(pipe, ("cat", "dog")), state(pipe.transformer)
     assert set(model.components) == {"transformer", "text_encoder", "text_encoder_2"}
-    edit = AllButOne(trajectories=4, points=2, sampling_steps=3)(model, Concept(erase="pig", alternative="cow"))
+    edit = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=3)(model, Concept(erase="pig", alternative="cow"))
     assert same(base, state(pipe.transformer))
     with pytest.raises(InputError, match="lora"):
         export(edit, "kohya", tmp_path / "kohya.safetensors")

@@ -69,7 +69,7 @@ def test_contract(method, pipe, tmp_path):
                 method(model, *CONCEPTS)
             return
     concepts = LONG if model.family in HARD else CONCEPTS
-    if isinstance(method, AllButOne):
+    if isinstance(method, AllButOne) and method.trains:
         method = replace(method, **HARD.get(model.family, {}))
     modules = {**model.components, "vae": pipe.vae}
     base, whole = state(model.denoiser), states(modules)
@@ -81,7 +81,7 @@ def test_contract(method, pipe, tmp_path):
     assert edit.card["settings"]
     assert [c["erase"] for c in edit.card["concepts"]] == [concept.erase for concept in concepts]
 
-    if isinstance(method, AllButOne):
+    if isinstance(method, AllButOne) and method.trains:
         trace = dict(edit.card["training"]["held_out_loss"])
         assert min(trace.values()) < trace[0], "the held-out loss falls"
 

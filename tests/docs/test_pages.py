@@ -13,7 +13,7 @@ from unconcept.methods import UCE
 
 ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-SHORT = "AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))"
+SHORT = "AllButOne(start='none', rounds=1, trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))"
 
 
 @pytest.mark.parametrize("path", generated_pages(), ids=str)

@@ -109,6 +109,9 @@ def test_the_keep_term_and_the_onset_by_hand():
     )
 
 
+NOTHING_DONE = Edit({}, {"training": {"steps": 0, "seconds": 0.0, "held_out_loss": []}})
+
+
 @pytest.mark.parametrize(("onset", "points"), [(1.0, []), (0.5, [750.0, 1000.0])])
 def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
     """1 means everywhere, including the beginning of a flow, whose time starts at 1000. Above the
@@ -120,7 +123,7 @@ def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
         "loss",
         lambda self, student, z, kappa, eta: seen.append((z.t, kappa, eta)) or ONE.sum(),
     )
-    monkeypatch.setattr(AllButOne, "replay", lambda *args: {})
+    monkeypatch.setattr(AllButOne, "replay", lambda *args: {"erase": None})
     z = Replay(
         torch.zeros(4, 1, 1, 1),
         torch.tensor([250.0, 500.0, 750.0, 1000.0]),
@@ -128,10 +131,16 @@ def test_the_onset_as_it_is_called(model, monkeypatch, onset, points):
         {},
         {},
     )
-    monkeypatch.setattr(
-        all_but_one, "fit", lambda model, replays, loss, training, **more: loss(None, {"erase": z})
+
+    def fit(model, replays, loss, *args, **more):
+        loss(None, {"erase": z})
+        return NOTHING_DONE
+
+    monkeypatch.setattr(all_but_one, "fit", fit)
+    monkeypatch.setattr(AllButOne, "missing", lambda *args: 1.0)
+    AllButOne(start="none", rounds=1, onset=onset, rho=0.0)(
+        model, Concept(erase="pig", alternative="cow")
     )
-    AllButOne(onset=onset, rho=0.0)(model, Concept(erase="pig", alternative="cow"))
     [(t, kappa, eta)] = seen
     assert t[(kappa == 0).flatten()].tolist() == t[(eta == -1).flatten()].tolist() == points
 
@@ -205,7 +214,7 @@ def test_wrong_settings(fields):
 @pytest.mark.parametrize(
     "fields",
     [
-        {"steps": 0},
+        {"steps": -1},
         {"lr": 0.0},
         {"lr": float("nan")},
         {"held_out": 0.9},
@@ -224,7 +233,12 @@ def test_many_concepts_are_erased_in_groups(model):
     """
     concepts = [Concept(erase=word, alternative="tree") for word in ("pig", "cat", "dog", "house")]
     method = AllButOne(
-        trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)
+        start="none",
+        rounds=1,
+        trajectories=4,
+        points=2,
+        sampling_steps=2,
+        tune=Tune(steps=2, batch_size=2, check=1),
     )
     assert (method.groups(3), method.groups(4), method.groups(10)) == ([3], [2, 2], [2, 3, 2, 3])
     stages = []
@@ -249,15 +263,21 @@ def test_many_concepts_are_erased_in_groups(model):
 def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
     method, read = (
         AllButOne(
-            trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2, check=1)
+            start="none",
+            rounds=1,
+            trajectories=4,
+            points=2,
+            sampling_steps=2,
+            tune=Tune(steps=2, batch_size=2, check=1),
         ),
         [],
     )
-    monkeypatch.setattr(
-        all_but_one,
-        "fit",
-        lambda model, replays, loss, training, **more: read.append(training.retained),
-    )
+
+    def fit(model, replays, loss, training, **more):
+        read.append(training.retained)
+        return NOTHING_DONE
+
+    monkeypatch.setattr(all_but_one, "fit", fit)
     pig, tokens = (
         Concept(erase="pig", alternative="cow"),
         model.encode([""])[model.prompt_states_key].shape[1],

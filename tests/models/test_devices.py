@@ -9,7 +9,7 @@ from support.tiny_pipelines import TINY, tiny_pipeline
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
 from unconcept.models.interface import Model, Sampling
 
-QUICK = AllButOne(trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch_size=2, check=1))
+QUICK = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch_size=2, check=1))
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",), templates=("{}", "{} and a tree"))
 WORDS = ("cat", "dog", "house", "tree")
 

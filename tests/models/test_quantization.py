@@ -19,7 +19,7 @@ from unconcept.training.trainable_delta import TrainableDelta
 from unconcept.workflows.erasure import erase
 
 GROUP = "cross-attention keys and values"
-FEW = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch_size=2, check=2))
+FEW = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch_size=2, check=2))
 PIG = Concept(erase="pig", alternative="cow")
 
 

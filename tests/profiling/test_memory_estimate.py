@@ -8,7 +8,7 @@ import torch
 from support.shapes import folder
 from support.tiny_pipelines import TINY
 
-from unconcept import AllButOne, Concept, InputError, Tune, load, wrap
+from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
 from unconcept.cli.run_config import Request, plan
 from unconcept.methods import all_but_one
 from unconcept.profiling import dry_run
@@ -16,7 +16,12 @@ from unconcept.profiling import memory_estimate as budget
 from unconcept.profiling.usage import count_calls
 
 METHOD = AllButOne(
-    trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=3, batch_size=4, check=2)
+    start="none",
+    rounds=1,
+    trajectories=4,
+    points=2,
+    sampling_steps=4,
+    tune=Tune(steps=3, batch_size=4, check=2),
 )
 
 
@@ -102,7 +107,13 @@ def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
     ghost.vocabulary = real.vocabulary = ("tree", "bird")
     concepts = [Concept(erase=name, alternative="cow") for name in names]
     method = replace(METHOD, trajectories=8, sampling_steps=5)
-    monkeypatch.setattr(all_but_one, "fit", lambda model, replays, *_, **__: made.append(replays))
+
+    def fit(model, replays, *_, **__):
+        made.append(replays)
+        nothing = {"steps": 0, "seconds": 0.0, "held_out_loss": []}
+        return Edit({}, {"training": nothing})
+
+    monkeypatch.setattr(all_but_one, "fit", fit)
     method(real, *concepts[:2])
     tensors = [(name, t) for replay in made[0].values() for name, t in replay.tensors().items()]
     conditions = [t for name, t in tensors if name.startswith("asked.")]
@@ -144,7 +155,12 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     )
     ghost = load(folder, device="meta")
     method = AllButOne(
-        trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch_size=2, check=1)
+        start="none",
+        rounds=1,
+        trajectories=4,
+        points=2,
+        sampling_steps=3,
+        tune=Tune(steps=2, batch_size=2, check=1),
     )
     beside = budget.estimate_cpu_memory(
         ghost, method, [Concept(erase="pig")]
@@ -220,7 +236,7 @@ def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parame
     assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(
         parameters, rel=1e-3
     )
-    assert budget.estimate_memory(ghost, AllButOne()).peak > 12 * 2**30, (
+    assert budget.estimate_memory(ghost, AllButOne(start="none")).peak > 12 * 2**30, (
         "without one it does not fit"
     )
     for preset in presets:

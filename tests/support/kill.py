@@ -32,8 +32,10 @@ def job(name: str):
     if name == "emoji":
         from unconcept.models import emoji
 
-        return emoji.load(), AllButOne(), 12.0
+        return emoji.load(), AllButOne(start="none", rounds=1), 12.0
     quick = AllButOne(
+        start="none",
+        rounds=1,
         trajectories=12,
         points=2,
         sampling_steps=4,

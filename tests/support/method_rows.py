@@ -18,8 +18,12 @@ TUNE = Tune(steps=6, batch_size=4, check=2, lr=1e-3, seed=1)
 QUICK = dict(trajectories=12, points=2, sampling_steps=4, tune=TUNE)
 WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
 ROWS = {
-    "all-but-one": AllButOne(**QUICK, rho=0.1),
-    "all-but-one, joint, no keep term": AllButOne(**QUICK, surgical=False, rho=0.0),
+    "all-but-one": AllButOne(),
+    "all-but-one, then the loss": AllButOne(**QUICK, rho=0.1, until=0.0, rounds=1),
+    "all-but-one, from nothing": AllButOne(**QUICK, rho=0.1, start="none", rounds=1),
+    "all-but-one, joint, no keep term": AllButOne(
+        **QUICK, surgical=False, rho=0.0, start="none", rounds=1
+    ),
     "all-but-one, against an adversary": AllButOne(**QUICK, rho=0.1, adversary=2, attacks=2),
     "all-but-one, paraphrases": AllButOne(**QUICK, rho=0.1, paraphrase=0.5),
     "concept-ablation": ConceptAblation(**WALK, pictures=3),

@@ -223,6 +223,8 @@ def test_an_edit_of_few_rows_is_that_of_many(model, monkeypatch):
 
     monkeypatch.setattr(TrainableDelta, "factored_layers", counted)
     method = AllButOne(
+        start="none",
+        rounds=1,
         trajectories=4,
         points=2,
         sampling_steps=4,
@@ -254,6 +256,8 @@ def test_what_a_P_gives_is_read_once(model):
 
 def test_an_edit_of_low_rank_is_an_exact_lora(model):
     method = AllButOne(
+        start="none",
+        rounds=1,
         trajectories=4,
         points=2,
         sampling_steps=4,

@@ -99,6 +99,8 @@ def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
 
 def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
     wild = AllButOne(
+        start="none",
+        rounds=1,
         trajectories=12,
         points=2,
         sampling_steps=4,

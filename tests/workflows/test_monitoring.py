@@ -19,7 +19,7 @@ from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
 from unconcept.training.distributed import micro_batches
 
 PIG = Concept(erase="pig", alternative="cow", templates=("{}",))
-METHOD = AllButOne(trajectories=4, points=2, sampling_steps=4, rho=1.0, tune=Tune(steps=4, batch_size=4, check=2, lr=1e-3))
+METHOD = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=4, rho=1.0, tune=Tune(steps=4, batch_size=4, check=2, lr=1e-3))
 
 
 def tuned(**settings) -> AllButOne:

@@ -135,14 +135,17 @@ def estimate_memory(
     for component in model.components.values():
         if component is not model.denoiser:
             text_encoders += unique_bytes(component)
+    training = (
+        trainable_bytes(delta, tune)
+        + gradient_bytes(model, delta)
+        + whitening_bytes(model, delta, tune)
+    )
     return MemoryEstimate(
         trained_parameters=count_parameters(delta),
         weights=weights,
         text_encoders=text_encoders,
-        training=trainable_bytes(delta, tune)
-        + gradient_bytes(model, delta)
-        + whitening_bytes(model, delta, tune),
-        activations=rows_at_once(method) * row_bytes,
+        training=method.trains * training,
+        activations=method.trains * rows_at_once(method) * row_bytes,
         calls=calls.total,
         flops=calls.total * forward_flops + calls.training * backward_flops,
     )
@@ -258,9 +261,11 @@ def group_calls(method: AllButOne, concepts: int) -> NetworkCalls:
         concepts: Size of the group.
 
     Returns:
-        Calls of one process.
+        Calls of one process, in one round of training; none where the closed form is all.
     """
-    tune = method.tune
+    if not method.trains:
+        return NetworkCalls(recording=0, held_out=0, training=0)
+    tune = method.round
     erased = method.each(concepts) * concepts
     retained = 2 * method.trajectories * bool(method.rho)
     sampling = 2 * method.sampling_steps * (erased + retained)  # with the prompt and without
@@ -270,7 +275,7 @@ def group_calls(method: AllButOne, concepts: int) -> NetworkCalls:
     rows = TRAINED_ROLES + bool(method.rho) + method.attacks * bool(method.adversary)
     return NetworkCalls(
         recording=sampling + predictions,
-        held_out=evaluations * points,
+        held_out=evaluations * points + 2 * TRAINED_ROLES * held_out_points(method, erased),
         training=tune.steps * rows * tune.batch_size // process_count(),
     )
 

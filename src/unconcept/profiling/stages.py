@@ -82,12 +82,14 @@ def method_stages(method: Any, concepts: int) -> list[Stage]:
         concepts: How many concepts are erased.
 
     Returns:
-        Recording and training for All but One; for others one stage, whose work is a guess from
-        the number of training steps.
+        Recording and one round of training for All but One, or its closed form; for others one
+        stage, whose work is a guess from the number of training steps.
     """
     if not isinstance(method, AllButOne):
         steps = getattr(method, "steps", 1)
         return [Stage("erasing", (), steps * GUESSED_ROWS * BACKWARD)]
+    if not method.trains:
+        return [Stage("closed form", ("closed form",), 1)]
     groups = method.groups(concepts)
     stages = []
     for i, size in enumerate(groups, 1):

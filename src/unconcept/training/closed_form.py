@@ -52,14 +52,16 @@ class ClosedForm:
     trim  share of the objective that a cut in rank may cost
     """
 
-    lam: float = 30.0
+    lam: float = 10.0
     left: float = 0.15
     mu: float = 1e-3
-    trim: float = 0.02
+    trim: float = 0.002
 
     def __post_init__(self):
         if min(self.lam, self.mu, self.left) <= 0 or self.trim < 0:
-            raise InputError("lam, left and mu of the closed form are above 0, and trim is 0 or more")
+            raise InputError(
+                "lam, left and mu of the closed form are above 0, and trim is 0 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,9 @@ class System:
         ridge = 1e-9 * self.G.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
         g, a = torch.linalg.cholesky(self.G + ridge), torch.linalg.cholesky(A)
         left, values, right = torch.linalg.svd(g.T @ S @ a)
-        cost = values.square().flip(0).cumsum(0).flip(0)  # of leaving out the r-th and all behind it
+        cost = (
+            values.square().flip(0).cumsum(0).flip(0)
+        )  # of leaving out the r-th and all behind it
         rank = max(1, int((cost > share * self.objective(S, A)).sum()))
         U = torch.linalg.solve_triangular(g.T, left[:, :rank] * values[:rank], upper=True)
         V = torch.linalg.solve_triangular(a, right[:rank], upper=False, left=False)
@@ -156,7 +160,9 @@ def trace(G: Tensor, M: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def solve(model: Model, concepts: Sequence[Concept], retained: Sequence[str], settings: ClosedForm) -> tuple[Deltas, dict]:
+def solve(
+    model: Model, concepts: Sequence[Concept], retained: Sequence[str], settings: ClosedForm
+) -> tuple[Deltas, dict]:
     """The changes of all matrices that read prompts, and what was chosen and measured, by the name of the state.
 
     Args:
@@ -180,7 +186,13 @@ def solve(model: Model, concepts: Sequence[Concept], retained: Sequence[str], se
     return Deltas.small(pairs), facts
 
 
-def build(model: Model, name: str, concepts: Sequence[Concept], retained: Sequence[str], weights: dict[str, Tensor]) -> System:
+def build(
+    model: Model,
+    name: str,
+    concepts: Sequence[Concept],
+    retained: Sequence[str],
+    weights: dict[str, Tensor],
+) -> System:
     """The system of the matrices that read `name`."""
     C = second_moment(model, name, ["", *retained])
     G = torch.zeros_like(C)
@@ -195,7 +207,9 @@ def build(model: Model, name: str, concepts: Sequence[Concept], retained: Sequen
         held_out = rows[FOLDS - 1 :: FOLDS] or rows
         for parts, chosen in ((whole, rows), (fit, seen), (test, held_out)):
             parts.append(moments(chosen, G))
-    return System(sum_of(whole), sum_of(fit), sum_of(test), C, unchanged_basis(model, name), G, len(concepts))
+    return System(
+        sum_of(whole), sum_of(fit), sum_of(test), C, unchanged_basis(model, name), G, len(concepts)
+    )
 
 
 def moments(rows: Sequence[tuple[Tensor, Tensor]], G: Tensor) -> Moments:
@@ -214,7 +228,11 @@ def states_of(model: Model, name: str, condition: Condition) -> list[Tensor]:
     states = model.linear_input(name, condition).detach().cpu().double()
     if states.ndim == 2:
         return [row[None] for row in states]
-    masks = [value for key, value in condition.items() if "mask" in key and value.shape == states.shape[:2]]
+    masks = [
+        value
+        for key, value in condition.items()
+        if "mask" in key and value.shape == states.shape[:2]
+    ]
     if not masks:
         return list(states)
     return [own[there.cpu().bool()] for own, there in zip(states, masks[0], strict=True)]
@@ -238,16 +256,23 @@ def unchanged_basis(model: Model, name: str) -> Tensor:
     return right[values > EXACT * values[0]].T
 
 
-def concept_rows(model: Model, name: str, concept: Concept, prefixes: set[tuple[str, ...]]) -> Iterator[tuple[Tensor, Tensor]]:
+def concept_rows(
+    model: Model, name: str, concept: Concept, prefixes: set[tuple[str, ...]]
+) -> Iterator[tuple[Tensor, Tensor]]:
     """(x, d) [n, width] of each prompt of a concept: its states, and how they shall change."""
     nothing = nothing_state(model, name)
-    pairs = [(concept.phrase(template, word), rest_of(concept, template)) for template, word in concept.phrasings()]
+    pairs = [
+        (concept.phrase(template, word), rest_of(concept, template))
+        for template, word in concept.phrasings()
+    ]
     for start in range(0, len(pairs), PROMPTS):
         part = pairs[start : start + PROMPTS]
         spans = [differing(prompt, other, prefixes) for prompt, other in part]
         before, after = (gather(model, name, prompts) for prompts in zip(*part, strict=True))
         firsts, lasts = places(model, [prompt for prompt, _ in part], [span[:2] for span in spans])
-        other_firsts, other_lasts = places(model, [other for _, other in part], [span[2:] for span in spans])
+        other_firsts, other_lasts = places(
+            model, [other for _, other in part], [span[2:] for span in spans]
+        )
         for i, (x, y) in enumerate(zip(before, after, strict=True)):
             if len(x) == 1 and len(y) == 1:  # a pooled state
                 yield x, y - x
@@ -255,8 +280,12 @@ def concept_rows(model: Model, name: str, concept: Concept, prefixes: set[tuple[
             own = aligned_own(firsts[i], lasts[i], other_firsts[i], other_lasts[i])
             targets = [nothing if other is None else y[other] for _, other in own]
             behind = min(len(x) - lasts[i], len(y) - other_lasts[i])
-            x_rows = torch.cat([x[[place for place, _ in own]], x[lasts[i] + 1 : lasts[i] + behind]])
-            y_rows = torch.cat([torch.stack(targets), y[other_lasts[i] + 1 : other_lasts[i] + behind]])
+            x_rows = torch.cat(
+                [x[[place for place, _ in own]], x[lasts[i] + 1 : lasts[i] + behind]]
+            )
+            y_rows = torch.cat(
+                [torch.stack(targets), y[other_lasts[i] + 1 : other_lasts[i] + behind]]
+            )
             yield x_rows, y_rows - x_rows
 
 
@@ -273,14 +302,25 @@ def nothing_state(model: Model, name: str) -> Tensor:
     return states[min(int(model.last_token_index([""])[0]) + 1, len(states) - 1)]
 
 
-def places(model: Model, prompts: Sequence[str], spans: Sequence[tuple[int, int]]) -> tuple[list[int], list[int]]:
+def places(
+    model: Model, prompts: Sequence[str], spans: Sequence[tuple[int, int]]
+) -> tuple[list[int], list[int]]:
     """The first and the last token of a span of characters of each prompt; the last lies before the first where the span is empty."""
-    firsts = model.last_token_index([prompt[:start].strip() for prompt, (start, _) in zip(prompts, spans, strict=True)]) + 1
-    lasts = model.last_token_index([prompt[:end].strip() for prompt, (_, end) in zip(prompts, spans, strict=True)])
+    firsts = (
+        model.last_token_index(
+            [prompt[:start].strip() for prompt, (start, _) in zip(prompts, spans, strict=True)]
+        )
+        + 1
+    )
+    lasts = model.last_token_index(
+        [prompt[:end].strip() for prompt, (_, end) in zip(prompts, spans, strict=True)]
+    )
     return firsts.tolist(), lasts.tolist()
 
 
-def aligned_own(first: int, last: int, other_first: int, other_last: int) -> list[tuple[int, int | None]]:
+def aligned_own(
+    first: int, last: int, other_first: int, other_last: int
+) -> list[tuple[int, int | None]]:
     """(place of a token of the concept, place of the token of the alternative that it becomes): from the last one back, and the alternative's
     last one where it has fewer tokens; None where nothing comes instead."""
     found: list[tuple[int, int | None]] = []
@@ -294,7 +334,11 @@ def aligned_own(first: int, last: int, other_first: int, other_last: int) -> lis
 
 
 def gather(model: Model, name: str, prompts: Sequence[str]) -> list[Tensor]:
-    return [states for condition in encode_points(model, prompts) for states in states_of(model, name, condition)]
+    return [
+        states
+        for condition in encode_points(model, prompts)
+        for states in states_of(model, name, condition)
+    ]
 
 
 def differing(prompt: str, other: str, prefixes: set[tuple[str, ...]]) -> tuple[int, int, int, int]:
@@ -343,4 +387,6 @@ def prompt_readers(model: Model, *, pooled: bool = True) -> tuple[Site, ...]:
             sites = model.weight_group(group)
             if all(site.reads for site in sites):
                 return sites
-    raise InputError("a closed form needs a matrix that reads the prompt's states as they come: this model has none")
+    raise InputError(
+        "a closed form needs a matrix that reads the prompt's states as they come: this model has none"
+    )

@@ -53,7 +53,9 @@ class Tune:
     seed: int = 0
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "gradient_accumulation", "check", "patience"):
+        if self.steps < 0:
+            raise InputError(f"steps is {self.steps}: it must be 0 or more")
+        for name in ("batch_size", "gradient_accumulation", "check", "patience"):
             value = getattr(self, name)
             if value < 1:
                 raise InputError(f"{name} is {value}: it must be at least 1")
