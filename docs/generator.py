@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from unconcept import Concept, Tune
+from unconcept.cli.commands import app
 from unconcept.methods import METHODS
 
 DOCS = Path(__file__).parent
@@ -30,6 +31,7 @@ def generated_pages() -> dict[Path, str]:
     pages = {Path("methods") / f"{name}.md": method_page(name) for name in METHODS}
     pages[Path("methods/index.md")] = methods_index()
     pages[Path("reference/settings.md")] = settings_page()
+    pages[Path("reference/command-line.md")] = command_line_page()
     return pages
 
 
@@ -240,6 +242,28 @@ def settings_page() -> str:
     links = ", ".join(f"[{name}](../methods/{name}.md#hyperparameters)" for name in METHODS)
     lines += ["## settings", "", f"The other keys of `settings` are the hyperparameters of the method: {links}.", ""]
     return NOTE + "\n".join(lines)
+
+
+# Command line
+
+EXIT_CODES = """\
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | the run failed |
+| 2 | the input is wrong |
+| 3 | it ran, but the erasure did not work |
+| 130 | interrupted (Ctrl-C) |
+| 143 | terminated (SIGTERM) |
+
+What to do about each: [troubleshooting](../guides/troubleshooting.md)."""
+
+
+def command_line_page() -> str:
+    """Every command and option, as `--help` describes them."""
+    help_text = app.generate_docs()
+    commands = help_text[help_text.index("\n## unconcept ") :].strip()
+    return f"{NOTE}# Command line\n\n{EXIT_CODES}\n\n{commands}\n"
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,8 @@ SHORT = "AllButOne(start='none', rounds=1, trajectories=4, points=2, sampling_st
 
 @pytest.mark.parametrize("path", generated_pages(), ids=str)
 def test_generated_pages_are_up_to_date(path):
+    if path.stem == "command-line" and sys.version_info < (3, 11):
+        pytest.skip("Python 3.10 has an older cyclopts, which words the page in another way")
     assert (DOCS / path).read_text(encoding="utf-8") == generated_pages()[path], "run: make docs-pages"
 
 
