@@ -1,12 +1,14 @@
-"""Errors whose text is for the user: one line that says what to change. `exit_code` is the command line's."""
+"""Errors whose text is for the user: one line that says what to change."""
 
 
 class UnconceptError(Exception):
+    """The base of all errors of this package; `exit_code` is the command line's."""
+
     exit_code = 1
 
 
 class Terminated(BaseException):
-    """Somebody asked the process to end (SIGTERM): no error, and nothing that a program would handle."""
+    """The process was asked to end (SIGTERM): not an error, and nothing that a program handles."""
 
 
 class InputError(UnconceptError, ValueError):
@@ -16,6 +18,6 @@ class InputError(UnconceptError, ValueError):
 
 
 class RunError(UnconceptError, RuntimeError):
-    """The run failed; nothing was kept."""
+    """The run failed; nothing was written."""
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""What to erase, in words: the concept, the prompt templates it is learnt from, and the prompts that must not change."""
+"""What to erase: the concept, its prompt templates, and the prompts that must not change."""
 
 from .concept import Concept
 from .retain import DEFAULT_VOCABULARY, retain_prompts, with_retained

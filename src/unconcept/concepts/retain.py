@@ -8,51 +8,107 @@ from collections.abc import Sequence
 from .concept import Concept
 from .templates import TEMPLATES, article
 
-PARTNERS_PER_WORD = (
-    16  # others that a word is kept beside; with none, "an eagle and a trumpet" lost its eagle to an erased weapon in 6 of 6
-)
+# Other words that each word of the vocabulary is paired with. Without pairs, "an eagle and a
+# trumpet" lost its eagle to an erased weapon in 6 of 6 images.
+PARTNERS_PER_WORD = 16
 
-
-# Prompts that stand for everything else when the caller names nothing to keep.
+# Words that represent all other prompts if the caller does not name any.
 DEFAULT_VOCABULARY = tuple(
     """
-    person woman man child crowd face hand dog cat horse bird fish tree flower forest mountain river sea beach sky cloud
-    sun moon snow rain city street house bridge tower car bus train bicycle boat airplane table chair lamp bed book clock
-    phone computer guitar piano ball bag shoe shirt hat bread apple cake coffee bottle photo painting drawing sketch
-    sculpture poster logo portrait landscape
-    """.split()  # noqa: SIM905  (a list of words is read as words)
+    person woman man child crowd face hand dog cat horse bird fish tree flower forest mountain river
+    sea beach sky cloud sun moon snow rain city street house bridge tower car bus train bicycle boat
+    airplane table chair lamp bed book clock phone computer guitar piano ball bag shoe shirt hat
+    bread apple cake coffee bottle photo painting drawing sketch sculpture poster logo portrait
+    landscape
+    """.split()  # noqa: SIM905  (a list of words is easier to read as words)
 )
 
 
 def with_retained(concept: Concept, others: Sequence[Concept]) -> Concept:
-    """The concept with the names of the others of its kind among what it keeps."""
-    return concept.with_(keep=tuple(dict.fromkeys([*concept.keep, *(other.erase for other in others if other.kind == concept.kind)])))
+    """Add other concepts' names to what a concept keeps.
+
+    Args:
+        concept: The concept.
+        others: Further concepts; those of another kind are ignored.
+    """
+    names = [other.erase for other in others if other.kind == concept.kind]
+    return concept.with_(keep=tuple(dict.fromkeys([*concept.keep, *names])))
 
 
 def retain_prompts(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> list[str]:
-    """Prompts that must draw what they drew: what the concepts name to keep, and the vocabulary without anything that is erased.
+    """Prompts that must give the same images after the concepts are erased.
 
-    A word that is named to keep is kept although it contains one that is erased (the "guinea pig" of an erased "pig").
-    Each word stands alone, beside `BESIDE` others (in a style by turns, where a style goes and others stay), and in the phrasings of the
-    concepts too, where it is a word of their kind: the rest of such a phrasing ("a watercolor of ...") is not to blame for the concept and
-    must come out untouched.
+    They contain each word alone; each word beside `PARTNERS_PER_WORD` others, in the other styles
+    by turns if a style is erased; and each word in the concepts' templates, because the rest of a
+    template ("a watercolor of ...") must not change either.
+
+    Args:
+        concepts: The erased concepts, with the words that they keep.
+        vocabulary: Words that represent all other prompts.
+
+    Returns:
+        Distinct prompts. None contains an erased name, unless within a word that a concept keeps
+        (the "guinea pig" of an erased "pig").
     """
-    erased = [re.escape(name) for concept in concepts for name in (concept.erase, *concept.synonyms)]
-    asks_for_it = re.compile(rf"\b({'|'.join(erased)})\b", re.IGNORECASE)
-    another = [re.escape(word) for c in concepts for word in c.keep if asks_for_it.search(word) and not asks_for_it.fullmatch(word)]
-    another_thing = re.compile(rf"\b({'|'.join(another)})\b" if another else "(?!)", re.IGNORECASE)
-    styles = [style for concept in concepts if concept.kind == "style" for style in concept.keep]
-    scenes, prompts = word_pairs(vocabulary), [article(word) for word in vocabulary]
+    styles = []
+    for concept in concepts:
+        if concept.kind == "style":
+            styles += concept.keep
+    scenes = word_pairs(vocabulary)
+    prompts = [article(word) for word in vocabulary]
     if not styles or any(concept.kind == "object" for concept in concepts):
         prompts += scenes
-    prompts += [f"{article(style)} of {scene}" for scene, style in zip(scenes, itertools.cycle(styles))]
+    for scene, style in zip(scenes, itertools.cycle(styles)):
+        prompts.append(f"{article(style)} of {scene}")
     for concept in concepts:
         words = concept.keep if concept.kind == "style" else (*concept.keep, *vocabulary)
-        prompts += [concept.phrase(t, word) for word in words for t in ("{}", *(concept.templates or TEMPLATES[concept.kind]))]
-    return [prompt for prompt in dict.fromkeys(prompts) if not asks_for_it.search(another_thing.sub("", prompt))]
+        templates = ("{}", *(concept.templates or TEMPLATES[concept.kind]))
+        prompts += [concept.phrase(template, word) for word in words for template in templates]
+    return without_erased(list(dict.fromkeys(prompts)), concepts)
+
+
+def without_erased(prompts: Sequence[str], concepts: Sequence[Concept]) -> list[str]:
+    """The prompts that do not contain an erased name.
+
+    Args:
+        prompts: Any prompts.
+        concepts: The erased concepts. A kept word may contain an erased name ("guinea pig").
+    """
+    names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
+    erased = whole_words_of(names)
+    exceptions = []
+    for concept in concepts:
+        for word in concept.keep:
+            if erased.search(word) and not erased.fullmatch(word):
+                exceptions.append(word)
+    allowed = whole_words_of(exceptions)
+    return [prompt for prompt in prompts if not erased.search(allowed.sub("", prompt))]
+
+
+def whole_words_of(words: Sequence[str]) -> re.Pattern[str]:
+    """A pattern that finds any of some words, as whole words, in capitals or not.
+
+    Args:
+        words: The words; without any, nothing is found.
+    """
+    choices = "|".join(re.escape(word) for word in words)
+    return re.compile(rf"\b({choices})\b" if words else "(?!)", re.IGNORECASE)
 
 
 def word_pairs(vocabulary: Sequence[str]) -> list[str]:
-    """Every word before `BESIDE` others, drawn by chance."""
-    chance, few = random.Random(0), min(PARTNERS_PER_WORD, len(vocabulary))
-    return [f"{article(one)} and {article(other)}" for one in vocabulary for other in chance.sample(vocabulary, few) if other != one]
+    """Every word beside `PARTNERS_PER_WORD` others, in a fixed random choice.
+
+    Args:
+        vocabulary: The words.
+
+    Returns:
+        Prompts such as "a cat and a house".
+    """
+    generator = random.Random(0)
+    partners = min(PARTNERS_PER_WORD, len(vocabulary))
+    pairs = []
+    for word in vocabulary:
+        for partner in generator.sample(vocabulary, partners):
+            if partner != word:
+                pairs.append(f"{article(word)} and {article(partner)}")
+    return pairs

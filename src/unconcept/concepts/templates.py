@@ -8,28 +8,63 @@ T = TypeVar("T")
 Kind = Literal["object", "style"]
 
 
-# Phrasings that the erasure is learnt from; {} is the concept, with its article where it is an object. What stands in brackets goes with it
-# when nothing comes instead: "a cat in neon style" without neon is "a cat".
+# Prompts that a concept is erased from; {} is the concept, with its article if it is an object.
+# Text in brackets disappears with the concept if there is no alternative: "a cat in neon style"
+# without neon is "a cat".
 TEMPLATES: dict[Kind, tuple[str, ...]] = {
-    "object": ("{}", "a picture of {}", "{} on a white background", "[{} and ]a chair", "a painting of {}"),
+    "object": (
+        "{}",
+        "a picture of {}",
+        "{} on a white background",
+        "[{} and ]a chair",
+        "a painting of {}",
+    ),
     "style": ("{}", "a {} picture", "a [{} of a ]house", "a cat[ in {} style]", "a tree[, {}]"),
 }
 
+PLURALS = (
+    "grapes",
+    "fries",
+    "swords",
+    "cattle",
+    "chips",
+    "scissors",
+    "glasses",
+    "people",
+    "animals",
+    "weapons",
+)
+
+DETERMINERS = ("a", "an", "the", "some", "two")
+
+# Written with a vowel and spoken with a consonant: "a unicorn", "a ukulele".
+CONSONANT_SOUNDS = ("uni", "eu", "one", "uku")
+
 
 def article(words: str) -> str:
-    """`words` behind an indefinite article ("a pig", "an owl"). Names ("Mickey Mouse": every word with a capital), some plurals, and phrases
-    that have an article already stay as they are."""
-    first, last = words.split()[0].lower(), words.split()[-1]
-    if first in ("a", "an", "the", "some", "two") or last in PLURALS or all(word[0].isupper() for word in words.split()):
+    """Put an indefinite article in front of words: "a pig", "an owl".
+
+    Args:
+        words: One word or more.
+
+    Returns:
+        The words with an article. Names ("Mickey Mouse": every word has a capital), some plurals,
+        and phrases that have an article are returned as they are.
+    """
+    parts = words.split()
+    first = parts[0].lower()
+    if first in DETERMINERS or parts[-1] in PLURALS or all(part[0].isupper() for part in parts):
         return words
-    vowel = first[0] in "aeiou" and not first.startswith(("uni", "eu", "one", "uku"))
-    return f"{'an' if vowel else 'a'} {words}"
-
-
-PLURALS = ("grapes", "fries", "swords", "cattle", "chips", "scissors", "glasses", "people", "animals", "weapons")
+    is_vowel = first[0] in "aeiou" and not first.startswith(CONSONANT_SOUNDS)
+    return f"{'an' if is_vowel else 'a'} {words}"
 
 
 def rotated(items: Sequence[T], n: int) -> list[T]:
-    """The items from the n-th on, then those before it."""
+    """The items from the n-th on, followed by those before it.
+
+    Args:
+        items: One item or more.
+        n: Where to begin; counted modulo the number of items.
+    """
     n %= len(items)
     return [*items[n:], *items[:n]]

@@ -1,4 +1,4 @@
-"""The embedded models: weights, the vocabulary that they were trained on, and what it knows of a concept."""
+"""The embedded models: their weights, their vocabulary, and what it says about a concept."""
 
 from typing import TYPE_CHECKING
 
