@@ -272,7 +272,7 @@ BENCHMARK = EmojiBenchmark([CONCEPT], {}, own=emoji_cases())
 
 @pytest.fixture(scope="module")
 def evaluations(judge) -> dict[str, Evaluation]:
-    """By edit: all scores with the embedded model's judge, and those of the same images by any judge.
+    """By edit: the scores with the embedded model's judge, and with any judge.
 
     The changes of pairs are slow: they are not computed twice where they are the same, nor for the
     edit of which only ratios and distances are tested.
@@ -408,7 +408,7 @@ def test_only_an_aimed_edit_is_selective(evaluations):
 
 
 def test_the_judge_trusts_more_noise_less(judge):
-    """With more and more noise, less is right and the judge is less sure; with noise alone, nothing is right."""
+    """With more noise less is right, and the judge is less sure; in noise nothing is right."""
     images = torch.stack([draw(case, seed) for seed, case in enumerate(BENCHMARK.cases)])
     noise = torch.randn(images.shape, generator=torch.Generator().manual_seed(0))
     noisier = [(images + size * noise).clamp(0, 1) for size in (0.0, 0.15, 0.25)]
@@ -424,7 +424,10 @@ def test_the_judge_trusts_more_noise_less(judge):
 
 
 def test_the_corners_of_the_trade_off(evaluations):
-    """An edit that does nothing: (0, 1). Noise, or other images of everything: (1, 0). What an erasure should be: (1, nearly 1)."""
+    """An edit that does nothing: (0, 1). Noise, or other images of everything: (1, 0).
+
+    What an erasure should be: (1, nearly 1).
+    """
     nothing = evaluations["nothing"]
     other_seed = nothing.scores[OTHER_SEED, "structure"].after
     noise = torch.rand(nothing.before.shape, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""What is asked about a model whose world nobody knows, and who may judge the answers."""
+"""The prompts for a user's own model, and the judges of its images."""
 
 import logging
 from pathlib import Path
@@ -28,60 +28,123 @@ def asked(exam, group):
     return [(q.prompt, q.name) for q in exam.cases if q.group == group]
 
 
-def green(pictures, names):
+def green(images, names):
     """Judges by the green channel: the first name where it is full, else the last."""
-    return torch.stack([pictures[:, 1].mean((1, 2)) * (i == 0) + 0.5 * (i == len(names) - 1) for i in range(len(names))], 1)
+    return torch.stack(
+        [
+            images[:, 1].mean((1, 2)) * (i == 0) + 0.5 * (i == len(names) - 1)
+            for i in range(len(names))
+        ],
+        1,
+    )
 
 
 def test_the_concept_and_its_synonyms_are_asked_apart():
-    exam = PromptBenchmark([PIG.with_(templates=("{}", "a painting of {}"))], (), {"target": 3, "synonym": 4})
-    assert [q.prompt for q in exam.cases if q.group == "target"] == ["a pig", "a painting of a pig", "a pig"]
+    exam = PromptBenchmark(
+        [PIG.with_(templates=("{}", "a painting of {}"))], (), {"target": 3, "synonym": 4}
+    )
+    assert [q.prompt for q in exam.cases if q.group == "target"] == [
+        "a pig",
+        "a painting of a pig",
+        "a pig",
+    ]
     synonyms = [q for q in exam.cases if q.group == "synonym"]
-    assert [q.prompt for q in synonyms] == ["a hog", "a swine", "a painting of a swine", "a painting of a hog"]
+    assert [q.prompt for q in synonyms] == [
+        "a hog",
+        "a swine",
+        "a painting of a swine",
+        "a painting of a hog",
+    ]
     assert {q.name for q in synonyms} == {"pig"}
-    assert [q.instead for q in synonyms] == ["a cow", "a cow", "a painting of a cow", "a painting of a cow"]
+    assert [q.instead for q in synonyms] == [
+        "a cow",
+        "a cow",
+        "a painting of a cow",
+        "a painting of a cow",
+    ]
     assert not asked(PromptBenchmark([PIG.with_(synonyms=())], (), {"synonym": 4}), "synonym")
 
 
 def test_concepts_are_asked_by_turns():
     exam = PromptBenchmark([PIG, Concept(erase="fox")], (), {"target": 5, "synonym": 2})
-    assert [q.name for q in exam.cases] == ["pig", "fox", "pig", "fox", "pig", "pig", "pig"], "the fox has no synonym"
+    assert [q.name for q in exam.cases] == ["pig", "fox", "pig", "fox", "pig", "pig", "pig"], (
+        "the fox has no synonym"
+    )
 
 
 def test_neighbours_by_hand():
-    """States of two tokens and width 1: the mean is (0, 0). Cosine with the pig: dog .99, cat .95, boar -.71, house -.96."""
-    states = {"a pig": (1, 1), "a boar": (-1, 0), "a dog": (3, 4), "a cat": (1, 2), "a house": (-4, -7)}
+    """States of two tokens and width 1, with mean (0, 0).
+
+    Cosine with the pig: dog 0.99, cat 0.95, boar -0.71, house -0.96.
+    """
+    states = {
+        "a pig": (1, 1),
+        "a boar": (-1, 0),
+        "a dog": (3, 4),
+        "a cat": (1, 2),
+        "a house": (-4, -7),
+    }
     net = SimpleNamespace(prompt_states_key="states", vocabulary=("house", "cat", "dog"))
-    net.encode = lambda prompts: {"states": torch.tensor([states[p] for p in prompts]).float().unsqueeze(2)}
-    assert rank_words(net, [PIG], batch=2) == [["boar", "pig", "dog", "cat", "house"]], "what is kept comes first"
+    net.encode = lambda prompts: {
+        "states": torch.tensor([states[p] for p in prompts]).float().unsqueeze(2)
+    }
+    assert rank_words(net, [PIG], batch=2) == [["boar", "pig", "dog", "cat", "house"]], (
+        "what is kept comes first"
+    )
 
 
 def test_neighbours_are_asked_one_by_one_and_not_as_unrelated():
     order = [["boar", "pig", "sheep", "goat", "cow", "dog", "cat", "house", "tree", "car"]]
     exam = PromptBenchmark([PIG], WORDS, {"neighbour": 5, "unrelated": 5}, near=order)
-    assert asked(exam, "neighbour") == [("a boar", "boar"), ("a sheep", "sheep"), ("a goat", "goat"), ("a dog", "dog"), ("a boar", "boar")]
-    assert asked(exam, "unrelated") == [("a cat", "cat"), ("a house", "house"), ("a tree", "tree"), ("a car", "car"), ("a cat", "cat")]
+    assert asked(exam, "neighbour") == [
+        ("a boar", "boar"),
+        ("a sheep", "sheep"),
+        ("a goat", "goat"),
+        ("a dog", "dog"),
+        ("a boar", "boar"),
+    ]
+    assert asked(exam, "unrelated") == [
+        ("a cat", "cat"),
+        ("a house", "house"),
+        ("a tree", "tree"),
+        ("a car", "car"),
+        ("a cat", "cat"),
+    ]
 
 
 def test_a_capital_letter_is_no_other_word():
     exam = PromptBenchmark(
-        [Concept(erase="Dog")], ["dog", "cat", "house"], {"neighbour": 2, "unrelated": 2}, near=[["dog", "cat", "house"]]
+        [Concept(erase="Dog")],
+        ["dog", "cat", "house"],
+        {"neighbour": 2, "unrelated": 2},
+        near=[["dog", "cat", "house"]],
     )
-    assert {name for group in ("neighbour", "unrelated") for _, name in asked(exam, group)} == {"cat", "house"}
+    assert {name for group in ("neighbour", "unrelated") for _, name in asked(exam, group)} == {
+        "cat",
+        "house",
+    }
     assert "dog" not in exam.names
 
 
 def test_other_styles_are_asked_as_styles():
     exam = PromptBenchmark(
-        [Concept(erase="van gogh", kind="style", keep=("monet",))], ("cat",), {"neighbour": 1, "unrelated": 1}, near=[["monet", "cat"]]
+        [Concept(erase="van gogh", kind="style", keep=("monet",))],
+        ("cat",),
+        {"neighbour": 1, "unrelated": 1},
+        near=[["monet", "cat"]],
     )
     assert asked(exam, "neighbour") == [("a monet picture", "monet")]
     assert asked(exam, "unrelated") == [("a cat", "cat")]
 
 
 def test_a_judge_may_see_none_of_the_names():
-    """It knows the pig alone and is sure of it by .7, .7 and .4; the bar is .6. The boar is asked for all the same, and gets no mark."""
-    judge = lambda pictures, names: torch.stack([pictures.amax((1, 2, 3)), torch.full((len(pictures),), 0.6)], 1)
+    """It knows the pig alone, with 0.7, 0.4 and 0.7; the threshold is 0.6.
+
+    The boar is prompted for all the same, and gets no mark.
+    """
+    judge = lambda images, names: torch.stack(
+        [images.amax((1, 2, 3)), torch.full((len(images),), 0.6)], 1
+    )
     judge.knows = lambda name: name == "pig"
     exam = PromptBenchmark([PIG], ("cat",), {"target": 2, "unrelated": 1}, judge=judge)
     assert (exam.names, asked(exam, "unrelated")) == (["pig"], [("a boar", "boar")])
@@ -92,21 +155,35 @@ def test_a_judge_may_see_none_of_the_names():
 
 
 @pytest.mark.parametrize(
-    ("judge", "says"), [(lambda p, names: torch.rand(len(p), 1), "only recognizes"), (lambda p, names: torch.rand(3), "expected")]
+    ("judge", "says"),
+    [
+        (lambda p, names: torch.rand(len(p), 1), "only recognizes"),
+        (lambda p, names: torch.rand(3), "expected"),
+    ],
 )
 def test_a_judge_that_cannot_tell_is_refused(judge, says):
     with pytest.raises(InputError, match=says):
-        PromptBenchmark([Concept(erase="pig")], (), {"target": 2}, judge=judge).marks(torch.rand(2, 3, 8, 8))
+        PromptBenchmark([Concept(erase="pig")], (), {"target": 2}, judge=judge).marks(
+            torch.rand(2, 3, 8, 8)
+        )
 
 
 @pytest.mark.parametrize("model", [Emoji, EmojiFlow])
 def test_the_embedded_models_judge_themselves(model):
     with pytest.raises(InputError, match="leave --judge and --real away"):
-        prepare(object.__new__(model), [Concept(erase="pig", alternative="cow")], {}, 0, look=Look(judge=green))
+        prepare(
+            object.__new__(model),
+            [Concept(erase="pig", alternative="cow")],
+            {},
+            0,
+            look=Look(judge=green),
+        )
 
 
 def test_a_function_judges_a_whole_run(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(runner.CASES_PER_GROUP, "short", {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1})
+    monkeypatch.setitem(
+        runner.CASES_PER_GROUP, "short", {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1}
+    )
     monkeypatch.setattr(erasing, "features_or_none", lambda: None)
     given = dict(model=str(folder), method=UCE(), look=Look(judge=green, steps=2))
     result = erasing.erase([PIG], out=tmp_path / "gone", **given)
@@ -116,7 +193,7 @@ def test_a_function_judges_a_whole_run(folder, tmp_path, monkeypatch):
 
 
 def test_an_alternative_that_the_judge_does_not_know_is_told(model, caplog):
-    judge = lambda pictures, names: torch.rand(len(pictures), len(names) + 1)
+    judge = lambda images, names: torch.rand(len(images), len(names) + 1)
     judge.knows = lambda name: name != "cow"
     with caplog.at_level(logging.WARNING):
         prepare(model, [PIG], {"target": 1}, 0, look=Look(judge=judge))
@@ -156,14 +233,17 @@ def test_wrong_prompts_are_told_by_their_line(tmp_path, text, says):
         read_prompts(file)
 
 
-def saved(picture: torch.Tensor, file: Path) -> None:
+def saved(image: torch.Tensor, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    to_image(picture, picture.shape[-1]).save(file)
+    to_image(image, image.shape[-1]).save(file)
 
 
-def test_the_pictures_of_a_folder(tmp_path):
-    """In the order of their names, those of its folders too; the middle square of each."""
-    red, wide = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).expand(3, 64, 64), torch.zeros(3, 64, 192)
+def test_the_images_of_a_folder(tmp_path):
+    """In the order of their paths, subfolders included, center-cropped."""
+    red, wide = (
+        torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).expand(3, 64, 64),
+        torch.zeros(3, 64, 192),
+    )
     wide[:, :, 64:128] = 1.0
     saved(wide, tmp_path / "b.png")
     saved(red, tmp_path / "a" / "red.PNG")
@@ -179,21 +259,37 @@ def test_the_pictures_of_a_folder(tmp_path):
         load_images(tmp_path / "nowhere")
 
 
-def test_real_pictures_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
-    """The model's own pictures, as files, are nearer to what it makes than black and white squares are; of the concept nothing is said."""
+def test_real_images_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
+    """The model's own images, as files, are nearer to what it makes than black and white squares.
+
+    The images of the concept are not measured by them.
+    """
     monkeypatch.setitem(runner.CASES_PER_GROUP, "full", {"target": 2, "unrelated": 16})
     monkeypatch.setitem(runner.CONTROLS, "full", 2)
     given = dict(model=str(folder), method=UCE(), extent="full", cache=tmp_path / "cache")
     for i in range(16):
-        saved((torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(i)) > 0.5).float(), tmp_path / "squares" / f"{i}.png")
+        saved(
+            (torch.rand(3, 2, 2, generator=torch.Generator().manual_seed(i)) > 0.5).float(),
+            tmp_path / "squares" / f"{i}.png",
+        )
     found = {}
     for real in ("squares", "own"):
-        rows = erasing.erase([PIG], out=tmp_path / f"by-{real}", look=Look(steps=2, real=tmp_path / real), **given)["scores"]
-        found[real] = next(r for r in rows if r["name"] == "KID EffLite0 to real pictures" and r["group"] == "unrelated")
-        about = next(r for r in rows if r["name"] == "KID EffLite0 to real pictures" and r["group"] == "target")
+        rows = erasing.erase(
+            [PIG], out=tmp_path / f"by-{real}", look=Look(steps=2, real=tmp_path / real), **given
+        )["scores"]
+        found[real] = next(
+            r
+            for r in rows
+            if r["name"] == "KID EffLite0 to real pictures" and r["group"] == "unrelated"
+        )
+        about = next(
+            r
+            for r in rows
+            if r["name"] == "KID EffLite0 to real pictures" and r["group"] == "target"
+        )
         assert about["after"] is None
         assert "--real" in about["reason"]
-        for i, picture in enumerate((tmp_path / "cache").rglob("*.png")):
-            saved(read(picture), tmp_path / "own" / f"{i}.png")
+        for i, image in enumerate((tmp_path / "cache").rglob("*.png")):
+            saved(read(image), tmp_path / "own" / f"{i}.png")
     assert found["own"]["n"] == found["squares"]["n"] == 16
     assert found["own"]["after"] < found["squares"]["after"]

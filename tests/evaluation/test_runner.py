@@ -1,4 +1,4 @@
-"""The evaluation as a sceptic would test it: no edit, a wrong edit, a broken edit, the same seeds twice."""
+"""The evaluation as a sceptic would test it: no edit, a broken edit, the same seeds twice."""
 
 import json
 import math
@@ -79,7 +79,10 @@ def test_drift_follows_the_edit(model, benchmark):
 
 
 def test_broken_images_have_no_scores(model, tmp_path):
-    """Images that are not finite show no concept, which is not an erasure: null, with a reason; and the cache does not store them as black."""
+    """Images that are not finite show no concept, which is not an erasure: null, with a reason.
+
+    The cache does not store them as black.
+    """
 
     def judge(images, names):
         return torch.eye(len(names))[torch.zeros(len(images), dtype=torch.long)]
@@ -188,7 +191,7 @@ def test_detectors(scores, failure):
 
 
 def test_images_are_sampled_once(model, tmp_path, monkeypatch):
-    """What is in the cache is not sampled again, and is the same to the bit; other weights have other images."""
+    """Cached images are not sampled again and equal to the bit; other weights have others."""
     prompts, seeds = ["a cat", "a dog", "a tree"], [1, 2, 3]
     settings = dict(steps=2, guidance=2.0, batch=2, cache=tmp_path)
     first = sample_images(model, prompts, seeds, made_by="a", **settings)

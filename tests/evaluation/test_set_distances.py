@@ -1,4 +1,4 @@
-"""Distances of sets of pictures: to real ones, to the original's, to the alternative's own. And none where none can be told."""
+"""Distances between sets of images, and none where none can be measured."""
 
 import json
 import math
@@ -26,8 +26,8 @@ class Means:
 
     name = "means"
 
-    def __call__(self, pictures):
-        return torch.nn.functional.adaptive_avg_pool2d(pictures, 4).flatten(1)
+    def __call__(self, images):
+        return torch.nn.functional.adaptive_avg_pool2d(images, 4).flatten(1)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def exam():
 
 @pytest.fixture(scope="module")
 def drawn(exam):
-    """Real pictures of all questions, in their order."""
+    """Real images of all cases, in their order."""
     return torch.cat([exam.real(group) for group in ASKED])
 
 
@@ -45,30 +45,40 @@ def own(exam):
     return exam.real("target"), exam.real("target").flip(3)
 
 
-def test_no_picture_is_looked_at_twice():
+def test_no_image_is_looked_at_twice():
     looked = []
 
     class Counting(Means):
-        def __call__(self, pictures):
-            looked.append(len(pictures))
-            return super().__call__(pictures)
+        def __call__(self, images):
+            looked.append(len(images))
+            return super().__call__(images)
 
-    once, pictures = CachedFeatures(Counting()), torch.rand(6, 3, 8, 8)
-    assert torch.equal(once(pictures[[0, 1, 0, 2]]), Means()(pictures[[0, 1, 0, 2]]))
-    assert torch.equal(once(pictures), Means()(pictures))
+    once, images = CachedFeatures(Counting()), torch.rand(6, 3, 8, 8)
+    assert torch.equal(once(images[[0, 1, 0, 2]]), Means()(images[[0, 1, 0, 2]]))
+    assert torch.equal(once(images), Means()(images))
     assert (once.name, looked) == ("means", [3, 3])
 
 
-def test_real_pictures_show_what_is_asked_for(exam, drawn):
-    """Of the erased what comes instead; of a style another style; of what has no alternative anything else."""
+def test_real_images_show_what_is_asked_for(exam, drawn):
+    """The alternative of what is erased, another style for a style, anything without either."""
     marks = exam.marks(drawn)
     share = lambda name, of: marks[name][of][~marks[name][of].isnan()].mean().item()
     target, rest = slice(0, 20), slice(20, 60)
     assert share("concept", target) == 0.0
-    assert min(share("alternative", target), share("right", rest), share("other", rest), share("background", rest)) >= 0.95
+    assert (
+        min(
+            share("alternative", target),
+            share("right", rest),
+            share("other", rest),
+            share("background", rest),
+        )
+        >= 0.95
+    )
     assert torch.equal(drawn[:20], exam.real("target")), "the same ones every time"
 
-    style = EmojiBenchmark([complete(Concept.parse("watercolor=pencil sketch"))], {"target": 12}, seed=3)
+    style = EmojiBenchmark(
+        [complete(Concept.parse("watercolor=pencil sketch"))], {"target": 12}, seed=3
+    )
     marks = style.marks(style.real("target"))
     assert (marks["concept"].mean(), marks["alternative"].mean()) == (0.0, 1.0)
 
@@ -77,10 +87,15 @@ def test_real_pictures_show_what_is_asked_for(exam, drawn):
 
 
 def test_distances_grow_with_the_damage(exam, drawn):
-    """Real pictures are no distance from real pictures; half white over them is some, more is more."""
+    """0 between real images; the whiter the images, the farther they are."""
     white = lambda share: drawn * (1 - share) + share
-    found = [compute_set_distances(exam, drawn, after, Means(), lambda: own(exam)) for after in (drawn, white(0.6), white(0.95))]
-    for name, group in [("KID means to real pictures", g) for g in ASKED] + [("KID means to the original's pictures", "unrelated")]:
+    found = [
+        compute_set_distances(exam, drawn, after, Means(), lambda: own(exam))
+        for after in (drawn, white(0.6), white(0.95))
+    ]
+    for name, group in [("KID means to real pictures", g) for g in ASKED] + [
+        ("KID means to the original's pictures", "unrelated")
+    ]:
         none, some, much = (rows[name, group].after for rows in found)
         assert none <= 0.0 < some < much, (name, group)
         assert found[0][name, group].n == 20
@@ -88,17 +103,32 @@ def test_distances_grow_with_the_damage(exam, drawn):
         found[2]["KID means to real pictures", "unrelated"].before
         == found[0]["KID means to real pictures", "unrelated"].after
     )
-    assert found[0]["control: KID means to real pictures, the alternative's own", "structure"].after <= 0.0
-    assert found[0]["control: KID means to the alternative's own pictures, those themselves", "structure"].better is None
+    assert (
+        found[0]["control: KID means to real pictures, the alternative's own", "structure"].after
+        <= 0.0
+    )
+    assert (
+        found[0][
+            "control: KID means to the alternative's own pictures, those themselves", "structure"
+        ].better
+        is None
+    )
 
 
-def test_few_pictures_have_no_frechet_distance(exam, drawn):
-    found = next(r for r in compute_set_distances(exam, drawn, drawn, Means(), lambda: own(exam)) if r.name.startswith("FID"))
+def test_few_images_have_no_frechet_distance(exam, drawn):
+    found = next(
+        r
+        for r in compute_set_distances(exam, drawn, drawn, Means(), lambda: own(exam))
+        if r.name.startswith("FID")
+    )
     assert (found.after, found.n, found.reason) == (None, 0, "20 images; 5000 are needed")
 
 
 def test_frechet_distance_by_hand():
-    """In one dimension it is (μ - μ')² + (σ - σ')². Here μ = 1 and 4, σ = √(4/3) and twice that: 9 + 4/3."""
+    """In one dimension it is (μ - μ')² + (σ - σ')².
+
+    Here μ = 1 and 4, σ = √(4/3) and twice that: 9 + 4/3.
+    """
     x = torch.tensor([[0.0], [2.0]] * 2)
     y = 4 + 2 * (x - 1)
     assert fid(x, x)["value"] == pytest.approx(0.0, abs=1e-4)
@@ -107,7 +137,7 @@ def test_frechet_distance_by_hand():
 
 
 @pytest.mark.parametrize("damage", ["nan", "blank"])
-def test_broken_pictures_are_no_distance(exam, drawn, damage):
+def test_broken_images_are_no_distance(exam, drawn, damage):
     """Never 0 and never NaN: null, with the reason."""
     after = torch.full_like(drawn, math.nan if damage == "nan" else 0.0)
     rows = compute_set_distances(exam, drawn, after, Means(), lambda: own(exam))
@@ -119,6 +149,9 @@ def test_broken_pictures_are_no_distance(exam, drawn, damage):
 
 def test_too_few_and_unknown_ones_say_so(exam, drawn):
     few = torch.rand(15, 8)
-    assert distance_score(KID, "KID", "target", FeatureSets(few, few)).reason == "15 images; 16 are needed"
+    assert (
+        distance_score(KID, "KID", "target", FeatureSets(few, few)).reason
+        == "15 images; 16 are needed"
+    )
     rows = compute_set_distances(exam, drawn, drawn, None, lambda: own(exam))
     assert all(r.after is None and "unconcept[evaluate]" in r.reason for r in rows)

@@ -13,7 +13,7 @@ DOCS = (Path(__file__).parents[2] / "docs/reference/report-json.md").read_text()
 
 
 def check(report: dict) -> None:
-    """Schema 1: every key that the documentation names, no other, and scores that are numbers or say why they are none."""
+    """Check schema 1: exactly the documented keys; scores are numbers or have a reason."""
     table = DOCS.split("## report.json, schema 1")[1]
     documented = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert list(report) == documented
@@ -25,7 +25,15 @@ def check(report: dict) -> None:
     assert re.fullmatch("[0-9a-f]{64}", hashes[0])
     assert hashes[1] is None or re.fullmatch("[0-9a-f]{64}", hashes[1])
     for row in report["scores"]:
-        assert set(row) - {"reason", "difference"} == {"name", "group", "before", "after", "n", "ci95", "better"}
+        assert set(row) - {"reason", "difference"} == {
+            "name",
+            "group",
+            "before",
+            "after",
+            "n",
+            "ci95",
+            "better",
+        }
         assert row["group"] in (*GROUPS, "structure")
         assert row["better"] in ("higher", "lower", None)
         if row["after"] is None:

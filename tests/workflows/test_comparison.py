@@ -1,4 +1,4 @@
-"""Several settings side by side, and the plane of removed against kept."""
+"""Several settings side by side, and the trade-off of removed against kept."""
 
 import base64
 import json
@@ -43,37 +43,65 @@ def check(result: dict) -> None:
     json.dumps(result, allow_nan=False)
 
 
-def by_light(pictures: torch.Tensor, names: list[str]) -> torch.Tensor:
-    """A judge: a dark picture shows a pig, a light one a cow."""
-    return torch.eye(len(names))[[names.index("cow" if p.mean() > 0.549 else "pig") for p in pictures]]
+def by_light(images: torch.Tensor, names: list[str]) -> torch.Tensor:
+    """A judge: a dark image shows a pig, a light one a cow."""
+    return torch.eye(len(names))[
+        [names.index("cow" if p.mean() > 0.549 else "pig") for p in images]
+    ]
 
 
 @pytest.fixture
 def side_by_side(monkeypatch, folder, tmp_path):
-    """compare() with that judge, of methods that are there already: an edit that makes every picture lighter, half of it, and nothing of it."""
+    """compare() with that judge, of three finished edits.
+
+    The first makes every image lighter, the second half as much, the third does nothing.
+    """
     monkeypatch.setattr("unconcept.workflows.comparison.features_or_none", lambda: None)
-    methods = {name: lambda *_, progress, s=s: LIGHTER.scale(s) for name, s in (("whole", 1.0), ("half", 0.5), ("nothing", 0.0))}
+    methods = {
+        name: lambda *_, progress, s=s: LIGHTER.scale(s)
+        for name, s in (("whole", 1.0), ("half", 0.5), ("nothing", 0.0))
+    }
 
     def command(out: str, **given) -> dict:
         look = Look(judge=by_light, steps=2)
-        return compare([PIG], methods, model=str(folder), out=tmp_path / out, look=look, cache=tmp_path / "cache", **given)
+        return compare(
+            [PIG],
+            methods,
+            model=str(folder),
+            out=tmp_path / out,
+            look=look,
+            cache=tmp_path / "cache",
+            **given,
+        )
 
     return command
 
 
 def test_area_by_hand():
-    """Nothing removed: 0. Everything removed, nothing else moved: 1. Half removed at no cost, then all of it at half: 0.5 + 0.25."""
+    """Nothing removed: 0. All removed, nothing else moved: 1.
+
+    Half removed at no cost, then all of it at half: 0.5 + 0.25.
+    """
     assert area([]) == 0.0
     assert area([Point(1, 0.0, 1.0)]) == 0.0
     assert area([Point(1, 1.0, 1.0)]) == 1.0
     assert area([Point(0.5, 0.5, 1.0), Point(1, 1.0, 0.5)]) == 0.75
-    assert area([Point(0.5, 0.5, 0.2), Point(1, 1.0, 0.5)]) == 0.5, "a worse point below a better one does not count"
+    assert area([Point(0.5, 0.5, 0.2), Point(1, 1.0, 0.5)]) == 0.5, (
+        "a worse point below a better one does not count"
+    )
 
 
 def test_a_point_by_hand():
-    """Two of four concept pictures still show it: half removed. The rest moved by .05 of the .2 that another seed moves: three quarters kept."""
-    benchmark = PromptBenchmark([Concept(erase="pig", alternative="cow")], ("cat",), {"target": 4, "unrelated": 4})
-    benchmark.marks = lambda p: {"concept": torch.tensor([p[i].mean() > 0.5 for i in range(4)] + [torch.nan] * 4).float()}
+    """Two of four target images still show the concept: half is removed.
+
+    The rest moved by 0.05 of the 0.2 that another seed moves: three quarters are kept.
+    """
+    benchmark = PromptBenchmark(
+        [Concept(erase="pig", alternative="cow")], ("cat",), {"target": 4, "unrelated": 4}
+    )
+    benchmark.marks = lambda p: {
+        "concept": torch.tensor([p[i].mean() > 0.5 for i in range(4)] + [torch.nan] * 4).float()
+    }
     before = torch.ones(8, 3, 8, 8)
     after = before.clone()
     after[:2], after[4:] = 0.0, 0.95
@@ -82,13 +110,19 @@ def test_a_point_by_hand():
 
 
 def test_the_plot_is_drawn(tmp_path):
-    assert plot({"one": [Point(1, 0.9, 0.8)], "two": [Point(1, 0.5, 0.5)]}, str(tmp_path / "frontier.png"), "pig → cow")
+    assert plot(
+        {"one": [Point(1, 0.9, 0.8)], "two": [Point(1, 0.5, 0.5)]},
+        str(tmp_path / "frontier.png"),
+        "pig → cow",
+    )
     assert (tmp_path / "frontier.png").stat().st_size > 5000
 
 
 def test_compare(run, tmp_path, folder, quick):
-    """Two settings of one method; what is wrong with one is said before either runs."""
-    (tmp_path / "joint.yaml").write_text(quick.read_text().replace("settings:\n", "settings:\n  surgical: false\n"))
+    """Two settings of one method; what is wrong with one is reported before either runs."""
+    (tmp_path / "joint.yaml").write_text(
+        quick.read_text().replace("settings:\n", "settings:\n  surgical: false\n")
+    )
     words = ("compare", "pig", "--to", "cow", "--model", folder, "--out", "both")
     code, out, err = run(*words, "--methods", "quick.yaml,joint.yaml", "--json")
     assert code == 0, err
@@ -99,8 +133,13 @@ def test_compare(run, tmp_path, folder, quick):
     assert all(m["cost"]["network_calls"] > 0 for m in result["methods"])
     assert all(m["area"] is None for m in result["methods"]), "nobody can say what is removed"
     assert {p.name for p in (tmp_path / "both").iterdir()} == {
-        "compare.json", "compare.md", "compare.html", "compare.png", "quick.safetensors", "joint.safetensors",
-    }  # fmt: skip
+        "compare.json",
+        "compare.md",
+        "compare.html",
+        "compare.png",
+        "quick.safetensors",
+        "joint.safetensors",
+    }
     assert "http" not in (tmp_path / "both" / "compare.html").read_text()
     assert run(*words, "--methods", "quick.yaml,nobody")[0] == 2
     (tmp_path / "small.yaml").write_text("quantize: nf4\n")
@@ -109,12 +148,18 @@ def test_compare(run, tmp_path, folder, quick):
 
 
 def test_removed_against_kept(side_by_side, tmp_path):
-    """The edit makes cows of pigs, and moves all pictures alike. Half of it is the same edit, dialled or not."""
+    """The edit turns pigs into cows, and moves all images alike.
+
+    Half of it is the same edit, whether scaled or trained so.
+    """
     result = side_by_side("plane")
     check(result)
     whole, half, nothing = result["methods"]
     row = lambda name, group: find_score(whole["scores"], name, group)
-    seen, seed = row("concept", "target"), row(f"control, another seed: {PIXELS}", "structure")["after"]
+    seen, seed = (
+        row("concept", "target"),
+        row(f"control, another seed: {PIXELS}", "structure")["after"],
+    )
     least, most = sorted(row(PIXELS, group)["after"] for group in ("neighbour", "unrelated"))
     dialled, trained = whole["frontier"]
     assert (dialled["strength"], trained["strength"]) == (0.5, 1.0)
@@ -125,7 +170,10 @@ def test_removed_against_kept(side_by_side, tmp_path):
     assert dialled == {**half["frontier"][1], "strength": 0.5}
     assert half["frontier"][0]["kept"] > dialled["kept"] > trained["kept"]
     assert nothing["frontier"] == [{"strength": s, "removed": 0.0, "kept": 1.0} for s in (0.5, 1.0)]
-    by_hand = dialled["removed"] * dialled["kept"] + (trained["removed"] - dialled["removed"]) * trained["kept"]
+    by_hand = (
+        dialled["removed"] * dialled["kept"]
+        + (trained["removed"] - dialled["removed"]) * trained["kept"]
+    )
     assert (whole["area"], nothing["area"]) == (pytest.approx(by_hand), 0.0)
 
     header, lines = table(result)
@@ -134,7 +182,10 @@ def test_removed_against_kept(side_by_side, tmp_path):
     )
     assert [line[0] for line in lines] == ["before", *(m["name"] for m in result["methods"])]
     assert lines[0][header.index("concept left")] == format_value(seen["before"], "concept")
-    assert [line[header.index("area")] for line in lines] == ["–", *(f"{m['area']:.2f}" for m in result["methods"])]
+    assert [line[header.index("area")] for line in lines] == [
+        "–",
+        *(f"{m['area']:.2f}" for m in result["methods"]),
+    ]
     assert markdown(header, lines) in (tmp_path / "plane/compare.md").read_text()
     drawn = base64.b64encode((tmp_path / "plane/frontier.png").read_bytes()).decode()
     assert drawn in (tmp_path / "plane/compare.html").read_text()
@@ -146,12 +197,17 @@ def test_without_matplotlib_the_page_says_so(side_by_side, monkeypatch, tmp_path
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert side_by_side("bare")["methods"][0]["area"] > 0
     assert not (tmp_path / "bare/frontier.png").exists()
-    assert "The figure needs matplotlib: pip install unconcept[evaluate]" in (tmp_path / "bare/compare.html").read_text()
+    assert (
+        "The figure needs matplotlib: pip install unconcept[evaluate]"
+        in (tmp_path / "bare/compare.html").read_text()
+    )
 
 
 def test_a_second_run_samples_nothing(side_by_side, monkeypatch):
     first = side_by_side("first")
-    monkeypatch.setattr(StableDiffusion, "sample", lambda *_, **__: pytest.fail("these pictures had been made"))
+    monkeypatch.setattr(
+        StableDiffusion, "sample", lambda *_, **__: pytest.fail("these pictures had been made")
+    )
     again = side_by_side("again")
     for one, other in zip(first["methods"], again["methods"]):
         assert (one["frontier"], one["scores"]) == (other["frontier"], other["scores"])
@@ -159,7 +215,10 @@ def test_a_second_run_samples_nothing(side_by_side, monkeypatch):
 
 def test_a_dialled_edit_is_another_one():
     """For the cache: whatever an edit is made of, its fingerprint differs by strength."""
-    adapters = [Eraser(4, 2), *(KINDS[kind].of({"strength": torch.ones(())}) for kind in KINDS if kind != Eraser.kind)]
+    adapters = [
+        Eraser(4, 2),
+        *(KINDS[kind].of({"strength": torch.ones(())}) for kind in KINDS if kind != Eraser.kind),
+    ]
     for edit in (LIGHTER, *(Edit({}, {}, {"unet": adapter}) for adapter in adapters)):
         quarter, half, whole = (edit.scale(s).fingerprint() for s in (0.25, 0.5, 1.0))
         assert len({quarter, half, whole}) == 3
@@ -167,9 +226,23 @@ def test_a_dialled_edit_is_another_one():
 
 
 def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
-    (tmp_path / "own.csv").write_text("prompt,seed,group\na pig on the moon,7,target\na red barn,,unrelated\n")
+    (tmp_path / "own.csv").write_text(
+        "prompt,seed,group\na pig on the moon,7,target\na red barn,,unrelated\n"
+    )
     code, out, err = run(
-        "compare", "pig", "--to", "cow", "--model", folder, "--out", "own", "--methods", "quick.yaml", "--prompts", "own.csv", "--json"
+        "compare",
+        "pig",
+        "--to",
+        "cow",
+        "--model",
+        folder,
+        "--out",
+        "own",
+        "--methods",
+        "quick.yaml",
+        "--prompts",
+        "own.csv",
+        "--json",
     )
     assert code == 0, err
     scores = json.loads(out)["methods"][0]["scores"]
@@ -177,7 +250,21 @@ def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
     page = (tmp_path / "own/compare.html").read_text()
     assert "a pig on the moon" in page
     assert "a red barn" in page
-    assert run("compare", "pig", "--model", folder, "--out", "other", "--methods", "quick.yaml", "--prompts", "none.csv")[0] == 2
+    assert (
+        run(
+            "compare",
+            "pig",
+            "--model",
+            folder,
+            "--out",
+            "other",
+            "--methods",
+            "quick.yaml",
+            "--prompts",
+            "none.csv",
+        )[0]
+        == 2
+    )
 
 
 def test_a_method_that_cannot_says_why_and_the_others_go_on(run, tmp_path, folder, quick):
@@ -190,6 +277,9 @@ def test_a_method_that_cannot_says_why_and_the_others_go_on(run, tmp_path, folde
     (name, reason), *others = result["refused"].items()
     assert (name, others) == ("concept-ablation", [])
     assert "anchor" in reason
-    assert all(reason in (tmp_path / "some" / f"compare.{form}").read_text().replace("&#34;", '"') for form in ("md", "html"))
+    assert all(
+        reason in (tmp_path / "some" / f"compare.{form}").read_text().replace("&#34;", '"')
+        for form in ("md", "html")
+    )
     code, _, err = run(*words, "concept-ablation", "--out", "none")
     assert (code, "needs an anchor" in err, (tmp_path / "none").exists()) == (2, True, False)

@@ -1,4 +1,4 @@
-"""How a run ends when it does not end well: interrupted, terminated, on a full disk, with a loss that is none. Nothing is half-written."""
+"""Runs that do not end well: interrupted, terminated, a full disk, a loss that is not finite."""
 
 import json
 import os
@@ -47,8 +47,19 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
 
     quick.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
     words = ("erase", "pig", "--model", folder, "--config", quick, "--evaluate", "none", "--out")
-    start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, (*words, "gone"))]
-    with subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    start = [
+        sys.executable,
+        "-c",
+        "from unconcept.cli import main; main()",
+        *map(str, (*words, "gone")),
+    ]
+    with subprocess.Popen(
+        start,
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    ) as process:
         assert process.stderr
         assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
         process.send_signal(signal.SIGTERM)
@@ -59,13 +70,18 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
     told = json.loads(run(*words, "one", "--json", "--resume")[1])["warnings"]
     assert any("resumed at step" in line for line in told)
     told = json.loads(run(*words, "two", "--json", "--resume")[1])["warnings"]
-    assert not any("resumed at step" in line for line in told), "a training that is done leaves no state"
+    assert not any("resumed at step" in line for line in told), (
+        "a training that is done leaves no state"
+    )
     assert any("--resume found no training" in line for line in told)
     one, two = (Edit.load(tmp_path / name).deltas for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
-@pytest.mark.parametrize("writer", ["io.weights.save_file", "reporting.report.write", "io.output_folder.tempfile.mkdtemp"])
+@pytest.mark.parametrize(
+    "writer",
+    ["io.weights.save_file", "reporting.report.write", "io.output_folder.tempfile.mkdtemp"],
+)
 def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, writer):
     def full(*args, **more):
         raise (
@@ -96,14 +112,16 @@ def test_a_loss_that_blows_up_is_a_failed_run(run, folder, quick, tmp_path):
 
 
 def test_strict_refuses_what_nobody_can_vouch_for(run, folder, quick, tmp_path):
-    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone", "--strict")
+    code, _, err = run(
+        "erase", "pig", "--model", folder, "--config", quick, "--out", "gone", "--strict"
+    )
     assert code == 2
     assert "--strict" in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 
 def test_a_disk_that_is_full_indeed(tmp_path):
-    """The system refuses what is longer than it allows: no half of a file is left."""
+    """The system refuses a file that is too long: no half of it is left."""
     resource = pytest.importorskip("resource")
     allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, allowed[1]))
@@ -116,7 +134,18 @@ def test_a_disk_that_is_full_indeed(tmp_path):
 
 
 def test_force_replaces_results_and_nothing_else(run, tmp_path, folder):
-    words = ("generate", "a cat", "--model", folder, "--images", "1", "--steps", "2", "--force", "--out")
+    words = (
+        "generate",
+        "a cat",
+        "--model",
+        folder,
+        "--images",
+        "1",
+        "--steps",
+        "2",
+        "--force",
+        "--out",
+    )
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     for out in ("mine", "."):

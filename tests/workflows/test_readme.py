@@ -1,4 +1,4 @@
-"""The README's lines for a model of one's own, as commands on a folder of every family."""
+"""The README's commands for a user's own model, on a folder of every family."""
 
 import json
 
@@ -15,7 +15,10 @@ DISTILLED = ("flux",)
 
 @pytest.fixture(params=TINY)
 def mine(request, tmp_path, monkeypatch):
-    """(family, the folder). What a folder does not keep, the size of a tiny picture, stays as it was made."""
+    """(family, the folder).
+
+    The size of a tiny image, which a folder does not store, stays as it was made.
+    """
     pipe, opened = TINY[request.param](), models.open_pipeline
     pipe.save_pretrained(tmp_path / "mine")
 
@@ -34,7 +37,9 @@ def mine(request, tmp_path, monkeypatch):
 def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
     family, folder = mine
     files = lambda: {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-    if family == "sana":  # its instruction is a thousand letters, each of them a token here, before every word that whitening reads
+    if family == "sana":
+        # Its instruction is a thousand letters before every word that whitening reads, and each
+        # letter is a token here.
         quick.write_text(quick.read_text().replace("lr: 1.0e-4", "lr: 1.0e-4, whiten: null"))
     base, few = files(), ("--model", "mine", "--steps", "2")
 
@@ -43,7 +48,18 @@ def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
         assert code in codes, err
         return out, err
 
-    _, err = done("erase", "van gogh style", "--to", "dry brushing", *few, "--config", quick, "--out", "gone", codes=(0, 3))
+    _, err = done(
+        "erase",
+        "van gogh style",
+        "--to",
+        "dry brushing",
+        *few,
+        "--config",
+        quick,
+        "--out",
+        "gone",
+        codes=(0, 3),
+    )
     report = json.loads((tmp_path / "gone/report.json").read_text())
     assert (report["model"]["family"], report["settings"]["steps"]) == (family, 2)
     assert Edit.load(tmp_path / "gone").card["concepts"][0]["alternative"] == "dry brushing"
@@ -57,18 +73,41 @@ def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
     warnings = json.loads((tmp_path / "closed/report.json").read_text())["warnings"]
     said = [
         any("context embedder alone" in line for line in lines)
-        for lines in (warnings, done("erase", "pig", "--method", "uce", "--model", "mine", "--dry-run"))
+        for lines in (
+            warnings,
+            done("erase", "pig", "--method", "uce", "--model", "mine", "--dry-run"),
+        )
     ]
-    assert said == [family not in (*KOHYA, "sana")] * 2, "what a closed form leaves is said when it is run"
+    assert said == [family not in (*KOHYA, "sana")] * 2, (
+        "what a closed form leaves is said when it is run"
+    )
 
     done("evaluate", "--edit", "gone", *few, "--extent", "short", "--out", "again", codes=(0, 3))
     done("generate", "a pig", *few, "--edit", "gone", "--images", "1", "--out", "pictures")
-    done("purify", "pictures/000-seed0.png", "--edit", "gone", *few, "--caption", "a house in van gogh style", "--out", "clean")
+    done(
+        "purify",
+        "pictures/000-seed0.png",
+        "--edit",
+        "gone",
+        *few,
+        "--caption",
+        "a house in van gogh style",
+        "--out",
+        "clean",
+    )
     assert (tmp_path / "clean/sheet.png").exists()
 
     done("export", "gone", "--as", "pipeline", "--model", "mine", "--out", "erased")
     done("generate", "a pig", "--model", "erased", "--images", "1", "--steps", "2", "--out", "same")
     done("export", "gone", "--as", "lora", "--out", "lora.safetensors")
-    _, err = done("export", "gone", "--as", "kohya", "--out", "kohya.safetensors", codes=(0,) if family in KOHYA else (2,))
+    _, err = done(
+        "export",
+        "gone",
+        "--as",
+        "kohya",
+        "--out",
+        "kohya.safetensors",
+        codes=(0,) if family in KOHYA else (2,),
+    )
     assert (tmp_path / "kohya.safetensors").exists() == (family in KOHYA) == (not err)
     assert files() == base

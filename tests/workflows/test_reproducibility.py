@@ -1,4 +1,4 @@
-"""The same seed says the same, to the byte; an evaluation that was killed goes on; a failure has its exit code; an erased folder can be measured."""
+"""Same seed, same bytes; killed evaluations continue; failures have an exit code."""
 
 import json
 import os
@@ -16,7 +16,20 @@ from unconcept.models.image_cache import cache_folder
 
 @pytest.fixture
 def edit(run, folder, quick):
-    code, _, err = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--out", "gone", "--evaluate", "none")
+    code, _, err = run(
+        "erase",
+        "pig",
+        "--to",
+        "cow",
+        "--model",
+        folder,
+        "--config",
+        quick,
+        "--out",
+        "gone",
+        "--evaluate",
+        "none",
+    )
     assert code == 0, err
     return "gone"
 
@@ -24,7 +37,12 @@ def edit(run, folder, quick):
 def without_times(report: str) -> dict:
     """report.json but for seconds and memory."""
     result = json.loads(report)
-    return {**result, "cost": {k: v for k, v in result["cost"].items() if "seconds" not in k and "memory" not in k}}
+    return {
+        **result,
+        "cost": {
+            k: v for k, v in result["cost"].items() if "seconds" not in k and "memory" not in k
+        },
+    }
 
 
 def embedded(page: str) -> list[str]:
@@ -32,29 +50,79 @@ def embedded(page: str) -> list[str]:
 
 
 def test_from_two_empty_caches_come_the_same_bytes(run, tmp_path, folder, edit, monkeypatch):
-    """Not out of one cache: everything is sampled twice."""
+    """Not from one cache: everything is sampled twice."""
     looks = []
     for name in ("one", "two"):
         monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path / f"{name}-cache"))
-        code, _, err = run("evaluate", "--edit", edit, "--model", folder, "--extent", "short", "--steps", "3", "--out", name)
+        code, _, err = run(
+            "evaluate",
+            "--edit",
+            edit,
+            "--model",
+            folder,
+            "--extent",
+            "short",
+            "--steps",
+            "3",
+            "--out",
+            name,
+        )
         assert code in (0, 3), err
         looks.append(tmp_path / name)
     one, two = looks
-    assert without_times((one / "report.json").read_text()) == without_times((two / "report.json").read_text())
-    assert embedded((one / "report.html").read_text()) == embedded((two / "report.html").read_text()) != []
+    assert without_times((one / "report.json").read_text()) == without_times(
+        (two / "report.json").read_text()
+    )
+    assert (
+        embedded((one / "report.html").read_text())
+        == embedded((two / "report.html").read_text())
+        != []
+    )
     for file in ("edit.safetensors", "before-after.png", "scores.png"):
-        assert not (one / file).exists() or (one / file).read_bytes() == (two / file).read_bytes(), file
-    made = [{p.name: p.read_bytes() for p in (tmp_path / f"{name}-cache").rglob("*.png")} for name in ("one", "two")]
+        assert (
+            not (one / file).exists() or (one / file).read_bytes() == (two / file).read_bytes()
+        ), file
+    made = [
+        {p.name: p.read_bytes() for p in (tmp_path / f"{name}-cache").rglob("*.png")}
+        for name in ("one", "two")
+    ]
     assert made[0] == made[1] != {}
 
 
 def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
-    """SIGKILL in the middle; then the same words sample what is missing, and say what an undisturbed run says."""
-    words = ("evaluate", "--edit", edit, "--model", folder, "--extent", "short", "--steps", "6", "--json", "--out")
-    start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, words), "cut"]
-    with subprocess.Popen(start, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL) as process:
+    """SIGKILL in the middle; the same command then samples what is missing.
+
+    Its report equals that of an undisturbed run.
+    """
+    words = (
+        "evaluate",
+        "--edit",
+        edit,
+        "--model",
+        folder,
+        "--extent",
+        "short",
+        "--steps",
+        "6",
+        "--json",
+        "--out",
+    )
+    start = [
+        sys.executable,
+        "-c",
+        "from unconcept.cli import main; main()",
+        *map(str, words),
+        "cut",
+    ]
+    with subprocess.Popen(
+        start, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
+    ) as process:
         until = time.monotonic() + 120
-        while (kept := len(list(cache_folder().rglob("*.png")))) < 40 and process.poll() is None and time.monotonic() < until:
+        while (
+            (kept := len(list(cache_folder().rglob("*.png")))) < 40
+            and process.poll() is None
+            and time.monotonic() < until
+        ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL, "it came to its end before anybody could kill it"
@@ -62,7 +130,9 @@ def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
     assert not (tmp_path / "cut").exists()
 
     kept, made, write = len(list(cache_folder().rglob("*.png"))), [], gallery.write
-    monkeypatch.setattr(gallery, "write", lambda file, picture: made.append(file) or write(file, picture))
+    monkeypatch.setattr(
+        gallery, "write", lambda file, image: made.append(file) or write(file, image)
+    )
     going_on = without_times(run(*words, "cut")[1])
     total = len(list(cache_folder().rglob("*.png")))
     assert len(made) == total - kept > 0, "what is missing, and nothing twice"
@@ -72,14 +142,27 @@ def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
 
 def test_an_edit_that_does_nothing_has_exit_code_3(run, tmp_path, folder, quick):
     quick.write_text(quick.read_text().replace("lr: 1.0e-4", "lr: 1.0e-12"))
-    code, out, _ = run("erase", "pig", "--to", "cow", "--model", folder, "--config", quick, "--steps", "2", "--out", "gone")
+    code, out, _ = run(
+        "erase",
+        "pig",
+        "--to",
+        "cow",
+        "--model",
+        folder,
+        "--config",
+        quick,
+        "--steps",
+        "2",
+        "--out",
+        "gone",
+    )
     failure = json.loads((tmp_path / "gone" / "report.json").read_text())["failure"]
     assert (code, failure) == (3, "no-op: the images of the concept are nearly the same as before")
     assert failure in " ".join(out.split()), "and the line is said"
 
 
 def test_an_erased_pipeline_of_any_tool_can_be_measured(run, tmp_path, folder, edit):
-    """The whole folder, as another tool would have left it, says the same as the edit that it was made with."""
+    """The folder of another tool gives the same scores as the edit that it was made with."""
     assert run("export", edit, "--as", "pipeline", "--model", folder, "--out", "erased")[0] == 0
     look = ("--model", folder, "--extent", "short", "--steps", "2", "--json", "--out")
     code, _, err = run("evaluate", "--edit", "erased", *look, "nameless")
@@ -89,7 +172,11 @@ def test_an_erased_pipeline_of_any_tool_can_be_measured(run, tmp_path, folder, e
         json.loads(run("evaluate", "pig=cow", "--edit", "erased", *look, "a")[1]),
         json.loads(run("evaluate", "--edit", edit, *look, "b")[1]),
     )
-    pixels = lambda report: {(r["name"], r["group"]): r["after"] for r in report["scores"] if r["name"].startswith("pixel")}
+    pixels = lambda report: {
+        (r["name"], r["group"]): r["after"]
+        for r in report["scores"]
+        if r["name"].startswith("pixel")
+    }
     assert pixels(by_folder) == pytest.approx(pixels(by_edit), abs=2e-3) != {}
     assert by_folder["method"]["name"] is None
     code, _, err = run("evaluate", "pig", "--edit", folder, *look, "same")

@@ -3,15 +3,20 @@
 from .comparison import compare
 from .edit_evaluation import evaluate_edit
 from .erasure import erase
-from .generation import generate
-from .purification import purify_files
-from .results import RunRecord
+from .generation import GenerationOptions, generate
+from .options import EvaluationOptions, RunOptions
+from .purification import Inversion, PurificationOptions, purify, purify_files
 
 __all__ = [
-    "RunRecord",
+    "EvaluationOptions",
+    "GenerationOptions",
+    "Inversion",
+    "PurificationOptions",
+    "RunOptions",
     "compare",
     "erase",
     "evaluate_edit",
     "generate",
+    "purify",
     "purify_files",
 ]

@@ -191,9 +191,6 @@ def purify_files(paths: Sequence[Path], **options: Any) -> Path:
     return run.out
 
 
-run = purify_files  # what the command line calls it
-
-
 def check_names(paths: Sequence[Path]) -> None:
     """Refuse files whose results would overwrite each other.
 

@@ -6,21 +6,38 @@ import torch
 from unconcept.evaluation.features import lite0
 from unconcept.evaluation.metrics.distribution import feature_change, kid
 from unconcept.evaluation.metrics.proportions import difference, proportion, wilson
-from unconcept.evaluation.metrics.similarity import background_change, edge_change, edges, layout_change, pixel_change, ssim
+from unconcept.evaluation.metrics.similarity import (
+    background_change,
+    edge_change,
+    edges,
+    layout_change,
+    pixel_change,
+    ssim,
+)
 from unconcept.evaluation.scores import CHANGES
 
 
 def test_wilson_by_hand():
-    """8 of 10: centre (0.8 + 0.19208) / 1.38416 = 0.71674, half 1.96 √(0.016 + 0.009604) / 1.38416 = 0.22658."""
+    """8 of 10: centre (0.8 + 0.19208) / 1.38416 = 0.71674.
+
+    The half width is 1.96 √(0.016 + 0.009604) / 1.38416 = 0.22658.
+    """
     low, high = wilson(8, 10)
-    assert (low, high) == (pytest.approx(0.71674 - 0.22658, abs=1e-4), pytest.approx(0.71674 + 0.22658, abs=1e-4))
+    assert (low, high) == (
+        pytest.approx(0.71674 - 0.22658, abs=1e-4),
+        pytest.approx(0.71674 + 0.22658, abs=1e-4),
+    )
     assert wilson(0, 200)[0] == 0.0
     assert wilson(0, 200)[1] == pytest.approx(0.01885, abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
 
 
 def test_proportion_leaves_out_what_does_not_apply():
-    assert proportion(torch.tensor([1.0, 0.0, math.nan, 1.0])) == {"value": 0.6667, "n": 3, "ci95": [0.2077, 0.9385]}
+    assert proportion(torch.tensor([1.0, 0.0, math.nan, 1.0])) == {
+        "value": 0.6667,
+        "n": 3,
+        "ci95": [0.2077, 0.9385],
+    }
     assert proportion(torch.tensor([math.nan])) is None
 
 
@@ -30,31 +47,42 @@ def flat(value: float) -> torch.Tensor:
 
 def square(left: int, top: int = 4) -> torch.Tensor:
     """A white square of 6 x 6 on black."""
-    picture = torch.zeros(1, 3, 16, 16)
-    picture[..., top : top + 6, left : left + 6] = 1.0
-    return picture
+    image = torch.zeros(1, 3, 16, 16)
+    image[..., top : top + 6, left : left + 6] = 1.0
+    return image
 
 
 def test_pixel_change_by_hand():
-    """36 of 256 pixels are white in either; moved by 3, half of them are new and half are gone: 36 / 256 differ by 1."""
+    """36 of 256 pixels are white in either image.
+
+    After a move by 3 pixels half of them are new and half are gone: 36 / 256 differ by 1.
+    """
     assert pixel_change(flat(0.5), flat(0.75)).item() == 0.25
     assert pixel_change(square(4), square(7)).item() == 36 / 256
 
 
 def test_layout_change_by_hand():
-    """At 2 x 2 each cell of 8 x 8 pixels is one mean: a square within one cell may move there unseen."""
+    """At 2 x 2 each cell of 8 x 8 pixels is one mean: a move inside a cell does not count."""
     assert layout_change(square(0, 0), square(2, 2), size=2).item() == 0.0
-    assert layout_change(square(0, 0), square(8, 0), size=2).item() == pytest.approx(2 * (36 / 64) / 4)
+    assert layout_change(square(0, 0), square(8, 0), size=2).item() == pytest.approx(
+        2 * (36 / 64) / 4
+    )
 
 
 def test_background_change_by_hand():
-    """The rim of one pixel has 60 of 256; a square that lies inside does not count, one that touches the edge does with 6."""
+    """The rim of one pixel has 60 of 256 pixels.
+
+    A square inside does not count; one that touches the edge counts with 6 pixels.
+    """
     assert background_change(square(4), square(7)).item() == 0.0
     assert background_change(square(4), square(0)).item() == pytest.approx(6 / 60)
 
 
 def test_edge_change_by_hand():
-    """A step from black to white has slope 1 on both sides of it. Moved by one pixel it is the same edge, moved far it is none."""
+    """A step from black to white has slope 1 on both of its sides.
+
+    Moved by one pixel it counts as the same edge, moved far it does not.
+    """
     step = torch.zeros(1, 3, 8, 8)
     step[..., 4:] = 1.0
     assert edges(step)[0, 0, 0].tolist() == [False, False, False, True, True, False, False, False]
@@ -65,9 +93,14 @@ def test_edge_change_by_hand():
 
 
 def test_ssim_by_hand():
-    """Flat pictures have neither variance nor covariance: (2·x·y + C1) / (x² + y² + C1) is what is left."""
+    """Flat images have no variance and no covariance.
+
+    What is left is (2·x·y + C1) / (x² + y² + C1).
+    """
     c1 = 0.01**2
-    assert ssim(flat(0.5), flat(0.25)).item() == pytest.approx((2 * 0.125 + c1) / (0.25 + 0.0625 + c1), abs=1e-4)
+    assert ssim(flat(0.5), flat(0.25)).item() == pytest.approx(
+        (2 * 0.125 + c1) / (0.25 + 0.0625 + c1), abs=1e-4
+    )
 
 
 def test_feature_change_by_hand():
@@ -77,11 +110,14 @@ def test_feature_change_by_hand():
 
 
 def test_kernel_distance_by_hand():
-    """(x·y/D + 1)³ with D = 1: within a set of ones 8, within zeros 1, across 1: 8 + 1 - 2 = 7, whatever is drawn."""
+    """(x·y/D + 1)³ with D = 1: within ones 8, within zeros 1, across 1.
+
+    The distance is 8 + 1 - 2 = 7, whichever subsets are drawn.
+    """
     ones, zeros = torch.ones(8, 1), torch.zeros(8, 1)
     assert kid(ones, zeros)["value"] == pytest.approx(7.0)
     assert kid(ones, ones.clone()) == {"value": 0.0, "n": 8, "ci95": [0.0, 0.0]}
-    with pytest.raises(ValueError, match="four pictures"):
+    with pytest.raises(ValueError, match="four images"):
         kid(ones[:3], zeros)
 
 
@@ -95,9 +131,11 @@ def test_kernel_distance_moves_the_right_way():
 
 @pytest.fixture(scope="module")
 def drawings():
-    """Pictures with shapes in them, and the same with some noise, with much, and other ones."""
+    """Images with shapes, the same with little and with much noise, and other ones."""
     torch.manual_seed(0)
-    blobs = torch.nn.functional.interpolate(torch.rand(16, 3, 5, 5), size=(64, 64), mode="bicubic").clamp(0, 1)
+    blobs = torch.nn.functional.interpolate(
+        torch.rand(16, 3, 5, 5), size=(64, 64), mode="bicubic"
+    ).clamp(0, 1)
     blobs = (blobs > 0.5).float() * 0.8 + 0.1
     noisy = lambda s: (blobs + s * torch.randn_like(blobs)).clamp(0, 1)
     return blobs, noisy(0.05), noisy(0.5), blobs.roll(1, 0)
@@ -105,25 +143,34 @@ def drawings():
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_every_change_moves_the_right_way(name, drawings):
-    """The same picture: no change. Little noise: little. Much noise: more. Another picture: much more than little noise."""
+    """The same image: no change. Little noise: little. Much noise, or another image: more."""
     original, little, much, other = drawings
-    change = lambda p: (1 - CHANGES[name](original, p) if name.startswith("ssim") else CHANGES[name](original, p)).mean().item()
+    change = lambda p: (
+        (1 - CHANGES[name](original, p) if name.startswith("ssim") else CHANGES[name](original, p))
+        .mean()
+        .item()
+    )
     assert change(original) == pytest.approx(0.0, abs=1e-5)
     assert 0 <= change(little) < change(much)
     assert change(little) < change(other)
 
 
 def test_the_second_ruler_moves_the_right_way(drawings):
-    """EfficientNet-Lite0: the more noise the farther; a set is nearer to others of its kind than to noise. (It takes noise on flat drawings
-    more seriously than other shapes: a hint at texture, which no judge of objects gives.)"""
+    """EfficientNet-Lite0: the more noise the farther; a set is nearer to its kind than to noise.
+
+    It weighs noise on flat drawings more than other shapes: it sees texture, which a judge of
+    objects does not.
+    """
     original, little, much, other = (lite0()(p) for p in drawings)
     assert feature_change(original, original).max() < 1e-5
     assert feature_change(original, little).mean() < feature_change(original, much).mean()
-    assert kid(original, other)["value"] < min(kid(original, little)["value"], kid(original, much)["value"])
+    assert kid(original, other)["value"] < min(
+        kid(original, little)["value"], kid(original, much)["value"]
+    )
 
 
 def test_the_difference_of_pairs():
-    """It turns with its arguments, is 0 and tight where nothing changed, and narrower than two shares taken apart where pairs go together."""
+    """Antisymmetric; 0 and tight where nothing changed; narrower than for independent shares."""
     before = torch.tensor([1.0] * 90 + [0.0] * 10)
     assert difference(before, before)["value"] == 0.0
     assert max(map(abs, difference(before, before)["ci95"])) < 0.04
@@ -132,16 +179,23 @@ def test_the_difference_of_pairs():
     lost, won = difference(before, after), difference(after, before)
     assert lost["value"] == -won["value"] == -0.04
     assert lost["ci95"] == [-won["ci95"][1], -won["ci95"][0]]
-    apart = difference(before, after[torch.randperm(100, generator=torch.Generator().manual_seed(0))])
+    apart = difference(
+        before, after[torch.randperm(100, generator=torch.Generator().manual_seed(0))]
+    )
     assert apart["ci95"][1] - apart["ci95"][0] > 1.5 * (lost["ci95"][1] - lost["ci95"][0])
     assert difference(torch.tensor([float("nan")]), torch.ones(1)) is None
 
 
 def test_the_interval_of_a_difference_holds_the_truth_as_often_as_it_says():
-    """Every other pair is the same: of 1,000 samples of 200 pairs, the true difference is inside in 95 %."""
+    """It contains the truth in 95 % of 1,000 samples of 200 pairs, half of them equal."""
     chance, inside = torch.Generator().manual_seed(0), 0
     for _ in range(1000):
-        before, again = (torch.rand(200, generator=chance) < 0.9).float(), (torch.rand(200, generator=chance) < 0.8).float()
-        low, high = difference(before, torch.where(torch.rand(200, generator=chance) < 0.5, before, again))["ci95"]
+        before, again = (
+            (torch.rand(200, generator=chance) < 0.9).float(),
+            (torch.rand(200, generator=chance) < 0.8).float(),
+        )
+        low, high = difference(
+            before, torch.where(torch.rand(200, generator=chance) < 0.5, before, again)
+        )["ci95"]
         inside += low <= 0.5 * (0.8 - 0.9) <= high
     assert 0.93 <= inside / 1000 <= 0.97
