@@ -8,6 +8,9 @@ from torch import Tensor
 from .benchmark import PROMPT_STYLES
 from .scores import PIXELS, Score, Scores
 
+TOO_LITTLE = ("no-op", "alternative ignored", "broken images")  # where erasing more may help
+BROKEN = 0.7  # share of the judge's confidence before, below which images count as broken
+
 
 def detect_failure(scores: Scores, before: Tensor, after: Tensor) -> str | None:
     """Say in one line what went wrong.
@@ -18,6 +21,8 @@ def detect_failure(scores: Scores, before: Tensor, after: Tensor) -> str | None:
                          nearly unchanged
     over-erasure         unrelated images changed more than the concept's own
     alternative ignored  the concept is gone, but the alternative hardly ever appears
+    broken images        the judge is far less sure of what it sees in the concept's place than it
+                         was of the concept
 
     Args:
         scores: Of the evaluation.
@@ -34,6 +39,7 @@ def detect_failure(scores: Scores, before: Tensor, after: Tensor) -> str | None:
         or _no_op(scores)
         or _over_erasure(scores)
         or _alternative_ignored(scores)
+        or _broken_images(scores)
     )
 
 
@@ -85,6 +91,15 @@ def _alternative_ignored(scores: Scores) -> str | None:
     _, now = _values(scores["alternative", "target"])
     if now < 0.25:
         return f"alternative ignored: it is seen in {now:.0%} of the concept's images"
+    return None
+
+
+def _broken_images(scores: Scores) -> str | None:
+    """Without an alternative nothing stands in the concept's place that a judge could be sure of."""
+    earlier, now = _values(scores["confidence of the judge", "target"])
+    if scores["alternative", "target"] and now < BROKEN * earlier:
+        sure = f"{now:.0%} sure of what it sees instead of the concept (before: {earlier:.0%})"
+        return f"broken images: the judge is {sure}"
     return None
 
 

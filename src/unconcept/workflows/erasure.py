@@ -21,8 +21,9 @@ from ..config.options import Training
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..evaluation.benchmark import Benchmark, truncation_warnings
+from ..evaluation.failure_detection import TOO_LITTLE, detect_failure
 from ..evaluation.features import features_or_none
-from ..evaluation.runner import Measures, evaluate, images_before
+from ..evaluation.runner import Evaluation, Measures, evaluate, images_before
 from ..evaluation.setup import undrawn_warnings
 from ..io.output_folder import check_out
 from ..methods import Method, method_caveat
@@ -32,7 +33,7 @@ from ..models.loading import load
 from ..models.sampling import ImageSampler
 from ..profiling.usage import count_calls
 from ..training.config import Tune
-from ..training.distributed import is_first
+from ..training.distributed import is_first, process_count
 from ..training.resume import checkpointed
 from . import monitoring
 from .options import EvaluationOptions
@@ -118,6 +119,14 @@ class _Erasure:
         features = features_or_none() if benchmark.cases else None
         measures = Measures(self.options.controls, full, features)
         evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
+        while stronger := stronger_method(self.method, evaluation):
+            record.warnings.append("too little was erased: erased again with stronger settings")
+            self.method = stronger
+            calls = record.network_calls
+            edit = self.train(record, None, nullcontext(self.options.progress))
+            record.network_calls += calls
+            record.training_seconds = round(time.perf_counter() - began, 1)
+            evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
         report = record.to_report(edit, evaluation)
         write_results(self.options, edit, report, benchmark, evaluation)
         self.move_samples()
@@ -221,6 +230,23 @@ class _Erasure:
         samples = sibling_path(self.options.out, "samples.png")
         if self.training.sample_every and samples.exists():
             samples.replace(self.options.out / "samples.png")
+
+
+def stronger_method(method: Method, evaluation: Evaluation) -> Method | None:
+    """The method with stronger settings, where too little was erased and it has such settings.
+
+    Args:
+        method: The method that made the edit.
+        evaluation: What became of it.
+
+    Returns:
+        None where nothing failed, where more would not help, and in a run of several processes.
+    """
+    failure = detect_failure(evaluation.scores, evaluation.before, evaluation.after)
+    if process_count() > 1 or not (failure and failure.startswith(TOO_LITTLE)):
+        return None
+    stronger = getattr(method, "stronger", None)
+    return stronger() if stronger else None
 
 
 def trained_weight_group(method: Method) -> str:
