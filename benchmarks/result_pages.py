@@ -1,10 +1,11 @@
-"""Write the tables, CSV files and plots of docs/results from the measurements in benchmarks/results.
+"""Write the tables, CSV files and plots of docs/results from what benchmarks/results holds.
 
     python benchmarks/result_pages.py                       # every page
     python benchmarks/result_pages.py speed robustness      # these pages
 
-The text of a page is written by hand. This script replaces the lines between `<!-- table: NAME -->` and `<!-- /table -->`
-and writes the CSV file beside the page, which has one row per measurement.
+The text of a page is written by hand. This script replaces the lines between
+`<!-- table: NAME -->` and `<!-- /table -->` and writes the CSV file beside the page, with one
+row per measurement.
 """
 
 import argparse
@@ -31,7 +32,7 @@ SHARES = {"concept", "alternative", "right", "other", "style", "background", "al
 
 @dataclass
 class Row:
-    """One measurement of a CSV file. `low` and `high` are the ends of the 95 % interval of `after`."""
+    """One line of a CSV file. `low` and `high` are the ends of the 95 % interval of `after`."""
 
     case: str
     setting: str
@@ -47,7 +48,7 @@ class Row:
 
 @dataclass
 class Page:
-    """The generated parts of one page: Markdown tables by name, the rows of its CSV file, and its plot."""
+    """The generated parts of one page: tables by name, rows of its CSV file, and its plot."""
 
     rows: list[Row]
     tables: dict[str, list[str]]
@@ -59,7 +60,7 @@ class Page:
 
 
 def read_results(folder: str, pattern: str = "*.json") -> Iterator[tuple[str, dict]]:
-    """Yield (file name without its ending, content) of every result in benchmarks/results/`folder`."""
+    """Yield (file name without its ending, content) of every result in `folder`."""
     for file in sorted((RESULTS / folder).glob(pattern)):
         yield file.stem, json.loads(file.read_text())
 
@@ -71,12 +72,32 @@ def file_name(text: str) -> str:
 
 def score_row(case: str, setting: str, score: dict) -> Row:
     low, high = score["ci95"] or (None, None)
-    return Row(case, setting, score["name"], score["group"], score["before"], score["after"], low, high, score["n"])
+    return Row(
+        case,
+        setting,
+        score["name"],
+        score["group"],
+        score["before"],
+        score["after"],
+        low,
+        high,
+        score["n"],
+    )
 
 
-def find_row(rows: Iterable[Row], measure: str, group: str, case: str | None = None, setting: str | None = None) -> Row | None:
+def find_row(
+    rows: Iterable[Row],
+    measure: str,
+    group: str,
+    case: str | None = None,
+    setting: str | None = None,
+) -> Row | None:
     for row in rows:
-        if (row.measure, row.group) == (measure, group) and case in (None, row.case) and setting in (None, row.setting):
+        if (
+            (row.measure, row.group) == (measure, group)
+            and case in (None, row.case)
+            and setting in (None, row.setting)
+        ):
             return row
     return None
 
@@ -92,7 +113,9 @@ def pool(rows: Sequence[Row], case: str, setting: str) -> Row | None:
     before = None
     if all(row.before is not None for row in rows):
         before = round(sum(round(row.before * row.n) for row in rows) / n, 4)
-    return Row(case, setting, rows[0].measure, rows[0].group, before, round(after / n, 4), low, high, n)
+    return Row(
+        case, setting, rows[0].measure, rows[0].group, before, round(after / n, 4), low, high, n
+    )
 
 
 def interval_of(hits: int, n: int) -> tuple[float, float]:
@@ -134,8 +157,12 @@ def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 ERASURES = ("pig=cow", "castle=house", "watercolor=pencil sketch", "weapon", "three at once")
 REPLICATIONS = {"first": "", "second": "again", "third": "outright"}
-QUESTIONS = {"concept left": ("concept", "target"), "alternative shown": ("alternative", "target"),
-             "neighbours right": ("right", "neighbour"), "unrelated right": ("right", "unrelated")}  # fmt: skip
+QUESTIONS = {
+    "concept left": ("concept", "target"),
+    "alternative shown": ("alternative", "target"),
+    "neighbours right": ("right", "neighbour"),
+    "unrelated right": ("right", "unrelated"),
+}
 
 
 def main_results() -> Page:
@@ -148,20 +175,57 @@ def main_results() -> Page:
                 if replication == "third":
                     continue
                 rows.append(Row(case, replication, "seconds of erasing", after=result["seconds"]))
-                rows.append(Row(case, replication, "seconds of training", after=result["training"]["seconds"]))
-                rows.append(Row(case, replication, "peak memory, GiB", after=round(result["peak_memory_bytes"] / 2**30, 2)))
-                cells = [cell(find_row(own, *question), interval=True) for question in QUESTIONS.values()]
+                rows.append(
+                    Row(
+                        case,
+                        replication,
+                        "seconds of training",
+                        after=result["training"]["seconds"],
+                    )
+                )
+                rows.append(
+                    Row(
+                        case,
+                        replication,
+                        "peak memory, GiB",
+                        after=round(result["peak_memory_bytes"] / 2**30, 2),
+                    )
+                )
+                cells = [
+                    cell(find_row(own, *question), interval=True) for question in QUESTIONS.values()
+                ]
                 summary.append([case, replication, *cells, f"{result['seconds']:.0f}"])
         for group, wording in (("target", "name"), ("synonym", "synonym")):
-            all_three = [row for row in rows if (row.case, row.measure, row.group) == (case, "alternative", group)]
+            all_three = [
+                row
+                for row in rows
+                if (row.case, row.measure, row.group) == (case, "alternative", group)
+            ]
             if len(all_three) < 3:
                 continue
-            together = pool([Row(r.case, r.setting, r.measure, r.group, None, r.after, n=r.n) for r in all_three], case, "all three")
+            together = pool(
+                [
+                    Row(r.case, r.setting, r.measure, r.group, None, r.after, n=r.n)
+                    for r in all_three
+                ],
+                case,
+                "all three",
+            )
             rows.append(together)
-            # The third replication's `before` is the untouched model prompted for the alternative itself.
+            # The third `before` is the untouched model, prompted for the alternative itself.
             direct = all_three[-1]
             low, high = interval_of(round(direct.before * direct.n), direct.n)
-            bound = Row(case, "untouched model, prompted directly", "alternative", group, None, direct.before, low, high, direct.n)
+            bound = Row(
+                case,
+                "untouched model, prompted directly",
+                "alternative",
+                group,
+                None,
+                direct.before,
+                low,
+                high,
+                direct.n,
+            )
             rows.append(bound)
             cells = [cell(row, interval=True) for row in (bound, direct, together)]
             alternatives.append([case, wording, *cells])
@@ -170,16 +234,43 @@ def main_results() -> Page:
         together = pooled_neighbours([row for row in rows if row.case == case], case)
         rows += together
         loser = min(together, key=lambda row: row.after / row.before)
-        worst.append([case, loser.measure.removeprefix("right: "), number(loser.before, "right"), cell(loser, interval=True), str(loser.n)])
+        worst.append(
+            [
+                case,
+                loser.measure.removeprefix("right: "),
+                number(loser.before, "right"),
+                cell(loser, interval=True),
+                str(loser.n),
+            ]
+        )
     columns = ["erased", "replication", *QUESTIONS, "seconds"]
-    heads = ["erased", "prompted by", "untouched model, prompted directly (n 1000)", "third replication (n 1000)", "all three (n 1400)"]
-    neighbours = table(["erased", "neighbour that lost most", "right before", "right after", "n"], worst)
-    return Page(rows, {"summary": table(columns, summary), "alternative": table(heads, alternatives), "neighbours": neighbours})
+    heads = [
+        "erased",
+        "prompted by",
+        "untouched model, prompted directly (n 1000)",
+        "third replication (n 1000)",
+        "all three (n 1400)",
+    ]
+    neighbours = table(
+        ["erased", "neighbour that lost most", "right before", "right after", "n"], worst
+    )
+    return Page(
+        rows,
+        {
+            "summary": table(columns, summary),
+            "alternative": table(heads, alternatives),
+            "neighbours": neighbours,
+        },
+    )
 
 
 def pooled_neighbours(rows: Sequence[Row], case: str) -> list[Row]:
     """Each neighbour that the untouched model can draw, over the first two replications."""
-    names = [row.measure for row in rows if row.setting == "first" and row.measure.startswith("right: ") and row.before]
+    names = [
+        row.measure
+        for row in rows
+        if row.setting == "first" and row.measure.startswith("right: ") and row.before
+    ]
     pooled = []
     for name in names:
         own = [row for row in rows if row.measure == name and row.setting in ("first", "second")]
@@ -188,18 +279,37 @@ def pooled_neighbours(rows: Sequence[Row], case: str) -> list[Row]:
 
 
 VARIANTS = (
-    "all but one", "without the ∅ term", "joint instead of surgical", "without replay, at equal cost", "without an alternative",
-    "ESD's loss, η = 1", "without the keep term", "without weight decay", "without whitening",
-)  # fmt: skip
+    "all but one",
+    "without the ∅ term",
+    "joint instead of surgical",
+    "without replay, at equal cost",
+    "without an alternative",
+    "ESD's loss, η = 1",
+    "without the keep term",
+    "without weight decay",
+    "without whitening",
+)
 KID_ALTERNATIVE = "KID EffLite0 to the alternative's own pictures"
 KID_REAL = "KID EffLite0 to real pictures"
 DRIFT = "drift of the unconditional prediction"
 MEASURES = (
-    ("confidence of the judge", "target"), (KID_ALTERNATIVE, "target"), (KID_REAL, "target"),
-    ("layout change, 8x8 L1", "target"), ("background change, rim L1", "target"), ("background", "target"), ("other", "target"),
-    ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "neighbour"), (PIXELS, "unrelated"), (KID_REAL, "unrelated"), (DRIFT, "structure"),
-    ("concept", "target"), ("concept", "synonym"), ("alternative", "target"),
-)  # fmt: skip
+    ("confidence of the judge", "target"),
+    (KID_ALTERNATIVE, "target"),
+    (KID_REAL, "target"),
+    ("layout change, 8x8 L1", "target"),
+    ("background change, rim L1", "target"),
+    ("background", "target"),
+    ("other", "target"),
+    ("right", "neighbour"),
+    ("right", "unrelated"),
+    (PIXELS, "neighbour"),
+    (PIXELS, "unrelated"),
+    (KID_REAL, "unrelated"),
+    (DRIFT, "structure"),
+    ("concept", "target"),
+    ("concept", "synonym"),
+    ("alternative", "target"),
+)
 
 
 def ablations() -> Page:
@@ -217,7 +327,9 @@ def ablations() -> Page:
             if not values:
                 continue
             row = concept_mean(name, measure, values, len(own))
-            differences = paired_differences(values, run_values([r for r in runs if r["method"] == VARIANTS[0]], measure))
+            differences = paired_differences(
+                values, run_values([r for r in runs if r["method"] == VARIANTS[0]], measure)
+            )
             row.note = verdict(differences, better[measure]) if name != VARIANTS[0] else ""
             if name == VARIANTS[0]:
                 before = run_values(own, measure, "before")
@@ -228,8 +340,13 @@ def ablations() -> Page:
             values = {(run["case"], run["seed"]): run["cost"][cost] for run in own}
             rows.append(concept_mean(name, (cost.replace("_", " "), ""), values, len(own)))
         rows += detected(name, own)
-    shown = {"concept left": ("concept", "target"), "alternative shown": ("alternative", "target"), "neighbours right": ("right", "neighbour"),
-             "unrelated moved": (PIXELS, "unrelated"), "drift of ε(∅)": (DRIFT, "structure")}  # fmt: skip
+    shown = {
+        "concept left": ("concept", "target"),
+        "alternative shown": ("alternative", "target"),
+        "neighbours right": ("right", "neighbour"),
+        "unrelated moved": (PIXELS, "unrelated"),
+        "drift of ε(∅)": (DRIFT, "structure"),
+    }
     summary, costs = [], []
     for name in ("untouched model", *VARIANTS):
         own = [row for row in rows if row.setting == name]
@@ -238,12 +355,26 @@ def ablations() -> Page:
         cells = []
         for measure in shown.values():
             row = find_row(own, *measure)
-            cells.append(f"{row.after:.3f} [{row.low:.3f}, {row.high:.3f}] {row.note}".strip() if row else "–")
+            cells.append(
+                f"{row.after:.3f} [{row.low:.3f}, {row.high:.3f}] {row.note}".strip()
+                if row
+                else "–"
+            )
         summary.append([name, *cells])
         if name != "untouched model":
             spent = [find_row(own, measure, "") for measure in ("network calls", "seconds")]
-            failures = [f"{row.measure}: {row.after:.0f} of {row.n}" for row in own if row.group == "detected"]
-            costs.append([name, *(f"{row.after:.0f} [{row.low:.0f}, {row.high:.0f}]" for row in spent), ", ".join(failures) or "nothing"])
+            failures = [
+                f"{row.measure}: {row.after:.0f} of {row.n}"
+                for row in own
+                if row.group == "detected"
+            ]
+            costs.append(
+                [
+                    name,
+                    *(f"{row.after:.0f} [{row.low:.0f}, {row.high:.0f}]" for row in spent),
+                    ", ".join(failures) or "nothing",
+                ]
+            )
     heads = ["variant", "network calls", "seconds on one core", "detected failures"]
     return Page(rows, {"summary": table(["variant", *shown], summary), "cost": table(heads, costs)})
 
@@ -251,10 +382,15 @@ def ablations() -> Page:
 def detected(name: str, runs: Sequence[dict]) -> list[Row]:
     """How many runs ended with each kind of failure."""
     kinds = [run["failure"].partition(":")[0] for run in runs if run["failure"]]
-    return [Row("all concepts", name, kind, "detected", after=kinds.count(kind), n=len(runs)) for kind in dict.fromkeys(kinds)]
+    return [
+        Row("all concepts", name, kind, "detected", after=kinds.count(kind), n=len(runs))
+        for kind in dict.fromkeys(kinds)
+    ]
 
 
-def run_values(runs: Sequence[dict], measure: tuple[str, str], when: str = "after") -> dict[tuple[str, int], float]:
+def run_values(
+    runs: Sequence[dict], measure: tuple[str, str], when: str = "after"
+) -> dict[tuple[str, int], float]:
     """One measure of one variant, by concept and seed."""
     values = {}
     for run in runs:
@@ -269,7 +405,7 @@ def paired_differences(values: dict, baseline: dict) -> dict:
 
 
 def student_interval(values: dict[tuple[str, int], float]) -> tuple[float, float, float]:
-    """Mean over concepts, each the mean over its seeds, and Student's 95 % interval over concepts."""
+    """Mean over concepts, each the mean over its seeds, and Student's 95 % interval."""
     by_concept: dict[str, list[float]] = {}
     for (case, _), value in values.items():
         by_concept.setdefault(case, []).append(value)
@@ -288,22 +424,38 @@ def concept_mean(setting: str, measure: tuple[str, str], values: dict, runs: int
         low = max(low, 0.0)
     if measure[0] in SHARES or "confidence" in measure[0]:
         high = min(high, 1.0)
-    return Row("all concepts", setting, *measure, None, round(mean, 6), round(low, 6), round(high, 6), runs)
+    return Row(
+        "all concepts", setting, *measure, None, round(mean, 6), round(low, 6), round(high, 6), runs
+    )
 
 
 def verdict(differences: dict, better: str | None) -> str:
-    """ "better" or "worse" than the baseline where the interval of the paired difference excludes 0."""
+    """ "better" or "worse" where the interval of the paired difference excludes 0."""
     mean, low, high = student_interval(differences)
     if not better or low * high <= 0:
         return ""
     return "better" if (mean > 0) == (better == "higher") else "worse"
 
 
-COMPARED = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "bus=car", "watercolor=pencil sketch")
+COMPARED = (
+    "pig=cow",
+    "castle=house",
+    "guitar=violin",
+    "rose=tulip",
+    "bus=car",
+    "watercolor=pencil sketch",
+)
 COMPARISON = (
-    ("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"),
-    (PIXELS, "neighbour"), (PIXELS, "unrelated"), ("layout change, 8x8 L1", "target"), (DRIFT, "structure"),
-)  # fmt: skip
+    ("concept", "target"),
+    ("concept", "synonym"),
+    ("alternative", "target"),
+    ("right", "neighbour"),
+    ("right", "unrelated"),
+    (PIXELS, "neighbour"),
+    (PIXELS, "unrelated"),
+    ("layout change, 8x8 L1", "target"),
+    (DRIFT, "structure"),
+)
 
 
 def method_comparison() -> Page:
@@ -316,28 +468,56 @@ def method_comparison() -> Page:
                     rows.append(score_row(case, entry["name"], score))
             rows.append(Row(case, entry["name"], "area", after=entry["area"]))
             for cost in ("network_calls", "calls_for_a_picture", "seconds", "peak_memory_bytes"):
-                rows.append(Row(case, entry["name"], cost.replace("_", " "), after=entry["cost"][cost]))
+                rows.append(
+                    Row(case, entry["name"], cost.replace("_", " "), after=entry["cost"][cost])
+                )
             if entry["failure"]:
-                rows.append(Row(case, entry["name"], entry["failure"].partition(":")[0], "detected", after=1))
+                rows.append(
+                    Row(
+                        case, entry["name"], entry["failure"].partition(":")[0], "detected", after=1
+                    )
+                )
     names = list(dict.fromkeys(row.setting for row in rows))
     summary, failures = [], []
     for name in names:
         own = [row for row in rows if row.setting == name]
-        pooled = [pool([row for row in own if (row.measure, row.group) == measure], "all concepts", name) for measure in COMPARISON[:5]]
+        pooled = [
+            pool([row for row in own if (row.measure, row.group) == measure], "all concepts", name)
+            for measure in COMPARISON[:5]
+        ]
         rows += [row for row in pooled if row]
         shares = [pooled[i] for i in (0, 2, 3, 4)]
         if name == names[0]:
-            summary.append(["untouched model", *(number(share.before, "concept") if share else "–" for share in shares), "–", "–", "–"])
+            summary.append(
+                [
+                    "untouched model",
+                    *(number(share.before, "concept") if share else "–" for share in shares),
+                    "–",
+                    "–",
+                    "–",
+                ]
+            )
         areas = [row.after for row in own if row.measure == "area" and row.after is not None]
-        calls, seconds = (statistics.mean(row.after for row in own if row.measure == cost) for cost in ("network calls", "seconds"))
+        calls, seconds = (
+            statistics.mean(row.after for row in own if row.measure == cost)
+            for cost in ("network calls", "seconds")
+        )
         area = f"{statistics.mean(areas):.2f}" if areas else "–"
         summary.append([name, *map(cell, shares), area, f"{calls:,.0f}", f"{seconds:,.0f}"])
         kinds = [row.measure for row in own if row.group == "detected"]
         if kinds:
-            counts = [f"{kind}: {kinds.count(kind)} of {len(COMPARED)}" for kind in dict.fromkeys(kinds)]
+            counts = [
+                f"{kind}: {kinds.count(kind)} of {len(COMPARED)}" for kind in dict.fromkeys(kinds)
+            ]
             failures.append([name, ", ".join(counts)])
     columns = ["method", *QUESTIONS, "area", "network calls", "seconds"]
-    return Page(rows, {"summary": table(columns, summary), "failures": table(["method", "detected failures"], failures)})
+    return Page(
+        rows,
+        {
+            "summary": table(columns, summary),
+            "failures": table(["method", "detected failures"], failures),
+        },
+    )
 
 
 SPEED_CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")
@@ -353,18 +533,35 @@ def speed() -> Page:
     rows, points = [], []
     for method, settings in SPEED_SETTINGS.items():
         for setting in settings:
-            results = [next(read_results("speed", f"{file_name(f'{method} {setting} {case}')}-*.json"))[1] for case in SPEED_CASES]
+            results = [
+                next(read_results("speed", f"{file_name(f'{method} {setting} {case}')}-*.json"))[1]
+                for case in SPEED_CASES
+            ]
             name = f"{method}: {setting}"
             for measure in SPEED_MEASURES.values():
                 own = []
                 for case, result in zip(SPEED_CASES, results, strict=True):
-                    own += [score_row(case, name, score) for score in result["scores"] if (score["name"], score["group"]) == measure]
+                    own += [
+                        score_row(case, name, score)
+                        for score in result["scores"]
+                        if (score["name"], score["group"]) == measure
+                    ]
                 rows += [*own, pool(own, "all concepts", name)]
             for cost in ("network_calls", "seconds"):
                 values = [result[cost] for result in results]
                 mean = statistics.mean(values)
                 rows.append(
-                    Row("all concepts", name, cost.replace("_", " "), "", None, round(mean, 1), min(values), max(values), len(values))
+                    Row(
+                        "all concepts",
+                        name,
+                        cost.replace("_", " "),
+                        "",
+                        None,
+                        round(mean, 1),
+                        min(values),
+                        max(values),
+                        len(values),
+                    )
                 )
             points.append((method, setting, name))
     pooled = [row for row in rows if row.case == "all concepts"]
@@ -373,16 +570,31 @@ def speed() -> Page:
     for measure in SPEED_MEASURES.values():
         row = find_row(pooled, *measure, setting=points[0][2])
         low, high = interval_of(round(row.before * row.n), row.n)
-        rows.append(Row("all concepts", "untouched model", *measure, None, row.before, low, high, row.n))
-    summary = [["untouched model", "–", "–", "–", *(number(row.before, row.measure) for row in first)]]
+        rows.append(
+            Row("all concepts", "untouched model", *measure, None, row.before, low, high, row.n)
+        )
+    summary = [
+        ["untouched model", "–", "–", "–", *(number(row.before, row.measure) for row in first)]
+    ]
     panels: dict = {title: {} for title in QUESTIONS}
     for method, setting, name in points:
-        calls, seconds = (find_row(pooled, measure, "", setting=name).after for measure in ("network calls", "seconds"))
-        shares = {title: find_row(pooled, *measure, setting=name) for title, measure in QUESTIONS.items()}
+        calls, seconds = (
+            find_row(pooled, measure, "", setting=name).after
+            for measure in ("network calls", "seconds")
+        )
+        shares = {
+            title: find_row(pooled, *measure, setting=name) for title, measure in QUESTIONS.items()
+        }
         for title, row in shares.items():
             panels[title].setdefault(method, []).append((calls, row))
         summary.append(
-            [f"{method}: {setting}", f"{calls:,.0f}", f"1/{longest / calls:.1f}", f"{seconds:,.0f}", *map(cell, shares.values())]
+            [
+                f"{method}: {setting}",
+                f"{calls:,.0f}",
+                f"1/{longest / calls:.1f}",
+                f"{seconds:,.0f}",
+                *map(cell, shares.values()),
+            ]
         )
     columns = ["method and setting", "network calls", "of ESD's 1,000 steps", "seconds", *QUESTIONS]
     return Page(rows, {"summary": table(columns, summary)}, panels, "network calls")
@@ -407,7 +619,9 @@ def several_concepts() -> Page:
                 for line in WAYS if count == 1 else [way]:
                     panels[title][line].append((count, row))
             moved = cell(find_row(own, PIXELS, "unrelated"))
-            summary.append([str(count), way, f"{result['seconds']:.0f}", *map(cell, shares.values()), moved])
+            summary.append(
+                [str(count), way, f"{result['seconds']:.0f}", *map(cell, shares.values()), moved]
+            )
     columns = ["concepts", "erased", "seconds", *QUESTIONS, "unrelated moved"]
     return Page(rows, {"summary": table(columns, summary)}, panels, "concepts")
 
@@ -426,32 +640,63 @@ ROBUST = {
     "ESD": "ESD",
     "Receler": "Receler",
 }
-ATTACKS = {"as asked": "its own prompts", "random states": "random states", "learnt states": "learned states"}
-KEPT = {"synonym prompts": ("concept", "synonym"), "neighbours right": ("right", "neighbour"), "unrelated right": ("right", "unrelated")}
+ATTACKS = {
+    "as asked": "its own prompts",
+    "random states": "random states",
+    "learnt states": "learned states",
+}
+KEPT = {
+    "synonym prompts": ("concept", "synonym"),
+    "neighbours right": ("right", "neighbour"),
+    "unrelated right": ("right", "unrelated"),
+}
 
 
 def robustness() -> Page:
     rows, summary = [], []
     for kept_name, name in ROBUST.items():
-        results = [next(read_results("robustness", f"{file_name(f'{kept_name} {case}')}-*.json"))[1] for case in ROBUST_CASES]
+        results = [
+            next(read_results("robustness", f"{file_name(f'{kept_name} {case}')}-*.json"))[1]
+            for case in ROBUST_CASES
+        ]
         shown = []
         for kept_attack, attack in ATTACKS.items():
             own = []
             for case, result in zip(ROBUST_CASES, results, strict=True):
                 share = result["attack"][kept_attack]
-                own.append(Row(case, name, "concept", attack, None, share["value"], *share["ci95"], share["n"]))
+                own.append(
+                    Row(
+                        case,
+                        name,
+                        "concept",
+                        attack,
+                        None,
+                        share["value"],
+                        *share["ci95"],
+                        share["n"],
+                    )
+                )
             shown.append(pool(own, "all concepts", name))
             rows += [*own, shown[-1]]
         for measure in KEPT.values():
             own = []
             for case, result in zip(ROBUST_CASES, results, strict=True):
-                own += [score_row(case, name, score) for score in result["scores"] if (score["name"], score["group"]) == measure]
+                own += [
+                    score_row(case, name, score)
+                    for score in result["scores"]
+                    if (score["name"], score["group"]) == measure
+                ]
             shown.append(pool(own, "all concepts", name))
             rows += [*own, shown[-1]]
         calls = statistics.mean(result["network_calls"] for result in results)
         rows.append(Row("all concepts", name, "network calls", after=round(calls, 1)))
         summary.append([name, *map(cell, shown), f"{calls:,.0f}"])
-    columns = ["method", *(f"concept, {attack}" for attack in ATTACKS.values()), *KEPT, "network calls"]
+    columns = [
+        "method",
+        *(f"concept, {attack}" for attack in ATTACKS.values()),
+        *KEPT,
+        "network calls",
+    ]
     return Page(rows, {"summary": table(columns, summary)})
 
 
@@ -466,17 +711,50 @@ def purification() -> Page:
             _, results = next(read_results(f"purification/{file_name(name)}", f"{case}-*.json"))
             for result in results:
                 strength, guidance = result["settings"].values()
-                stages = {"purified": name} if name != PURIFIED[0] else {"control": "none (control)", "purified": name}
+                stages = (
+                    {"purified": name}
+                    if name != PURIFIED[0]
+                    else {"control": "none (control)", "purified": name}
+                )
                 for stage, edit in stages.items():
                     setting = f"{edit}, strength {strength}, guidance {guidance}"
                     marks = result["marks"][stage]
                     for mark, share in marks.items():
-                        rows.append(Row(case, setting, mark, stage, None, share["value"], *share["ci95"], share["n"]))
+                        rows.append(
+                            Row(
+                                case,
+                                setting,
+                                mark,
+                                stage,
+                                None,
+                                share["value"],
+                                *share["ci95"],
+                                share["n"],
+                            )
+                        )
                     psnr = result["control_psnr"] if stage == "control" else result["changed_psnr"]
-                    against = "PSNR to the real image, dB" if stage == "control" else "PSNR to the control, dB"
-                    rows.append(Row(case, setting, against, stage, None, psnr["after"], *psnr["ci95"], psnr["n"]))
+                    against = (
+                        "PSNR to the real image, dB"
+                        if stage == "control"
+                        else "PSNR to the control, dB"
+                    )
+                    rows.append(
+                        Row(
+                            case,
+                            setting,
+                            against,
+                            stage,
+                            None,
+                            psnr["after"],
+                            *psnr["ci95"],
+                            psnr["n"],
+                        )
+                    )
                     if (strength, guidance) == (1.0, 3.0):
-                        shares = [f"{100 * marks[mark]['value']:.1f} %" for mark in ("concept", "alternative", "background", "other")]
+                        shares = [
+                            f"{100 * marks[mark]['value']:.1f} %"
+                            for mark in ("concept", "alternative", "background", "other")
+                        ]
                         summary.append([case, edit, *shares])
     for name in PURIFIED:
         sheet = RESULTS / "purification" / file_name(name) / SHEET
@@ -490,10 +768,26 @@ def training_step() -> Page:
     rows, summary = [], []
     for name in ("bare", "ours", "esd"):
         _, result = next(read_results("memory", f"{name}-32.json"))
-        rows.append(Row("latents 32 x 32", name, "seconds per step, median", after=round(result["seconds"], 3)))
-        rows.append(Row("latents 32 x 32", name, "peak memory, GiB", after=round(result["peak"] / 2**30, 3)))
+        rows.append(
+            Row(
+                "latents 32 x 32",
+                name,
+                "seconds per step, median",
+                after=round(result["seconds"], 3),
+            )
+        )
+        rows.append(
+            Row("latents 32 x 32", name, "peak memory, GiB", after=round(result["peak"] / 2**30, 3))
+        )
         summary.append([name, f"{result['seconds']:.2f}", f"{result['peak'] / 2**30:.2f}"])
-    return Page(rows, {"summary": table(["", "seconds per step (median, first excluded)", "peak memory, GiB"], summary)})
+    return Page(
+        rows,
+        {
+            "summary": table(
+                ["", "seconds per step (median, first excluded)", "peak memory, GiB"], summary
+            )
+        },
+    )
 
 
 TRANSFORMER = {
@@ -507,18 +801,28 @@ TRANSFORMER = {
 
 
 def transformer() -> Page:
-    """Two tables: the search for weights on cat=dog, and five erasures with the defaults of `emoji-flow`."""
+    """The search for weights on cat=dog, and five erasures with `emoji-flow`'s defaults."""
     rows, weights, erased = [], [], []
     for name, result in read_results("transformer"):
         concepts = " + ".join(result["concepts"])
         search = concepts == "cat=dog"
-        case, setting = (concepts, name.rpartition("-")[0]) if search else (concepts, "defaults of emoji-flow")
+        case, setting = (
+            (concepts, name.rpartition("-")[0]) if search else (concepts, "defaults of emoji-flow")
+        )
         own = [score_row(case, setting, score) for score in result["scores"]]
         rows += [*own, Row(case, setting, "seconds", after=result["seconds"])]
-        cells = [cell(find_row(own, *measure), arrow=not search) for measure in TRANSFORMER.values()]
+        cells = [
+            cell(find_row(own, *measure), arrow=not search) for measure in TRANSFORMER.values()
+        ]
         (weights if search else erased).append([setting if search else case, *cells])
     columns = list(TRANSFORMER)
-    return Page(rows, {"summary": table(["erased", *columns], erased), "weights": table(["weights", *columns], weights)})
+    return Page(
+        rows,
+        {
+            "summary": table(["erased", *columns], erased),
+            "weights": table(["weights", *columns], weights),
+        },
+    )
 
 
 BUILDERS = {
@@ -551,7 +855,9 @@ def write(name: str, page: Page) -> None:
     for table_name, lines in page.tables.items():
         pattern = rf"(<!-- table: {table_name} -->\n).*?(<!-- /table -->)"
         body = "\n".join(["", *lines, "", ""])
-        text, count = re.subn(pattern, lambda match, body=body: match[1] + body + match[2], text, flags=re.DOTALL)
+        text, count = re.subn(
+            pattern, lambda match, body=body: match[1] + body + match[2], text, flags=re.DOTALL
+        )
         if not count:
             raise SystemExit(f"{file} has no place for the table {table_name}")
     file.write_text(text, encoding="utf-8")
@@ -563,7 +869,9 @@ def draw(file: Path, panels: dict[str, dict[str, list[tuple[float, Row]]]], x_la
 
     figure = Figure(figsize=(3 * len(panels), 3.6), layout="constrained")
     every_x = set()
-    for axes, (title, lines) in zip(figure.subplots(1, len(panels), sharex=True, sharey=True), panels.items(), strict=True):
+    for axes, (title, lines) in zip(
+        figure.subplots(1, len(panels), sharex=True, sharey=True), panels.items(), strict=True
+    ):
         for name, points in lines.items():
             x = [at for at, _ in points]
             y = [row.after for _, row in points]
@@ -582,7 +890,9 @@ def draw(file: Path, panels: dict[str, dict[str, list[tuple[float, Row]]]], x_la
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("pages", nargs="*", choices=[*BUILDERS, []], help="default: every page")
     for name in parser.parse_args().pages or BUILDERS:
         page = BUILDERS[name]()

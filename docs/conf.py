@@ -42,7 +42,7 @@ def escape(text: str) -> str:
 
 
 def as_restructured_text(app, what, name, obj, options, lines: list[str]) -> None:
-    """Turn a docstring into reStructuredText: aligned lists of fields become bullet lists, equations stay as they are."""
+    """Turn a docstring into reStructuredText: aligned lists of fields become bullet lists."""
     converted: list[str] = []
     in_list = False
     for line in lines:

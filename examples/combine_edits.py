@@ -11,7 +11,9 @@ from unconcept.methods import UCE
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--out", type=Path, default=Path("unconcept-out/both.safetensors"))
     options = parser.parse_args(arguments)
@@ -26,7 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     again = Edit.load(options.out)
     assert again.fingerprint() == both.fingerprint()
     with again.on(model):
-        print("the model without", " and ".join(concept["erase"] for concept in again.card["concepts"]))
+        print(
+            "the model without",
+            " and ".join(concept["erase"] for concept in again.card["concepts"]),
+        )
     print(options.out)
 
 

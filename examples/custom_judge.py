@@ -22,7 +22,10 @@ COLOURS = {"pig": (0.9, 0.6, 0.7), "cow": (0.7, 0.7, 0.7)}
 
 
 class ColourJudge:
-    """A toy: an image shows the name whose typical colour is nearest to its mean colour. Put your classifier here."""
+    """A toy: an image shows the name whose typical colour is nearest to its mean colour.
+
+    Put your classifier here.
+    """
 
     name = "mean colour"
 
@@ -31,7 +34,10 @@ class ColourJudge:
         return name in COLOURS
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:
-        """Probabilities [N, len(names) + 1] for images [N, 3, H, W] in [0, 1]; the last column is "none of these"."""
+        """Probabilities [N, len(names) + 1] for images [N, 3, H, W] in [0, 1].
+
+        The last column is "none of these".
+        """
         means = images.mean((2, 3))
         grey = (0.5, 0.5, 0.5)
         typical = torch.tensor([COLOURS.get(name, grey) for name in names] + [grey])
@@ -39,7 +45,9 @@ class ColourJudge:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=EMBEDDED)
     parser.add_argument("--out", type=Path, default=Path("unconcept-out/judged"))
     parser.add_argument("--quick", action="store_true")

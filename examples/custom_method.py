@@ -1,6 +1,7 @@
-"""A method of your own: a frozen dataclass that is called with a model and concepts and returns an Edit.
+"""A method of your own: a frozen dataclass, called with a model and concepts, returns an Edit.
 
-This one maps the concept's last token to the alternative's in every key and value matrix (one step of UCE without preservation).
+This one maps the concept's last token to the alternative's in every key and value matrix
+(UCE for one token, without preservation).
 
 python examples/custom_method.py
 """
@@ -27,7 +28,11 @@ class Redirect:
             owner, parameter = site.find(model.components)
             W = getattr(owner, parameter).float()
             deltas[site.name] = sum(self.delta(model, concept, W) for concept in concepts)
-        card = {"method": "redirect", "settings": asdict(self), "concepts": [asdict(concept) for concept in concepts]}
+        card = {
+            "method": "redirect",
+            "settings": asdict(self),
+            "concepts": [asdict(concept) for concept in concepts],
+        }
         return Edit(deltas, {**card, "model_sha256": model.fingerprint()})
 
     def delta(self, model, concept: Concept, W: torch.Tensor) -> torch.Tensor:
@@ -45,7 +50,9 @@ class Redirect:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--out", type=Path, default=Path("unconcept-out/redirected.safetensors"))
     options = parser.parse_args(arguments)

@@ -1,19 +1,19 @@
 """Erase one concept, evaluate it and write the report: what `unconcept erase pig --to cow` does.
 
 python examples/erase_concept.py
-python examples/erase_concept.py --concept "van gogh style" --to "dry brushing" --model path/to/model
+python examples/erase_concept.py --concept "van gogh style" --to "dry brushing" --model MODEL
 """
 
 import argparse
 from pathlib import Path
 
-from unconcept import AllButOne, Concept, Tune, erase
-
-QUICK = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))
+from unconcept import AllButOne, Concept, erase
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default="emoji")
     parser.add_argument("--concept", default="pig")
     parser.add_argument("--to", default="cow")
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     report = erase(
         [Concept.parse(options.concept, options.to)],
         model=options.model,
-        method=QUICK if options.quick else AllButOne(),
+        method=AllButOne(),
         out=options.out,
         extent="none" if options.quick else "short",
     )

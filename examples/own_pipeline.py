@@ -10,14 +10,15 @@ from pathlib import Path
 import torch
 from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
 
-from unconcept import AllButOne, Concept, Tune, wrap
+from unconcept import AllButOne, Concept, wrap
 
 EMBEDDED = str(resources.files("unconcept.models.emoji") / "pipeline")
-QUICK = AllButOne(trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", default=EMBEDDED)
     parser.add_argument("--concept", default="pig")
     parser.add_argument("--to", default="cow")
@@ -27,15 +28,16 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     pipe = AutoPipelineForText2Image.from_pretrained(options.model, use_safetensors=True)
-    method = QUICK if options.quick else AllButOne()
-    edit = method(wrap(pipe), Concept.parse(options.concept, options.to))
+    edit = AllButOne()(wrap(pipe), Concept.parse(options.concept, options.to))
     options.out.mkdir(parents=True, exist_ok=True)
     edit.save(options.out / "edit.safetensors")
 
     def save_image(name: str) -> None:
         generator = torch.Generator().manual_seed(0)
         steps = 2 if options.quick else 25
-        pipe(options.prompt, generator=generator, num_inference_steps=steps).images[0].save(options.out / f"{name}.png")
+        pipe(options.prompt, generator=generator, num_inference_steps=steps).images[0].save(
+            options.out / f"{name}.png"
+        )
 
     save_image("before")
     edit.apply(pipe)

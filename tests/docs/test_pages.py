@@ -1,4 +1,4 @@
-"""The documentation: generated pages are up to date, commands are commands, and Python blocks run."""
+"""The documentation: generated pages are up to date, commands parse, Python blocks run."""
 
 import re
 import shlex
@@ -14,14 +14,19 @@ from unconcept.methods import UCE
 
 ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
-SHORT = "AllButOne(start='none', rounds=1, trajectories=4, points=2, sampling_steps=2, tune=Tune(steps=2, batch_size=2))"
+SHORT = (
+    "AllButOne(start='none', rounds=1, trajectories=4, points=2, sampling_steps=2, "
+    "tune=Tune(steps=2, batch_size=2))"
+)
 
 
 @pytest.mark.parametrize("path", generated_pages(), ids=str)
 def test_generated_pages_are_up_to_date(path):
     if path.stem == "command-line" and sys.version_info < (3, 11):
         pytest.skip("Python 3.10 has an older cyclopts, which words the page in another way")
-    assert (DOCS / path).read_text(encoding="utf-8") == generated_pages()[path], "run: make docs-pages"
+    assert (DOCS / path).read_text(encoding="utf-8") == generated_pages()[path], (
+        "run: make docs-pages"
+    )
 
 
 def commands() -> list[str]:
@@ -31,13 +36,17 @@ def commands() -> list[str]:
         for line in page.read_text(encoding="utf-8").splitlines():
             if line.startswith(("    unconcept ", "    torchrun ")):
                 found.append(line.strip().partition("  #")[0].partition("unconcept ")[2])
-            found += re.findall(r"`unconcept ((?:erase|evaluate|compare|generate|purify|export|show) [^`]*)`", line)
+            found += re.findall(
+                r"`unconcept ((?:erase|evaluate|compare|generate|purify|export|show) [^`]*)`", line
+            )
     return found
 
 
 def test_commands_of_the_pages_are_commands():
-    """The command line knows every option and every number of arguments that a page tells to type."""
-    lines = [line for line in commands() if "..." not in line and not re.search(r"\b[A-Z]{4,}\b", line)]
+    """The command line knows every option and argument that a page tells to type."""
+    lines = [
+        line for line in commands() if "..." not in line and not re.search(r"\b[A-Z]{4,}\b", line)
+    ]
     assert len(lines) > 40
     for line in lines:
         app.parse_args(shlex.split(line), exit_on_error=False, print_error=False)
@@ -53,9 +62,11 @@ def blocks() -> list:
 
 @pytest.mark.parametrize("code", blocks())
 def test_python_blocks_run(code, folder, tmp_path, monkeypatch):
-    """As they stand, but for the model, which is a small one, the edit, and the length of the training."""
+    """As they stand, but for the model (a small one), the edit, and a short training."""
     monkeypatch.chdir(tmp_path)
-    UCE()(load(str(folder)), Concept(erase="pig", alternative="cow")).save(tmp_path / "erased/edit.safetensors")
+    UCE()(load(str(folder)), Concept(erase="pig", alternative="cow")).save(
+        tmp_path / "erased/edit.safetensors"
+    )
     code = re.sub(r'"(emoji|path/to/model)"', repr(str(folder)), code)
     code = re.sub(r'"(unconcept-out/demo|no-van-gogh)"', '"erased"', code)
     code = code.replace("AllButOne()", SHORT)
@@ -64,7 +75,12 @@ def test_python_blocks_run(code, folder, tmp_path, monkeypatch):
 
 
 def test_the_readme_starts_with_its_own_pipeline_and_saves_the_edit():
-    code = (ROOT / "README.md").read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    code = (
+        (ROOT / "README.md")
+        .read_text(encoding="utf-8")
+        .partition("```python\n")[2]
+        .partition("```")[0]
+    )
     assert "path/to/model" in code
     assert 'edit.save("edit.safetensors")' in code
 
@@ -72,7 +88,9 @@ def test_the_readme_starts_with_its_own_pipeline_and_saves_the_edit():
 def test_the_readme_is_short_and_its_files_exist():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 150
-    missing = [target for target in re.findall(r"\]\(([^)#:]+)\)", text) if not (ROOT / target).exists()]
+    missing = [
+        target for target in re.findall(r"\]\(([^)#:]+)\)", text) if not (ROOT / target).exists()
+    ]
     assert not missing
 
 
@@ -93,6 +111,8 @@ def test_every_csv_file_of_results_has_the_same_columns():
 def test_paths_that_are_named_in_pages_exist():
     """`src/...`, `benchmarks/...` and `tests/...` in the pages, the README and CONTRIBUTING."""
     for page in PAGES:
-        for name in re.findall(r"(?:src|benchmarks|tests|examples)/[\w./-]*\w", page.read_text(encoding="utf-8")):
+        for name in re.findall(
+            r"(?:src|benchmarks|tests|examples)/[\w./-]*\w", page.read_text(encoding="utf-8")
+        ):
             if "<" not in name and "NAME" not in name:
                 assert (ROOT / Path(name)).exists(), f"{page}: {name}"
