@@ -193,7 +193,7 @@ class NoReader:
 
 
 def test_a_closed_form_refuses_a_model_in_which_nothing_reads_the_prompt():
-    with pytest.raises(InputError, match="in this model there is none"):
+    with pytest.raises(InputError, match="this model has none"):
         UCE()(NoReader(), PIG)
 
 
@@ -239,10 +239,10 @@ def test_uce_reads_the_last_token(model):
     """
     assert model.last_token_index(["cat", ""]).tolist() == [3, 0]
     states = model.encode(["cat"])[model.prompt_states_key][0]
-    [last] = UCE().states(model, model.prompt_states_key, ["cat"])
+    last, _ = UCE().states(model, model.prompt_states_key, ["cat"], ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])
-    assert torch.equal(UCE().kept_states(model, model.prompt_states_key, ["cat"]), last)
-    assert UCE(tokens="all").kept_states(model, model.prompt_states_key, ["cat", ""]).shape == (
+    assert torch.equal(UCE().preserved_states(model, model.prompt_states_key, ["cat"]), last)
+    assert UCE(tokens="all").preserved_states(model, model.prompt_states_key, ["cat", ""]).shape == (
         48,
         16,
     ), "what is kept is kept from the start token on"
