@@ -52,8 +52,8 @@ KEYS, CONTEXT = "cross-attention keys and values", "context embedder"
 
 EMBEDDER = (
     "no key or value matrix of this model reads the token states as they come: the closed form is "
-    "solved for the context embedder alone; what a pooled state, or a second encoder's tokens, say
-    of " "the concept stays"
+    "solved for the context embedder alone; what a pooled state, or a second encoder's tokens, "
+    "say of the concept stays"
 )
 
 
@@ -130,8 +130,8 @@ class UCE:
         return System(W, c, g, k)
 
     def preserved_prompts(self, retained: Sequence[str]) -> list[str]:
-        """The prompts whose tokens are preserved: ∅ where no word is named, or all tokens are
-        used.""" return list(retained) if retained and self.tokens == "last" else ["", *retained]
+        """The preserved prompts, ∅ among them where no word is named or all tokens are used."""
+        return list(retained) if retained and self.tokens == "last" else ["", *retained]
 
     def pair(self, W: Tensor, c: Tensor, v: Tensor, k: Tensor) -> Pair:
         """Solve for the change of one matrix: U = s (v − W cᵀ), V = c (λI + s Σ c cᵀ + p Σ k kᵀ)⁻¹.
