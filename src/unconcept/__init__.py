@@ -1,4 +1,6 @@
-"""Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and measure both."""
+"""Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and measure
+both.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,6 @@
-"""Packages whose public names are imported on first use, so that `--help` and typos are answered before torch is loaded."""
+"""Packages whose public names are imported on first use, so that `--help` and typos are answered
+before torch is loaded.
+"""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -6,7 +8,8 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """Make the `__getattr__` of a package that imports each of its public names from a submodule on first use (PEP 562).
+    """Make the `__getattr__` of a package that imports each of its public names from a submodule
+    on first use (PEP 562).
 
     Args:
         package: The package's `__name__`.

@@ -1,4 +1,6 @@
-"""Settings from a YAML file into frozen dataclasses; a wrong key is answered with the nearest right one."""
+"""Settings from a YAML file into frozen dataclasses; a wrong key is answered with the nearest
+right one.
+"""
 
 import contextlib
 import difflib
@@ -46,7 +48,9 @@ def check_keys(given: Mapping, allowed: list[str], where: str) -> None:
 
 
 def override(value: T, given: Mapping, where: str) -> T:
-    """The dataclass `value` with the keys of `given` replaced, nested ones in turn; each must be of the field's type."""
+    """The dataclass `value` with the keys of `given` replaced, nested ones in turn; each must be
+    of the field's type.
+    """
     kinds, changes = get_type_hints(type(value)), {}
     renamed = RENAMED_KEYS.get(type(value).__name__, {})
     given = {renamed.get(key, key): new for key, new in given.items()}
@@ -55,18 +59,23 @@ def override(value: T, given: Mapping, where: str) -> T:
         old = getattr(value, key)
         if is_dataclass(old):
             if not isinstance(new, Mapping):
-                raise InputError(f'"{key}" in {where} holds keys of its own: {", ".join(f.name for f in fields(old))}')
+                own_keys = ", ".join(field.name for field in fields(old))
+                raise InputError(f'"{key}" in {where} holds keys of its own: {own_keys}')
             changes[key] = override(old, new, f"{where} / {key}")
             continue
         try:
             changes[key] = convert(kinds[key], new)
         except TypeError as error:
-            raise InputError(f'"{key}" in {where} is {new!r}; expected {error}, like {old!r}') from None
+            raise InputError(
+                f'"{key}" in {where} is {new!r}; expected {error}, like {old!r}'
+            ) from None
     return replace(value, **changes)  # type: ignore[type-var]
 
 
 def convert(kind: Any, new: Any) -> Any:
-    """`new` as a value of the type; a TypeError says what that would be. YAML reads 1e-4 as text: it is a number here."""
+    """`new` as a value of the type; a TypeError says what that would be. YAML reads 1e-4 as text:
+    it is a number here.
+    """
     inside = get_args(kind)
     if get_origin(kind) is Literal:
         if new in inside:
@@ -82,5 +91,7 @@ def convert(kind: Any, new: Any) -> Any:
     if isinstance(new, kind) and not (kind is int and isinstance(new, bool)):
         return new
     raise TypeError(
-        {float: "a number", int: "a whole number", bool: "true or false", str: "words"}.get(kind, getattr(kind, "__name__", str(kind)))
+        {float: "a number", int: "a whole number", bool: "true or false", str: "words"}.get(
+            kind, getattr(kind, "__name__", str(kind))
+        )
     )

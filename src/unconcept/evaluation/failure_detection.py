@@ -95,7 +95,9 @@ def _alternative_ignored(scores: Scores) -> str | None:
 
 
 def _broken_images(scores: Scores) -> str | None:
-    """Without an alternative nothing stands in the concept's place that a judge could be sure of."""
+    """Without an alternative nothing stands in the concept's place that a judge could be sure
+    of.
+    """
     earlier, now = _values(scores["confidence of the judge", "target"])
     if scores["alternative", "target"] and now < BROKEN * earlier:
         sure = f"{now:.0%} sure of what it sees instead of the concept (before: {earlier:.0%})"

@@ -51,8 +51,8 @@ IMAGES = """![Images from the same seeds, before and after](before-after.png)
 
 """
 
-PROMISE = """This does not promise that the concept can never be brought back. Whoever has the weights can
-train it in again, and prompts made for the purpose may reach it."""
+PROMISE = """This does not promise that the concept can never be brought back. Whoever has the
+weights can train it in again, and prompts made for the purpose may reach it."""
 
 TAGS = ("unconcept", "concept-erasure")
 

@@ -1,4 +1,6 @@
-"""The folder that a run leaves behind: whole or not at all, and never over something that was there."""
+"""The folder that a run leaves behind: whole or not at all, and never over something that was
+there.
+"""
 
 import contextlib
 import ctypes
@@ -12,18 +14,29 @@ from pathlib import Path
 
 from ..errors import InputError
 
-OURS = ("report.json", "compare.json", "purify.json", "prompts.txt", "unconcept.json")  # one of them is in every folder that a run leaves
+OURS = (
+    "report.json",
+    "compare.json",
+    "purify.json",
+    "prompts.txt",
+    "unconcept.json",
+)  # one of them is in every folder that a run leaves
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Can `out` be written? Asked before the work begins. With force it may replace what a run left there, and nothing else."""
+    """Can `out` be written? Asked before the work begins. With force it may replace what a run
+    left there, and nothing else.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
     if out.exists() and any(out.iterdir()):
         if not force:
             raise InputError(f"{out} exists: choose another --out, or --force to replace it")
         if not any((out / name).exists() for name in OURS):
-            raise InputError(f"{out} holds something else than a run's results, which --force does not replace: choose another --out")
+            raise InputError(
+                f"{out} holds something else than a run's results, which --force does not replace: "
+                "choose another --out"
+            )
     parent = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
     if not os.access(parent, os.W_OK):
         raise InputError(f"{parent} cannot be written to: choose another --out")
@@ -31,7 +44,8 @@ def check_out(out: Path, force: bool) -> None:
 
 @contextlib.contextmanager
 def whole_folder(out: Path, force: bool) -> Iterator[Path]:
-    """A folder to fill that takes the place of `out` when it is whole, and vanishes if anything goes wrong; then `out` is what it was.
+    """A folder to fill that takes the place of `out` when it is whole, and vanishes if anything
+    goes wrong; then `out` is what it was.
 
     What a process that was killed left half-filled is removed by the next that writes `out`.
     """
@@ -49,14 +63,18 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
         else:
             part.rename(out)
     except OSError as error:
-        raise InputError(f"{out} could not be written: {error.strerror or error}; nothing was left behind") from error
+        raise InputError(
+            f"{out} could not be written: {error.strerror or error}; nothing was left behind"
+        ) from error
     finally:
         if part:
             shutil.rmtree(part, ignore_errors=True)
 
 
 def hidden_name(out: Path) -> str:
-    """What the names of folders begin with that this machine fills for `out`; the process's number follows."""
+    """What the names of folders begin with that this machine fills for `out`; the process's number
+    follows.
+    """
     return f".{out.name}.{platform.node()}."
 
 
@@ -65,12 +83,22 @@ def abandoned_folders(out: Path) -> list[Path]:
     import psutil
 
     number = lambda folder: folder.name.removeprefix(hidden_name(out)).partition(".")[0]
-    found = [folder for folder in out.parent.iterdir() if folder.name.startswith(hidden_name(out)) and folder.suffix != ".old"]
-    return [folder for folder in found if number(folder).isdigit() and not psutil.pid_exists(int(number(folder)))]
+    found = [
+        folder
+        for folder in out.parent.iterdir()
+        if folder.name.startswith(hidden_name(out)) and folder.suffix != ".old"
+    ]
+    return [
+        folder
+        for folder in found
+        if number(folder).isdigit() and not psutil.pid_exists(int(number(folder)))
+    ]
 
 
 def swap_folders(one: Path, other: Path) -> None:
-    """Each gets the other's name. In one step where the system can, else there is an instant without `other`."""
+    """Each gets the other's name. In one step where the system can, else there is an instant
+    without `other`.
+    """
     if exchange_atomically(one, other):
         return
     old = one.with_name(f"{one.name}.old")
@@ -84,7 +112,9 @@ def swap_folders(one: Path, other: Path) -> None:
 
 
 def exchange_atomically(one: Path, other: Path) -> bool:
-    """The system's own exchange of two names, which Python does not offer: renameat2 of Linux, renamex_np of macOS. Not on every disk."""
+    """The system's own exchange of two names, which Python does not offer: renameat2 of Linux,
+    renamex_np of macOS. Not on every disk.
+    """
     names, here = (os.fsencode(one.absolute()), os.fsencode(other.absolute())), -100  # AT_FDCWD
     if sys.platform == "linux":
         call, arguments = "renameat2", (here, names[0], here, names[1], 2)  # RENAME_EXCHANGE

@@ -1,4 +1,6 @@
-"""Weights on disk: safetensors only, read with one clear line for whatever else is offered, and written whole or not at all."""
+"""Weights on disk: safetensors only, read with one clear line for whatever else is offered, and
+written whole or not at all.
+"""
 
 import contextlib
 import json
@@ -25,7 +27,8 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a file, read into memory."""
     check_safetensors(path)
     with safe_open(path, "pt") as f:
-        return {name: f.get_tensor(name) for name in f.keys()}, f.metadata() or {}  # noqa: SIM118  (no mapping)
+        names = f.keys()
+        return {name: f.get_tensor(name) for name in names}, f.metadata() or {}
 
 
 def names_in(path: Path) -> list[str]:
@@ -34,13 +37,19 @@ def names_in(path: Path) -> list[str]:
         return list(f.keys())
 
 
-def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> Path:
-    """Whole or not at all, the same bytes for the same content, and readable by whoever may read other new files (safetensors alone would
-    keep it to the owner)."""
+def write_safetensors(
+    tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
+) -> Path:
+    """Whole or not at all, the same bytes for the same content, and readable by whoever may read
+    other new files (safetensors alone would keep it to the owner)."""
     part = path.with_name(path.name + ".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, part, metadata=dict(metadata))
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            part,
+            metadata=dict(metadata),
+        )
         check_offsets(part)
         umask = os.umask(0)
         os.umask(umask)
@@ -67,13 +76,16 @@ def check_offsets(path: Path) -> None:
 
 
 def check_safetensors(path: Path) -> None:
-    """Is `path` a whole .safetensors file? Its header must fit the file: a cut download is found before anything is built."""
+    """Is `path` a whole .safetensors file? Its header must fit the file: a cut download is found
+    before anything is built.
+    """
     if not path.exists():
         raise InputError(f"{path} does not exist")
     if path.suffix in PICKLES:
         raise InputError(
             f"{path.name} is a pickle, which can run code when it is opened: it is not read. "
-            "Convert it to .safetensors first (for example with safetensors' own conversion tool), in a place you can throw away"
+            "Convert it to .safetensors first (for example with safetensors' own conversion tool), "
+            "in a place you can throw away"
         )
     if path.suffix != ".safetensors":
         raise InputError(f"{path.name} is no .safetensors file")

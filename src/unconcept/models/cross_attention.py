@@ -1,4 +1,6 @@
-"""Networks with a separate cross-attention `attn2`: keys and values of the prompt, image queries."""
+"""Networks with a separate cross-attention `attn2`: keys and values of the prompt, image
+queries.
+"""
 
 from collections.abc import Sequence
 from typing import Any

@@ -10,7 +10,10 @@ from ..errors import InputError
 
 MARK = "§§§"  # stands for the prompt where the template around it is measured
 
-WITHIN = "a language model encodes every prompt of this model inside a template: features of the template would be mistaken for the concept's"
+WITHIN = (
+    "a language model encodes every prompt of this model inside a template: features of the "
+    "template would be mistaken for the concept's"
+)
 
 
 class Chat:

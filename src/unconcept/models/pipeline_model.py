@@ -157,7 +157,8 @@ class PipelineModel(ABC):
         encoders = [name for name in self.encoders if name in self.components]
         if len(encoders) > 1:
             raise InputError(
-                "this model has several text encoders: an edit of one of them would leave the concept in the others"
+                "this model has several text encoders: an edit of one of them would leave the "
+                "concept in the others"
             )
         layers = []
         for path, module in self.components[encoders[0]].named_modules():
@@ -202,7 +203,8 @@ class PipelineModel(ABC):
                 truncated.append((prompt, lost))
         if truncated:
             log.warning(
-                '%d prompts are longer than the text encoder reads; in "%s" this part is ignored: "%s"',
+                '%d prompts are longer than the text encoder reads; in "%s" this part is '
+                'ignored: "%s"',
                 len(truncated),
                 *truncated[0],
             )

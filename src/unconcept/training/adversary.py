@@ -1,6 +1,7 @@
 """An adversary within the training: token states with which the student draws the concept again.
 
-P ← Adam step on  ‖ε_θ(x, c̃) − ε*(x, c)‖²,      c̃: the states of c, with P behind the prompt's last
+P ← Adam step on  ‖ε_θ(x, c̃) − ε*(x, c)‖²,      c̃: the states of c, with P behind the prompt's
+                  last
 token       (Receler, Huang et al. 2024)
 """
 

@@ -1,22 +1,29 @@
-"""The closed form of All but One: a linear map of prompt states that turns the concept into its alternative, solved instead of trained.
+"""The closed form of All but One: a linear map of prompt states that turns the concept into its
+alternative, solved instead of trained.
 
-A matrix W* that multiplies prompt states x [width] becomes W* (I + S). One S serves every matrix that reads the same states:
+A matrix W* that multiplies prompt states x [width] becomes W* (I + S). One S serves every matrix
+that reads the same states:
 
-    min over S     Σ_c  Σ_i ‖S x_i − d_i‖² / Σ_i ‖d_i‖²  +  λ √N · E ‖S e‖² / E ‖e‖²          subject to   S k = 0 for every k in K
-                  (share of the change that is missing)     (share that retained states move)
+    min over S     Σ_c  Σ_i ‖S x_i − d_i‖² / Σ_i ‖d_i‖²  +  λ √N · E ‖S e‖² / E ‖e‖²
+                   (share of the change that is missing)    (share that retained states move)
+    subject to     S k = 0 for every k in K
 
     S = R A⁻¹ [I − K (Kᵀ A⁻¹ K)⁻¹ Kᵀ A⁻¹]        A = P + λ √N (C + μ c̄ I) / tr(G C)
-                                                  P = Σ_c Σ_i x_i x_iᵀ / E_c,   R = Σ_c Σ_i d_i x_iᵀ / E_c,   E_c = Σ_i d_iᵀ G d_i
+    P = Σ_c Σ_i x_i x_iᵀ / E_c,   R = Σ_c Σ_i d_i x_iᵀ / E_c,   E_c = Σ_i d_iᵀ G d_i
 
-x_i     states of the prompts of concept c, N concepts: from the concept's first token of its own to the end of the context
-d_i     y_i − x_i, where y_i is the state of the alternative's prompt at the same distance from the end of the alternative
+x_i     states of the prompts of concept c, N concepts: from the concept's first token of its own
+        to the end of the context
+d_i     y_i − x_i, where y_i is the state of the alternative's prompt at the same distance from the
+        end of the alternative
 C, c̄    second moment of the states e of retained prompts, and its mean eigenvalue
 K       states that do not change at all: those of the empty prompt ∅, the start token among them
-G       Σ W*ᵀW* / tr(W* C W*ᵀ) over the matrices: ‖·‖² above is taken of what the matrices give, each by its own scale
+G       Σ W*ᵀW* / tr(W* C W*ᵀ) over the matrices: ‖·‖² above is taken of what the matrices give,
+        each by its own scale
 
-Both terms are shares, so λ does not depend on the width of the states, on their scale, or on the scale of a matrix.
-The second term is the ‖A‖² that weight decay on the whitened update holds in training (docs/methods/formulation.md), the constraint is the
-unconditional term of the loss at λ → ∞: ε(x, ∅) stays as it was. Holding ∅ by a constraint is SPEED's idea (ICLR 2026, arXiv 2503.07392).
+Both terms are shares, so λ does not depend on the width of the states, on their scale, or on the
+scale of a matrix. The second term is the ‖A‖² that weight decay on the whitened update holds in
+training (docs/methods/formulation.md), the constraint is the unconditional term of the loss at λ →
+∞: ε(x, ∅) stays as it was. Holding ∅ by a constraint is SPEED's idea (ICLR 2026, arXiv 2503.07392).
 """
 
 import functools
@@ -46,8 +53,10 @@ WORD = re.compile(r"\s*[\w'-]+|\s*[^\w\s]")
 class ClosedForm:
     """Settings of the closed form.
 
-    lam   λ: how many percent of the concept may be left to spare one percent of movement of retained states
-    left  share of the concept's change that may be missing on prompts that were held out; where more is missing, λ is lowered
+    lam   λ: how many percent of the concept may be left to spare one percent of movement of
+          retained states
+    left  share of the concept's change that may be missing on prompts that were held out; where
+          more is missing, λ is lowered
     mu    μ: what a direction costs that no retained prompt uses, as a share of the mean
     trim  share of the objective that a cut in rank may cost
     """
@@ -66,7 +75,9 @@ class ClosedForm:
 
 @dataclass(frozen=True)
 class Moments:
-    """Sums over the states of concepts, each concept by its own energy: P = Σ x xᵀ, R = Σ d xᵀ, Q = Σ d dᵀ, all [width, width]."""
+    """Sums over the states of concepts, each concept by its own energy: P = Σ x xᵀ, R = Σ d xᵀ, Q
+    = Σ d dᵀ, all [width, width].
+    """
 
     P: Tensor
     R: Tensor
@@ -81,10 +92,12 @@ class Moments:
 
 @dataclass(frozen=True)
 class System:
-    """What S is solved from, for the matrices that read one kind of state. In double precision, in the host's memory.
+    """What S is solved from, for the matrices that read one kind of state. In double precision, in
+    CPU memory.
 
     whole      moments of all prompts of the concepts
-    fit, test  the same without every fourth prompt, and of those prompts alone: to measure what is missing on prompts held out
+    fit, test  the same without every fourth prompt, and of those prompts alone: to measure what is
+               missing on prompts held out
     C          second moment [width, width] of the states of retained prompts
     K          orthonormal basis [width, m] of the states that must not change
     G          how the matrices see a change of a state [width, width]
@@ -123,7 +136,9 @@ class System:
         return float(trace(self.G, S @ self.C @ S.T) / trace(self.G, self.C))
 
     def choose(self, settings: ClosedForm) -> float:
-        """λ of the settings, or the largest of its halves at which no more is missing on held-out prompts than may be."""
+        """λ of the settings, or the largest of its halves at which no more is missing on held-out
+        prompts than may be.
+        """
         lam, best, best_left = settings.lam, settings.lam, float("inf")
         for _ in range(8):
             missing = self.left(self.test, self.solve(self.fit, lam, settings.mu))
@@ -135,8 +150,10 @@ class System:
         return best
 
     def trimmed(self, S: Tensor, A: Tensor, share: float) -> Pair:
-        """(U [width, r], V [r, width]): of all S of rank r the one with the lowest objective, of the smallest rank whose objective is at most
-        `share` higher. That is the singular value decomposition of S between square roots of G and A (reduced-rank regression)."""
+        """(U [width, r], V [r, width]): of all S of rank r the one with the lowest objective, of
+        the smallest rank whose objective is at most `share` higher. That is the singular value
+        decomposition of S between square roots of G and A (reduced-rank regression).
+        """
         ridge = 1e-9 * self.G.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
         g, a = torch.linalg.cholesky(self.G + ridge), torch.linalg.cholesky(A)
         left, values, right = torch.linalg.svd(g.T @ S @ a)
@@ -163,7 +180,8 @@ def trace(G: Tensor, M: Tensor) -> Tensor:
 def solve(
     model: Model, concepts: Sequence[Concept], retained: Sequence[str], settings: ClosedForm
 ) -> tuple[Deltas, dict]:
-    """The changes of all matrices that read prompts, and what was chosen and measured, by the name of the state.
+    """The changes of all matrices that read prompts, and what was chosen and measured, by the name
+    of the state.
 
     Args:
         model: The model; it is not changed.
@@ -224,7 +242,9 @@ def sum_of(parts: Sequence[Moments]) -> Moments:
 
 
 def states_of(model: Model, name: str, condition: Condition) -> list[Tensor]:
-    """What a matrix multiplies for each prompt of a condition [tokens that there are, width]; of a pooled state one row."""
+    """What a matrix multiplies for each prompt of a condition [tokens that there are, width]; of a
+    pooled state one row.
+    """
     states = model.linear_input(name, condition).detach().cpu().double()
     if states.ndim == 2:
         return [row[None] for row in states]
@@ -290,14 +310,18 @@ def concept_rows(
 
 
 def rest_of(concept: Concept, template: str) -> str:
-    """The prompt with the alternative; without one, what is left when the concept's words are taken out: "on a blue background"."""
+    """The prompt with the alternative; without one, what is left when the concept's words are
+    taken out: "on a blue background".
+    """
     if concept.alternative is not None or "[" in template:
         return concept.instead(template)
     return template.partition("=>")[0].replace("{}", "").strip(" ,")
 
 
 def nothing_state(model: Model, name: str) -> Tensor:
-    """The state of ∅ behind its start token [width]: what the concept's own tokens become where nothing comes instead."""
+    """The state of ∅ behind its start token [width]: what the concept's own tokens become where
+    nothing comes instead.
+    """
     states = states_of(model, name, model.encode([""]))[0]
     return states[min(int(model.last_token_index([""])[0]) + 1, len(states) - 1)]
 
@@ -305,7 +329,9 @@ def nothing_state(model: Model, name: str) -> Tensor:
 def places(
     model: Model, prompts: Sequence[str], spans: Sequence[tuple[int, int]]
 ) -> tuple[list[int], list[int]]:
-    """The first and the last token of a span of characters of each prompt; the last lies before the first where the span is empty."""
+    """The first and the last token of a span of characters of each prompt; the last lies before
+    the first where the span is empty.
+    """
     firsts = (
         model.last_token_index(
             [prompt[:start].strip() for prompt, (start, _) in zip(prompts, spans, strict=True)]
@@ -321,8 +347,10 @@ def places(
 def aligned_own(
     first: int, last: int, other_first: int, other_last: int
 ) -> list[tuple[int, int | None]]:
-    """(place of a token of the concept, place of the token of the alternative that it becomes): from the last one back, and the alternative's
-    last one where it has fewer tokens; None where nothing comes instead."""
+    """(place of a token of the concept, place of the token of the alternative that it becomes):
+    from the last one back, and the alternative's last one where it has fewer tokens; None where
+    nothing comes instead.
+    """
     found: list[tuple[int, int | None]] = []
     for place in range(min(first, last), last + 1):
         target = other_last - (last - place)
@@ -342,9 +370,11 @@ def gather(model: Model, name: str, prompts: Sequence[str]) -> list[Tensor]:
 
 
 def differing(prompt: str, other: str, prefixes: set[tuple[str, ...]]) -> tuple[int, int, int, int]:
-    """(start, end) of what differs between two prompts, in characters of the first and of the second.
+    """(start, end) of what differs between two prompts, in characters of the first and of the
+    second.
 
-    Words with which a retained prompt begins, too, are not the concept's own: the "a" of "a pig" and "an owl".
+    Words with which a retained prompt begins, too, are not the concept's own: the "a" of "a pig"
+    and "an owl".
     """
     one, two = WORD.findall(prompt), WORD.findall(other)
     shorter = min(len(one), len(two))
@@ -380,13 +410,16 @@ def weight_of(model: Model, site: Site) -> Tensor:
 
 
 def prompt_readers(model: Model, *, pooled: bool = True) -> tuple[Site, ...]:
-    """The matrices that multiply what the prompt alone gives: keys and values where they read the text encoder's states, else the layers
-    that embed the prompt's token states and, with `pooled`, its pooled state."""
+    """The matrices that multiply what the prompt alone gives: keys and values where they read the
+    text encoder's states, else the layers that embed the prompt's token states and, with `pooled`,
+    its pooled state.
+    """
     for group in (KEYS, *([POOLED] if pooled else []), CONTEXT):
         with suppress(InputError):  # the model has no such group
             sites = model.weight_group(group)
             if all(site.reads for site in sites):
                 return sites
     raise InputError(
-        "a closed form needs a matrix that reads the prompt's states as they come: this model has none"
+        "a closed form needs a matrix that reads the prompt's states as they come: "
+        "this model has none"
     )

@@ -58,7 +58,8 @@ class StableDiffusion(CrossModel):
         self.prediction = str(self.scheduler.config["prediction_type"])
         if self.prediction not in ("epsilon", "v_prediction"):
             raise InputError(
-                f"this model predicts {self.prediction}: only Stable Diffusion with epsilon or v_prediction is supported"
+                f"this model predicts {self.prediction}: only Stable Diffusion with epsilon or "
+                "v_prediction is supported"
             )
         self.alphas = self.scheduler.alphas_cumprod
         self.timesteps = len(self.alphas)
