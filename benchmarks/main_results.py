@@ -24,8 +24,9 @@ from unconcept import AllButOne, Concept, Edit, load
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
 from unconcept.evaluation.scores import compute_scores
 from unconcept.models.emoji.concepts import completed, near_in_words
-from unconcept.models.image_cache import cache_folder, sample_images
+from unconcept.models.image_cache import cache_folder
 from unconcept.models.interface import Model
+from unconcept.models.sampling import ImageSampler, Sampling
 from unconcept.profiling.usage import count_calls, peak_memory
 
 CASES = {
@@ -91,11 +92,10 @@ def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit
 def both(model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
     """Pictures of the exam's questions before (of other prompts, where they are given) and after, from seeds of its own lot."""
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
-    prompts, seeds, base = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))], model.image_cache_key()
-    draw = functools.partial(sample_images, model, batch=256 if model.device.type == "cuda" else None, cache=cache_folder())
-    were = draw(before or prompts, seeds, made_by=base)
-    with edit.on(model):
-        return were, draw(prompts, seeds, made_by=base + edit.fingerprint())
+    prompts, seeds = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))]
+    batch_size = 256 if model.device.type == "cuda" else None
+    sampler = ImageSampler(model, Sampling(guidance=5.0), cache_folder(), batch_size=batch_size)
+    return sampler.images(before or prompts, seeds), sampler.images(prompts, seeds, edit=edit)
 
 
 def result(names: Sequence[str], edit: Edit, exam: EmojiBenchmark, before: Tensor, after: Tensor) -> dict:

@@ -53,7 +53,8 @@ from unconcept.models.emoji.vocabulary import (
     members,
     neighbours,
 )
-from unconcept.models.image_cache import cache_folder, file_name, sample_images
+from unconcept.models.image_cache import cache_folder, file_name
+from unconcept.models.sampling import ImageSampler, Sampling
 from unconcept.profiling.usage import count_calls
 
 SEED = 20261130
@@ -277,18 +278,18 @@ def outright_prompt(question: EmojiCase, concept: Concept) -> str:
 def sample(model: Model, prompts: Sequence[str], seeds: Sequence[int], cached: bool) -> Tensor:
     """Images [N, 3, H, W] in [0, 1]; those of the untouched model are read from the cache where they are there."""
     sampler, steps = SAMPLING[model_name(model)]
-    settings: dict[str, Any] = {"sampler": sampler, "steps": steps, "guidance": model.guidance}
+    sampling = Sampling(steps, model.guidance, sampler)
+    images = ImageSampler(model, sampling, cache_folder() if cached else None)
     if not cached:
-        return sample_images(model, prompts, seeds, **settings)
-    settings |= {"cache": cache_folder(), "made_by": model.image_cache_key()}
+        return images.images(prompts, seeds)
     missing = []
     for prompt, seed in dict.fromkeys(zip(prompts, seeds, strict=True)):
-        file = file_name(settings["made_by"], prompt, seed, sampler, steps, model.guidance)
+        file = file_name(images.cache_key(), prompt, seed, sampler, steps, model.guidance)
         if not (cache_folder() / file).exists():
             missing.append((prompt, seed))
     if missing:
-        sample_images(model, [p for p, _ in missing], [s for _, s in missing], **settings)
-    return sample_images(model, prompts, seeds, **settings)
+        images.images([p for p, _ in missing], [s for _, s in missing])
+    return images.images(prompts, seeds)
 
 
 def model_name(model: Model) -> str:

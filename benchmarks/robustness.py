@@ -25,8 +25,8 @@ from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.evaluation.scores import find_score
 from unconcept.models.conditioning import to_device
 from unconcept.models.emoji.concepts import complete
-from unconcept.models.image_cache import sample_images
 from unconcept.models.interface import Model
+from unconcept.models.sampling import ImageSampler, Sampling
 from unconcept.training.adversary import Adversary, append_states, random_states
 from unconcept.training.replay import ReplayPlan, record
 
@@ -115,7 +115,7 @@ def attacked(case: str, edit: Edit, n: int) -> dict:
     found = {}
     for name, states in (("as asked", None), ("random states", random), ("learnt states", learnt)):
         with edit.on(model), contextlib.nullcontext() if states is None else told(model, states):
-            found[name] = proportion(exam.marks(sample_images(model, prompts, seeds))["concept"])
+            found[name] = proportion(exam.marks(ImageSampler(model, Sampling(guidance=5.0)).images(prompts, seeds))["concept"])
     return found
 
 

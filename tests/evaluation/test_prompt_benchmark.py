@@ -16,7 +16,7 @@ from unconcept.evaluation.prompt_benchmark import PromptBenchmark, rank_words
 from unconcept.evaluation.setup import load_images, prepare
 from unconcept.methods.uce import UCE
 from unconcept.models.emoji.loading import Emoji, EmojiFlow
-from unconcept.models.image_cache import read
+from unconcept.models.image_cache import read_image
 from unconcept.reporting.image_grid import to_image
 from unconcept.workflows import erasure as erasing
 
@@ -290,6 +290,6 @@ def test_real_images_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
         assert about["after"] is None
         assert "--real" in about["reason"]
         for i, image in enumerate((tmp_path / "cache").rglob("*.png")):
-            saved(read(image), tmp_path / "own" / f"{i}.png")
+            saved(read_image(image), tmp_path / "own" / f"{i}.png")
     assert found["own"]["n"] == found["squares"]["n"] == 16
     assert found["own"]["after"] < found["squares"]["after"]

@@ -14,7 +14,6 @@ from unconcept.evaluation.prompt_benchmark import PromptBenchmark
 from unconcept.evaluation.runner import BLOCK, Measures, evaluate, sampling_seeds
 from unconcept.evaluation.scores import PIXELS, Score, Scores, compute_scores
 from unconcept.evaluation.setup import undrawn_warnings
-from unconcept.models.image_cache import sample_images
 from unconcept.models.sampling import ImageSampler, Sampling
 
 SAMPLING = Sampling(steps=2, guidance=2.0)
@@ -188,28 +187,6 @@ def test_detectors(scores, failure):
     before, after = torch.rand(8, 3, 16, 16), torch.rand(8, 3, 16, 16)
     detected = detect_failure(Scores(scores), before, after)
     assert detected is None if failure is None else detected.startswith(failure)
-
-
-def test_images_are_sampled_once(model, tmp_path, monkeypatch):
-    """Cached images are not sampled again and equal to the bit; other weights have others."""
-    prompts, seeds = ["a cat", "a dog", "a tree"], [1, 2, 3]
-    settings = dict(steps=2, guidance=2.0, batch=2, cache=tmp_path)
-    first = sample_images(model, prompts, seeds, made_by="a", **settings)
-    other = sample_images(model, prompts, seeds, made_by="b", **settings)
-    assert torch.equal(first, other), "the same model under another name"
-    assert len(list(tmp_path.rglob("*.png"))) == 6
-    next(tmp_path.rglob("*.png")).unlink()
-    calls = []
-    sample = type(model).sample
-
-    def counted(self, prompts, *args, **more):
-        calls.append(len(prompts))
-        return sample(self, prompts, *args, **more)
-
-    monkeypatch.setattr(type(model), "sample", counted)
-    assert torch.equal(sample_images(model, prompts, seeds, made_by="a", **settings), first)
-    assert torch.equal(sample_images(model, prompts, seeds, made_by="b", **settings), first)
-    assert len(calls) == 1, "only the batch with the missing image"
 
 
 def test_own_prompts(tmp_path):

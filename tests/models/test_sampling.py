@@ -1,5 +1,7 @@
 """Sampling and ImageSampler: the model's own choices, and images that are sampled once."""
 
+import hashlib
+
 import pytest
 import torch
 from support.tiny_pipelines import tiny_pipeline
@@ -7,7 +9,7 @@ from support.tiny_pipelines import tiny_pipeline
 from unconcept.edits.edit import Edit
 from unconcept.errors import InputError
 from unconcept.models import wrap
-from unconcept.models.image_cache import sample_images
+from unconcept.models.image_cache import file_name, read_image
 from unconcept.models.sampling import ImageSampler, Sampling
 
 PROMPTS, SEEDS = ["a cat", "a dog", "a tree"], [1, 2, 3]
@@ -55,24 +57,44 @@ def test_what_a_model_does_not_sample_is_refused(model, fields, message):
         Sampling(**fields).resolve(model)
 
 
-def test_the_same_images_as_sample_images_and_the_same_files(model, edit, tmp_path):
-    """Cached images of earlier versions are found: their file names have not changed."""
-    key = model.image_cache_key()
-    settings = dict(steps=2, guidance=2.0, batch=2, cache=tmp_path / "before")
-    plain = sample_images(model, PROMPTS, SEEDS, made_by=key, **settings)
-    with edit.on(model):
-        edited = sample_images(model, PROMPTS, SEEDS, made_by=key + edit.fingerprint(), **settings)
+def test_cached_images_of_earlier_versions_are_found(model, edit, tmp_path):
+    """Their file names have not changed."""
+    sampler = ImageSampler(model, Sampling(steps=2, guidance=2.0), tmp_path, batch_size=2)
+    plain = sampler.images(PROMPTS, SEEDS)
+    edited = sampler.images(PROMPTS, SEEDS, edit=edit)
     assert not torch.equal(plain, edited)
+    key = model.image_cache_key()
+    for made_by, images in ((key, plain), (key + edit.fingerprint(), edited)):
+        for prompt, seed, image in zip(PROMPTS, SEEDS, images):
+            file = tmp_path / file_name(made_by, prompt, seed, "ddim", 2, 2.0)
+            assert torch.equal(read_image(file), image)
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+    digest = hashlib.sha256(b'["key", "a cat", 1, "ddim", 25, 5.0]').hexdigest()
+    assert file_name("key", "a cat", 1, "ddim", 25, 5.0) == f"{digest[:2]}/{digest[2:]}.png"
 
-    sampler = ImageSampler(model, Sampling(steps=2, guidance=2.0), tmp_path / "after", batch_size=2)
-    assert torch.equal(sampler.images(PROMPTS, SEEDS), plain)
-    assert torch.equal(sampler.images(PROMPTS, SEEDS, edit=edit), edited)
-    names = [
-        sorted(file.name for file in (tmp_path / part).rglob("*.png"))
-        for part in ("before", "after")
-    ]
-    assert names[0] == names[1]
-    assert len(names[0]) == 6
+
+def test_images_are_sampled_once(model, tmp_path, monkeypatch):
+    """What is cached is not sampled again, and is the same to the bit; other weights have other files."""
+
+    def sampler(key: str) -> ImageSampler:
+        monkeypatch.setattr(model, "image_cache_key", lambda: key, raising=False)
+        return ImageSampler(model, Sampling(steps=2, guidance=2.0), tmp_path, batch_size=2)
+
+    first = sampler("a").images(PROMPTS, SEEDS)
+    assert torch.equal(sampler("b").images(PROMPTS, SEEDS), first), "the same model by another name"
+    assert len(list(tmp_path.rglob("*.png"))) == 6
+    next(tmp_path.rglob("*.png")).unlink()
+    calls = []
+    sample = type(model).sample
+
+    def counted(self, prompts, *args, **more):
+        calls.append(len(prompts))
+        return sample(self, prompts, *args, **more)
+
+    monkeypatch.setattr(type(model), "sample", counted)
+    assert torch.equal(sampler("a").images(PROMPTS, SEEDS), first)
+    assert torch.equal(sampler("b").images(PROMPTS, SEEDS), first)
+    assert len(calls) == 1, "only the batch with the missing image"
 
 
 def test_another_sampler_has_images_of_its_own(model, tmp_path):

@@ -129,9 +129,9 @@ def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
     assert kept >= 40
     assert not (tmp_path / "cut").exists()
 
-    kept, made, write = len(list(cache_folder().rglob("*.png"))), [], gallery.write
+    kept, made, write = len(list(cache_folder().rglob("*.png"))), [], gallery.write_image
     monkeypatch.setattr(
-        gallery, "write", lambda file, image: made.append(file) or write(file, image)
+        gallery, "write_image", lambda file, image: made.append(file) or write(file, image)
     )
     going_on = without_times(run(*words, "cut")[1])
     total = len(list(cache_folder().rglob("*.png")))

@@ -6,10 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
-from ..callbacks import ProgressCallback, no_progress
-from .image_cache import sample_images
+from ..callbacks import Progress, ProgressCallback, no_progress
+from . import image_cache
 from .interface import Model, Sampling
 
 __all__ = ["AppliedEdit", "ImageSampler", "Sampling", "has_forward_hooks"]
@@ -97,22 +98,40 @@ class ImageSampler:
         Returns:
             Images [N, 3, H, W] in [0, 1], rounded to 8 bits, on the CPU.
         """
-        sampling = self.sampling
-        made_by = self.cache_key(edit)
+        key = self.cache_key(edit)
+        batch_size = self.batch_size or self.model.max_batch // 2
+        batches = [torch.zeros(0, 3, 1, 1)] if not prompts else []
         with nullcontext() if edit is None else edit.on(self.model):
-            return sample_images(
-                self.model,
-                prompts,
-                seeds,
-                steps=sampling.steps,
-                guidance=sampling.guidance,  # type: ignore[arg-type]  (resolved)
-                sampler=sampling.sampler,
-                batch=self.batch_size,
-                made_by=made_by,
-                cache=self.cache,
-                progress=self.progress,
-                stage=stage,
-            )
+            for i in range(0, len(prompts), batch_size):
+                self.progress(Progress(stage, i, len(prompts)))
+                batch = slice(i, i + batch_size)
+                batches.append(self._batch(prompts[batch], seeds[batch], key))
+        if prompts:
+            self.progress(Progress(stage, len(prompts), len(prompts)))
+        return torch.cat(batches)
+
+    def _batch(self, prompts: Sequence[str], seeds: Sequence[int], key: str) -> Tensor:
+        """Sample a batch completely or read it completely.
+
+        An image that is cached is never replaced, because in another batch its last bit may differ.
+        So images depend neither on where an earlier run was interrupted nor on who sampled them.
+        """
+        files = []
+        if self.cache and key:
+            sampling = self.sampling
+            for prompt, seed in zip(prompts, seeds):
+                settings = (sampling.sampler, sampling.steps, sampling.guidance)
+                files.append(self.cache / image_cache.file_name(key, prompt, seed, *settings))
+        if files and all(file.exists() for file in files):
+            return torch.stack([image_cache.read_image(file) for file in files])
+        latents = self.model.sample(prompts, seeds, self.sampling)
+        images = (self.model.decode(latents).cpu() * 255).round() / 255
+        for row, file in enumerate(files):
+            if file.exists():
+                images[row] = image_cache.read_image(file)
+            elif images[row].isfinite().all():  # 8 bits would store NaN as black
+                image_cache.write_image(file, images[row])
+        return images
 
     def cache_key(self, edit: AppliedEdit | None = None) -> str:
         """Identify everything that images depend on besides prompt, seed and sampling.
