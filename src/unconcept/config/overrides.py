@@ -1,6 +1,4 @@
-"""Settings from a YAML file into frozen dataclasses; a wrong key is answered with the nearest
-right one.
-"""
+"""Settings from a YAML file into frozen dataclasses; for a wrong key the nearest one is named."""
 
 import contextlib
 import difflib
@@ -24,8 +22,21 @@ RENAMED_KEYS = {
     },
 }
 
+TYPE_NAMES = {float: "a number", int: "a whole number", bool: "true or false", str: "words"}
+
 
 def read_yaml(path: Path) -> dict:
+    """Read a YAML file of keys and values.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Its content.
+
+    Raises:
+        InputError: It does not exist, or does not hold keys and values.
+    """
     import yaml
 
     if not path.exists():
@@ -33,38 +44,62 @@ def read_yaml(path: Path) -> dict:
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} is not a YAML file: {reason}") from error
     if not isinstance(content, dict):
         raise InputError(f"{path} must hold keys and values, like   lam: 2.0")
     return content
 
 
-def check_keys(given: Mapping, allowed: list[str], where: str) -> None:
-    for key in given:
+def check_keys(settings: Mapping, allowed: list[str], where: str) -> None:
+    """Check that all keys of a mapping are known.
+
+    Args:
+        settings: The mapping.
+        allowed: The known keys.
+        where: What the mapping is, for the error.
+
+    Raises:
+        InputError: A key is unknown; the error names the most similar one.
+    """
+    for key in settings:
         if key not in allowed:
-            near = difflib.get_close_matches(str(key), allowed, 1, 0.4)
-            hint = f'did you mean "{near[0]}"?' if near else f"allowed: {', '.join(allowed)}"
+            similar = difflib.get_close_matches(str(key), allowed, 1, 0.4)
+            hint = f"allowed: {', '.join(allowed)}"
+            if similar:
+                hint = f'did you mean "{similar[0]}"?'
             raise InputError(f'unknown key "{key}" in {where}: {hint}')
 
 
-def override(value: T, given: Mapping, where: str) -> T:
-    """The dataclass `value` with the keys of `given` replaced, nested ones in turn; each must be
-    of the field's type.
+def override(value: T, settings: Mapping, where: str) -> T:
+    """Replace fields of a dataclass, and of dataclasses within it.
+
+    Args:
+        value: The dataclass; it is not changed.
+        settings: New values by the field's name; a nested mapping for a nested dataclass.
+        where: What the settings are, for errors.
+
+    Returns:
+        The dataclass with the new values.
+
+    Raises:
+        InputError: A key is unknown, or a value is not of the field's type.
     """
-    kinds, changes = get_type_hints(type(value)), {}
+    types = get_type_hints(type(value))
     renamed = RENAMED_KEYS.get(type(value).__name__, {})
-    given = {renamed.get(key, key): new for key, new in given.items()}
-    check_keys(given, [f.name for f in fields(value)], where)  # type: ignore[arg-type]
-    for key, new in given.items():
+    settings = {renamed.get(key, key): new for key, new in settings.items()}
+    check_keys(settings, [field.name for field in fields(value)], where)  # type: ignore[arg-type]
+    changes = {}
+    for key, new in settings.items():
         old = getattr(value, key)
         if is_dataclass(old):
             if not isinstance(new, Mapping):
-                own_keys = ", ".join(field.name for field in fields(old))
-                raise InputError(f'"{key}" in {where} holds keys of its own: {own_keys}')
+                nested_keys = ", ".join(field.name for field in fields(old))
+                raise InputError(f'"{key}" in {where} must hold keys and values: {nested_keys}')
             changes[key] = override(old, new, f"{where} / {key}")
             continue
         try:
-            changes[key] = convert(kinds[key], new)
+            changes[key] = convert(types[key], new)
         except TypeError as error:
             raise InputError(
                 f'"{key}" in {where} is {new!r}; expected {error}, like {old!r}'
@@ -73,25 +108,39 @@ def override(value: T, given: Mapping, where: str) -> T:
 
 
 def convert(kind: Any, new: Any) -> Any:
-    """`new` as a value of the type; a TypeError says what that would be. YAML reads 1e-4 as text:
-    it is a number here.
+    """Convert a value from YAML to a field's type.
+
+    Args:
+        kind: The type: a class, a Literal, or one of them or None.
+        new: The value. YAML reads 1e-4 as text; here it is a number.
+
+    Returns:
+        The converted value.
+
+    Raises:
+        TypeError: The value does not fit; the error names what is expected.
     """
-    inside = get_args(kind)
+    arguments = get_args(kind)
     if get_origin(kind) is Literal:
-        if new in inside:
+        if new in arguments:
             return new
-        raise TypeError("one of " + ", ".join(str(choice) for choice in inside))
-    if inside and type(None) in inside:  # X | None
-        return None if new is None else convert(next(k for k in inside if k is not type(None)), new)
-    if kind is float and isinstance(new, str):
-        with contextlib.suppress(ValueError):
-            return float(new)
-    if kind is float and isinstance(new, int) and not isinstance(new, bool):
-        return float(new)
+        raise TypeError("one of " + ", ".join(str(choice) for choice in arguments))
+    if type(None) in arguments:  # X | None
+        if new is None:
+            return None
+        return convert(next(choice for choice in arguments if choice is not type(None)), new)
+    if kind is float:
+        return convert_number(new)
     if isinstance(new, kind) and not (kind is int and isinstance(new, bool)):
         return new
-    raise TypeError(
-        {float: "a number", int: "a whole number", bool: "true or false", str: "words"}.get(
-            kind, getattr(kind, "__name__", str(kind))
-        )
-    )
+    raise TypeError(TYPE_NAMES.get(kind, getattr(kind, "__name__", str(kind))))
+
+
+def convert_number(new: Any) -> float:
+    """Convert a value from YAML to a float; a TypeError says that a number is expected."""
+    if isinstance(new, str):
+        with contextlib.suppress(ValueError):
+            return float(new)
+    elif isinstance(new, int | float) and not isinstance(new, bool):
+        return float(new)
+    raise TypeError(TYPE_NAMES[float])

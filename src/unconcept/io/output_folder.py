@@ -1,6 +1,4 @@
-"""The folder that a run leaves behind: whole or not at all, and never over something that was
-there.
-"""
+"""The folder that a run writes: complete or not at all, and never over anything else."""
 
 import contextlib
 import ctypes
@@ -14,47 +12,63 @@ from pathlib import Path
 
 from ..errors import InputError
 
-OURS = (
-    "report.json",
-    "compare.json",
-    "purify.json",
-    "prompts.txt",
-    "unconcept.json",
-)  # one of them is in every folder that a run leaves
+# Every folder that a run writes holds one of these.
+RUN_FILES = ("report.json", "compare.json", "purify.json", "prompts.txt", "unconcept.json")
+
+AT_FDCWD = -100  # paths are relative to the working directory (Linux)
+
+RENAME_EXCHANGE, RENAME_SWAP = 2, 2  # flags of renameat2 and renamex_np
 
 
 def check_out(out: Path, force: bool) -> None:
-    """Can `out` be written? Asked before the work begins. With force it may replace what a run
-    left there, and nothing else.
+    """Check before the work begins that a folder can be written.
+
+    Args:
+        out: The folder.
+        force: Replace what an earlier run wrote there, and nothing else.
+
+    Raises:
+        InputError: It exists or cannot be written.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
     if out.exists() and any(out.iterdir()):
         if not force:
             raise InputError(f"{out} exists: choose another --out, or --force to replace it")
-        if not any((out / name).exists() for name in OURS):
+        if not any((out / name).exists() for name in RUN_FILES):
             raise InputError(
                 f"{out} holds something else than a run's results, which --force does not replace: "
                 "choose another --out"
             )
-    parent = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
-    if not os.access(parent, os.W_OK):
-        raise InputError(f"{parent} cannot be written to: choose another --out")
+    ancestors = (out.absolute(), *out.absolute().parents)
+    existing = next(folder for folder in ancestors if folder.exists())
+    if not os.access(existing, os.W_OK):
+        raise InputError(f"{existing} cannot be written to: choose another --out")
 
 
 @contextlib.contextmanager
 def whole_folder(out: Path, force: bool) -> Iterator[Path]:
-    """A folder to fill that takes the place of `out` when it is whole, and vanishes if anything
-    goes wrong; then `out` is what it was.
+    """Fill a folder that replaces `out` when it is complete, and disappears if anything fails.
 
-    What a process that was killed left half-filled is removed by the next that writes `out`.
+    What a killed process left half-filled is removed by the next one that writes `out`.
+
+    Args:
+        out: The folder to write.
+        force: Replace what an earlier run wrote there.
+
+    Yields:
+        A temporary folder beside `out`, to be filled inside the `with`.
+
+    Raises:
+        InputError: The folder exists or could not be written; `out` is unchanged then.
     """
     part = None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        for left in abandoned_folders(out):
-            shutil.rmtree(left, ignore_errors=True)
-        part = Path(tempfile.mkdtemp(prefix=f"{hidden_name(out)}{os.getpid()}.", dir=out.parent))
+        for folder in abandoned_folders(out):
+            shutil.rmtree(folder, ignore_errors=True)
+        prefix = f"{temporary_prefix(out)}{os.getpid()}."
+        part = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
         part.chmod(0o755)
         yield part
         check_out(out, force)
@@ -71,33 +85,41 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def hidden_name(out: Path) -> str:
-    """What the names of folders begin with that this machine fills for `out`; the process's number
-    follows.
-    """
+def temporary_prefix(out: Path) -> str:
+    """How this machine's temporary folders for `out` begin; the process id follows."""
     return f".{out.name}.{platform.node()}."
 
 
 def abandoned_folders(out: Path) -> list[Path]:
-    """Folders that were being filled for `out` by processes of this machine that are no more."""
+    """Temporary folders for `out` of processes of this machine that no longer run.
+
+    Args:
+        out: The folder to write.
+    """
     import psutil
 
-    number = lambda folder: folder.name.removeprefix(hidden_name(out)).partition(".")[0]
-    found = [
-        folder
-        for folder in out.parent.iterdir()
-        if folder.name.startswith(hidden_name(out)) and folder.suffix != ".old"
-    ]
-    return [
-        folder
-        for folder in found
-        if number(folder).isdigit() and not psutil.pid_exists(int(number(folder)))
-    ]
+    prefix = temporary_prefix(out)
+    abandoned = []
+    for folder in out.parent.iterdir():
+        if not folder.name.startswith(prefix) or folder.suffix == ".old":
+            continue
+        process = folder.name.removeprefix(prefix).partition(".")[0]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            abandoned.append(folder)
+    return abandoned
 
 
 def swap_folders(one: Path, other: Path) -> None:
-    """Each gets the other's name. In one step where the system can, else there is an instant
-    without `other`.
+    """Exchange the names of two folders.
+
+    In one step if the system can; otherwise `other` is missing for an instant.
+
+    Args:
+        one: A folder.
+        other: Another folder on the same disk.
+
+    Raises:
+        OSError: They cannot be renamed; both are what they were.
     """
     if exchange_atomically(one, other):
         return
@@ -112,15 +134,19 @@ def swap_folders(one: Path, other: Path) -> None:
 
 
 def exchange_atomically(one: Path, other: Path) -> bool:
-    """The system's own exchange of two names, which Python does not offer: renameat2 of Linux,
-    renamex_np of macOS. Not on every disk.
+    """Exchange two names with the system call for it, which Python does not offer.
+
+    Args:
+        one: A folder.
+        other: Another folder on the same disk.
+
+    Returns:
+        Whether it worked: Linux has renameat2, macOS renamex_np, and not every disk supports them.
     """
-    names, here = (os.fsencode(one.absolute()), os.fsencode(other.absolute())), -100  # AT_FDCWD
-    if sys.platform == "linux":
-        call, arguments = "renameat2", (here, names[0], here, names[1], 2)  # RENAME_EXCHANGE
-    elif sys.platform == "darwin":
-        call, arguments = "renamex_np", (*names, 2)  # RENAME_SWAP
-    else:
-        return False
-    function = getattr(ctypes.CDLL(None), call, None)
-    return function is not None and function(*arguments) == 0
+    first, second = os.fsencode(one.absolute()), os.fsencode(other.absolute())
+    library = ctypes.CDLL(None) if sys.platform != "win32" else None
+    if sys.platform == "linux" and hasattr(library, "renameat2"):
+        return library.renameat2(AT_FDCWD, first, AT_FDCWD, second, RENAME_EXCHANGE) == 0
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        return library.renamex_np(first, second, RENAME_SWAP) == 0
+    return False

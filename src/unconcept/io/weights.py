@@ -1,5 +1,6 @@
-"""Weights on disk: safetensors only, read with one clear line for whatever else is offered, and
-written whole or not at all.
+"""Weights on disk: safetensors only, with one clear error for anything else.
+
+Files are written completely or not at all.
 """
 
 import contextlib
@@ -18,66 +19,101 @@ PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
 
 
 def user_cache() -> Path:
-    """$UNCONCEPT_CACHE, or the user's cache folder."""
+    """$UNCONCEPT_CACHE, or a folder in the user's cache."""
+    if folder := os.environ.get("UNCONCEPT_CACHE"):
+        return Path(folder)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("UNCONCEPT_CACHE") or Path(base) / "unconcept")
+    return Path(base) / "unconcept"
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """(tensors, metadata) of a file, read into memory."""
+    """Read a file into memory.
+
+    Args:
+        path: A .safetensors file.
+
+    Returns:
+        (tensors by name, metadata).
+
+    Raises:
+        InputError: It does not exist, or is not a complete safetensors file.
+    """
     check_safetensors(path)
-    with safe_open(path, "pt") as f:
-        names = f.keys()
-        return {name: f.get_tensor(name) for name in names}, f.metadata() or {}
+    with safe_open(path, "pt") as file:
+        names = file.keys()
+        return {name: file.get_tensor(name) for name in names}, file.metadata() or {}
 
 
 def names_in(path: Path) -> list[str]:
-    """Of the tensors in a file; nothing else is read."""
-    with safe_open(path, "pt") as f:
-        return list(f.keys())
+    """Names of the tensors in a file, without reading them."""
+    with safe_open(path, "pt") as file:
+        return list(file.keys())
 
 
 def write_safetensors(
     tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]
 ) -> Path:
-    """Whole or not at all, the same bytes for the same content, and readable by whoever may read
-    other new files (safetensors alone would keep it to the owner)."""
+    """Write a file completely or not at all; the same content gives the same bytes.
+
+    Args:
+        tensors: The tensors by name.
+        path: The file to write. It is readable by everyone who may read other new files, whereas
+            safetensors alone would restrict it to the owner.
+        metadata: Strings by name.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: It could not be written, for example because the disk is full.
+    """
     part = path.with_name(path.name + ".part")
+    on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            part,
-            metadata=dict(metadata),
-        )
-        check_offsets(part)
+        save_file(on_cpu, part, metadata=dict(metadata))
+        sort_metadata(part)
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)
         part.replace(path)
-    except (SafetensorError, OSError) as error:  # what fills up here is the disk
+    except (SafetensorError, OSError) as error:  # safetensors reports a full disk as its own error
         with contextlib.suppress(OSError):
             part.unlink()
         raise InputError(f"{path} could not be written: {error}") from error
     return path
 
 
-def check_offsets(path: Path) -> None:
-    """Sort what a file says of itself: safetensors writes it in an order of chance."""
-    with path.open("r+b") as f:
-        length = int.from_bytes(f.read(8), "little")
-        header = json.loads(f.read(length))
-        if about := header.pop("__metadata__", None):
-            header = {"__metadata__": dict(sorted(about.items())), **header}
-            said = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-            if len(said) <= length:  # as long as it was, but for the spaces at the end
-                f.seek(8)
-                f.write(said.ljust(length))
+def sort_metadata(path: Path) -> None:
+    """Sort the metadata in a file's header in place: safetensors writes it in random order.
+
+    Args:
+        path: A .safetensors file.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        metadata = header.pop("__metadata__", None)
+        if not metadata:
+            return
+        header = {"__metadata__": dict(sorted(metadata.items())), **header}
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= length:  # the header keeps its length, padded with spaces
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def check_safetensors(path: Path) -> None:
-    """Is `path` a whole .safetensors file? Its header must fit the file: a cut download is found
-    before anything is built.
+    """Check that a file is a complete .safetensors file, without reading its tensors.
+
+    The header must fit the file, so that an incomplete download is noticed before anything is
+    built.
+
+    Args:
+        path: The file.
+
+    Raises:
+        InputError: It does not exist, is a pickle or another kind of file, or is corrupt.
     """
     if not path.exists():
         raise InputError(f"{path} does not exist")
@@ -88,9 +124,9 @@ def check_safetensors(path: Path) -> None:
             "in a place you can throw away"
         )
     if path.suffix != ".safetensors":
-        raise InputError(f"{path.name} is no .safetensors file")
+        raise InputError(f"{path.name} is not a .safetensors file")
     try:
-        with safe_open(path, "pt"):  # reads the header, and whether it fits the file
+        with safe_open(path, "pt"):  # compares the header with the file
             pass
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is cut short or corrupt: download it again ({error})") from None
