@@ -10,14 +10,18 @@ def test_parse():
     assert Concept.parse("pig=cow") == Concept(erase="pig", alternative="cow")
     assert Concept.parse("pig", "cow") == Concept(erase="pig", alternative="cow")
     assert Concept.parse(" pig ").alternative is None
-    assert Concept.parse("van gogh style=dry brushing") == Concept(erase="van gogh", alternative="dry brushing", kind="style")
-    assert Concept.parse("van gogh style", "dry brush style") == Concept(erase="van gogh", alternative="dry brush", kind="style")
+    assert Concept.parse("van gogh style=dry brushing") == Concept(
+        erase="van gogh", alternative="dry brushing", kind="style"
+    )
+    assert Concept.parse("van gogh style", "dry brush style") == Concept(
+        erase="van gogh", alternative="dry brush", kind="style"
+    )
     with pytest.raises(InputError, match="keep one"):
         Concept.parse("pig=cow", "horse")
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "message"),
     [
         ({"erase": "  "}, "empty"),
         ({"erase": "pig", "alternative": " "}, "empty"),
@@ -29,75 +33,127 @@ def test_parse():
         ({"erase": 5}, "must be words"),
     ],
 )
-def test_wrong_input_says_what_to_change(fields, says):
-    with pytest.raises(InputError, match=says):
+def test_wrong_input_says_what_to_change(fields, message):
+    with pytest.raises(InputError, match=message):
         Concept(**fields)
 
 
 @pytest.mark.parametrize(
-    ("words", "is_"), [("pig", "a pig"), ("owl", "an owl"), ("unicorn", "a unicorn"), ("grapes", "grapes"), ("a cat", "a cat")]
+    ("words", "expected"),
+    [
+        ("pig", "a pig"),
+        ("owl", "an owl"),
+        ("unicorn", "a unicorn"),
+        ("grapes", "grapes"),
+        ("a cat", "a cat"),
+    ],
 )
-def test_article(words, is_):
-    assert article(words) == is_
+def test_article(words, expected):
+    assert article(words) == expected
 
 
 def test_pairs_name_the_alternative_in_the_same_phrase():
-    concept = Concept(erase="pig", alternative="owl", synonyms=("hog",), templates=("{}", "a photo of {}"))
+    concept = Concept(
+        erase="pig", alternative="owl", synonyms=("hog",), templates=("{}", "a photo of {}")
+    )
     assert concept.pairs() == [
-        ("a pig", "an owl"), ("a hog", "an owl"), ("a photo of a hog", "a photo of an owl"), ("a photo of a pig", "a photo of an owl"),
-    ]  # fmt: skip
+        ("a pig", "an owl"),
+        ("a hog", "an owl"),
+        ("a photo of a hog", "a photo of an owl"),
+        ("a photo of a pig", "a photo of an owl"),
+    ]
 
 
-def test_no_name_has_a_place_of_its_own_in_the_order_of_the_pairs():
-    """A trajectory asks the pairs in turn while its noise falls: were the order the same in each template, a name would be learnt at its noise levels alone."""
-    concept = Concept(erase="pig", synonyms=("hog", "swine"), templates=("{}", "a photo of {}", "a painting of {}"))
+def test_names_rotate_in_the_order_of_the_pairs():
+    """A trajectory uses the pairs in turn: a fixed order would tie a name to its noise levels."""
+    concept = Concept(
+        erase="pig",
+        synonyms=("hog", "swine"),
+        templates=("{}", "a photo of {}", "a painting of {}"),
+    )
     prompts = [c for c, _ in concept.pairs()]
     for name in ("pig", "hog", "swine"):
         assert {i % 3 for i, prompt in enumerate(prompts) if name in prompt} == {0, 1, 2}
 
 
 def test_without_an_alternative_the_rest_of_a_phrase_stays():
-    """And of a phrase that is the concept's alone nothing is left."""
+    """If the template is the concept alone, nothing is left."""
     pairs = dict(Concept(erase="pig").pairs())
     assert pairs["a pig and a chair"] == "a chair"
     assert pairs["a pig"] == ""
     assert dict(Concept(erase="neon", kind="style").pairs())["a cat in neon style"] == "a cat"
-    assert dict(Concept(erase="pig", alternative="cow").pairs())["a pig and a chair"] == "a cow and a chair"
+    assert (
+        dict(Concept(erase="pig", alternative="cow").pairs())["a pig and a chair"]
+        == "a cow and a chair"
+    )
 
 
 def test_an_alternative_may_have_a_phrase_of_its_own():
-    night = Concept(erase="pig", alternative="cow", templates=("[{} and ]a moon at night => {} by day",))
+    night = Concept(
+        erase="pig", alternative="cow", templates=("[{} and ]a moon at night => {} by day",)
+    )
     assert night.pairs() == [("a pig and a moon at night", "a cow by day")]
-    assert night.with_(alternative=None).pairs() == [("a pig and a moon at night", "a moon at night")]
+    assert night.with_(alternative=None).pairs() == [
+        ("a pig and a moon at night", "a moon at night")
+    ]
 
 
 def test_a_style_gets_no_article_inside_its_phrase():
-    assert ("a cat in neon style", "a cat in sepia style") in Concept(erase="neon", alternative="sepia", kind="style").pairs()
+    assert ("a cat in neon style", "a cat in sepia style") in Concept(
+        erase="neon", alternative="sepia", kind="style"
+    ).pairs()
 
 
-def test_what_is_kept_is_phrased_like_the_concept_and_never_asks_for_it():
-    pig = Concept(erase="pig", synonyms=("hog",), keep=("hedgehog",), templates=("a sketch of {}", "{} and a house"))
+def test_retained_prompts_use_the_concepts_templates_and_never_name_it():
+    pig = Concept(
+        erase="pig",
+        synonyms=("hog",),
+        keep=("hedgehog",),
+        templates=("a sketch of {}", "{} and a house"),
+    )
     house = Concept(erase="house", templates=("{}",))
     assert retain_prompts([pig], ["cow", "pig"]) == [
-        "a cow", "a hedgehog", "a sketch of a hedgehog", "a hedgehog and a house", "a sketch of a cow", "a cow and a house",
-    ]  # fmt: skip
-    assert retain_prompts([pig, house], ["cow", "pig"]) == ["a cow", "a hedgehog", "a sketch of a hedgehog", "a sketch of a cow"]
+        "a cow",
+        "a hedgehog",
+        "a sketch of a hedgehog",
+        "a hedgehog and a house",
+        "a sketch of a cow",
+        "a cow and a house",
+    ]
+    assert retain_prompts([pig, house], ["cow", "pig"]) == [
+        "a cow",
+        "a hedgehog",
+        "a sketch of a hedgehog",
+        "a sketch of a cow",
+    ]
 
 
-def test_what_is_named_to_keep_may_hold_an_erased_word():
+def test_a_kept_word_may_contain_an_erased_one():
     pig = Concept(erase="pig", keep=("guinea pig", "Pig"), templates=("a sketch of {}",))
-    assert retain_prompts([pig], ["cow", "pig"]) == ["a cow", "a guinea pig", "a sketch of a guinea pig", "a sketch of a cow"]
+    assert retain_prompts([pig], ["cow", "pig"]) == [
+        "a cow",
+        "a guinea pig",
+        "a sketch of a guinea pig",
+        "a sketch of a cow",
+    ]
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "expected"),
     [
-        ("pig", "a pig"), ("owl", "an owl"), ("unicorn", "a unicorn"), ("ukulele", "a ukulele"), ("Mickey Mouse", "Mickey Mouse"),
-        ("The Beatles", "The Beatles"), ("the moon", "the moon"), ("Persian cat", "a Persian cat"), ("fries", "fries"),
+        ("pig", "a pig"),
+        ("owl", "an owl"),
+        ("unicorn", "a unicorn"),
+        ("ukulele", "a ukulele"),
+        ("Mickey Mouse", "Mickey Mouse"),
+        ("The Beatles", "The Beatles"),
+        ("the moon", "the moon"),
+        ("Persian cat", "a Persian cat"),
+        ("fries", "fries"),
     ],
-)  # fmt: skip
-def test_articles(words, said):
-    assert article(words) == said
+)
+def test_articles(words, expected):
+    assert article(words) == expected
 
 
 def test_a_kind_is_one_of_two():
@@ -105,12 +161,12 @@ def test_a_kind_is_one_of_two():
         Concept(erase="pig", kind="character")
 
 
-def test_what_is_kept_of_a_style_is_other_styles_in_its_phrases_and_plain_objects():
+def test_retained_prompts_of_a_style():
     neon = Concept(erase="neon", kind="style", keep=("sepia",), templates=("a cat in {} style",))
     assert retain_prompts([neon], ["cow"]) == ["a cow", "sepia", "a cat in sepia style"]
 
 
-def test_what_is_kept_stands_beside_others_too_by_chance_and_never_beside_itself():
+def test_retained_words_are_paired_at_random_and_never_with_themselves():
     words = [f"w{i}" for i in range(40)]
     pairs = word_pairs(words)
     assert len(pairs) == len(set(pairs))
@@ -121,10 +177,12 @@ def test_what_is_kept_stands_beside_others_too_by_chance_and_never_beside_itself
     assert all(PARTNERS_PER_WORD - 1 <= firsts.count(word) <= PARTNERS_PER_WORD for word in words)
     assert not any(a == b for a, b in zip(firsts, seconds))
     prompts = retain_prompts([Concept(erase="w3", templates=("{}",))], words)
-    assert set(prompts) - {f"a {word}" for word in words} == {pair for pair in pairs if "w3" not in pair.split()}
+    assert set(prompts) - {f"a {word}" for word in words} == {
+        pair for pair in pairs if "w3" not in pair.split()
+    }
 
 
-def test_where_a_style_goes_others_are_kept_in_scenes_by_turns():
+def test_other_styles_take_turns_in_retained_scenes():
     words, styles = [f"w{i}" for i in range(20)], ("sepia", "halftone", "neon")
     neon = Concept(erase="neon", kind="style", keep=styles, templates=("a cat in {} style",))
     scenes = [prompt for prompt in retain_prompts([neon], words) if " and " in prompt]
@@ -133,12 +191,19 @@ def test_where_a_style_goes_others_are_kept_in_scenes_by_turns():
 
 
 def test_a_closed_form_maps_prompts_that_end_with_the_concept():
-    pig = Concept(erase="pig", alternative="cow", synonyms=("hog",), templates=("{}", "a photo of {}", "{} and a chair"))
+    pig = Concept(
+        erase="pig",
+        alternative="cow",
+        synonyms=("hog",),
+        templates=("{}", "a photo of {}", "{} and a chair"),
+    )
     assert set(pig.pairs_ending_with_concept()) == {
         ("a pig", "a cow"),
         ("a hog", "a cow"),
         ("a photo of a pig", "a photo of a cow"),
         ("a photo of a hog", "a photo of a cow"),
     }
-    assert Concept(erase="pig", templates=("{} and a chair",)).pairs_ending_with_concept() == [("a pig", "")]
+    assert Concept(erase="pig", templates=("{} and a chair",)).pairs_ending_with_concept() == [
+        ("a pig", "")
+    ]
     assert Concept(erase="neon", kind="style").pairs_ending_with_concept() == [("neon", "")]

@@ -1,4 +1,4 @@
-"""The folder that a run leaves: whole at every moment, whatever happens to the process."""
+"""The output folder is complete at every moment, whatever happens to the process."""
 
 import os
 import random
@@ -18,30 +18,37 @@ import itertools, pathlib, sys
 from unconcept.io.output_folder import whole_folder
 for i in itertools.count(int(sys.argv[2])):
     with whole_folder(pathlib.Path(sys.argv[1]), force=True) as part:
-        for name in ("edit", "picture", "report.json"):
+        for name in ("edit", "image", "report.json"):
             (part / name).write_text(str(i))
     print(i, flush=True)
 """
 
 
 def numbers(out) -> set[str]:
-    return {(out / name).read_text() for name in ("edit", "picture", "report.json")}
+    return {(out / name).read_text() for name in ("edit", "image", "report.json")}
 
 
-@pytest.mark.skipif(sys.platform not in ("linux", "darwin"), reason="elsewhere there is an instant between two renames")
+@pytest.mark.skipif(
+    sys.platform not in ("linux", "darwin"),
+    reason="elsewhere there is an instant between two renames",
+)
 def test_killed_at_any_moment_the_folder_is_whole(tmp_path):
-    """The old one or the new one, 50 times; and what was half-filled does not pile up."""
+    """The old one or the new one, 50 times; half-filled folders do not accumulate."""
     out, chance = tmp_path / "out", random.Random(0)
     for turn in range(50):
         first = turn * 100_000
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, out, str(first)], stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, out, str(first)], stdout=subprocess.PIPE
+        )
         assert writer.stdout
         assert int(writer.stdout.readline()) == first
         time.sleep(chance.uniform(0.0, 0.01))
         writer.kill()
-        told = [first, *map(int, writer.communicate()[0].splitlines())]
+        finished = [first, *map(int, writer.communicate()[0].splitlines())]
         (number,) = numbers(out)
-        assert int(number) in (told[-1], told[-1] + 1), "what it said it had written, or what it was about to say"
+        assert int(number) in (finished[-1], finished[-1] + 1), (
+            "the last one, or one it did not report"
+        )
         assert len(list(tmp_path.iterdir())) <= 2
     with whole_folder(out, force=True) as part:
         (part / "report.json").write_text("done")
@@ -58,7 +65,7 @@ def test_the_system_exchanges_two_names(tmp_path):
     assert not folder.exchange_atomically(tmp_path / "one", tmp_path / "nothing")
 
 
-def test_what_another_is_writing_is_left_alone(tmp_path):
+def test_a_folder_that_another_process_writes_is_left_alone(tmp_path):
     out = tmp_path / "out"
 
     def write(number: str, meanwhile=lambda: None) -> None:
@@ -80,9 +87,17 @@ def test_where_the_system_cannot_exchange_two_names(tmp_path, monkeypatch):
     (out / "report.json").write_text("old")
     monkeypatch.setattr(folder, "exchange_atomically", lambda one, other: False)
     rename = folder.Path.rename
-    refuse = lambda self, to: rename(self, to) if to != out or self.name.endswith(".old") else rename(self / "gone", to)
+
+    def refuse(self, to):
+        if to != out or self.name.endswith(".old"):
+            return rename(self, to)
+        return rename(self / "gone", to)
+
     monkeypatch.setattr(folder.Path, "rename", refuse)
-    with pytest.raises(InputError, match="could not be written"), whole_folder(out, force=True) as part:
+    with (
+        pytest.raises(InputError, match="could not be written"),
+        whole_folder(out, force=True) as part,
+    ):
         (part / "report.json").write_text("new")
     monkeypatch.setattr(folder.Path, "rename", rename)
     assert (out / "report.json").read_text() == "old"

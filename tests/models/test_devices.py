@@ -1,4 +1,4 @@
-"""What runs on a graphics card: tried on one that is not there (tests/pretend.py), which computes on the processor."""
+"""Computing on a GPU, tested on a simulated one (support/fake_device.py)."""
 
 import pytest
 import torch
@@ -9,16 +9,27 @@ from support.tiny_pipelines import TINY, tiny_pipeline
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
 from unconcept.models.interface import Model, Sampling
 
-QUICK = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=3, tune=Tune(steps=2, batch_size=2, check=1))
+QUICK = AllButOne(
+    start="none",
+    rounds=1,
+    trajectories=4,
+    points=2,
+    sampling_steps=3,
+    tune=Tune(steps=2, batch_size=2, check=1),
+)
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",), templates=("{}", "{} and a tree"))
 WORDS = ("cat", "dog", "house", "tree")
 
 
-def test_the_card_refuses_what_a_card_refuses():
+def test_the_simulated_gpu_refuses_what_a_gpu_refuses():
     here = torch.ones(2)
     with card() as there:
         moved = here.to(there)
-        assert (moved.device.type, (moved + 1).device, moved[torch.tensor([0])].device) == (there.type, there, there)
+        assert (moved.device.type, (moved + 1).device, moved[torch.tensor([0])].device) == (
+            there.type,
+            there,
+            there,
+        )
         assert (moved + 1).tolist() == [2, 2]
         for refused in (
             lambda: moved + here,
@@ -37,13 +48,19 @@ def test_every_family_erases_there(family):
         model = wrap(pipe.to(there), WORDS)
         edit = QUICK(model, PIG)
         assert held_out(edit) == pytest.approx(held_out(here), rel=1e-2)
-        goes_on_and_off(Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model)
+        goes_on_and_off(
+            Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model
+        )
 
 
-EACH = {type(method): method for method in reversed(ROWS.values())} | {AllButOne: ROWS["all-but-one, against an adversary"]}
+EACH = {type(method): method for method in reversed(ROWS.values())} | {
+    AllButOne: ROWS["all-but-one, against an adversary"]
+}
 
 
-@pytest.mark.parametrize("method", [pytest.param(method, id=kind.__name__) for kind, method in EACH.items()])
+@pytest.mark.parametrize(
+    "method", [pytest.param(method, id=kind.__name__) for kind, method in EACH.items()]
+)
 def test_every_method_erases_there(method):
     pipe = tiny_pipeline()
     here = method(wrap(pipe, WORDS), PIG)
@@ -60,12 +77,14 @@ def held_out(edit: Edit) -> float:
 
 
 def flat(edit: Edit) -> torch.Tensor:
-    assert {t.device.type for t in edit.tensors().values()} == {"cpu"}, "an edit is a value of the host's"
+    assert {t.device.type for t in edit.tensors().values()} == {"cpu"}, "an edit is in CPU memory"
     return torch.cat([t.flatten().float() for t in edit.tensors().values()])
 
 
 def goes_on_and_off(edit: Edit, model: Model) -> None:
-    draw = lambda: model.decode(model.sample(["a pig"], [0], Sampling(steps=2, guidance=5.0))).cpu()
+    def draw() -> torch.Tensor:
+        return model.decode(model.sample(["a pig"], [0], Sampling(steps=2, guidance=5.0))).cpu()
+
     before = draw()
     with edit.on(model):
         after = draw()
@@ -80,27 +99,29 @@ def goes_on_and_off(edit: Edit, model: Model) -> None:
 def test_every_family_erases_in_half_precision(family):
     pipe = TINY[family]()
     model = wrap(pipe, WORDS)
-    single, known = held_out(QUICK(model, PIG)), model.fingerprint()
+    single, fingerprint = held_out(QUICK(model, PIG)), model.fingerprint()
     model = wrap(pipe.to(torch.bfloat16), WORDS)
     assert model.dtype == torch.bfloat16
-    assert model.fingerprint() == known, "an edit fits its model in any precision"
+    assert model.fingerprint() == fingerprint, "an edit fits its model in any precision"
     edit = QUICK(model, PIG)
     assert {t.dtype for t in edit.tensors().values()} == {torch.float32}
     assert held_out(edit) == pytest.approx(single, rel=0.5)
-    goes_on_and_off(Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model)
-
-
-def test_a_device_that_is_not_there_is_said(folder):
-    with pytest.raises(InputError, match="cuda.*is not available" if not torch.cuda.is_available() else "nonsense.*is not available"):
-        load(folder, device="nonsense" if torch.cuda.is_available() else "cuda")
-
-
-def test_a_model_comes_in_the_precision_that_was_asked_for(folder):
-    assert load(folder).dtype == torch.float32, "on a processor"
-    half = load(folder, dtype="bf16")
-    assert (half.dtype, half.image_cache_key() == load(folder).image_cache_key()) == (torch.bfloat16, False), (
-        "pictures of another precision are other pictures"
+    goes_on_and_off(
+        Edit({name: 0.1 * torch.ones_like(delta) for name, delta in edit.deltas.items()}), model
     )
+
+
+def test_a_missing_device_is_an_input_error(folder):
+    device = "nonsense" if torch.cuda.is_available() else "cuda"
+    with pytest.raises(InputError, match=f"{device}.*is not available"):
+        load(folder, device=device)
+
+
+def test_a_model_is_loaded_in_the_chosen_precision(folder):
+    assert load(folder).dtype == torch.float32, "on a CPU"
+    half = load(folder, dtype="bf16")
+    assert half.dtype == torch.bfloat16
+    assert half.image_cache_key() != load(folder).image_cache_key(), "its images differ"
 
 
 def test_the_command_line_works_there(run, quick, folder):

@@ -1,7 +1,8 @@
-"""Folders as they were written over the years, and as other tools read them: what of it bites with today's libraries, each once.
+"""Folders written by older libraries, and for older libraries: every known difference once.
 
-Pickles are refused in tests/test_cli.py, single files stay offline in tests/test_single_file.py, CLIP's scores are worked out in tests/test_judges.py,
-LoRAs load in diffusers in tests/test_export.py, and no pipeline is called, so none's first argument is relied on: tests/test_families.py.
+Pickles are refused in cli/test_commands.py, single files load offline in test_single_file.py, CLIP
+scores are checked in evaluation/test_judges.py, LoRAs load in diffusers in export/test_formats.py,
+and no pipeline is called (contracts/test_every_family.py).
 """
 
 import json
@@ -41,7 +42,7 @@ def test_text_encoders_of_before_transformers_5_6(folder, copy):
 
 
 def test_folders_that_name_classes_that_are_gone(folder, copy):
-    """CLIPFeatureExtractor, and a safety checker that nobody asked for."""
+    """CLIPFeatureExtractor, and a safety checker that is not used."""
     index = json.loads((copy / "model_index.json").read_text())
     index |= {
         "feature_extractor": ["transformers", "CLIPFeatureExtractor"],
@@ -52,35 +53,43 @@ def test_folders_that_name_classes_that_are_gone(folder, copy):
 
 
 def test_tokenizers_of_before_transformers_5(folder, copy):
-    """A vocabulary and its merges alone: what older libraries wrote, and the only thing that they read."""
+    """A vocabulary and its merges alone: the only files that older libraries wrote and read."""
     prompts = ["a pig", "a cat and a dog", "never seen"]
     model = load(folder)
     (copy / "tokenizer" / "tokenizer.json").unlink()
     model.pipe.tokenizer.backend_tokenizer.model.save(str(copy / "tokenizer"))
     assert {"vocab.json", "merges.txt"} <= {file.name for file in (copy / "tokenizer").iterdir()}
-    assert torch.equal(load(copy).encode(prompts)[model.prompt_states_key], model.encode(prompts)[model.prompt_states_key])
+    assert torch.equal(
+        load(copy).encode(prompts)[model.prompt_states_key],
+        model.encode(prompts)[model.prompt_states_key],
+    )
 
 
 def test_half_precision_on_disk_is_one_precision_in_memory(folder, copy):
     """Without a dtype the text encoder would stay in fp16 beside an fp32 U-Net."""
     for file in copy.glob("*/*.safetensors"):
-        tensors = {name: t.half() if t.is_floating_point() else t for name, t in load_file(file).items()}
+        tensors = {
+            name: t.half() if t.is_floating_point() else t for name, t in load_file(file).items()
+        }
         file.unlink()
         save_file(tensors, file, metadata={"format": "pt"})
     config = copy / "text_encoder" / "config.json"
     config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float16"}))
     model = load(copy)
-    assert {p.dtype for part in (*model.components.values(), model.pipe.vae) for p in part.parameters()} == {torch.float32}
+    assert {
+        p.dtype for part in (*model.components.values(), model.pipe.vae) for p in part.parameters()
+    } == {torch.float32}
 
 
 def test_what_is_exported_is_what_was_there(folder, copy, tmp_path):
-    """Names of classes, tokenizer files and old weight names stay, for older libraries: only the changed weights are other bytes."""
+    """Class names, tokenizer files and old weight names stay: only changed weights differ."""
     renamed(copy, lambda name: name if name.startswith("text_model.") else f"text_model.{name}")
     (copy / "tokenizer" / "vocab.json").write_text("{}")
     (copy / "tokenizer" / "merges.txt").write_text("#version: 0.2\n")
     model = load(folder)
-    name = model.weight_group("cross-attention keys and values")[0].name
-    edit = Edit({name: torch.ones_like(getattr(*model.weight_group("cross-attention keys and values")[0].find(model.components)))}, {"model_sha256": model.fingerprint()})  # fmt: skip
+    site = model.weight_group("cross-attention keys and values")[0]
+    delta = torch.ones_like(getattr(*site.find(model.components)))
+    edit = Edit({site.name: delta}, {"model_sha256": model.fingerprint()})
     out = export(edit, "pipeline", tmp_path / "out", model=str(copy))
     files = {p.relative_to(copy) for p in copy.rglob("*") if p.is_file()}
     other = {f for f in files if (copy / f).read_bytes() != (out / f).read_bytes()}
@@ -91,12 +100,17 @@ def test_what_is_exported_is_what_was_there(folder, copy, tmp_path):
 def test_prompts_are_read_by_the_encoder_itself(folder):
     """Not by the pipeline's clip_skip, which today's text encoder breaks."""
     model = load(folder)
-    ids = model.pipe.tokenizer("a pig", padding="max_length", max_length=24, return_tensors="pt").input_ids
-    assert torch.equal(model.encode(["a pig"])[model.prompt_states_key], model.pipe.text_encoder(ids).last_hidden_state)
+    ids = model.pipe.tokenizer(
+        "a pig", padding="max_length", max_length=24, return_tensors="pt"
+    ).input_ids
+    assert torch.equal(
+        model.encode(["a pig"])[model.prompt_states_key],
+        model.pipe.text_encoder(ids).last_hidden_state,
+    )
 
 
 def test_a_folder_of_one_variant_alone(tmp_path):
-    """Many snapshots hold fp16 weights and no others; where there are both, the plain ones are read unless the variant is asked for."""
+    """Many snapshots hold fp16 weights alone; of two variants the plain one is the default."""
     tiny_pipeline().to(torch.float16).save_pretrained(tmp_path / "half", variant="fp16")
     assert only_variant(tmp_path / "half") == "fp16"
     half = load(tmp_path / "half", dtype="fp32")
@@ -105,12 +119,14 @@ def test_a_folder_of_one_variant_alone(tmp_path):
     other.unet.conv_in.bias.data += 1
     other.save_pretrained(tmp_path / "both")
     assert only_variant(tmp_path / "both") is None
-    plain, asked = load(tmp_path / "both"), load(tmp_path / "both", variant="fp16")
-    torch.testing.assert_close(plain.denoiser.conv_in.bias, asked.denoiser.conv_in.bias + 1)
-    torch.testing.assert_close(half.denoiser.conv_in.bias, asked.denoiser.conv_in.bias, rtol=1e-3, atol=1e-4)
+    plain, fp16 = load(tmp_path / "both"), load(tmp_path / "both", variant="fp16")
+    torch.testing.assert_close(plain.denoiser.conv_in.bias, fp16.denoiser.conv_in.bias + 1)
+    torch.testing.assert_close(
+        half.denoiser.conv_in.bias, fp16.denoiser.conv_in.bias, rtol=1e-3, atol=1e-4
+    )
 
 
-def test_latents_are_not_clipped_where_the_scheduler_says_nothing_of_it():
+def test_latents_are_not_clipped_where_the_scheduler_does_not_say():
     pipe = tiny_pipeline()
     config = {key: value for key, value in pipe.scheduler.config.items() if key != "clip_sample"}
     pipe.scheduler = type("Bare", (), {"config": FrozenDict(config)})()

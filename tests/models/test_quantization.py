@@ -1,4 +1,4 @@
-"""What is not tuned in 4 or 8 bits, and Adam's moments in 8: an edit that is trained so is one of the model as it was."""
+"""Frozen weights in 4 or 8 bits, and Adam's moments in 8: the edit is one of the original model."""
 
 import copy
 import sys
@@ -19,7 +19,14 @@ from unconcept.training.trainable_delta import TrainableDelta
 from unconcept.workflows.erasure import erase
 
 GROUP = "cross-attention keys and values"
-FEW = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=4, batch_size=2, check=2))
+FEW = AllButOne(
+    start="none",
+    rounds=1,
+    trajectories=4,
+    points=2,
+    sampling_steps=4,
+    tune=Tune(steps=4, batch_size=2, check=2),
+)
 PIG = Concept(erase="pig", alternative="cow")
 
 
@@ -33,7 +40,11 @@ def kind(request):
     return request.param
 
 
-def off(a: torch.Tensor, b: torch.Tensor) -> float:
+def bytes_of(model) -> int:
+    return sum(tensor.nbytes for tensor in model.denoiser.state_dict().values())
+
+
+def relative_error(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).norm() / b.norm())
 
 
@@ -41,25 +52,34 @@ def off(a: torch.Tensor, b: torch.Tensor) -> float:
 def test_it_predicts_nearly_the_same_from_less_memory(emoji, kind):
     model = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP)
     x = torch.randn(2, *emoji.latent_shape, generator=torch.Generator().manual_seed(0))
-    said = [m.predict(x, torch.tensor([200, 800]), m.encode(["a pig", "a cow"])) for m in (model, emoji)]
-    assert 0 < off(*said) < {"nf4": 0.1, "int8": 0.02}[kind]
-    bytes_of = lambda m: sum(t.nbytes for t in m.denoiser.state_dict().values())
+    predictions = []
+    for each in (model, emoji):
+        condition = each.encode(["a pig", "a cow"])
+        predictions.append(each.predict(x, torch.tensor([200, 800]), condition))
+    assert 0 < relative_error(*predictions) < {"nf4": 0.1, "int8": 0.02}[kind]
     layers = [layer.weight for _, layer in quantizable_layers(emoji, GROUP)]
-    assert bytes_of(emoji) - bytes_of(model) == pytest.approx(sum(w.nbytes for w in layers) * {"nf4": 7 / 8, "int8": 3 / 4}[kind], rel=0.03)
+    assert bytes_of(emoji) - bytes_of(model) == pytest.approx(
+        sum(w.nbytes for w in layers) * {"nf4": 7 / 8, "int8": 3 / 4}[kind], rel=0.03
+    )
     assert not list(quantizable_layers(model, GROUP))
 
 
-def test_the_group_is_as_it_was_and_so_is_the_name_of_the_model(emoji, kind):
+def test_the_weight_group_and_the_fingerprint_do_not_change(emoji, kind):
     model = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP)
     for site in emoji.weight_group(GROUP):
-        assert torch.equal(getattr(*site.find(model.components)), getattr(*site.find(emoji.components)))
+        assert torch.equal(
+            getattr(*site.find(model.components)), getattr(*site.find(emoji.components))
+        )
     assert model.fingerprint() == emoji.fingerprint()
-    assert model.image_cache_key() != emoji.image_cache_key()  # but it draws other pictures
+    assert model.image_cache_key() != emoji.image_cache_key()  # but its images differ
 
 
-def test_told_is_what_is_held(emoji, kind):
-    model, ghost = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP), load("emoji", device="meta")
-    held = {t.data_ptr(): t.nbytes for t in (*model.denoiser.parameters(), *model.denoiser.buffers())}
+def test_the_estimate_is_the_memory_that_is_used(emoji, kind):
+    model = load("emoji", device="cpu", quantize=kind, keep_precise=GROUP)
+    shapes = load("emoji", device="meta")
+    held = {
+        t.data_ptr(): t.nbytes for t in (*model.denoiser.parameters(), *model.denoiser.buffers())
+    }
     for module in model.denoiser.modules():
         for scales in (
             getattr(getattr(module, "weight", None), "quant_state", None),
@@ -67,12 +87,14 @@ def test_told_is_what_is_held(emoji, kind):
         ):
             scales = getattr(scales, "absmax", scales)
             held |= {} if scales is None else {scales.data_ptr(): scales.nbytes}
-    assert estimate_memory(ghost, FEW, quantize=kind).weights == pytest.approx(sum(held.values()) + model.vae_bytes, rel=0.02)
+    assert estimate_memory(shapes, FEW, quantize=kind).weights == pytest.approx(
+        sum(held.values()) + model.vae_bytes, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("family", TINY)
-def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kind):
-    """In NF4 that of the model with those weights, exactly; int8 rounds what goes in, too, and comes near the model as it was."""
+def test_gradients_go_through_the_quantized_weights(family, kind):
+    """With NF4 those of a model with the rounded weights; int8 rounds inputs, too, and is close."""
     pipe = TINY[family]()
     whole, model = wrap(pipe, ()), wrap(copy.deepcopy(pipe), ())
     quantize(model, kind, GROUP, torch.device("cpu"))
@@ -81,7 +103,8 @@ def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kin
     for path, layer in quantizable_layers(whole, GROUP) if kind == "nf4" else ():
         held = model.denoiser.get_submodule(path).weight
         layer.weight.data = bitsandbytes.functional.dequantize_4bit(held.data, held.quant_state)
-    x, t = torch.randn(1, *whole.latent_shape, generator=torch.Generator().manual_seed(1)), torch.tensor([500])
+    x = torch.randn(1, *whole.latent_shape, generator=torch.Generator().manual_seed(1))
+    t = torch.tensor([500])
     gradients = []
     for each in (whole, model):
         change, condition = TrainableDelta(each, GROUP), each.encode(["a pig"])
@@ -91,12 +114,14 @@ def test_what_is_tuned_gets_the_gradient_through_the_rounded_weights(family, kin
     assert torch.cosine_similarity(*gradients, dim=0) > {"nf4": 0.99999, "int8": 0.99}[kind]
 
 
-def test_adam_of_8_bits_trains_and_goes_on_to_the_same_bits(emoji, tmp_path):
+def test_8_bit_adam_trains_and_resumes_to_the_same_bits(emoji, tmp_path):
     method = replace(FEW, tune=replace(FEW.tune, adam_8bit=True))
     undisturbed, usual = method(emoji, PIG), FEW(emoji, PIG)
     assert not equal(undisturbed, usual)
-    moved = lambda edit: torch.cat([d.flatten() for d in edit.deltas.values()])
-    assert off(moved(undisturbed), moved(usual)) < 0.3
+    deltas = []
+    for edit in (undisturbed, usual):
+        deltas.append(torch.cat([delta.flatten() for delta in edit.deltas.values()]))
+    assert relative_error(*deltas) < 0.3
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
         method(emoji, PIG, progress=stops(2))
     with checkpointed(tmp_path / "state", every=1, resume=True) as place:
@@ -105,8 +130,9 @@ def test_adam_of_8_bits_trains_and_goes_on_to_the_same_bits(emoji, tmp_path):
     assert equal(resumed, undisturbed)
 
 
-def test_who_lacks_bitsandbytes_is_told_what_to_install(emoji, monkeypatch):
-    for name in [name for name in sys.modules if name.partition(".")[0] == "bitsandbytes"] + ["bitsandbytes"]:
+def test_without_bitsandbytes_the_error_says_what_to_install(emoji, monkeypatch):
+    loaded = [name for name in sys.modules if name.partition(".")[0] == "bitsandbytes"]
+    for name in (*loaded, "bitsandbytes"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(InputError, match="unconcept\\[quant\\]"):
         load("emoji", device="cpu", quantize="nf4", keep_precise=GROUP)

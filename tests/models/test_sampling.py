@@ -74,7 +74,7 @@ def test_cached_images_of_earlier_versions_are_found(model, edit, tmp_path):
 
 
 def test_images_are_sampled_once(model, tmp_path, monkeypatch):
-    """What is cached is not sampled again, and is the same to the bit; other weights have other files."""
+    """A cached image is not sampled again and is the same to the bit."""
 
     def sampler(key: str) -> ImageSampler:
         monkeypatch.setattr(model, "image_cache_key", lambda: key, raising=False)

@@ -1,4 +1,4 @@
-"""A model as one file in the original layout: it is the folder's model, and an erasure goes back into it."""
+"""A model as one file in the original layout: it loads, and erased weights go back into it."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from unconcept.models.interface import Sampling
 
 
 def xl():
-    """With encoders of two widths: by that diffusers tells which is which."""
+    """With text encoders of two widths, by which diffusers distinguishes them."""
     return tiny_xl(second=32)
 
 
@@ -33,7 +33,8 @@ def draw(model) -> torch.Tensor:
 def test_it_is_the_folders_model(pair):
     folder, file = pair
     model, one = load(folder), load(file, config=folder)
-    assert (one.family, one.fingerprint()) == (model.family, model.fingerprint()), "an edit of the one fits the other"
+    assert one.family == model.family
+    assert one.fingerprint() == model.fingerprint(), "an edit of the one fits the other"
     torch.testing.assert_close(draw(one), draw(model))
 
 
@@ -41,10 +42,13 @@ def test_an_erasure_goes_back_into_the_file(pair, tmp_path):
     folder, file = pair
     model = load(folder)
     deltas = {
-        site.name: torch.randn_like(getattr(*site.find(model.components))) for site in model.weight_group("cross-attention keys and values")
+        site.name: torch.randn_like(getattr(*site.find(model.components)))
+        for site in model.weight_group("cross-attention keys and values")
     }
     edit = Edit(deltas, {**model_identity(model), "method": "by hand", "family": model.family})
-    erased = load(export(edit, "checkpoint", tmp_path / "erased.safetensors", model=str(file)), config=folder)
+    erased = load(
+        export(edit, "checkpoint", tmp_path / "erased.safetensors", model=str(file)), config=folder
+    )
     with edit.on(model):
         torch.testing.assert_close(draw(erased), draw(model))
     assert (draw(erased) - draw(model)).abs().max() > 1e-3

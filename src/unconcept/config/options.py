@@ -96,11 +96,6 @@ class Look:
         Parameter(help="CFG scale for evaluation images (default: the model's)."),
     ] = None
 
-    def sampling(self, usual: float) -> dict:
-        """Steps and guidance; usual: the guidance where none is chosen."""
-        guidance = usual if self.guidance is None else self.guidance
-        return {"steps": self.steps, "guidance": guidance}
-
 
 @dataclass(frozen=True)
 class Training:

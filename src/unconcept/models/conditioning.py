@@ -149,9 +149,10 @@ def join(*conditions: Condition) -> Condition:
     Args:
         *conditions: Conditions with the same entries.
     """
-    return {
-        name: torch.cat([condition[name] for condition in conditions]) for name in conditions[0]
-    }
+    joined = {}
+    for name in conditions[0]:
+        joined[name] = torch.cat([condition[name] for condition in conditions])
+    return joined
 
 
 def per_row(v: Tensor, like: Tensor) -> Tensor:

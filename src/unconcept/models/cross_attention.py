@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .interface import Condition
-from .pipeline_model import STATES, PipelineModel
+from .pipeline_model import STATES, PipelineModel, in_all
 
 
 def reads_states(path: str) -> bool:
@@ -25,11 +25,6 @@ def in_cross_attention(path: str) -> bool:
 def in_self_attention(path: str) -> bool:
     """Every parameter of a self-attention."""
     return ".attn1." in path
-
-
-def in_all(path: str) -> bool:
-    """Every parameter."""
-    return True
 
 
 GROUPS = {

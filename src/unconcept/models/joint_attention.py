@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from .flow_matching import FlowModel
 from .interface import Condition
-from .pipeline_model import STATES
+from .pipeline_model import STATES, in_all
 
 POOLED = "pooled_projections"  # [N, width]: CLIP's state of the whole prompt
 
@@ -57,11 +57,6 @@ def in_image_attention(path: str) -> bool:
 def in_all_but_text_attention(path: str) -> bool:
     """Everything except for the text tokens' projections and the first and last layers."""
     return ".attn.add_" not in path and not path.startswith(OUTSIDE)
-
-
-def in_all(path: str) -> bool:
-    """Every parameter."""
-    return True
 
 
 GROUPS = {

@@ -393,6 +393,11 @@ class PipelineModel(ABC):
         return f"{self.fingerprint()}-{vae_hash[:16]}-{settings_hash[:16]}"
 
 
+def in_all(path: str) -> bool:
+    """Every parameter."""
+    return True
+
+
 def to_unit_range(images: Tensor) -> Tensor:
     """Images from the autoencoder's [-1, 1] to [0, 1], in single precision."""
     return (images / 2 + 0.5).clamp(0, 1).float()

@@ -1,4 +1,4 @@
-"""The embedded model as it is shipped: whole, small, fast, and known by its judge."""
+"""The embedded model as it is packaged: complete, small, and known by its judge."""
 
 import hashlib
 import json
@@ -27,28 +27,42 @@ def model():
     return emoji.load()
 
 
-@pytest.mark.parametrize("folder", [HOME, BENCHMARK, BENCHMARK / "atlas"], ids=lambda folder: folder.name)
-def test_files_are_what_their_sums_say(folder):
+@pytest.mark.parametrize(
+    "folder", [HOME, BENCHMARK, BENCHMARK / "atlas"], ids=lambda folder: folder.name
+)
+def test_files_have_their_checksums(folder):
     for name, digest in json.loads((folder / "sha256.json").read_text()).items():
         assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest, name
 
 
 def test_package_data_is_small():
-    assert sum(p.stat().st_size for home in (HOME, BENCHMARK) for p in home.rglob("*") if p.is_file()) <= 45_000_000
+    assert (
+        sum(p.stat().st_size for home in (HOME, BENCHMARK) for p in home.rglob("*") if p.is_file())
+        <= 45_000_000
+    )
 
 
-def test_the_world():
+def test_the_vocabulary():
     assert len(world.OBJECTS) >= 80
     assert len(set(world.WORDS)) == len(world.WORDS)
     assert len(world.STYLES) == 11
     assert len(world.COLOURS) >= 8
-    assert [t.word for t in world.members("weapon")] == ["bomb", "dagger", "swords", "bow and arrow"]
+    assert [t.word for t in world.members("weapon")] == [
+        "bomb",
+        "dagger",
+        "swords",
+        "bow and arrow",
+    ]
     assert world.find("hog") is world.OBJECTS[0]
     assert {"cow", "horse"} <= {t.word for t in world.neighbours((world.OBJECTS[0],))}
 
 
 def test_every_word_fits_and_unseen_words_are_spelt(model):
-    longest = [f"a cross-stitch of a {s} to the left of a {s} on a yellow background" for t in world.OBJECTS for s in (t.word, *t.synonyms)]
+    longest = [
+        f"a cross-stitch of a {s} to the left of a {s} on a yellow background"
+        for t in world.OBJECTS
+        for s in (t.word, *t.synonyms)
+    ]
     assert not any(model.truncated_text(prompt) for prompt in longest)
     tokenizer = model.pipe.tokenizer
     for word in (*world.WORDS, *world.STYLES, "giraffe", "zyxqw", "café"):
@@ -65,12 +79,12 @@ def test_the_judge_says_none_for_noise_and_blanks():
 
 
 def test_the_prompt_steers(model):
-    """The least that even a coarse model must do: from the same seeds, a blue background is bluer and less red than a red one."""
-    corners = {
-        colour: model.decode(model.sample([f"a cat on a {colour} background"] * 4, range(4), Sampling(steps=25, guidance=5.0)))
-        [:, :, [0, 0, -1, -1], [0, -1, 0, -1]].mean((0, 2))
-        for colour in ("blue", "red")
-    }  # fmt: skip
+    """From the same seeds, a blue background is bluer and less red than a red one."""
+    corners = {}
+    for color in ("blue", "red"):
+        prompts = [f"a cat on a {color} background"] * 4
+        images = model.decode(model.sample(prompts, range(4), Sampling(steps=25, guidance=5.0)))
+        corners[color] = images[:, :, [0, 0, -1, -1], [0, -1, 0, -1]].mean((0, 2))
     red, _, blue = corners["blue"] - corners["red"]
     assert blue > 0.2
     assert red < -0.2
@@ -85,21 +99,34 @@ def test_concepts_are_completed():
     assert not known.knows(Concept(erase="giraffe"))
 
 
-def test_no_phrasing_of_a_run_names_another_of_its_concepts():
-    """Alone a pig is erased beside a guitar; where guitars go, too, it would be taught that they stay. Phrasings of one's own are one's own."""
-    beside = lambda concept, word: [prompt for pair in concept.pairs() for prompt in pair if word in prompt]
-    pig, guitar, neon = known.completed([Concept.parse(name) for name in ("pig=cow", "guitar=violin", "neon=sepia")])
-    assert beside(known.complete(Concept.parse("pig=cow")), "guitar")
-    for concept, words in ((pig, ("guitar", "neon")), (guitar, ("pig", "hog", "neon")), (neon, ("guitar", "pig"))):
+def prompts_with(concept, word):
+    return [prompt for pair in concept.pairs() for prompt in pair if word in prompt]
+
+
+def test_no_template_of_a_run_names_another_of_its_concepts():
+    """A pig is erased beside a guitar, unless guitars are erased. The caller's templates stay."""
+    pig, guitar, neon = known.completed(
+        [Concept.parse(name) for name in ("pig=cow", "guitar=violin", "neon=sepia")]
+    )
+    assert prompts_with(known.complete(Concept.parse("pig=cow")), "guitar")
+    for concept, words in (
+        (pig, ("guitar", "neon")),
+        (guitar, ("pig", "hog", "neon")),
+        (neon, ("guitar", "pig")),
+    ):
         assert concept.templates
-        assert not [prompt for word in words for prompt in beside(concept, word)]
-    own, _ = known.completed([Concept(erase="pig", templates=("{} with a guitar",)), Concept.parse("guitar=violin")])
-    assert own.templates == ("{} with a guitar",)
+        assert not [prompt for word in words for prompt in prompts_with(concept, word)]
+    chosen, _ = known.completed(
+        [Concept(erase="pig", templates=("{} with a guitar",)), Concept.parse("guitar=violin")]
+    )
+    assert chosen.templates == ("{} with a guitar",)
 
 
-@pytest.mark.parametrize("names", [("pig=cow",), ("weapon",), ("pig=cow", "guitar=violin", "neon=sepia"), ("giraffe",)])
+@pytest.mark.parametrize(
+    "names", [("pig=cow",), ("weapon",), ("pig=cow", "guitar=violin", "neon=sepia"), ("giraffe",)]
+)
 def test_the_model_completes_concepts_once(model, names):
-    """A method completes what it is given, whether the command line did so before or not; an arbitrary model adds nothing."""
+    """Completing completed concepts changes nothing; an arbitrary model adds nothing."""
     concepts = [Concept.parse(name) for name in names]
     complete = model.complete(concepts)
     assert complete == known.completed(concepts)
@@ -110,10 +137,14 @@ def test_the_model_completes_concepts_once(model, names):
 
 def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch):
     pig = known.complete(Concept(erase="pig", alternative="cow"))
-    words = known.near_in_words(lambda prompts: model.encode(prompts)["encoder_hidden_states"], [pig])
+    words = known.near_in_words(
+        lambda prompts: model.encode(prompts)["encoder_hidden_states"], [pig]
+    )
     assert len(words) == 2
     assert "pig" not in words
-    monkeypatch.setattr(exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}})
+    monkeypatch.setattr(
+        exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}}
+    )
     near = {t.word for t in exam.EmojiBenchmark([pig], {}, likely=words).near(pig)}
     assert {"cow", "horse", "pumpkin", "skull", *words} <= near
     assert "gem" not in near
@@ -122,7 +153,7 @@ def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch
     assert not near & {q.name for q in questions if q.group == "unrelated"}
 
 
-def test_what_may_imply_a_concept_is_asked_apart():
+def test_prompts_that_imply_a_concept_are_a_group_of_their_own():
     pig = known.complete(Concept(erase="pig", alternative="cow"))
     for q in exam.EmojiBenchmark([pig], {"implied": 6}).cases:
         assert (q.group, q.object) == ("implied", -1)
@@ -131,14 +162,19 @@ def test_what_may_imply_a_concept_is_asked_apart():
 
 
 def test_the_prompt_of_the_alternative():
-    pig, style = (known.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch"))
+    pig, style = (
+        known.complete(Concept.parse(name)) for name in ("pig=owl", "watercolor=pencil sketch")
+    )
     for q in exam.EmojiBenchmark([pig], {"target": 12, "synonym": 12}).cases:
         assert "an owl" in q.instead
         assert not any(word in q.instead.split() for word in ("pig", "hog", "piglet"))
-    assert all("pencil sketch" in q.instead and "watercolor" not in q.instead for q in exam.EmojiBenchmark([style], {"target": 12}).cases)
+    assert all(
+        "pencil sketch" in q.instead and "watercolor" not in q.instead
+        for q in exam.EmojiBenchmark([style], {"target": 12}).cases
+    )
 
 
-def test_exam_questions():
+def test_cases_of_the_benchmark():
     n = {"target": 20, "synonym": 10, "neighbour": 12, "unrelated": 20}
     concepts = [known.complete(Concept.parse(name)) for name in ("pig=cow", "weapon")]
     questions = exam.EmojiBenchmark(concepts, n).cases
@@ -147,30 +183,39 @@ def test_exam_questions():
     for q in questions:
         assert (q.object in erased) == (q.group in ("target", "synonym")), q
         assert q.other not in erased
-    assert [q.prompt for q in questions] == [q.prompt for q in exam.EmojiBenchmark(concepts, n).cases]
+    assert [q.prompt for q in questions] == [
+        q.prompt for q in exam.EmojiBenchmark(concepts, n).cases
+    ]
 
 
-def test_of_several_concepts_each_is_asked_in_every_way():
+def test_each_of_several_concepts_is_prompted_in_every_way():
     weapon = [known.complete(Concept.parse(name)) for name in ("weapon", "pig=cow")]
-    asked = [q.prompt for q in exam.EmojiBenchmark(weapon, {"target": 40}).cases if q.name == "weapon"]
-    assert sum("weapon" in prompt for prompt in asked) == len(asked) / 2 == 10
+    prompts = [
+        q.prompt for q in exam.EmojiBenchmark(weapon, {"target": 40}).cases if q.name == "weapon"
+    ]
+    assert sum("weapon" in prompt for prompt in prompts) == len(prompts) / 2 == 10
     three = [known.complete(Concept.parse(name)) for name in ("pig=cow", "fox=cat", "chicken=duck")]
     implied = exam.EmojiBenchmark(three, {"implied": 18}).cases
-    assert {(q.name, q.way) for q in implied} == {(c.erase, way) for c in three for way in ("plain", "colour", "style")}
+    assert {(q.name, q.way) for q in implied} == {
+        (c.erase, way) for c in three for way in ("plain", "colour", "style")
+    }
 
 
-def test_a_hot_dog_is_no_dog():
+def test_a_hot_dog_is_not_a_dog():
     [dog] = known.completed([Concept.parse("dog=cat")])
     assert dog.keep == ("hot dog",)
     assert "a hot dog" in retain_prompts([dog], world.WORDS)
-    assert not any(known.completed([Concept.parse(name)])[0].keep for name in ("pig=cow", "castle=house", "weapon", "guitar=violin"))
+    assert not any(
+        known.completed([Concept.parse(name)])[0].keep
+        for name in ("pig=cow", "castle=house", "weapon", "guitar=violin")
+    )
 
 
-def test_capital_letters_are_read_as_small_ones():
+def test_known_concepts_are_written_in_lower_case():
     [pig] = known.completed([Concept.parse("Pig=Cow")])
     assert known.completed([Concept.parse("pig=cow")]) == (pig,)
     [other] = known.completed([Concept.parse("Gondola=cow")])
-    assert other.erase == "Gondola", "what the world does not know stays as it was written"
+    assert other.erase == "Gondola", "an unknown concept stays as it was written"
 
 
 def test_the_alternative_is_something_else():
@@ -179,11 +224,16 @@ def test_the_alternative_is_something_else():
             known.complete(Concept.parse(name))
 
 
-def test_own_questions_are_about_all_concepts(model, monkeypatch):
-    """The judge sees a pig in every picture: what was asked for in the user's own words counts for whichever concept it shows."""
-    concepts = [known.complete(Concept.parse(name)) for name in ("fox=wolf", "pig=cow", "neon=sepia")]
-    own = [exam.EmojiCase("a pig at dawn", "target", "", way="own"), exam.EmojiCase("a tree", "neighbour", "", way="own")]
-    asked = exam.EmojiBenchmark(concepts, {}, own=own)
+def test_the_users_prompts_are_about_all_concepts(model, monkeypatch):
+    """The judge recognizes a pig in every image: it counts for whichever concept it shows."""
+    concepts = [
+        known.complete(Concept.parse(name)) for name in ("fox=wolf", "pig=cow", "neon=sepia")
+    ]
+    users = [
+        exam.EmojiCase("a pig at dawn", "target", "", way="own"),
+        exam.EmojiCase("a tree", "neighbour", "", way="own"),
+    ]
+    benchmark = exam.EmojiBenchmark(concepts, {}, own=users)
     pig, area = torch.full((2,), world.WORDS.index("pig")), ("whole", "left", "right")
     seen = SimpleNamespace(
         **dict.fromkeys(area, pig),
@@ -191,23 +241,39 @@ def test_own_questions_are_about_all_concepts(model, monkeypatch):
         style=torch.zeros(2, dtype=torch.long),
         colour=torch.zeros(2, dtype=torch.long),
     )
-    monkeypatch.setattr(exam, "load_judge", lambda: SimpleNamespace(look=lambda pictures: seen))
-    marks = asked.marks(torch.zeros(2, 3, 64, 64))
+    monkeypatch.setattr(exam, "load_judge", lambda: SimpleNamespace(look=lambda images: seen))
+    marks = benchmark.marks(torch.zeros(2, 3, 64, 64))
     assert marks["concept"][0] == 1
-    assert marks["concept"][1] == 1, "where nobody asked for it, too"
+    assert marks["concept"][1] == 1, "also in images of other prompts"
     assert marks["right"].isnan().all()
 
 
-def test_a_style_that_is_asked_for_by_name_is_asked_plainly():
+def test_cases_of_a_style():
     style = known.complete(Concept.parse("watercolor=pencil sketch"))
-    assert {q.way for q in exam.EmojiBenchmark([style], {"target": 60}).cases} == {"plain", "colour", "scene"}
+    assert {q.way for q in exam.EmojiBenchmark([style], {"target": 60}).cases} == {
+        "plain",
+        "colour",
+        "scene",
+    }
 
 
-def test_measured_quality_meets_what_the_design_asks():
-    """quality.json is what pretraining/evaluate.py measured of these weights."""
-    found = json.loads((BENCHMARK / "quality.json").read_text())
-    bars = {"object": 0.95, "style": 0.90, "background": 0.95, "both objects of a scene": 0.80, "held-out pairs": 0.80}
-    assert found["prompts"] >= 1000
-    assert all(found["model"][name]["value"] >= bar for name, bar in bars.items())
-    bars = {"object": 0.98, "style": 0.97, "background": 0.99, "none for unknown objects": 0.95, "none for noise and blanks": 0.95}
-    assert all(found["judge"][name][0] >= bar for name, bar in bars.items())
+def test_measured_quality_meets_the_bars():
+    """quality.json holds what pretraining/evaluate.py measured on these weights."""
+    quality = json.loads((BENCHMARK / "quality.json").read_text())
+    bars = {
+        "object": 0.95,
+        "style": 0.90,
+        "background": 0.95,
+        "both objects of a scene": 0.80,
+        "held-out pairs": 0.80,
+    }
+    assert quality["prompts"] >= 1000
+    assert all(quality["model"][name]["value"] >= bar for name, bar in bars.items())
+    bars = {
+        "object": 0.98,
+        "style": 0.97,
+        "background": 0.99,
+        "none for unknown objects": 0.95,
+        "none for noise and blanks": 0.95,
+    }
+    assert all(quality["judge"][name][0] >= bar for name, bar in bars.items())

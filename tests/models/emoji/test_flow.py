@@ -1,4 +1,4 @@
-"""The embedded transformer (Stable Diffusion 3's MMDiT) as it is shipped: whole, known by the judge, and erased from by one command."""
+"""The embedded transformer (Stable Diffusion 3's MMDiT) as it is packaged."""
 
 import hashlib
 import json
@@ -24,33 +24,39 @@ def model():
 
 def seen(model, words, first=0):
     prompts = [f"a {word}" for word in words]
-    pictures = model.decode(model.sample(prompts, range(first, first + len(prompts)), Sampling(steps=15, guidance=5.0)))
-    return load_judge().look(pictures)
+    seeds = range(first, first + len(prompts))
+    latents = model.sample(prompts, seeds, Sampling(steps=15, guidance=5.0))
+    return load_judge().look(model.decode(latents))
 
 
-def test_the_weights_are_what_their_sum_says():
+def test_the_weights_have_their_checksum():
     weights = emoji.FLOW / "transformer" / "diffusion_pytorch_model.safetensors"
-    assert hashlib.sha256(weights.read_bytes()).hexdigest() == json.loads((emoji.FLOW / "quality.json").read_text())["sha256"]
+    quality = json.loads((emoji.FLOW / "quality.json").read_text())
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() == quality["sha256"]
 
 
-def test_it_reads_no_tokens_of_zeros(model):
-    """Where diffusers puts 256 zeros for a T5 that is not there, it was trained without."""
-    assert model.encode(["a pig"])[model.prompt_states_key].shape[1] == model.pipe.tokenizer.model_max_length
+def test_there_are_no_tokens_of_zeros(model):
+    """diffusers adds 256 zeros for a missing T5; this model was trained without them."""
+    states = model.encode(["a pig"])[model.prompt_states_key]
+    assert states.shape[1] == model.pipe.tokenizer.model_max_length
 
 
-def test_it_draws_what_is_asked(model):
-    found = seen(model, WORDS).whole
-    right = sum(world.WORDS[i] == word for i, word in zip(found.tolist(), WORDS) if i >= 0)
-    assert right >= 6, [world.WORDS[i] if i >= 0 else "none" for i in found.tolist()]
+def test_images_show_their_prompts(model):
+    objects = [world.WORDS[i] if i >= 0 else "none" for i in seen(model, WORDS).whole.tolist()]
+    right = sum(shown == word for shown, word in zip(objects, WORDS))
+    assert right >= 6, objects
 
 
-def test_erasing_takes_the_concept_and_leaves_the_rest(model):
+def test_erasing_removes_the_concept_and_leaves_the_rest(model):
     method = settings_for_model("all-but-one", "emoji-flow")
     assert method.tune.group == "prompt embedders"
     edit = replace(method, trajectories=4, points=6, tune=replace(method.tune, steps=24, check=24))(
         model, known.complete(Concept(erase="cat", alternative="dog"))
     )
-    assert set(edit.deltas) == {f"transformer.{name}.weight" for name in ("context_embedder", "time_text_embed.text_embedder.linear_1")}
+    assert set(edit.deltas) == {
+        f"transformer.{name}.weight"
+        for name in ("context_embedder", "time_text_embed.text_embedder.linear_1")
+    }
     others = [word for word in WORDS if word != "cat"]
     before = seen(model, others).whole
     with edit.on(model):

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..interface import Condition
 from ..joint_attention import JointModel
 from ..llm_text_encoder import Chat
-from ..pipeline_model import STATES
+from ..pipeline_model import STATES, in_all
 
 MASK = "mask"  # [N, tokens]: which tokens are not padding
 
@@ -48,11 +48,6 @@ def in_attention_blocks(path: str) -> bool:
 def in_all_but_cross_attention(path: str) -> bool:
     """Everything except for what reads text alone and the first and last layers."""
     return not path.startswith(OUTSIDE)
-
-
-def in_all(path: str) -> bool:
-    """Every parameter."""
-    return True
 
 
 GROUPS = {
