@@ -17,7 +17,9 @@ from unconcept.errors import InputError
 
 
 def processor_seconds(*words: str) -> tuple[float, subprocess.CompletedProcess]:
-    """The best of three runs of the command line, by its own processor time: others share the machine."""
+    """The best of three runs of the command line, by its own processor time: others share the
+    machine.
+    """
     code = "from unconcept.cli import main; main()"
     best = 9.0
     for _ in range(3):
@@ -82,12 +84,26 @@ def test_what_is_wrong_is_answered_before_torch(tmp_path):
     """Every command, in one process: none of them may import torch before it answers."""
     (tmp_path / "job.yaml").write_text("{}")
     lines = [
-        "erase pgi", "erase pig=coww", "erase watercolr", "erase pig --to cow --keep sharkk", "erase pig --method ecd",
-        "erase pig --preset sdxl", "erase pig --config jop.yaml", "erase pig --modle x", "erase pig --model emojy",
-        "erase pig=cow fox=wolf --to dog", "compare pgi", "compare pig --methods uce,rec", "evaluate --edit nowhere",
-        "evaluate pgi --edit job.yaml", "generate cat --edit nowhere", "purify nowhere.png --edit job.yaml", "export nowhere --as lora",
-        "show esdd", "eraze pig",
-    ]  # fmt: skip
+        "erase pgi",
+        "erase pig=coww",
+        "erase watercolr",
+        "erase pig --to cow --keep sharkk",
+        "erase pig --method ecd",
+        "erase pig --preset sdxl",
+        "erase pig --config jop.yaml",
+        "erase pig --modle x",
+        "erase pig --model emojy",
+        "erase pig=cow fox=wolf --to dog",
+        "compare pgi",
+        "compare pig --methods uce,rec",
+        "evaluate --edit nowhere",
+        "evaluate pgi --edit job.yaml",
+        "generate cat --edit nowhere",
+        "purify nowhere.png --edit job.yaml",
+        "export nowhere --as lora",
+        "show esdd",
+        "eraze pig",
+    ]
     code = f"""
 import sys
 from unconcept.cli import main
@@ -218,8 +234,13 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     report = json.loads(out)
     assert code == (3 if report["failure"] else 0), err
     assert {p.name for p in (tmp_path / "gone").iterdir()} == {
-        "edit.safetensors", "before-after.png", "report.json", "report.html", "report.md", "README.md",
-    }  # fmt: skip
+        "edit.safetensors",
+        "before-after.png",
+        "report.json",
+        "report.html",
+        "report.md",
+        "README.md",
+    }
     assert report == json.loads((tmp_path / "gone" / "report.json").read_text())
     page = (tmp_path / "gone" / "report.html").read_text()
     assert page.count("data:image/webp;base64,") == 2 * page.count("<figure>") > 0
@@ -270,7 +291,9 @@ def without_times(report: dict) -> dict:
 
 
 def test_evaluate(run, tmp_path, folder, quick, monkeypatch):
-    """An edit can be looked at again, with prompts of one's own; nothing is sampled twice, and the same seeds say the same."""
+    """An edit can be looked at again, with prompts of one's own; nothing is sampled twice, and
+    the same seeds say the same.
+    """
     code, out, _ = run(
         "erase",
         "pig",
@@ -355,7 +378,7 @@ def test_an_edit_of_another_model_is_refused_unless_forced(run, folder, tmp_path
         "--json",
     )
     assert run(*look)[0] == 2
-    told = json.loads(run(*look, "--force")[1])["warnings"]
-    assert any("another model" in line for line in told), (
-        "--force is for the folder, too: what is doubtful is said"
+    warnings = json.loads(run(*look, "--force")[1])["warnings"]
+    assert any("another model" in line for line in warnings), (
+        "--force is for the folder, too: what is doubtful is in the warnings"
     )

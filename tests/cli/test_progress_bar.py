@@ -54,7 +54,9 @@ def test_without_a_plan_a_stage_has_the_bar_to_itself():
 
 
 def test_what_the_bar_shows(monkeypatch):
-    """In a terminal of 80 columns: the stage, its count, the share, the time that is left, the losses."""
+    """In a terminal of 80 columns: the stage, its count, the share, the time that is left, the
+    losses.
+    """
     screen = io.StringIO()
     bar = ProgressBar(PLAN)
     bar.rich.live.console = bar.console = Console(file=screen, force_terminal=True, width=120)
@@ -70,7 +72,10 @@ def test_the_plan_holds_all_of_the_work(concepts):
     method = AllButOne(tune=Tune(steps=10))
     stages = erasure_stages(method, concepts, 25, "short")
     calls = network_calls(method, concepts)
-    by_title = lambda word: sum(stage.work for stage in stages if word in stage.title)
+
+    def by_title(word: str) -> float:
+        return sum(stage.work for stage in stages if word in stage.title)
+
     assert by_title("recording") == calls.recording
     assert by_title("training") == calls.held_out + 3 * calls.training
     assert by_title("images before") == by_title("images after") == 55 * 25 * 2
@@ -80,7 +85,9 @@ def test_the_plan_holds_all_of_the_work(concepts):
 
 
 def test_the_plan_of_a_comparison_goes_method_by_method():
-    stages = comparison_stages({"all-but-one": AllButOne(), "esd": ESD()}, 1, 25, "short")
+    stages = comparison_stages(
+        {"all-but-one": AllButOne(start="none"), "esd": ESD()}, 1, 25, "short"
+    )
     bar = ProgressBar(stages)
     for stage in (
         "images before",
@@ -95,5 +102,6 @@ def test_the_plan_of_a_comparison_goes_method_by_method():
 
 def test_without_evaluation_images_only_the_erasing_counts():
     assert {
-        stage.title for stage in ProgressBar(erasure_stages(AllButOne(), 1, 25, "none")).plan
+        stage.title
+        for stage in ProgressBar(erasure_stages(AllButOne(start="none"), 1, 25, "none")).plan
     } == {"recording", "training"}

@@ -62,7 +62,9 @@ def test_a_pipeline_folder(edit, erased, folder, tmp_path):
 
 
 def test_a_lora_for_diffusers(edit, erased, tmp_path, caplog, monkeypatch):
-    """All that diffusers remarks on is that the text encoder is left alone, which says nothing against the file."""
+    """All that diffusers remarks on is that the text encoder is left alone, which says nothing
+    against the file.
+    """
     file = export(edit, "lora", tmp_path / "lora.safetensors")
     pipe = tiny_pipeline()
     plain = says(pipe)
@@ -70,9 +72,9 @@ def test_a_lora_for_diffusers(edit, erased, tmp_path, caplog, monkeypatch):
     with caplog.at_level("INFO", "diffusers"):
         pipe.load_lora_weights(file, adapter_name="gone")
     remarks = {record.getMessage() for record in caplog.records if record.levelname != "INFO"}
-    assert all(said.startswith("No LoRA keys associated to CLIPTextModel") for said in remarks), (
-        remarks
-    )
+    assert all(
+        message.startswith("No LoRA keys associated to CLIPTextModel") for message in remarks
+    ), remarks
     assert remarks
     torch.testing.assert_close(says(pipe), erased, rtol=1e-2, atol=1e-3)
     pipe.set_adapters("gone", 0.0)
@@ -80,7 +82,9 @@ def test_a_lora_for_diffusers(edit, erased, tmp_path, caplog, monkeypatch):
 
 
 def test_a_closed_form_edit_is_a_small_lora():
-    """One concept against one guide, in one phrasing: every matrix changes by rank one, and the LoRA of rank one is exact."""
+    """One concept against one guide, in one phrasing: every matrix changes by rank one, and the
+    LoRA of rank one is exact.
+    """
     one = UCE()(wrap(tiny_pipeline()), Concept(erase="pig", alternative="cow", templates=("{}",)))
     for delta in one.deltas.values():
         A, B = low_rank_factors(delta, None, 1e-4)
@@ -89,7 +93,9 @@ def test_a_closed_form_edit_is_a_small_lora():
 
 
 def test_factors_by_hand():
-    """diag(3, 1, 0): of rank one the 3 is kept; with an error of at most a half, 1/√10 = .32 is left and one is enough; below, two."""
+    """diag(3, 1, 0): of rank one the 3 is kept; with an error of at most a half, 1/√10 = .32 is
+    left and one is enough; below, two.
+    """
     delta = torch.diag(torch.tensor([3.0, 1.0, 0.0]))
     A, B = low_rank_factors(delta, 1, 0.0)
     torch.testing.assert_close(B @ A, torch.diag(torch.tensor([3.0, 0.0, 0.0])))
@@ -115,24 +121,27 @@ def test_kohya_names_and_scale(edit, tmp_path):
 def test_kohya_loads_in_diffusers(edit, tmp_path):
     file = export(edit, "kohya", tmp_path / "kohya.safetensors", rank=8)
     direct = export(edit, "lora", tmp_path / "lora.safetensors", rank=8)
-    said = []
+    predictions = []
     for path in (file, direct):
         pipe = tiny_pipeline()
         pipe.load_lora_weights(path, adapter_name="gone")
-        said.append(says(pipe))
-    torch.testing.assert_close(*said, rtol=1e-4, atol=1e-5)
+        predictions.append(says(pipe))
+    torch.testing.assert_close(*predictions, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl"])
 def test_a_single_file(family, tmp_path):
-    """The user's own file: the right tensors change, in its precision, and every other one stays. Of what it says of itself stays what is still so."""
+    """The user's own file: the right tensors change, in its precision, and every other one stays.
+
+    Of what it says of itself stays what is still so.
+    """
     pipe = TINY[family]()
     unet = pipe.unet.state_dict()
     tensors = {original_name(name): t.half() for name, t in unet.items()} | {
         "first_stage_model.x": torch.ones(3),
         "model_ema.num_updates": torch.tensor(2),
     }
-    said = {
+    header = {
         "architecture": "stable-diffusion-v2-768-v",
         "license": "openrail",
         "title": "Mine",
@@ -142,7 +151,7 @@ def test_a_single_file(family, tmp_path):
     save_file(
         tensors,
         tmp_path / "mine.safetensors",
-        {"format": "pt", **{f"modelspec.{key}": value for key, value in said.items()}},
+        {"format": "pt", **{f"modelspec.{key}": value for key, value in header.items()}},
     )
     chosen = [name for name in unet if name.startswith("add_embedding") or "attn2.to_k" in name]
     edit = Edit(
@@ -159,9 +168,12 @@ def test_a_single_file(family, tmp_path):
     out, about = load_file(file), metadata_of(file)
     assert out.keys() == tensors.keys()
     assert about["modelspec.hash_sha256"] == f"0x{behind_the_header(file)}"
-    assert {key: about.get(f"modelspec.{key}") for key in said if key != "hash_sha256"} == {
-        "architecture": "stable-diffusion-v2-768-v", "license": "openrail", "title": "without pig", "date": None,
-    }  # fmt: skip
+    assert {key: about.get(f"modelspec.{key}") for key in header if key != "hash_sha256"} == {
+        "architecture": "stable-diffusion-v2-768-v",
+        "license": "openrail",
+        "title": "without pig",
+        "date": None,
+    }
     assert (about["format"], "sshs_model_hash" in about) == ("pt", False)
     changed = {original_name(name.removeprefix("unet.")): name for name in edit.deltas}
     for key, tensor in tensors.items():
@@ -198,7 +210,9 @@ def test_what_cannot_be_exported_is_refused(edit, tmp_path, folder):
 
 
 def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch):
-    """A file as a file, a folder as a folder; offline it says so in one line, and what was written stays."""
+    """A file as a file, a folder as a folder; offline it says so in one line, and what was
+    written stays.
+    """
     calls = []
     for name in ("create_repo", "upload_file", "upload_folder"):
         monkeypatch.setattr(
@@ -256,7 +270,9 @@ def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch)
 
 
 def test_every_copy_of_the_weights_is_changed_or_left_out(edit, folder, tmp_path):
-    """A snapshot of the hub may hold the weights several times: where one still held the concept, a loader could pick it."""
+    """A snapshot of the hub may hold the weights several times: where one still held the
+    concept, a loader could pick it.
+    """
     shutil.copytree(folder, tmp_path / "base")
     unet = tmp_path / "base" / "unet"
     shutil.copy(
@@ -290,7 +306,9 @@ def test_an_edit_of_another_model_is_not_exported(edit, folder, tmp_path):
 
 
 def test_nor_into_a_single_file_of_another_model(tmp_path):
-    """The same model in half precision is the same model; a tenth more of everything is another one."""
+    """The same model in half precision is the same model; a tenth more of everything is another
+    one.
+    """
     pipe = tiny_pipeline()
     unet = pipe.unet.state_dict()
     name = next(n for n in unet if "attn2.to_k" in n)

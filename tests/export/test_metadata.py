@@ -1,4 +1,8 @@
-"""What an exported file says of itself, and whether its names are those that other tools look up."""
+"""What an exported file says of itself, and whether its names are those that other tools look
+up.
+"""
+
+
 
 import json
 import re
@@ -15,14 +19,22 @@ from unconcept.export.formats import export
 from unconcept.export.lora import COMFYUI, kohya_name
 
 ARCHITECTURES = {  # those of kohya's tools; of tiny models' widths, and for Sana, there is none
-    "stable-diffusion": None, "stable-diffusion-xl": "stable-diffusion-xl-v1-base/lora", "stable-diffusion-3": "stable-diffusion-3/lora",
-    "flux": "flux-1/lora", "flux-2-klein": None, "qwen-image": "Qwen-Image/lora", "z-image": "Z-Image/lora", "sana": None,
-}  # fmt: skip
+    "stable-diffusion": None,
+    "stable-diffusion-xl": "stable-diffusion-xl-v1-base/lora",
+    "stable-diffusion-3": "stable-diffusion-3/lora",
+    "flux": "flux-1/lora",
+    "flux-2-klein": None,
+    "qwen-image": "Qwen-Image/lora",
+    "z-image": "Z-Image/lora",
+    "sana": None,
+}
 
 
 @pytest.mark.parametrize("family", TINY)
 def test_what_a_file_says_of_itself(family, tmp_path):
-    """Its architecture where that has a name, its content's hash, whose edit it is; the same when it is written again."""
+    """Its architecture where that has a name, its content's hash, whose edit it is; the same
+    when it is written again.
+    """
     model = wrap(TINY[family](), ())
     deltas = {
         site.name: torch.ones_like(getattr(*site.find(model.components)))
@@ -146,15 +158,12 @@ LOOKED_UP = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("family", "name", "shape", "form", "rank", "key", "parts"),
-    LOOKED_UP,
-    ids=[row[5] for row in LOOKED_UP],
-)
-def test_names_are_those_that_other_tools_look_up(
-    family, name, shape, form, rank, key, parts, tmp_path
-):
-    """Nothing else is in the file, and at the tools' scale (alpha / rank; 1 without alpha) it is Δ."""
+@pytest.mark.parametrize("row", LOOKED_UP, ids=[row[5] for row in LOOKED_UP])
+def test_names_are_those_that_other_tools_look_up(row, tmp_path):
+    """Nothing else is in the file, and at the tools' scale (alpha / rank; 1 without alpha) it
+    is Δ.
+    """
+    family, name, shape, form, rank, key, parts = row
     torch.manual_seed(0)
     delta = torch.randn(8, 2) @ torch.randn(2, 16) if shape == (8, 16) else torch.randn(shape)
     held = load_file(
@@ -164,11 +173,11 @@ def test_names_are_those_that_other_tools_look_up(
         f"{key}{part}": size for part, size in parts.items()
     }
     if rank is None:
-        [found] = held.values()
+        [product] = held.values()
     else:
         down, up = (held[f"{key}{part}"] for part in list(parts)[:2])
-        found = held.get(f"{key}.alpha", torch.tensor(float(rank))).item() / rank * up @ down
-    torch.testing.assert_close(found, delta, rtol=1e-4, atol=1e-5)
+        product = held.get(f"{key}.alpha", torch.tensor(float(rank))).item() / rank * up @ down
+    torch.testing.assert_close(product, delta, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +185,9 @@ def test_names_are_those_that_other_tools_look_up(
     [("stable-diffusion", ["lora_te"]), ("stable-diffusion-xl", ["lora_te1", "lora_te2"])],
 )
 def test_every_layer_of_the_text_encoders_has_its_name(family, prefixes):
-    """As the models of this transformers name them: all that ComfyUI goes through (LORA_CLIP_MAP), and nothing else."""
+    """As the models of this transformers name them: all that ComfyUI goes through
+    (LORA_CLIP_MAP), and nothing else.
+    """
     components = wrap(TINY[family](), ()).components
     names = [
         f"{c}.{n}"

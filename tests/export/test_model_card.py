@@ -10,11 +10,21 @@ from unconcept.export.model_card import base_of, licence
 
 
 def test_a_pipelines_own_card_is_kept(edit, folder, tmp_path):
-    """Its licence, its other fields and its text; not its scores, which are another model's. What was erased stands before it."""
+    """Its licence, its other fields and its text; not its scores, which are another model's.
+
+    What was erased stands before it.
+    """
     base = shutil.copytree(folder, tmp_path / "base")
-    scores = "model-index:\n- name: x\n  results:\n  - task: {type: t}\n    dataset: {type: d, name: d}\n    metrics: [{type: fid, value: 3}]\n"
+    scores = """model-index:
+- name: x
+  results:
+  - task: {type: t}
+    dataset: {type: d, name: d}
+    metrics: [{type: fid, value: 3}]
+"""
     (base / "README.md").write_text(
-        f"---\nlicense: other\nlicense_link: L.md\ntags: [art]\nwidget: [a]\n{scores}---\n# Tiny\n\nMade by ünïcode.\n"
+        f"---\nlicense: other\nlicense_link: L.md\ntags: [art]\nwidget: [a]\n{scores}---\n"
+        "# Tiny\n\nMade by ünïcode.\n"
     )
     out = export(edit, "pipeline", tmp_path / "out", model=str(base))
     card = ModelCard((out / "README.md").read_text(encoding="utf-8"))
@@ -35,11 +45,11 @@ def test_a_pipelines_own_card_is_kept(edit, folder, tmp_path):
 def test_the_licence_of_a_model_of_the_hub(tmp_path, monkeypatch):
     """Of its card as it lies in the hub's cache; nothing is asked of the network."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    kept = tmp_path / "models--owner--name"
-    (kept / "refs").mkdir(parents=True)
-    (kept / "refs" / "main").write_text("abc")
-    (kept / "snapshots" / "abc").mkdir(parents=True)
-    (kept / "snapshots" / "abc" / "README.md").write_text(
+    cached = tmp_path / "models--owner--name"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    (cached / "snapshots" / "abc").mkdir(parents=True)
+    (cached / "snapshots" / "abc" / "README.md").write_text(
         "---\nlicense: other\nlicense_name: openrail\nlanguage: en\n---\n# A model\n"
     )
     assert licence("owner/name") == {"license": "other", "license_name": "openrail"}
@@ -49,7 +59,8 @@ def test_the_licence_of_a_model_of_the_hub(tmp_path, monkeypatch):
 def test_the_base_of_an_edit_is_told_by_the_card_beside_it(tmp_path):
     """The edit's own; a card of something else says nothing of it."""
     (tmp_path / "README.md").write_text(
-        "---\ntags: [unconcept]\nlicense: mit\nbase_model: owner/name\nlibrary_name: diffusers\n---\n"
+        "---\ntags: [unconcept]\nlicense: mit\nbase_model: owner/name\n"
+        "library_name: diffusers\n---\n"
     )
     assert (
         base_of(tmp_path)

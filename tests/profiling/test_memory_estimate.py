@@ -42,7 +42,7 @@ def both(request, tmp_path):
     return wrap(pipe, ()), ghost
 
 
-def kept(model, rows: int) -> int:
+def saved_bytes(model, rows: int) -> int:
     """Bytes that autograd really keeps of a forward pass on the processor, weights apart."""
     weights, seen = {p.untyped_storage()._cdata for p in model.denoiser.parameters()}, {}
     for site in model.weight_group("cross-attention keys and values"):
@@ -62,20 +62,25 @@ def kept(model, rows: int) -> int:
 
 
 def test_activations_are_those_of_a_real_pass(both):
-    """Flash attention on the processor keeps one number a row and head besides: a few per cent. Tables of rotations are counted for every
-    row: in a small Qwen-Image an eighth of all."""
+    """Flash attention on the CPU keeps one number per row and head besides: a few per cent.
+
+    Tables of rotations are counted for every row: in a small Qwen-Image an eighth of all.
+    """
     real, ghost = both
-    told = budget.estimate_memory(ghost, METHOD).activations
-    assert told == pytest.approx(
-        kept(real, rows=3 * 4), rel=0.13 if real.family == "qwen-image" else 0.08
+    estimate = budget.estimate_memory(ghost, METHOD).activations
+    assert estimate == pytest.approx(
+        saved_bytes(real, rows=3 * 4), rel=0.13 if real.family == "qwen-image" else 0.08
     )
-    assert budget.estimate_memory(ghost, tuned(gradient_accumulation=2)).activations == told // 2
     assert (
-        budget.estimate_memory(ghost, tuned(gradient_checkpointing=True)).activations < 0.8 * told
+        budget.estimate_memory(ghost, tuned(gradient_accumulation=2)).activations == estimate // 2
+    )
+    assert (
+        budget.estimate_memory(ghost, tuned(gradient_checkpointing=True)).activations
+        < 0.8 * estimate
     )
     small = budget.estimate_memory(ghost, tuned(rank=1))
     assert small.training < budget.estimate_memory(ghost, METHOD).training
-    assert small.activations < 1.5 * told
+    assert small.activations < 1.5 * estimate
 
 
 def test_nothing_of_the_ghost_is_left_changed(both):
@@ -102,37 +107,42 @@ def test_network_calls_are_counted_beforehand(model, folder, n):
 
 @pytest.mark.parametrize("names", [["pig"], ["pig", "cat", "dog", "house"]])
 def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
-    """Conditions to the byte, points within a tenth: some trajectories have one more than others. Of four concepts two are trained at once."""
-    (real, ghost), made = both, []
+    """Conditions to the byte, points within a tenth: some trajectories have one more than others.
+
+    Of four concepts two are trained at once.
+    """
+    (real, ghost), recorded = both, []
     ghost.vocabulary = real.vocabulary = ("tree", "bird")
     concepts = [Concept(erase=name, alternative="cow") for name in names]
     method = replace(METHOD, trajectories=8, sampling_steps=5)
 
     def fit(model, replays, *_, **__):
-        made.append(replays)
+        recorded.append(replays)
         nothing = {"steps": 0, "seconds": 0.0, "held_out_loss": []}
         return Edit({}, {"training": nothing})
 
     monkeypatch.setattr(all_but_one, "fit", fit)
     method(real, *concepts[:2])
-    tensors = [(name, t) for replay in made[0].values() for name, t in replay.tensors().items()]
+    tensors = [(name, t) for replay in recorded[0].values() for name, t in replay.tensors().items()]
     conditions = [t for name, t in tensors if name.startswith("asked.")]
-    told = budget.estimate_cpu_memory(ghost, method, concepts)
-    assert told.conditions == sum(t.nbytes for t in conditions)
-    assert told.points + told.conditions == pytest.approx(
+    estimate = budget.estimate_cpu_memory(ghost, method, concepts)
+    assert estimate.conditions == sum(t.nbytes for t in conditions)
+    assert estimate.points + estimate.conditions == pytest.approx(
         sum(t.nbytes for _, t in tensors), rel=0.1
     )
 
 
 def test_the_host_holds_prompts_and_not_points(tmp_path):
-    """At the shapes of Flux.1 a prompt is 512 states of 4096 numbers in bf16 and CLIP's 768; of a part of them in double precision."""
+    """At the shapes of Flux.1 a prompt is 512 states of 4096 numbers in bf16 and CLIP's 768; of
+    a part of them in double precision.
+    """
     ghost = load(folder("flux", tmp_path), device="meta", dtype="bf16")
     ghost.pipe.default_sample_size = 128
     method = AllButOne(tune=Tune(group="prompt embedders"))
-    told = budget.estimate_cpu_memory(ghost, method, [Concept(erase="pig", alternative="cow")])
-    assert told.prompts == 5 + 5 + 1 + 2 * method.trajectories * method.points
-    assert told.conditions == told.prompts * 2 * (512 * 4096 + 768)
-    assert told.states < 2**30
+    estimate = budget.estimate_cpu_memory(ghost, method, [Concept(erase="pig", alternative="cow")])
+    assert estimate.prompts == 5 + 5 + 1 + 2 * method.trajectories * method.points
+    assert estimate.conditions == estimate.prompts * 2 * (512 * 4096 + 768)
+    assert estimate.states < 2**30
     assert (
         budget.estimate_cpu_memory(
             ghost, replace(method, tune=Tune(whiten=None)), [Concept(erase="pig")]
@@ -165,11 +175,11 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     beside = budget.estimate_cpu_memory(
         ghost, method, [Concept(erase="pig")]
     ).whole  # on a processor it is the same memory
-    holds = lambda need, quantize=None: monkeypatch.setattr(
-        dry_run,
-        "free_memory",
-        lambda device: budget.estimate_memory(ghost, need, quantize=quantize).peak + beside,
-    )
+
+    def holds(need, quantize=None):
+        bytes_free = budget.estimate_memory(ghost, need, quantize=quantize).peak + beside
+        monkeypatch.setattr(dry_run, "free_memory", lambda device: bytes_free)
+
     holds(replace(method, tune=replace(method.tune, gradient_accumulation=2)))
     assert (
         "warning  this will not fit: settings: tune: {gradient_accumulation: 2} would"
@@ -181,8 +191,8 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     )
     holds(thrifty, "nf4")
     assert (
-        "settings: tune: {rank: 8, gradient_accumulation: 2, gradient_checkpointing: true} and --quantize nf4 would"
-        in run(*words)[1]
+        "settings: tune: {rank: 8, gradient_accumulation: 2, gradient_checkpointing: true} "
+        "and --quantize nf4 would" in run(*words)[1]
     )
     monkeypatch.setattr(dry_run, "free_memory", lambda device: 1)
     assert "no saving makes it fit" in run(*words)[1]
@@ -206,7 +216,9 @@ def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch
 
 
 def test_what_is_never_made_is_not_counted(tmp_path):
-    """At Stable Diffusion's shapes a step of one point reads 4 · 77 states of 768 numbers: Δ, the student's weights and both gradients are not made."""
+    """At Stable Diffusion's shapes a step of one point reads 4 · 77 states of 768 numbers: Δ,
+    the student's weights and both gradients are not made.
+    """
     ghost = load(folder("stable-diffusion", tmp_path), device="meta", dtype="bf16")
     one, whole = (
         budget.estimate_memory(ghost, AllButOne(tune=Tune(batch_size=batch))) for batch in (1, 8)
@@ -229,7 +241,13 @@ def test_a_single_file_does_not_say_its_shapes(tmp_path):
         load(tmp_path / "model.safetensors", device="meta")
 
 
-@pytest.mark.parametrize(("family", "parameters", "presets"), [("stable-diffusion", 859.5e6, ["sd-8gb"]), ("stable-diffusion-xl", 2567.5e6, ["sdxl-12gb", "sdxl-24gb"])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("family", "parameters", "presets"),
+    [
+        ("stable-diffusion", 859.5e6, ["sd-8gb"]),
+        ("stable-diffusion-xl", 2567.5e6, ["sdxl-12gb", "sdxl-24gb"]),
+    ],
+)
 def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parameters, presets):
     """A fifth and more is left for what is not counted: the allocator, sampling, the driver."""
     ghost = load(folder(family, tmp_path), device="meta", dtype="bf16")
@@ -248,10 +266,14 @@ def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parame
 @pytest.mark.parametrize(
     ("family", "parameters", "preset"),
     [
-        ("stable-diffusion-3", 2.243e9, "sd3-24gb"), ("flux", 11.9e9, "flux-24gb"), ("flux-2-klein", 3.876e9, "flux2-klein-24gb"),
-        ("qwen-image", 20.43e9, "qwen-image-48gb"), ("z-image", 6.15e9, "z-image-16gb"), ("sana", 1.604e9, "sana-16gb"),
+        ("stable-diffusion-3", 2.243e9, "sd3-24gb"),
+        ("flux", 11.9e9, "flux-24gb"),
+        ("flux-2-klein", 3.876e9, "flux2-klein-24gb"),
+        ("qwen-image", 20.43e9, "qwen-image-48gb"),
+        ("z-image", 6.15e9, "z-image-16gb"),
+        ("sana", 1.604e9, "sana-16gb"),
     ],
-)  # fmt: skip
+)
 def test_transformers_fit_by_their_presets(tmp_path, family, parameters, preset):
     ghost = load(folder(family, tmp_path), device="meta", dtype="bf16")
     ghost.pipe.default_sample_size = 128

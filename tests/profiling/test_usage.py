@@ -17,7 +17,9 @@ from unconcept.profiling.usage import calls_per_image, count_calls, peak_memory,
     ("make", "calls"), [(lambda *_: Edit({}), 2), (NegativePrompt(), 3), (SLD(), 4)]
 )
 def test_what_a_picture_takes(model, make, calls):
-    """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅) where they have not heard it."""
+    """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅)
+    where they have not heard it.
+    """
     edit = make(model, Concept(erase="pig"))
     assert calls_per_image(model, edit, Sampling(steps=7, guidance=3.0)) == 7 * calls
     with edit.on(model), count_calls(model) as all_of_it:
@@ -46,9 +48,9 @@ def test_memory_is_that_of_a_span():
 
 
 def test_a_card_is_asked_where_one_is_in_use(monkeypatch):
-    asked = []
+    requests = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: asked.append("reset"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: requests.append("reset"))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: 7)
     reset_peak_memory()
-    assert (asked, peak_memory()) == (["reset"], 7)
+    assert (requests, peak_memory()) == (["reset"], 7)

@@ -1,4 +1,6 @@
-"""The report as a page, in Markdown and as a figure: all of it is there, nothing is fetched, and the page stays small."""
+"""The report as a page, in Markdown and as a figure: all of it is there, nothing is fetched,
+and the page stays small.
+"""
 
 import base64
 import json
@@ -15,21 +17,15 @@ from unconcept.reporting import report as reports
 from unconcept.reporting.html import GLOSSARY, bar, meaning_of, measure_of, pick_spread
 
 
-def row(name, group, before, after, ci95, better=None, n=50, **more):
-    return {
-        "name": name,
-        "group": group,
-        "before": before,
-        "after": after,
-        "n": n,
-        "ci95": ci95,
-        "better": better,
-        **more,
-    }
+def score_row(name, group, before, after, *rest, n=50, **more):
+    """A score of report.json; the rest is its interval, and which way is better."""
+    ci95, better = (*rest, None)[:2]
+    row = {"name": name, "group": group, "before": before, "after": after}
+    return {**row, "n": n, "ci95": ci95, "better": better, **more}
 
 
 SCORES = [
-    row(
+    score_row(
         "concept",
         "target",
         0.98,
@@ -38,12 +34,12 @@ SCORES = [
         "lower",
         difference={"value": -0.96, "ci95": [-0.99, -0.86]},
     ),
-    row("alternative", "target", 0.0, 0.94, [0.8378, 0.9794], "higher"),
-    row(PIXELS, "target", None, 0.12, [0.09, 0.14], "lower"),
-    row("right", "unrelated", 0.96, 0.94, [0.8378, 0.9794], "higher", n=49),
-    row(PIXELS, "unrelated", None, 0.004, [0.003, 0.006], "lower"),
-    row(f"control, another seed: {PIXELS}", "structure", None, 0.1, [0.08, 0.2]),
-    row(
+    score_row("alternative", "target", 0.0, 0.94, [0.8378, 0.9794], "higher"),
+    score_row(PIXELS, "target", None, 0.12, [0.09, 0.14], "lower"),
+    score_row("right", "unrelated", 0.96, 0.94, [0.8378, 0.9794], "higher", n=49),
+    score_row(PIXELS, "unrelated", None, 0.004, [0.003, 0.006], "lower"),
+    score_row(f"control, another seed: {PIXELS}", "structure", None, 0.1, [0.08, 0.2]),
+    score_row(
         "selectivity, pixel change of target / unrelated",
         "structure",
         None,
@@ -51,7 +47,7 @@ SCORES = [
         [10.5, 36.6],
         "higher",
     ),
-    row(
+    score_row(
         "KID EffLite0 to the alternative's own pictures",
         "target",
         0.31,
@@ -60,27 +56,46 @@ SCORES = [
         "lower",
         n=48,
     ),
-    row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
+    score_row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
     unmeasured_score(
         "KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"
     ).to_json(),
 ]
 
 
-def made(scores=SCORES, **settings) -> dict:
+def report_of(scores=SCORES, **settings) -> dict:
     return {
-        "schema": 1, "concept": [{"erase": "pig", "alternative": "cow", "synonyms": [], "keep": []}],
+        "schema": 1,
+        "concept": [{"erase": "pig", "alternative": "cow", "synonyms": [], "keep": []}],
         "method": {"name": "all-but-one", "settings": {"lam": 1.0, "tune": {"steps": 100}}},
         "model": {"name": "emoji", "family": "stable-diffusion", "sha256": "ab" * 32},
-        "cost": {"seconds": 100.0, "training_seconds": 60.0, "network_calls": 6000, "peak_memory_bytes": 2**30, "tuned_parameters": 9, "edit_bytes": 99},
+        "cost": {
+            "seconds": 100.0,
+            "training_seconds": 60.0,
+            "network_calls": 6000,
+            "peak_memory_bytes": 2**30,
+            "tuned_parameters": 9,
+            "edit_bytes": 99,
+        },
         "scores": list(scores),
-        "settings": {"evaluation": "full", "seed": 0, "judge": {"object": [0.99, 1000]}, "edit_sha256": "cd" * 32, "prompts_sha256": None, **settings},
-        "versions": {"unconcept": "1"}, "warnings": ["mind this"], "failure": None,
-    }  # fmt: skip
+        "settings": {
+            "evaluation": "full",
+            "seed": 0,
+            "judge": {"object": [0.99, 1000]},
+            "edit_sha256": "cd" * 32,
+            "prompts_sha256": None,
+            **settings,
+        },
+        "versions": {"unconcept": "1"},
+        "warnings": ["mind this"],
+        "failure": None,
+    }
 
 
 def natural(size: int) -> torch.Tensor:
-    """A picture [1, 3, H, W] of 1/f noise, which is how much of everything natural pictures hold; bright, and in all colours."""
+    """A picture [1, 3, H, W] of 1/f noise, which is how much of everything natural pictures
+    hold; bright, and in all colours.
+    """
     f = torch.fft.fftfreq(size)
     far = (f[:, None] ** 2 + f**2).sqrt()
     far[0, 0] = 1
@@ -91,15 +106,15 @@ def natural(size: int) -> torch.Tensor:
     return (0.5 + 0.2 * noise / noise.std((1, 2), keepdim=True)).clamp(0, 1)[None]
 
 
-def asked(n: int) -> list[PromptCase]:
+def cases(n: int) -> list[PromptCase]:
     return [
         PromptCase(f"a prompt as long as such prompts are, number {i}", GROUPS[i % 5], "")
         for i in range(n)
     ]
 
 
-def left(folder, report: dict, pictures: torch.Tensor) -> str:
-    reports.write(folder, report, asked(len(pictures)), pictures, pictures.flip(3))
+def written_page(folder, report: dict, pictures: torch.Tensor) -> str:
+    reports.write(folder, report, cases(len(pictures)), pictures, pictures.flip(3))
     return (folder / "report.html").read_text()
 
 
@@ -109,7 +124,7 @@ def left(folder, report: dict, pictures: torch.Tensor) -> str:
 )
 def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, noise):
     """Of 200 pairs of pictures that are hard to compress; the last is the worst there is."""
-    page = left(tmp_path, made(), noise(size).expand(200, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), noise(size).expand(200, -1, -1, -1))
     assert len(page.encode()) < 3e6
     assert page.count("<figure>") == 100
     assert "100 of 200 pairs are shown" in page
@@ -121,7 +136,7 @@ def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, n
 
 
 def test_all_of_few_pairs_are_shown(tmp_path):
-    page = left(tmp_path, made(), natural(64).expand(12, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), natural(64).expand(12, -1, -1, -1))
     assert page.count("<figure>") == 12
     assert "pairs are shown" not in page
     [first, *_] = re.findall(r"base64,([^\"]*)", page)
@@ -139,21 +154,21 @@ def test_what_is_shown_is_spread_evenly():
     ]
     assert max(shown[:45]) > 115
     assert pick_spread([]) == []
-    assert pick_spread(asked(400), 100) == sorted(pick_spread(asked(400), 100), key=lambda i: i % 5)
+    assert pick_spread(cases(400), 100) == sorted(pick_spread(cases(400), 100), key=lambda i: i % 5)
 
 
 def test_every_score_is_in_the_markdown(tmp_path):
-    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     lines = (tmp_path / "report.md").read_text().splitlines()
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["scores"] == SCORES, "in the order in which they were measured"
-    for said in reports.table(report["scores"]):
+    for words in reports.table(report["scores"]):
         name, change = (
-            said["name"].replace("|", "\\|"),
-            said["a"] if said["b"] == "–" else f"{said['b']} → {said['a']}",
+            words["name"].replace("|", "\\|"),
+            words["a"] if words["b"] == "–" else f"{words['b']} → {words['a']}",
         )
-        name = f"{name} {said['arrow']}".strip()
-        assert f"| {name} | {change} | {said['ci']} | {said['d']} | {said['n']} |" in lines
+        name = f"{name} {words['arrow']}".strip()
+        assert f"| {name} | {change} | {words['ci']} | {words['d']} | {words['n']} |" in lines
     headings = [line for line in lines if line.startswith("## Scores: ")]
     assert len(headings) == len(set(headings)), "each group once"
     for text in (
@@ -164,38 +179,44 @@ def test_every_score_is_in_the_markdown(tmp_path):
         "![before-after](before-after.png)",
     ):
         assert text in lines
-    for key, value in (("edit sha256", "cd" * 32), ("prompts sha256", "none"), ("model sha256", "ab" * 32), ("model family", "stable-diffusion"), ("tune.steps", "100")):  # fmt: skip
+    for key, value in (
+        ("edit sha256", "cd" * 32),
+        ("prompts sha256", "none"),
+        ("model sha256", "ab" * 32),
+        ("model family", "stable-diffusion"),
+        ("tune.steps", "100"),
+    ):
         assert f"| {key} | {value} |" in lines
         assert f"<dt>{key}</dt><dd>{value}</dd>" in page
     assert any("99.0 % (object, n = 1000)" in line for line in lines)
 
 
 def test_an_interval_without_a_bar_is_there_in_words(tmp_path):
-    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
-    for said, score in zip(reports.table(SCORES), SCORES):
+    page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
+    for words, score in zip(reports.table(SCORES), SCORES):
         if measure_of(score["name"]):
             continue  # a control: it is a tick in the lines of its measure
         assert (bar(score, SCORES) is None) == (
             score["after"] is None or score["name"].startswith(("selectivity", "KID"))
         )
-        assert f"<span>{said['ci']}</span>" in page
+        assert f"<span>{words['ci']}</span>" in page
 
 
 def test_controls_are_ticks_in_the_lines_of_their_measure(tmp_path):
-    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     assert page.count("<title>another seed: 0.100 (0.080 – 0.200)</title>") == 2, (
         "of the target and of unrelated images"
     )
     assert "control, another seed" not in page
     assert bar(SCORES[2], SCORES)["ticks"] == [(50.0, "another seed: 0.100 (0.080 – 0.200)")]
     alone = [s for s in SCORES if s["name"] != PIXELS]
-    assert "control, another seed" in left(
-        tmp_path, made(alone), natural(64).expand(5, -1, -1, -1)
+    assert "control, another seed" in written_page(
+        tmp_path, report_of(alone), natural(64).expand(5, -1, -1, -1)
     ), "a control of nothing is a line"
 
 
 def test_the_verdict_and_its_tiles_come_first(tmp_path):
-    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     places = [
         page.index(text)
         for text in (
@@ -214,7 +235,7 @@ def test_the_verdict_and_its_tiles_come_first(tmp_path):
 
 def test_the_slider_is_only_over_the_images(tmp_path):
     """It sticks to the top of its section, and a section ends."""
-    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     section = page.partition('<section class="images">')[2].partition("</section>")[0]
     assert section.count('class="wipe"') == page.count('class="wipe"') == 1
     assert '<table class="scores">' not in section
@@ -222,7 +243,7 @@ def test_the_slider_is_only_over_the_images(tmp_path):
 
 
 def test_every_pair_says_what_it_is(tmp_path):
-    page = left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     labels = re.findall(r'<button class="pair" aria-label="([^"]*)"', page)
     assert len(labels) == len(set(labels)) == 5
 
@@ -234,7 +255,9 @@ def test_the_glossary_explains_every_measure():
 
 
 def test_changes_are_drawn_on_the_scale_of_their_kind():
-    """Selectivity, a ratio of changes, does not flatten them; where nothing changed nothing is divided."""
+    """Selectivity, a ratio of changes, does not flatten them; where nothing changed nothing is
+    divided.
+    """
     drawn = bar(SCORES[2], SCORES)
     assert {name: drawn[name] for name in ("low", "high", "now", "then")} == {
         "low": 45.0,
@@ -242,31 +265,31 @@ def test_changes_are_drawn_on_the_scale_of_their_kind():
         "now": 60.0,
         "then": None,
     }
-    still = row(PIXELS, "target", None, 0.0, [0.0, 0.0])
+    still = score_row(PIXELS, "target", None, 0.0, [0.0, 0.0])
     assert bar(still, [still])["now"] == 0
 
 
 def test_the_figure(tmp_path, monkeypatch):
-    left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     with Image.open(tmp_path / "scores.png") as image:
         assert image.width == 1650
         assert len(image.convert("RGB").getcolors(10**6)) > 10
     (tmp_path / "scores.png").unlink()
-    left(
+    written_page(
         tmp_path,
-        made([s for s in SCORES if s["name"] == PIXELS], judge=None),
+        report_of([s for s in SCORES if s["name"] == PIXELS], judge=None),
         natural(64).expand(5, -1, -1, -1),
     )
     assert not (tmp_path / "scores.png").exists(), "no judge, no shares"
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    left(tmp_path, made(), natural(64).expand(5, -1, -1, -1))
+    written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
     assert not (tmp_path / "scores.png").exists()
     assert "scores.png" not in (tmp_path / "report.md").read_text()
 
 
 def test_without_pictures_there_is_no_table(tmp_path):
     reports.write(
-        tmp_path, made([], judge=None), [], torch.zeros(0, 3, 1, 1), torch.zeros(0, 3, 1, 1)
+        tmp_path, report_of([], judge=None), [], torch.zeros(0, 3, 1, 1), torch.zeros(0, 3, 1, 1)
     )
     assert {p.name for p in tmp_path.iterdir()} == {
         "report.json",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from reporting.test_html import SCORES, made, row
+from reporting.test_html import SCORES, report_of, score_row
 
 from unconcept.evaluation.scores import PIXELS
 from unconcept.reporting.terminal import print_report, summary_lines
@@ -11,10 +11,10 @@ from unconcept.reporting.verdict import judge_verdict, tiles
 
 FULL = [
     *SCORES,
-    row("concept", "synonym", 1.0, 0.0, [0.0, 0.1], "lower"),
-    row("concept", "implied", 0.5, 0.0, [0.0, 0.1], "lower"),
-    row("right", "neighbour", 1.0, 1.0, [0.8, 1.0], "higher", n=15),
-    row(PIXELS, "neighbour", None, 0.006, [0.003, 0.008], "lower"),
+    score_row("concept", "synonym", 1.0, 0.0, [0.0, 0.1], "lower"),
+    score_row("concept", "implied", 0.5, 0.0, [0.0, 0.1], "lower"),
+    score_row("right", "neighbour", 1.0, 1.0, [0.8, 1.0], "higher", n=15),
+    score_row(PIXELS, "neighbour", None, 0.006, [0.003, 0.008], "lower"),
 ]
 
 
@@ -26,7 +26,7 @@ def changed(name, group, **values) -> list[dict]:
 
 
 NOTES = [
-    f"note number {i}, which is longer than a line of eighty columns, as notes of a run are in practice"
+    f"note {i}, which is longer than a line of eighty columns, as notes of a run are in practice"
     for i in range(5)
 ]
 
@@ -36,7 +36,7 @@ NOTES = [
 )
 @pytest.mark.parametrize("notes", [0, 1, 5])
 def test_twenty_lines_of_eighty_columns(failure, notes):
-    report = {**made(FULL, evaluation="short"), "failure": failure, "warnings": NOTES[:notes]}
+    report = {**report_of(FULL, evaluation="short"), "failure": failure, "warnings": NOTES[:notes]}
     lines = summary_lines(report, Path("unconcept-out/pig"))
     assert len(lines) <= 20
     assert all(len(line) <= 80 for line in lines), lines
@@ -54,14 +54,14 @@ def test_twenty_lines_of_eighty_columns(failure, notes):
 def test_the_bars_are_drawn_to_scale():
     lines = {
         line.split()[0]: line.count("█")
-        for line in summary_lines(made(FULL), Path("x"))
+        for line in summary_lines(report_of(FULL), Path("x"))
         if "█" in line
     }
     assert lines == {"pig": 44, "near": 2, "anything": 1}
 
 
 def test_everything_is_printed_on_request(capsys):
-    report = {**made(FULL), "warnings": NOTES}
+    report = {**report_of(FULL), "warnings": NOTES}
     print_report(report, Path("x"))
     short = capsys.readouterr().out
     print_report(report, Path("x"), full=True)
@@ -102,7 +102,7 @@ def test_everything_is_printed_on_request(capsys):
     ],
 )
 def test_the_verdict(scores, outcome, text):
-    verdict = judge_verdict(made(scores))
+    verdict = judge_verdict(report_of(scores))
     assert verdict.outcome == outcome
     assert text in verdict.text
 
@@ -116,19 +116,21 @@ def test_a_proven_loss_counts_however_small():
         n=500,
         difference={"value": -0.04, "ci95": [-0.06, -0.02]},
     )
-    assert "near neighbours suffered: right in 480 of 500" in judge_verdict(made(scores)).text
+    assert "near neighbours suffered: right in 480 of 500" in judge_verdict(report_of(scores)).text
 
 
 def test_a_failure_is_the_verdict():
-    verdict = judge_verdict({**made(FULL), "failure": "no-op: pig is still there"})
+    verdict = judge_verdict({**report_of(FULL), "failure": "no-op: pig is still there"})
     assert (verdict.outcome, verdict.text) == ("bad", "Not erased: pig is still there")
     assert (
-        judge_verdict({**made(FULL), "failure": "collapse: blank"}).text
+        judge_verdict({**report_of(FULL), "failure": "collapse: blank"}).text
         == "It did not work: collapse: blank"
     )
 
 
 def test_without_a_judge_the_rest_is_measured_in_pixels():
-    [tile] = tiles(made([s for s in FULL if s["name"] not in ("concept", "alternative", "right")]))
+    [tile] = tiles(
+        report_of([s for s in FULL if s["name"] not in ("concept", "alternative", "right")])
+    )
     assert (tile.title, tile.value) == ("rest kept", "0.004")
     assert "another seed: 0.100" in tile.interval

@@ -160,7 +160,9 @@ def erase(
     extent = evaluate or extent
     if dry_run:
         from ..profiling.dry_run import describe_run
+        from .progress_bar import hide_other_bars
 
+        hide_other_bars()
         print(job.describe())
         for line in describe_run(source, job.method, job.concepts, training.quantize):
             print(line)

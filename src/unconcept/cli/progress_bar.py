@@ -45,11 +45,7 @@ class ProgressBar:
         self.task = self.rich.add_task("starting", total=self.total or None, note="")
 
     def __enter__(self) -> "ProgressBar":
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
-
-        diffusers_logging.disable_progress_bar()  # one bar is enough
-        transformers_logging.disable_progress_bar()
+        hide_other_bars()
         self.rich.start()
         return self
 
@@ -97,6 +93,15 @@ class ProgressBar:
         if following < len(self.plan) and not self.plan[following].names:
             return following
         return self.position
+
+
+def hide_other_bars() -> None:
+    """Diffusers and transformers draw bars of their own while they load: one bar is enough."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
 
 
 def describe(progress: Progress) -> str:

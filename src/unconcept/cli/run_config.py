@@ -5,6 +5,7 @@ Everything that can be checked without torch is checked first; the method's clas
 
 import dataclasses
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +31,8 @@ KINDS: dict[str, tuple[type, str]] = {
 CONCEPT_KEYS = [field.name for field in dataclasses.fields(Concept)]
 
 PRESETS = Path(__file__).parent / "presets"
+
+INDENT = " " * 9
 
 
 @dataclass(frozen=True)
@@ -73,17 +76,24 @@ class Plan:
 
     def describe(self) -> str:
         """The plan in lines for people, hyperparameters included."""
-        values = []
-        for field in dataclasses.fields(self.method):
-            values.append(f"{field.name}={getattr(self.method, field.name)}")
+        settings = ", ".join(describe_settings(self.method))
         lines = [f"erase    {concept}" for concept in self.concepts]
-        lines += [
-            f"model    {self.model}",
-            f"method   {self.name}: {', '.join(values)}",
-            f"output   {self.out}",
-            f"seed     {self.seed}",
-        ]
+        lines += [f"model    {self.model}", f"method   {self.name}"]
+        lines += textwrap.wrap(settings, 80, initial_indent=INDENT, subsequent_indent=INDENT)
+        lines += [f"output   {self.out}", f"seed     {self.seed}"]
         return "\n".join(lines)
+
+
+def describe_settings(settings: Any, prefix: str = "") -> list[str]:
+    """The fields of a dataclass, nested ones in turn: "lam=1.0", "tune.lr=0.001"."""
+    parts = []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            parts += describe_settings(value, f"{prefix}{field.name}.")
+        else:
+            parts.append(f"{prefix}{field.name}={'none' if value is None else value}")
+    return parts
 
 
 def plan(request: Request) -> Plan:

@@ -28,10 +28,10 @@ def format_bytes(count: int) -> str:
         count: Bytes.
 
     Returns:
-        "512 kB", "1.4 MB" or "15.9 GiB": memory from a GiB on in binary units.
+        "512 kB", "1.4 MB" or "15.9 GiB".
     """
     if count < 1e6:
         return f"{count / 1e3:.0f} kB"
-    if count < GIB:
+    if count < 1e9:
         return f"{count / 1e6:.1f} MB"
     return f"{count / GIB:.1f} GiB"

@@ -140,9 +140,8 @@ def describe_run(
         cpu = estimate_cpu_memory(model, method, concepts)
     except InputError as error:
         return [f"memory   cannot be estimated: {error}"]
-    lines = describe_needs(need, cpu, device)
-    lines.insert(0, f"device   {device}, {dtype}")
-    lines.insert(1, f"trained  {need.trained_parameters:,} parameters: {method.tune.group}")
+    group = f"{need.trained_parameters:,} parameters: {method.tune.group}"
+    lines = [f"device   {device}, {dtype}", f"changed  {group}", *describe_needs(need, cpu, device)]
     lines += [describe_time(need, device, model.dtype), *notes]
     cpu_free = free_memory(torch.device("cpu"))
     if device.type != "cpu" and cpu_free and cpu.whole + need.text_encoders > cpu_free:
@@ -163,13 +162,14 @@ def describe_run(
 
 
 def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -> list[str]:
-    """The lines about memory and the size of the edit."""
+    """The lines about memory."""
     free = free_memory(device)
-    moved = (
-        "" if device.type == "cpu" else f", and text encoders {format_bytes(need.text_encoders)}"
-    )
+    stage = "training" if need.calls else "solving the closed form"
+    moved = ""
+    if device.type != "cpu":
+        moved = f", and text encoders {format_bytes(need.text_encoders)}"
     return [
-        f"memory   {format_bytes(need.while_training)} while training "
+        f"memory   {format_bytes(need.while_training)} while {stage} "
         f"(weights {format_bytes(need.weights)}, trained {format_bytes(need.training)}, "
         f"activations {format_bytes(need.activations)})",
         f"         {format_bytes(need.while_sampling)} and more while sampling; "
@@ -182,6 +182,8 @@ def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -
 
 def describe_time(need: MemoryEstimate, device: torch.device, dtype: torch.dtype) -> str:
     """The line about the work, and the least time it takes here."""
+    if not need.calls:
+        return "time     seconds: a closed form, without network calls"
     seconds = need.flops / matmul_speed(device, dtype)
     return (
         f"time     at least {format_duration(seconds)} of erasing: {need.calls:,} network calls "

@@ -352,6 +352,8 @@ def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept
     condition = pick(model.encode([""]), slice(0, 1))
     condition_bytes = sum(tensor.nbytes for tensor in condition.values())
     states = whitening_cpu_bytes(model, method, len(retained))
+    if not method.trains:  # the closed form has no replay
+        return CpuMemory(0, 0, states, prompts)
     return CpuMemory(int(points_bytes), prompts * condition_bytes, states, prompts)
 
 
