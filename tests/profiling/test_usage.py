@@ -29,7 +29,7 @@ def test_what_a_picture_takes(model, make, calls):
 
 
 def test_what_a_distilled_model_takes():
-    assert calls_per_image(wrap(tiny_flux(), ()), Edit({}), steps=4, guidance=3.5) == 4
+    assert calls_per_image(wrap(tiny_flux(), ()), Edit({}), Sampling(4, 3.5)) == 4
 
 
 @pytest.mark.skipif(

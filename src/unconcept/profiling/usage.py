@@ -45,23 +45,22 @@ def count_calls(model: Model) -> Iterator[dict[str, int]]:
             denoiser.forward = replaced
 
 
-def calls_per_image(model: Model, edit: Edit, *, steps: int, guidance: float) -> int:
+def calls_per_image(model: Model, edit: Edit, sampling: Sampling) -> int:
     """Count the network calls that one image takes with an edit.
 
     Args:
         model: The model.
         edit: Put on it meanwhile.
-        steps: Sampling steps.
-        guidance: CFG scale.
+        sampling: How the image is sampled.
 
     Returns:
-        `steps` times the calls of the sampler's first step.
+        The sampling steps times the calls of the sampler's first step.
     """
     with edit.on(model), count_calls(model) as calls:
-        walk = model.trajectory(["a picture"], [0], Sampling(steps, guidance))
+        walk = model.trajectory(["a picture"], [0], sampling)
         next(walk)
         next(walk)
-    return steps * calls["n"]
+    return sampling.steps * calls["n"]
 
 
 def reset_peak_memory() -> None:

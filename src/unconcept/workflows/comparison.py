@@ -185,11 +185,8 @@ class _Comparison:
 
     def entry(self, name: str, method: Method) -> Entry:
         model, sampling = self.sampler.model, self.sampler.sampling
-        assert sampling.guidance is not None  # the sampler filled in the model's
         edit, cost = self.train(name, method)
-        cost["calls_for_a_picture"] = calls_per_image(
-            model, edit, steps=sampling.steps, guidance=sampling.guidance
-        )
+        cost["calls_for_a_picture"] = calls_per_image(model, edit, sampling)
         measures = Measures(self.options.controls, True, self.features)
         evaluation = evaluate(
             self.sampler, edit, self.benchmark, before=self.before, measures=measures
