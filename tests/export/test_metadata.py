@@ -2,8 +2,6 @@
 up.
 """
 
-
-
 import json
 import re
 

@@ -6,12 +6,14 @@ Idea        Change what the prompt adds (the guidance term), hold what the model
             First by a closed form, which holds the unconditional prediction exactly; then, where
             it is asked for, by gradient descent.
 Equation    W = W* (I + S): the prompt states of the concept become those of the alternative
-            (training/closed_form.py) L(θ) = E ‖[ε_θ(x,c) − sg ε_θ(x,∅)] − g_target‖² + λ E
-            ‖ε_θ(x,∅) − ε*(x,∅)‖² + ρ E ‖ε_θ(x,k) − ε*(x,k)‖²
+            (training/closed_form.py)
+            L(θ) = E ‖[ε_θ(x,c) − sg ε_θ(x,∅)] − g_target‖²
+                 + λ E ‖ε_θ(x,∅) − ε*(x,∅)‖² + ρ E ‖ε_θ(x,k) − ε*(x,k)‖²
             g_target = κ g*(x,a) − η g*(x,c),      g(x,c) = ε(x,c) − ε(x,∅)
 Cost        The closed form: one pass of the text encoder over at most 2,048 retained prompts, no
-            network call. The loss: a replay of trajectories, once; then one forward and one
-            backward of the student a step.
+            network call.
+            The loss: a replay of trajectories, once; then one forward and one backward of the
+            student a step.
 Problems    It steers prompts. Without a prompt the model still holds the concept: probes that do
             not go through the guidance (inpainting, inversion of pictures that show it) can bring
             it back.

@@ -1,5 +1,4 @@
-"""SPEED: scalable, precise and efficient concept erasure, in the null space of what is retained. A
-closed form: nothing is trained.
+"""SPEED: concept erasure in the null space of what is retained. A closed form, nothing is trained.
 
 Source      Li, Xu, Ouyang, Bi, Zou, Xie, Feng, He. ICLR 2026, arXiv 2503.07392; code
             Ouxiang-Li/SPEED (Apache-2.0), read for its defaults.
@@ -11,8 +10,8 @@ Equation    Δ = W (C* − C1) P [I − M K (Kᵀ P M K)⁻¹ Kᵀ P] M        M
                               alternative, as columns [width]
             P projects on the eigenvectors of R = mean r rᵀ with an eigenvalue below a threshold;
             r: retained states, and r + p pᵀ z (p: right singular vector of W's smallest singular
-            value, z ~ N(0, I)), each kept where ‖W (C* − C1)(I + C1)⁻¹ r‖ is above its mean K =
-            [start token, 3 cluster centres of the other states of ∅]: these do not change
+            value, z ~ N(0, I)), each kept where ‖W (C* − C1)(I + C1)⁻¹ r‖ is above its mean
+            K = [start token, 3 cluster centres of the other states of ∅]: these do not change
 Cost        One pass of the text encoder over the retained words, one singular value decomposition
             for each matrix; seconds.
 Problems    The threshold is absolute: how many directions it leaves depends on the scale of the

@@ -122,9 +122,9 @@ class _Erasure:
         while stronger := stronger_method(self.method, evaluation):
             record.warnings.append("too little was erased: erased again with stronger settings")
             self.method = stronger
-            calls = record.network_calls
+            calls = record.network_calls or 0
             edit = self.train(record, None, nullcontext(self.options.progress))
-            record.network_calls += calls
+            record.network_calls = calls + (record.network_calls or 0)
             record.training_seconds = round(time.perf_counter() - began, 1)
             evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
         report = record.to_report(edit, evaluation)
