@@ -31,7 +31,14 @@ from unconcept.models.sampling import ImageSampler
 from unconcept.profiling.usage import count_calls
 from unconcept.training.replay import Replay, ReplayPlan, record
 
-CASES = ("pig=cow", "castle=house", "guitar=violin", "watercolor=pencil sketch", "neon=sepia", "weapon")
+CASES = (
+    "pig=cow",
+    "castle=house",
+    "guitar=violin",
+    "watercolor=pencil sketch",
+    "neon=sepia",
+    "weapon",
+)
 ASKED = {"target": 32, "synonym": 8, "neighbour": 24, "unrelated": 24}
 
 
@@ -52,7 +59,9 @@ METHODS: dict[str, AllButOne] = {
     "all but one": BASE,
     "without the ∅ term": replace(BASE, lam=0.0),
     "joint instead of surgical": replace(BASE, surgical=False),
-    "without replay, at equal cost": replace(BASE, points=1),  # one point of each trajectory, as in methods that sample anew for every step
+    "without replay, at equal cost": replace(
+        BASE, points=1
+    ),  # one point of each trajectory, as in methods that sample anew for every step
     "without an alternative": BASE,
     "ESD's loss, η = 1": EsdLoss(rho=0.0, lam=0.0, eta=1.0),
     "without the keep term": replace(BASE, rho=0.0),
@@ -107,7 +116,10 @@ def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
     with count_calls(model) as calls:
         edit = replace(method, tune=replace(method.tune, seed=seed))(model, concept)
     seconds = time.perf_counter() - began + recorder.seconds - seconds_saved
-    cost = {"network_calls": calls["n"] + recorder.calls - calls_saved, "seconds": round(seconds, 1)}
+    cost = {
+        "network_calls": calls["n"] + recorder.calls - calls_saved,
+        "seconds": round(seconds, 1),
+    }
     edit = replace(edit, card={**edit.card, "cost": cost})
     edit.save(file)
     return edit
@@ -127,7 +139,11 @@ def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
         "seed": seed,
         "machine": machine(),
         "cost": {**edit.card["cost"], "steps": edit.card["training"]["steps"]},
-        "scores": [row for row in found.scores.to_json() if (row["name"], row["group"]) in itertools.chain(*TABLES.values())],
+        "scores": [
+            row
+            for row in found.scores.to_json()
+            if (row["name"], row["group"]) in itertools.chain(*TABLES.values())
+        ],
         "failure": detect_failure(found.scores, before, found.after),
     }
 

@@ -22,9 +22,13 @@ from unconcept.reporting.report import format_value
 RESULTS = Path(__file__).parent / "results"
 
 
-def arguments(doc: str | None, name: str, n: int | None, **more: dict[str, Any]) -> argparse.Namespace:
+def arguments(
+    doc: str | None, name: str, n: int | None, **more: dict[str, Any]
+) -> argparse.Namespace:
     """--n images per group (None: no such option), --out; more: other options, as argparse takes them."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     if n is not None:
         parser.add_argument("--n", type=int, default=n)
     parser.add_argument("--out", type=Path, default=RESULTS / name, help="the folder of results")
@@ -77,7 +81,11 @@ def as_given(method: str) -> Any:
 
 def machine() -> str:
     """What computes here."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} processor cores"
+    return (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{torch.get_num_threads()} processor cores"
+    )
 
 
 def cell(row: dict | None, value: str = "value") -> str:

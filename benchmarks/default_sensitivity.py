@@ -39,13 +39,24 @@ COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "targe
 
 
 def main() -> None:
-    given = arguments(__doc__, "defaults", 64, case={"default": "pig=cow"}, only={"choices": SETTINGS})
-    print("\n".join(head(["setting", "seconds", "steps", *(f"{name} ({group})" for name, group in COLUMNS)])))
+    given = arguments(
+        __doc__, "defaults", 64, case={"default": "pig=cow"}, only={"choices": SETTINGS}
+    )
+    print(
+        "\n".join(
+            head(["setting", "seconds", "steps", *(f"{name} ({group})" for name, group in COLUMNS)])
+        )
+    )
     for name in [given.only] if given.only else SETTINGS:
         make = functools.partial(measure, [given.case], given.n, SETTINGS[name])
         if result := once(given.out / f"{given.case} {name} {given.n}.json", make):
             cells = [cell(find_score(result["scores"], *column), "after") for column in COLUMNS]
-            print(f"| {name} | {result['seconds']} | {result['training']['steps']} | " + " | ".join(cells) + " |", flush=True)
+            print(
+                f"| {name} | {result['seconds']} | {result['training']['steps']} | "
+                + " | ".join(cells)
+                + " |",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

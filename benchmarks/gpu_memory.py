@@ -46,7 +46,13 @@ def measure(name: str) -> dict:
     """Told and measured, in bytes; seconds of a training step and of a sampling step (two rows: one picture with guidance)."""
     kind, settings = ROWS[name]
     chosen, ticks = method(settings), []
-    short = replace(chosen, trajectories=4, points=2, sampling_steps=4, tune=replace(chosen.tune, steps=STEPS, check=STEPS))
+    short = replace(
+        chosen,
+        trajectories=4,
+        points=2,
+        sampling_steps=4,
+        tune=replace(chosen.tune, steps=STEPS, check=STEPS),
+    )
     with tempfile.TemporaryDirectory() as place:
         path = folder(kind, Path(place))
         told = estimate_memory(wrap(build_without_weights(path, torch.bfloat16)), chosen)
@@ -74,14 +80,33 @@ def measure(name: str) -> dict:
 
 
 def main() -> None:
-    given, gib = arguments(__doc__, "cards", None, row={"choices": ROWS}), lambda n: f"{n / 2**30:.1f}"
+    given, gib = (
+        arguments(__doc__, "cards", None, row={"choices": ROWS}),
+        lambda n: f"{n / 2**30:.1f}",
+    )
     if given.row:
         print(json.dumps(measure(given.row)))
         return
-    print("\n".join(head(["", "told, GiB", "measured while training, GiB", "the most of any stage, GiB", "seconds a step"])))
+    print(
+        "\n".join(
+            head(
+                [
+                    "",
+                    "told, GiB",
+                    "measured while training, GiB",
+                    "the most of any stage, GiB",
+                    "seconds a step",
+                ]
+            )
+        )
+    )
     for name in ROWS:
         command = [sys.executable, __file__, "--row", name, "--out", str(given.out)]
-        own = lambda command: json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+        own = lambda command: json.loads(
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
+                -1
+            ]
+        )
         if found := once(given.out / f"{name}.json", functools.partial(own, command)):
             cells = [
                 gib(found["told"]["training"]),

@@ -23,7 +23,13 @@ from unconcept.workflows.comparison import compare
 
 # Fixed for all candidates of a method: what brings it down to a minute.
 FIXED = {
-    "concept-ablation": {"frozen": True, "steps": 150, "batch": 8, "pictures": 32, "sampling_steps": 25},
+    "concept-ablation": {
+        "frozen": True,
+        "steps": 150,
+        "batch": 8,
+        "pictures": 32,
+        "sampling_steps": 25,
+    },
     "esd": {"steps": 150, "sampling_steps": 12},
     "rece": {},
     "receler": {"steps": 250, "attacks": 2, "sampling_steps": 12},
@@ -58,7 +64,11 @@ def called(settings: dict) -> str:
 def best(name: str, out: Path) -> dict | None:
     """The settings of the candidate with the largest area, of those that are done. That a method has no place for an alternative is nothing
     against its settings."""
-    done = [(json.loads(file.read_text()), s) for s in candidates(name) if (file := out / name / called(s) / "compare.json").exists()]
+    done = [
+        (json.loads(file.read_text()), s)
+        for s in candidates(name)
+        if (file := out / name / called(s) / "compare.json").exists()
+    ]
 
     def rank(entry: tuple[dict, dict]) -> tuple[bool, float]:
         result = entry[0]["methods"][0]
@@ -69,15 +79,23 @@ def best(name: str, out: Path) -> dict | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--case", default="cat=dog")
     parser.add_argument("--only", choices=TRIED)
     parser.add_argument("--out", type=Path, default=Path("runs/settings"))
-    parser.add_argument("--write", action="store_true", help="write the best of what is done into the package, and run nothing")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the best of what is done into the package, and run nothing",
+    )
     given = parser.parse_args()
     if given.write:
         file = FOLDER / "methods.yaml"
-        head = "".join(line for line in file.read_text().splitlines(keepends=True) if line.startswith("#"))
+        head = "".join(
+            line for line in file.read_text().splitlines(keepends=True) if line.startswith("#")
+        )
         chosen = {name: settings for name in TRIED if (settings := best(name, given.out))}
         file.write_text(head + yaml.safe_dump(chosen))
         return
@@ -88,7 +106,13 @@ def main() -> None:
             folder = given.out / name / called(settings)
             if not (folder / "compare.json").exists():
                 method = override(METHODS[name](), settings, name)
-                compare([Concept.parse(given.case)], {name: method}, out=folder, force=True, cache=cache_folder())
+                compare(
+                    [Concept.parse(given.case)],
+                    {name: method},
+                    out=folder,
+                    force=True,
+                    cache=cache_folder(),
+                )
             entry = json.loads((folder / "compare.json").read_text())["methods"][0]
             cost = entry["cost"]
             print(

@@ -36,7 +36,11 @@ CASES = {
     "weapon": ["weapon"],
     "three at once": ["pig=cow", "castle=house", "guitar=violin"],
 }
-NEAR = ["castle=house", "watercolor=pencil sketch", "three at once"]  # the alternative came in less than 98 %, by name or by a synonym
+NEAR = [
+    "castle=house",
+    "watercolor=pencil sketch",
+    "three at once",
+]  # the alternative came in less than 98 %, by name or by a synonym
 LOTS = 1000  # the first exam's seed
 OUTRIGHT = 5  # lot of seeds; 0 is the first time, 1 the second, settings were tried out on 2 to 4
 
@@ -68,28 +72,38 @@ def outright(names: Sequence[str], n: int, file: Path) -> dict:
         raise SystemExit(f"{' + '.join(names)}: there is no alternative to ask for")
     edit = erased(model, concepts, AllButOne(), file)
     exam = EmojiBenchmark(concepts, {"target": n, "synonym": n}, seed=LOTS + OUTRIGHT)
-    return result(names, edit, exam, *both(model, edit, exam, before=[q.instead for q in exam.cases]))
+    return result(
+        names, edit, exam, *both(model, edit, exam, before=[q.instead for q in exam.cases])
+    )
 
 
 def read(names: Sequence[str]) -> tuple[Concept, ...]:
     return completed([Concept.parse(name) for name in names])
 
 
-def erased(model: Model, concepts: Sequence[Concept], method: Callable[..., Edit], file: Path | None) -> Edit:
+def erased(
+    model: Model, concepts: Sequence[Concept], method: Callable[..., Edit], file: Path | None
+) -> Edit:
     """The edit in `file`; made now when it is not there. Its card says what it cost."""
     if file and plain(file).exists():
         return Edit.load(plain(file))
     start = time.perf_counter()
     with count_calls(model) as calls:
         edit = method(model, *concepts)
-    cost = {"seconds": round(time.perf_counter() - start, 1), "peak_memory_bytes": peak_memory(), "network_calls": calls["n"]}
+    cost = {
+        "seconds": round(time.perf_counter() - start, 1),
+        "peak_memory_bytes": peak_memory(),
+        "network_calls": calls["n"],
+    }
     edit = replace(edit, card={**edit.card, "cost": cost, "made_on": machine()})
     if file:
         edit.save(plain(file))
     return edit
 
 
-def both(model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:
+def both(
+    model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None
+) -> tuple[Tensor, Tensor]:
     """Pictures of the exam's questions before (of other prompts, where they are given) and after, from seeds of its own lot."""
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
     prompts, seeds = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))]
@@ -98,10 +112,18 @@ def both(model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str
     return sampler.images(before or prompts, seeds), sampler.images(prompts, seeds, edit=edit)
 
 
-def result(names: Sequence[str], edit: Edit, exam: EmojiBenchmark, before: Tensor, after: Tensor) -> dict:
+def result(
+    names: Sequence[str], edit: Edit, exam: EmojiBenchmark, before: Tensor, after: Tensor
+) -> dict:
     """What the edit cost, and the scores of pictures of the exam."""
     cost, training = edit.card.get("cost", {}), edit.card.get("training", {})
-    return {"concepts": list(names), **cost, "training": training, "asked_on": machine(), "scores": compute_scores(exam, before, after).to_json()}
+    return {
+        "concepts": list(names),
+        **cost,
+        "training": training,
+        "asked_on": machine(),
+        "scores": compute_scores(exam, before, after).to_json(),
+    }
 
 
 def main() -> None:
@@ -127,9 +149,17 @@ def main() -> None:
         if given.erase:
             erased(load("emoji"), read(names), AllButOne(), file)
             continue
-        asking = functools.partial(measure, names, given.n, seed=int(given.time == "again"), file=file, single=True)
-        ask = functools.partial(outright, names, given.n, file) if given.time == "outright" else asking
-        for row in (once(file.with_name(f"{name}-{given.n}.json"), ask) or {"scores": []})["scores"]:
+        asking = functools.partial(
+            measure, names, given.n, seed=int(given.time == "again"), file=file, single=True
+        )
+        ask = (
+            functools.partial(outright, names, given.n, file)
+            if given.time == "outright"
+            else asking
+        )
+        for row in (once(file.with_name(f"{name}-{given.n}.json"), ask) or {"scores": []})[
+            "scores"
+        ]:
             print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
 
 

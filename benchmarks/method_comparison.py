@@ -19,14 +19,23 @@ from unconcept.models.image_cache import cache_folder
 from unconcept.reporting.report import markdown
 from unconcept.workflows.comparison import compare, table
 
-CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "bus=car", "watercolor=pencil sketch")
+CASES = (
+    "pig=cow",
+    "castle=house",
+    "guitar=violin",
+    "rose=tulip",
+    "bus=car",
+    "watercolor=pencil sketch",
+)
 
 
 def compared(case: str) -> dict:
     """Content of compare.json of all methods, each with what it is given on the embedded model."""
     with TemporaryDirectory() as folder:
         methods = {name: as_given(name) for name in METHODS}
-        return compare([Concept.parse(case)], methods, out=Path(folder) / "out", cache=cache_folder())
+        return compare(
+            [Concept.parse(case)], methods, out=Path(folder) / "out", cache=cache_folder()
+        )
 
 
 def main() -> None:

@@ -45,14 +45,24 @@ def main() -> None:
     given = arguments(__doc__, "transformer", 100)
     for title, cases in (
         ("weights", {name: ([CHOSEN_ON], method) for name, method in WEIGHTS.items()}),
-        ("erased", {name: (concepts, settings_for_model("all-but-one", "emoji-flow")) for name, concepts in CASES.items()}),
+        (
+            "erased",
+            {
+                name: (concepts, settings_for_model("all-but-one", "emoji-flow"))
+                for name, concepts in CASES.items()
+            },
+        ),
     ):
-        print("\n".join(head([title, "seconds", *(f"{name} ({group})" for name, group in COLUMNS)])))
+        print(
+            "\n".join(head([title, "seconds", *(f"{name} ({group})" for name, group in COLUMNS)]))
+        )
         for name, (concepts, method) in cases.items():
             run = functools.partial(measure, concepts, given.n, method, name="emoji-flow")
             if found := once(given.out / f"{name} {given.n}.json", run):
                 cells = [cell(find_score(found["scores"], *column), "after") for column in COLUMNS]
-                print(f"| {name} | {found['seconds']:.0f} | " + " | ".join(cells) + " |", flush=True)
+                print(
+                    f"| {name} | {found['seconds']:.0f} | " + " | ".join(cells) + " |", flush=True
+                )
 
 
 if __name__ == "__main__":

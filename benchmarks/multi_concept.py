@@ -23,20 +23,42 @@ COUNTS = (1, 5, 10, 20)
 
 
 WAYS = {
-    way: AllButOne(together=together) for way, together in {"in groups of three": 3, "in one run": max(COUNTS), "one by one": 1}.items()
+    way: AllButOne(together=together)
+    for way, together in {
+        "in groups of three": 3,
+        "in one run": max(COUNTS),
+        "one by one": 1,
+    }.items()
 }
 COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip
 
 
 def main() -> None:
     given = arguments(__doc__, "several", 100)
-    print("\n".join(head(["concepts", "erased", "seconds", "network calls", *(f"{name} ({group})" for name, group in COLUMNS)])))
+    print(
+        "\n".join(
+            head(
+                [
+                    "concepts",
+                    "erased",
+                    "seconds",
+                    "network calls",
+                    *(f"{name} ({group})" for name, group in COLUMNS),
+                ]
+            )
+        )
+    )
     for count in COUNTS:
         for way, method in list(WAYS.items())[: 1 if count == 1 else None]:
             make = functools.partial(measure, list(PAIRS[:count]), given.n, method)
             if found := once(given.out / f"{count}-{way}-{given.n}.json", make):
                 cells = [cell(find_score(found["scores"], *column), "after") for column in COLUMNS]
-                print(f"| {count} | {way} | {found['seconds']:.0f} | {found['network_calls']:,} | " + " | ".join(cells) + " |", flush=True)
+                print(
+                    f"| {count} | {way} | {found['seconds']:.0f} | {found['network_calls']:,} | "
+                    + " | ".join(cells)
+                    + " |",
+                    flush=True,
+                )
 
 
 if __name__ == "__main__":

@@ -59,7 +59,13 @@ from unconcept.profiling.usage import count_calls
 
 SEED = 20261130
 SAMPLING = {"emoji": ("dpm-solver++", 10), "emoji-flow": ("euler", 10)}
-CONCEPT_PROMPTS, SYNONYM_PROMPTS, NEIGHBOURS, PROMPTS_PER_NEIGHBOUR, UNRELATED_PROMPTS = 30, 10, 6, 7, 20
+CONCEPT_PROMPTS, SYNONYM_PROMPTS, NEIGHBOURS, PROMPTS_PER_NEIGHBOUR, UNRELATED_PROMPTS = (
+    30,
+    10,
+    6,
+    7,
+    20,
+)
 FIRST_SEED = 3 * 10**12  # far from the seeds of trainings and of `unconcept evaluate`
 
 # Concepts that settings were chosen on, or that an earlier page reports: only in the tuning half.
@@ -85,7 +91,9 @@ class Case:
     def concept(self) -> Concept:
         """The concept with everything that the world of the embedded model knows about it."""
         style = self.erase in STYLES
-        concept = Concept(erase=self.erase, alternative=self.alternative, kind="style" if style else "object")
+        concept = Concept(
+            erase=self.erase, alternative=self.alternative, kind="style" if style else "object"
+        )
         return completed([concept])[0]
 
 
@@ -109,11 +117,18 @@ def draw_cases() -> list[Case]:
     rng.shuffle(fresh_pairs)
     rng.shuffle(used_pairs)
     first_fresh = one_of_each(fresh_pairs)
-    for half, pairs in (("reporting", first_fresh[:5]), ("tuning", [*used_pairs[:3], *first_fresh[5:]])):
+    for half, pairs in (
+        ("reporting", first_fresh[:5]),
+        ("tuning", [*used_pairs[:3], *first_fresh[5:]]),
+    ):
         for erase, alternative in pairs:
             cases.append(Case(erase, alternative, "style", half))
 
-    categories = [category for category in CATEGORIES if len(members(category)) > 1 and category not in USED_BEFORE]
+    categories = [
+        category
+        for category in CATEGORIES
+        if len(members(category)) > 1 and category not in USED_BEFORE
+    ]
     rng.shuffle(categories)
     for half, names in (("reporting", categories[:3]), ("tuning", ["weapon", categories[3]])):
         for name in names:
@@ -133,7 +148,11 @@ def draw_alternative(rng: random.Random, word: str, kind: str) -> str:
     near = neighbours((thing,))
     if kind == "near":
         return rng.choice(near).word
-    far = [t for t in OBJECTS if t != thing and t not in near and not set(t.categories) & set(thing.categories)]
+    far = [
+        t
+        for t in OBJECTS
+        if t != thing and t not in near and not set(t.categories) & set(thing.categories)
+    ]
     return rng.choice(far).word
 
 
@@ -154,17 +173,25 @@ class PromptPool:
         self.exam = EmojiBenchmark((), {}, int.from_bytes(digest[:4], "little"))
         self.purpose = purpose
 
-    def questions(self, n: int, avoid: Sequence[Thing], group: str, name: str, words: Sequence[str] = ()) -> list[EmojiCase]:
+    def questions(
+        self, n: int, avoid: Sequence[Thing], group: str, name: str, words: Sequence[str] = ()
+    ) -> list[EmojiCase]:
         """`n` questions that show none of the objects `avoid` beside it. words: names of the object, used in turn."""
         chosen: list[EmojiCase] = []
         taken: set[tuple[str, int]] = set()
         avoided = {OBJECTS.index(thing) for thing in avoid}
         i = 0
         while len(chosen) < n:
-            thing = self.exam.choose(OBJECTS) if self.style else next(t for t in OBJECTS if t.word == self.word)
+            thing = (
+                self.exam.choose(OBJECTS)
+                if self.style
+                else next(t for t in OBJECTS if t.word == self.word)
+            )
             word = None if self.style or not words else words[i % len(words)]
             way = (0, 1, 2, 3)[i % 4] if not self.style else (0, 1, 3)[i % 3]
-            question = self.exam.ask(thing, group, name, word=word, style=self.word if self.style else None, way=way)
+            question = self.exam.ask(
+                thing, group, name, word=word, style=self.word if self.style else None, way=way
+            )
             repeat = sum(prompt == question.prompt for prompt, _ in taken)
             taken.add((question.prompt, repeat))
             i += 1
@@ -190,7 +217,11 @@ def build_exam(model: Model, case: Case) -> EmojiBenchmark:
     if concept.kind == "style":
         others = [style for style in STYLES[2:] if style != case.erase]
         order = random.Random(f"{SEED} {case.erase}")
-        near = [case.alternative, *order.sample(others, len(others))] if case.alternative else order.sample(others, len(others))
+        near = (
+            [case.alternative, *order.sample(others, len(others))]
+            if case.alternative
+            else order.sample(others, len(others))
+        )
         for style in list(dict.fromkeys(near))[:NEIGHBOURS]:
             pool = PromptPool(style, "neighbour", style=True)
             questions += pool.questions(PROMPTS_PER_NEIGHBOUR, avoid, "neighbour", style)
@@ -208,7 +239,9 @@ def build_exam(model: Model, case: Case) -> EmojiBenchmark:
         drawn = pool.questions(PROMPTS_PER_NEIGHBOUR, own, "unrelated", thing.word)
         unstyled = [q for q in drawn if q.style < 0 or STYLES[q.style] != case.erase]
         questions.append(unstyled[order.randrange(len(unstyled))])
-    questions = [q for q in questions if q.group in ("target", "synonym") or not names(q.prompt, concept)]
+    questions = [
+        q for q in questions if q.group in ("target", "synonym") or not names(q.prompt, concept)
+    ]
     return EmojiBenchmark((concept,), {}, own=questions)
 
 
@@ -221,13 +254,22 @@ def names(prompt: str, concept: Concept) -> bool:
 def erased_things(concept: Concept) -> list[Thing]:
     if concept.kind == "style":
         return []
-    return list(members(concept.erase)) if concept.erase in CATEGORIES else [t for t in (find(concept.erase),) if t]
+    return (
+        list(members(concept.erase))
+        if concept.erase in CATEGORIES
+        else [t for t in (find(concept.erase),) if t]
+    )
 
 
 def nearest_objects(model: Model, concept: Concept, own: Sequence[Thing]) -> list[Thing]:
     """Near objects by the text encoder, by the judge's confusions and by the table, taken in turn."""
     by_table = list(neighbours(tuple(own)))
-    by_text = [find(word) for word in near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], (concept,), 2)]
+    by_text = [
+        find(word)
+        for word in near_in_words(
+            lambda prompts: model.encode(prompts)[model.prompt_states_key], (concept,), 2
+        )
+    ]
     by_judge = [t for t in EmojiBenchmark((concept,), {}).near(concept) if t not in by_table]
     mixed: list[Thing] = []
     for rank in range(NEIGHBOURS):
@@ -238,16 +280,22 @@ def nearest_objects(model: Model, concept: Concept, own: Sequence[Thing]) -> lis
     return mixed
 
 
-def target_questions(case: Case, concept: Concept, own: Sequence[Thing], avoid: Sequence[Thing]) -> Iterator[EmojiCase]:
+def target_questions(
+    case: Case, concept: Concept, own: Sequence[Thing], avoid: Sequence[Thing]
+) -> Iterator[EmojiCase]:
     """Prompts that name the concept, and prompts that name a synonym."""
     if concept.kind == "style":
-        drawn = PromptPool(case.erase, "target", style=True).questions(CONCEPT_PROMPTS + SYNONYM_PROMPTS, avoid, "target", case.erase)
+        drawn = PromptPool(case.erase, "target", style=True).questions(
+            CONCEPT_PROMPTS + SYNONYM_PROMPTS, avoid, "target", case.erase
+        )
     else:
         drawn = []
         each = -(-CONCEPT_PROMPTS // len(own))
         for thing in own:
             words = (case.erase, thing.word) if case.erase in CATEGORIES else (thing.word,)
-            drawn += PromptPool(thing.word, "target").questions(each, avoid, "target", case.erase, words)
+            drawn += PromptPool(thing.word, "target").questions(
+                each, avoid, "target", case.erase, words
+            )
         drawn = drawn[:: max(1, len(drawn) // CONCEPT_PROMPTS)][:CONCEPT_PROMPTS]
         named = [thing for thing in own if thing.synonyms]
         each = -(-SYNONYM_PROMPTS // max(1, len(named)))
@@ -266,7 +314,11 @@ def outright_prompt(question: EmojiCase, concept: Concept) -> str:
     if concept.alternative is None:
         return ""
     name = max((n for n in (concept.erase, *concept.synonyms) if n in question.prompt), key=len)
-    words, other = (article(name), article(concept.alternative)) if concept.kind == "object" else (name, concept.alternative)
+    words, other = (
+        (article(name), article(concept.alternative))
+        if concept.kind == "object"
+        else (name, concept.alternative)
+    )
     if article(name) in question.prompt:
         words, other = article(name), article(concept.alternative)
     prompt = question.prompt.replace(words, other, 1)
@@ -319,14 +371,30 @@ def measure(model: Model, case: Case, edit: Edit, exam: EmojiBenchmark) -> dict:
     before[rest] = sample(model, [prompts[i] for i in rest], [seeds[i] for i in rest], cached=True)
     outright = after.clone()
     if case.alternative is not None:
-        outright[targets] = sample(model, [questions[i].instead for i in targets], [seeds[i] for i in targets], cached=True)
-    marks, marks_before, marks_outright = exam.marks(after), exam.marks(before), exam.marks(outright)
+        outright[targets] = sample(
+            model, [questions[i].instead for i in targets], [seeds[i] for i in targets], cached=True
+        )
+    marks, marks_before, marks_outright = (
+        exam.marks(after),
+        exam.marks(before),
+        exam.marks(outright),
+    )
     moved = (after - before).abs().mean((1, 2, 3))
-    confidence, sure_outright = (exam.values(x)["confidence of the judge"] for x in (after, outright))
-    distance, usual = feature_distances(after[targets], outright[targets]) if case.alternative else ([], [])
+    confidence, sure_outright = (
+        exam.values(x)["confidence of the judge"] for x in (after, outright)
+    )
+    distance, usual = (
+        feature_distances(after[targets], outright[targets]) if case.alternative else ([], [])
+    )
     images = []
     for i, q in enumerate(questions):
-        row: dict[str, Any] = {"prompt": q.prompt, "seed": q.seed, "group": q.group, "way": q.way, "word": q.name}
+        row: dict[str, Any] = {
+            "prompt": q.prompt,
+            "seed": q.seed,
+            "group": q.group,
+            "way": q.way,
+            "word": q.name,
+        }
         row["confidence"] = round(float(confidence[i]), 3)
         for mark in ("concept", "other", "style", "background"):
             row[mark] = value_of(marks[mark][i])
@@ -336,7 +404,10 @@ def measure(model: Model, case: Case, edit: Edit, exam: EmojiBenchmark) -> dict:
                 row["outright"] = value_of(marks_outright["alternative"][i])
                 row["outright confidence"] = round(float(sure_outright[i]), 3)
         else:
-            row |= {"right": value_of(marks["right"][i]), "right before": value_of(marks_before["right"][i])}
+            row |= {
+                "right": value_of(marks["right"][i]),
+                "right before": value_of(marks_before["right"][i]),
+            }
             row["moved"] = round(float(moved[i]), 5)
         images.append(row)
     for i, d, u in zip(targets, distance, usual):
@@ -423,7 +494,9 @@ def run(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(arguments.threads)
     index, _, count = arguments.shard.partition("/")
     cases = [case for case in draw_cases() if arguments.half in ("both", case.half)]
-    cases = [case for case in cases if not arguments.kinds or case.kind in arguments.kinds.split(",")]
+    cases = [
+        case for case in cases if not arguments.kinds or case.kind in arguments.kinds.split(",")
+    ]
     if arguments.names:
         cases = [case for case in cases if case.name in arguments.names.split(",")]
     cases = spread(cases)[int(index) :: int(count)][: arguments.most]
@@ -439,19 +512,31 @@ def run(arguments: argparse.Namespace) -> None:
                 seconds = time.process_time() - started
                 exam = thinned(build_exam(model, case), arguments.every)
                 measured = measure(model, case, edit, exam)
-                about = {"case": asdict(case), "method": spec, "cpu_seconds": round(seconds, 2), "network_calls": cost["n"]}
+                about = {
+                    "case": asdict(case),
+                    "method": spec,
+                    "cpu_seconds": round(seconds, 2),
+                    "network_calls": cost["n"],
+                }
                 return {**about, **measured}
 
             file = arguments.out / folder_name(arguments) / folder_of(spec) / f"{case.name}.json"
             result = once(file, make)
             if result:
                 figures = summary(case, result["images"])
-                print(case.name, spec, {key: None if v is None else round(v, 3) for key, v in figures.items()}, flush=True)
+                print(
+                    case.name,
+                    spec,
+                    {key: None if v is None else round(v, 3) for key, v in figures.items()},
+                    flush=True,
+                )
 
 
 def spread(cases: Sequence[Case]) -> list[Case]:
     """The cases in an order in which every beginning holds all kinds."""
-    order = sorted(cases, key=lambda case: hashlib.sha256(f"{SEED} {case.name}".encode()).hexdigest())
+    order = sorted(
+        cases, key=lambda case: hashlib.sha256(f"{SEED} {case.name}".encode()).hexdigest()
+    )
     kinds = list(dict.fromkeys(case.kind for case in order))
     mixed = []
     while order:
@@ -471,12 +556,25 @@ def folder_of(spec: str) -> str:
     return spec.replace(":", "-").replace("=", "")
 
 
-COLUMNS = ("left", "reached", "broken", "neighbour kept", "unrelated kept", "neighbour moved", "unrelated moved", "other kept")
+COLUMNS = (
+    "left",
+    "reached",
+    "broken",
+    "neighbour kept",
+    "unrelated kept",
+    "neighbour moved",
+    "unrelated moved",
+    "other kept",
+)
 
 
 def table(arguments: argparse.Namespace) -> None:
     """Print the distribution over pairs of every method that has results."""
-    by_name = {case.name.replace(" ", "-"): case for case in draw_cases() if arguments.half in ("both", case.half)}
+    by_name = {
+        case.name.replace(" ", "-"): case
+        for case in draw_cases()
+        if arguments.half in ("both", case.half)
+    }
     for folder in sorted((arguments.out / folder_name(arguments)).iterdir()):
         if arguments.methods and folder.name not in [folder_of(m) for m in arguments.methods]:
             continue
@@ -502,7 +600,9 @@ def distribution(figures: dict[str, dict]) -> Iterator[str]:
     yield f"  no broken images   {holds(with_alternative, lambda r: r['broken'] <= 0.05)}"
     yield f"  neighbours >= .98  {holds(rows, lambda r: r['neighbour kept'] >= 0.98)}"
     for column in COLUMNS:
-        ranked = sorted((row[column], name) for name, row in figures.items() if row.get(column) is not None)
+        ranked = sorted(
+            (row[column], name) for name, row in figures.items() if row.get(column) is not None
+        )
         if not ranked:
             continue
         if column in ("left", "broken", "neighbour moved", "unrelated moved"):
@@ -516,15 +616,26 @@ def holds(rows: Sequence[dict], test: Any) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("command", choices=["run", "table", "cases"])
     parser.add_argument("--half", choices=["tuning", "reporting", "both"], default="tuning")
-    parser.add_argument("--methods", nargs="+", default=[], help="names, or names with settings: all-but-one:closed.lam=30,start=none")
+    parser.add_argument(
+        "--methods",
+        nargs="+",
+        default=[],
+        help="names, or names with settings: all-but-one:closed.lam=30,start=none",
+    )
     parser.add_argument("--model", choices=list(SAMPLING), default="emoji")
-    parser.add_argument("--kinds", default="", help="near, far, style, category, alone; all where none is named")
+    parser.add_argument(
+        "--kinds", default="", help="near, far, style, category, alone; all where none is named"
+    )
     parser.add_argument("--shard", default="0/1", help="i/n: every n-th case from the i-th on")
     parser.add_argument("--most", type=int, default=None, help="stop after so many cases")
-    parser.add_argument("--every", type=int, default=1, help="ask every so-manyth question only: a quick look")
+    parser.add_argument(
+        "--every", type=int, default=1, help="ask every so-manyth question only: a quick look"
+    )
     parser.add_argument("--names", default="", help="only these cases: pig=lemon,weapon=house")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULTS / "pairs")

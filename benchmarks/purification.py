@@ -34,19 +34,41 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "SDD": as_given("sdd"),
 }
 ROWS = 8  # of a sheet
-SETTINGS = ({"strength": 1.0, "guidance": 1.0}, {"strength": 1.0, "guidance": 3.0}, {"strength": 0.8, "guidance": 3.0})
+SETTINGS = (
+    {"strength": 1.0, "guidance": 1.0},
+    {"strength": 1.0, "guidance": 3.0},
+    {"strength": 0.8, "guidance": 3.0},
+)
 
 
 def drawn(concept: Concept, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, list[str]]:
     """Pictures [n, 3, 64, 64] of the concept, every other one with another object at its right, never the alternative; their labels and captions."""
-    rng, (own, instead) = np.random.default_rng([77, seed]), map(index, (concept.erase, concept.alternative))
+    rng, (own, instead) = (
+        np.random.default_rng([77, seed]),
+        map(index, (concept.erase, concept.alternative)),
+    )
     others = [i for i in range(len(OBJECTS)) if i not in (own, instead)]
     labels = np.array(
-        [(own, rng.choice(others) if i % 2 else -1, STYLES.index("cartoon"), rng.integers(len(COLOURS))) for i in range(n)], LABELS
+        [
+            (
+                own,
+                rng.choice(others) if i % 2 else -1,
+                STYLES.index("cartoon"),
+                rng.integers(len(COLOURS)),
+            )
+            for i in range(n)
+        ],
+        LABELS,
     )
     made = np.stack([render_image(label, rng, ONE_HAND, aligned=True) for label in labels])
-    things = [article(concept.erase) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "") for b in labels["b"]]
-    captions = [f"{thing} on {article(list(COLOURS)[c])} background" for thing, c in zip(things, labels["colour"])]
+    things = [
+        article(concept.erase) + (f" and {article(OBJECTS[b].word)}" if b >= 0 else "")
+        for b in labels["b"]
+    ]
+    captions = [
+        f"{thing} on {article(list(COLOURS)[c])} background"
+        for thing, c in zip(things, labels["colour"])
+    ]
     return torch.from_numpy(made).permute(0, 3, 1, 2).float() / 255, labels, captions
 
 
@@ -59,7 +81,9 @@ def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[
     """Shares of pictures in which the judge sees the concept, its alternative, the background as it was, and the other object of a scene."""
     seen, scene = load_judge().look(pictures), torch.from_numpy(labels["b"] >= 0)
     b, colour = (torch.from_numpy(labels[key].astype(np.int64)) for key in ("b", "colour"))
-    shows = lambda i, by: torch.where(scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i).float()
+    shows = lambda i, by: torch.where(
+        scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i
+    ).float()
     rows = {
         "concept": shows(index(concept.erase), seen.guess),  # only suspected is there, too
         "alternative": shows(index(concept.alternative), vars(seen)),
@@ -77,7 +101,11 @@ def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dic
     for settings in SETTINGS:
         control, made = purify(real, model, edit, captions, Inversion(**settings))
         loop, change = psnr(real, control), psnr(control, made)
-        found = {"real": marks(real, labels, concept), "control": marks(control, labels, concept), "purified": marks(made, labels, concept)}
+        found = {
+            "real": marks(real, labels, concept),
+            "control": marks(control, labels, concept),
+            "purified": marks(made, labels, concept),
+        }
         rows.append(
             {
                 "settings": settings,
@@ -87,8 +115,12 @@ def measure(case: str, n: int, make: Callable[..., Edit], out: Path) -> list[dic
             }
         )
         name = " ".join(str(v) for v in settings.values())
-        shown = [type("Row", (), {"prompt": caption, "group": "target"})() for caption in captions[:ROWS]]
-        columns(shown, {"real": real, "control": control, "purified": made}, rows=ROWS).save(out / f"{case} {name}.webp", quality=85)
+        shown = [
+            type("Row", (), {"prompt": caption, "group": "target"})() for caption in captions[:ROWS]
+        ]
+        columns(shown, {"real": real, "control": control, "purified": made}, rows=ROWS).save(
+            out / f"{case} {name}.webp", quality=85
+        )
     return rows
 
 
@@ -98,10 +130,22 @@ def decibel(row: dict) -> str:
 
 
 def main() -> None:
-    given, names = arguments(__doc__, "purification", 100), ("concept", "alternative", "background", "other")
+    given, names = (
+        arguments(__doc__, "purification", 100),
+        ("concept", "alternative", "background", "other"),
+    )
     print(
         "\n".join(
-            head(["", "edit", "strength, guidance", "PSNR of the control to the picture, dB", "of the purified to the control", *names])
+            head(
+                [
+                    "",
+                    "edit",
+                    "strength, guidance",
+                    "PSNR of the control to the picture, dB",
+                    "of the purified to the control",
+                    *names,
+                ]
+            )
         )
     )
     for case in CASES:
@@ -110,10 +154,19 @@ def main() -> None:
             run = functools.partial(measure, case, given.n, make, folder)
             for row in once(folder / f"{case}-{given.n}.json", run) or ():
                 for stage in ("control", "purified") if name == "All but One" else ("purified",):
-                    setting, edit = ", ".join(str(v) for v in row["settings"].values()), name if stage == "purified" else "none (control)"
+                    setting, edit = (
+                        ", ".join(str(v) for v in row["settings"].values()),
+                        name if stage == "purified" else "none (control)",
+                    )
                     cells = [cell(row["marks"][stage][mark]) for mark in names]
-                    loops = decibel(row["control_psnr"]), decibel(row["changed_psnr"]) if stage == "purified" else "–"
-                    print(f"| {case} | {edit} | {setting} | " + " | ".join((*loops, *cells)) + " |", flush=True)
+                    loops = (
+                        decibel(row["control_psnr"]),
+                        decibel(row["changed_psnr"]) if stage == "purified" else "–",
+                    )
+                    print(
+                        f"| {case} | {edit} | {setting} | " + " | ".join((*loops, *cells)) + " |",
+                        flush=True,
+                    )
 
 
 if __name__ == "__main__":

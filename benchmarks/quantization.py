@@ -33,7 +33,12 @@ COLUMNS = {
 
 def ask(method: AllButOne, kind: Any, file: Path, n: int) -> dict:
     """Made with the base in `kind`, asked of the base as it is."""
-    erased(load("emoji", quantize=kind, keep_precise=BASE.tune.group), completed([Concept.parse(CASE)]), method, file)
+    erased(
+        load("emoji", quantize=kind, keep_precise=BASE.tune.group),
+        completed([Concept.parse(CASE)]),
+        method,
+        file,
+    )
     return measure([CASE], n, file=file)
 
 
@@ -43,7 +48,9 @@ def main() -> None:
     for name, (method, kind) in WAYS.items():
         make = functools.partial(ask, method, kind, given.out / f"{name}.safetensors", given.n)
         if result := once(given.out / f"{name} {given.n}.json", make):
-            cells = [cell(find_score(result["scores"], *where), "after") for where in COLUMNS.values()]
+            cells = [
+                cell(find_score(result["scores"], *where), "after") for where in COLUMNS.values()
+            ]
             lines.append(f"| {name} | " + " | ".join(cells) + f" | {result['seconds']:.0f} |")
     print("\n".join(lines))
 

@@ -73,7 +73,12 @@ def told(model: Model, states: Tensor) -> Iterator[None]:
         return (
             c
             if list(prompts) == [""]
-            else append_states(c, model.prompt_states_key, states.expand(len(prompts), -1, -1), model.last_token_index(prompts))
+            else append_states(
+                c,
+                model.prompt_states_key,
+                states.expand(len(prompts), -1, -1),
+                model.last_token_index(prompts),
+            )
         )
 
     model.encode = encode
@@ -88,21 +93,29 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     names = [concept.erase, *concept.synonyms]
     prompts = [pair[0] for pair in concept.pairs()]
     asked = {"c": [[p] for p in prompts[:16]]}
-    plan = ReplayPlan(drive=prompts[:16], prompts=asked, seed=900_000 + seed, steps=25, guidance=5.0, points=12)
+    plan = ReplayPlan(
+        drive=prompts[:16], prompts=asked, seed=900_000 + seed, steps=25, guidance=5.0, points=12
+    )
     z = record(model, plan)
     generator = torch.Generator().manual_seed(seed)
     width = model.encode(names[:1])[model.prompt_states_key].shape[2]
     P = random_states(1, TOKENS, width, generator)
     adversary = Adversary(P, model.prompt_states_key, steps=5, lr=LR, decay=0.0)
     ends, first = model.last_token_index(prompts[:16])[z.trajectory], adversary.P.clone()
-    predicted = lambda x, t, c: model.predict(x.to(model.device), t.to(model.device), to_device(model.device, c)).cpu()
+    predicted = lambda x, t, c: model.predict(
+        x.to(model.device), t.to(model.device), to_device(model.device, c)
+    ).cpu()
     with edit.on(model):
-        own = model.encode(prompts[:16])  # as the erased model reads them: an edit of the text encoder is attacked behind it
+        own = model.encode(
+            prompts[:16]
+        )  # as the erased model reads them: an edit of the text encoder is attacked behind it
         for _ in range(STEPS // 5):
             i = torch.randint(len(z), (BATCH,), generator=generator)
             batch, c = z[i], {name: states.cpu()[z.trajectory[i]] for name, states in own.items()}
             attacked_batch = replace(batch, conditions={"c": c})
-            adversary.attack(predicted, attacked_batch, ends[i], torch.zeros(BATCH, dtype=torch.long))
+            adversary.attack(
+                predicted, attacked_batch, ends[i], torch.zeros(BATCH, dtype=torch.long)
+            )
     return first, adversary.P
 
 
@@ -115,24 +128,57 @@ def attacked(case: str, edit: Edit, n: int) -> dict:
     found = {}
     for name, states in (("as asked", None), ("random states", random), ("learnt states", learnt)):
         with edit.on(model), contextlib.nullcontext() if states is None else told(model, states):
-            found[name] = proportion(exam.marks(ImageSampler(model, Sampling(guidance=5.0)).images(prompts, seeds))["concept"])
+            found[name] = proportion(
+                exam.marks(ImageSampler(model, Sampling(guidance=5.0)).images(prompts, seeds))[
+                    "concept"
+                ]
+            )
     return found
 
 
 def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
     """What the attack brings back, and what the erasure does to everything else."""
     edit = erased(load("emoji"), [complete(Concept.parse(case))], make, None)
-    return {"attack": attacked(case, edit, n), **measure([case], n, lambda model, *concepts: edit), **edit.card["cost"]}
+    return {
+        "attack": attacked(case, edit, n),
+        **measure([case], n, lambda model, *concepts: edit),
+        **edit.card["cost"],
+    }
 
 
 def main() -> None:
-    given, attacks = arguments(__doc__, "robustness", 40, only={"choices": METHODS}), ("as asked", "random states", "learnt states")
-    print("\n".join(head(["", *(f"concept, {name}" for name in attacks), *(f"{name} ({group})" for name, group in KEPT), "network calls"])))
-    for name, make in METHODS.items() if given.only is None else [(given.only, METHODS[given.only])]:
-        done = [once(given.out / f"{name} {case} {given.n}.json", functools.partial(whole, case, make, given.n)) for case in CASES]
+    given, attacks = (
+        arguments(__doc__, "robustness", 40, only={"choices": METHODS}),
+        ("as asked", "random states", "learnt states"),
+    )
+    print(
+        "\n".join(
+            head(
+                [
+                    "",
+                    *(f"concept, {name}" for name in attacks),
+                    *(f"{name} ({group})" for name, group in KEPT),
+                    "network calls",
+                ]
+            )
+        )
+    )
+    for name, make in (
+        METHODS.items() if given.only is None else [(given.only, METHODS[given.only])]
+    ):
+        done = [
+            once(
+                given.out / f"{name} {case} {given.n}.json",
+                functools.partial(whole, case, make, given.n),
+            )
+            for case in CASES
+        ]
         if done := [found for found in done if found]:
             cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
-            cells += [cell(pooled([find_score(d["scores"], *column) for d in done], "after")) for column in KEPT]
+            cells += [
+                cell(pooled([find_score(d["scores"], *column) for d in done], "after"))
+                for column in KEPT
+            ]
             cells.append(f"{sum(d['network_calls'] for d in done) / len(done):,.0f}")
             print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
 

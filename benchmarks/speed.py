@@ -25,7 +25,9 @@ BASE = AllButOne()
 
 
 def lighter(trajectories: int, points: int, steps: int) -> AllButOne:
-    return replace(BASE, trajectories=trajectories, points=points, tune=replace(BASE.tune, steps=steps))
+    return replace(
+        BASE, trajectories=trajectories, points=points, tune=replace(BASE.tune, steps=steps)
+    )
 
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -40,7 +42,13 @@ METHODS: dict[str, dict[str, Any]] = {
     "ESD-x, lr 1e-5": {"1000": ESD(steps=1000, lr=1e-5)},
     "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250)},
 }
-COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"))
+COLUMNS = (
+    ("concept", "target"),
+    ("concept", "synonym"),
+    ("alternative", "target"),
+    ("right", "neighbour"),
+    ("right", "unrelated"),
+)
 
 
 def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
@@ -48,7 +56,10 @@ def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
     found = {}
     for name in ("network_calls", "seconds"):
         values = [float(r[name]) for r in results]
-        found[name.replace("_", " ")] = {"value": sum(values) / len(values), "ci95": [min(values), max(values)]}
+        found[name.replace("_", " ")] = {
+            "value": sum(values) / len(values),
+            "ci95": [min(values), max(values)],
+        }
     for name, group in COLUMNS:
         if share := pooled([find_score(r["scores"], name, group) for r in results], when):
             found[f"{name}, {group}"] = share
@@ -64,8 +75,16 @@ def main() -> None:
                 with alone(plain(edit(case))) as first:
                     if first:
                         erased(load("emoji"), [complete(Concept.parse(case))], make, edit(case))
-            run = lambda case, make=make, edit=edit: functools.partial(measure, [case], given.n, make, file=edit(case))
-            done = [once(given.out / f"{method} {setting} {case} {given.n}.json", None if given.erase else run(case)) for case in CASES]
+            run = lambda case, make=make, edit=edit: functools.partial(
+                measure, [case], given.n, make, file=edit(case)
+            )
+            done = [
+                once(
+                    given.out / f"{method} {setting} {case} {given.n}.json",
+                    None if given.erase else run(case),
+                )
+                for case in CASES
+            ]
             if done := [found for found in done if found]:
                 rows[method, setting] = summary(done)
                 before = before if len(done) < len(CASES) else summary(done, "before")
@@ -73,11 +92,20 @@ def main() -> None:
         return
     names = list(dict.fromkeys(name for found in rows.values() for name in found))
     lines = head(["method", "setting", names[0], "of ESD's 1000 steps", *names[1:]])
-    lines.append("| untouched model | – | – | – | – | " + " | ".join(cell(before.get(name)) for name in names[2:]) + " |")
+    lines.append(
+        "| untouched model | – | – | – | – | "
+        + " | ".join(cell(before.get(name)) for name in names[2:])
+        + " |"
+    )
     longest = max(found[names[0]]["value"] for found in rows.values())
     for (method, setting), found in rows.items():
         calls, seconds = (found[name]["value"] for name in names[:2])
-        cells = [f"{calls:,.0f}", f"1/{longest / calls:.1f}", f"{seconds:,.0f}", *(cell(found.get(name)) for name in names[2:])]
+        cells = [
+            f"{calls:,.0f}",
+            f"1/{longest / calls:.1f}",
+            f"{seconds:,.0f}",
+            *(cell(found.get(name)) for name in names[2:]),
+        ]
         lines.append(f"| {method} | {setting} | " + " | ".join(cells) + " |")
     print("\n".join(lines))
 

@@ -30,7 +30,9 @@ def build(folder: Path, latents: int) -> None:
     """A diffusers folder in Stable Diffusion 1.4's shapes; its tokenizer knows letters alone."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,
+    )
     from diffusers.schedulers.scheduling_pndm import PNDMScheduler
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel
@@ -38,17 +40,43 @@ def build(folder: Path, latents: int) -> None:
 
     torch.set_default_dtype(torch.bfloat16)
     letters = [chr(c) for c in range(33, 127)]
-    vocabulary = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[], model_max_length=77)
+    vocabulary = [
+        *letters,
+        *(letter + "</w>" for letter in letters),
+        "<|startoftext|>",
+        "<|endoftext|>",
+    ]
+    tokenizer = CLIPTokenizer(
+        vocab={t: i for i, t in enumerate(vocabulary)}, merges=[], model_max_length=77
+    )
     ends = dict(bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id)
-    text = CLIPTextConfig(vocab_size=49408, hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, **ends)
+    text = CLIPTextConfig(
+        vocab_size=49408,
+        hidden_size=768,
+        intermediate_size=3072,
+        num_hidden_layers=12,
+        num_attention_heads=12,
+        **ends,
+    )
     unet = UNet2DConditionModel(sample_size=latents, cross_attention_dim=768, attention_head_dim=8)
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=8 * latents,
         down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
     )  # fmt: skip
-    schedule = PNDMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", skip_prk_steps=True, steps_offset=1)
-    parts = dict(vae=vae, text_encoder=CLIPTextModel(text), tokenizer=tokenizer, unet=unet, scheduler=schedule)
+    schedule = PNDMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        skip_prk_steps=True,
+        steps_offset=1,
+    )
+    parts = dict(
+        vae=vae,
+        text_encoder=CLIPTextModel(text),
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=schedule,
+    )
     more = dict(safety_checker=None, feature_extractor=None, requires_safety_checker=False)
     StableDiffusionPipeline(**parts, **more).save_pretrained(folder)
 
@@ -56,7 +84,11 @@ def build(folder: Path, latents: int) -> None:
 def bare(folder: Path, given: argparse.Namespace) -> list[float]:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.bfloat16).to(DEVICE).requires_grad_(False)
+    unet = (
+        UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.bfloat16)
+        .to(DEVICE)
+        .requires_grad_(False)
+    )
     for name, weight in unet.named_parameters():
         weight.requires_grad_(name.endswith(("attn2.to_k.weight", "attn2.to_v.weight")))
     size = given.latents
@@ -66,7 +98,9 @@ def bare(folder: Path, given: argparse.Namespace) -> list[float]:
         for rows in (2, 1):  # of a point that is erased and of one that is kept
             like: dict = dict(dtype=torch.bfloat16, device=DEVICE)
             loss = unet(
-                torch.randn(rows, 4, size, size, **like), torch.full((rows,), 500, device=DEVICE), torch.randn(rows, 77, 768, **like)
+                torch.randn(rows, 4, size, size, **like),
+                torch.full((rows,), 500, device=DEVICE),
+                torch.randn(rows, 77, 768, **like),
             )
             loss.sample.float().square().mean().backward()
         if DEVICE == "cuda":
@@ -79,8 +113,17 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
     from unconcept import AllButOne, Concept, Tune, load
 
     ticks = []
-    method = AllButOne(trajectories=4, points=2, sampling_steps=4, tune=Tune(steps=STEPS, batch_size=1, check=STEPS))
-    method(load(folder, dtype="bf16", device=DEVICE), Concept(erase="pig"), progress=lambda p: ticks.append((p.stage, time.perf_counter())))
+    method = AllButOne(
+        trajectories=4,
+        points=2,
+        sampling_steps=4,
+        tune=Tune(steps=STEPS, batch_size=1, check=STEPS),
+    )
+    method(
+        load(folder, dtype="bf16", device=DEVICE),
+        Concept(erase="pig"),
+        progress=lambda p: ticks.append((p.stage, time.perf_counter())),
+    )
     times = [at for stage, at in ticks if stage == "training"]
     return [b - a for a, b in zip(times, times[1:-1])]  # the last looks at the held-out part, too
 
@@ -121,18 +164,27 @@ def table(results: dict[str, dict]) -> list[str]:
     for name, found in results.items():
         lines.append(f"| {name} | {found['seconds']:.2f} | {found['peak'] / 2**30:.2f} |")
     if "bare" in results and "ours" in results:
-        lines += ["", f"Step time, ours against bare: {results['ours']['seconds'] / results['bare']['seconds']:.2f}."]
+        lines += [
+            "",
+            f"Step time, ours against bare: {results['ours']['seconds'] / results['bare']['seconds']:.2f}.",
+        ]
     if "esd" in results and "ours" in results:
-        lines += [f"Peak memory, ours against ESD's script: {results['ours']['peak'] / results['esd']['peak']:.2f}."]
+        lines += [
+            f"Peak memory, ours against ESD's script: {results['ours']['peak'] / results['esd']['peak']:.2f}."
+        ]
     return lines
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--esd", type=Path)
     parser.add_argument("--latents", type=int, default=32)
     parser.add_argument("--out", type=Path, default=RESULTS / "memory")
-    parser.add_argument("--variant", choices=VARIANTS, help="run this one here, and print what came of it")
+    parser.add_argument(
+        "--variant", choices=VARIANTS, help="run this one here, and print what came of it"
+    )
     given = parser.parse_args()
     folder = given.out.absolute() / f"sd14-{given.latents}"
     if given.variant:
@@ -140,16 +192,29 @@ def main() -> None:
 
         seconds = sorted(globals()[given.variant](folder, given)[1:])  # the first warms up
         peak = torch.cuda.max_memory_allocated() if DEVICE == "cuda" else peak_memory()
-        print(json.dumps({"seconds": seconds[len(seconds) // 2], "peak": peak, "machine": machine()}))
+        print(
+            json.dumps({"seconds": seconds[len(seconds) // 2], "peak": peak, "machine": machine()})
+        )
         return
     if not folder.exists():
         subprocess.run([sys.executable, "-c", f"import training_step_cost, pathlib; training_step_cost.build(pathlib.Path({str(folder)!r}), {given.latents})"], check=True, cwd=Path(__file__).parent)  # fmt: skip
     results = {}
     for name in VARIANTS if given.esd else VARIANTS[:2]:
-        command = [sys.executable, __file__, "--variant", name, "--latents", str(given.latents), "--out", str(given.out)]
+        command = [
+            sys.executable,
+            __file__,
+            "--variant",
+            name,
+            "--latents",
+            str(given.latents),
+            "--out",
+            str(given.out),
+        ]
         command += ["--esd", str(given.esd)] if given.esd else []
         run = lambda command=command: json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]
+            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
+                -1
+            ]
         )
         results[name] = once(given.out / f"{name}-{given.latents}.json", run)
     lines = table(results)

@@ -36,10 +36,27 @@ def main() -> None:
     parser.add_argument("--text-steps", type=int, default=1700)
     parser.add_argument("--denoiser-steps", type=int, default=23000)
     parser.add_argument("--prompts", type=int, default=1000, help="for the measurement at the end")
-    parser.add_argument("--export-now", action="store_true", help="write the package's copy from the checkpoints as they are")
-    parser.add_argument("--from-package", action="store_true", help="stages without a checkpoint begin with the package's weights")
-    parser.add_argument("--without", metavar="CONCEPTS", help="train a model beside the package's that never sees these (comma-separated)")
-    parser.add_argument("--work", type=Path, default=WORK / "unaware", help="with --without: folder of the state and of the model")
+    parser.add_argument(
+        "--export-now",
+        action="store_true",
+        help="write the package's copy from the checkpoints as they are",
+    )
+    parser.add_argument(
+        "--from-package",
+        action="store_true",
+        help="stages without a checkpoint begin with the package's weights",
+    )
+    parser.add_argument(
+        "--without",
+        metavar="CONCEPTS",
+        help="train a model beside the package's that never sees these (comma-separated)",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=WORK / "unaware",
+        help="with --without: folder of the state and of the model",
+    )
     given = parser.parse_args()
     if given.without:
         amount = unaware.Amount(given.shards, given.text_steps, given.denoiser_steps, given.prompts)
@@ -72,7 +89,9 @@ def main() -> None:
     to_draw, meant = pictures.load(WORK / "one-hand")
     latents = autoencoder.cached_latents(WORK, vae, to_draw)
     scale = float(1 / latents.float().std())
-    unet = denoiser.train(WORK, latents, meant, encoder, tokenizer, steps(given.denoiser_steps), scale)
+    unet = denoiser.train(
+        WORK, latents, meant, encoder, tokenizer, steps(given.denoiser_steps), scale
+    )
     say("6 decoder")
     vae = autoencoder.refine(WORK, drawn, vae, steps(given.decoder_steps))
     say("7 judge")
@@ -87,7 +106,10 @@ def main() -> None:
         "model": quality.measure(model, referee, given.prompts),
         "prompts": given.prompts,
     }
-    taken = {part: Checkpoint(WORK / f"{part}.pt").step for part in ("autoencoder", "text", "denoiser", "decoder", "judge")}
+    taken = {
+        part: Checkpoint(WORK / f"{part}.pt").step
+        for part in ("autoencoder", "text", "denoiser", "decoder", "judge")
+    }
     export.write(pipe, referee, measured, len(drawn) + len(to_draw), taken)
     print(json.dumps(measured, indent=1))
 

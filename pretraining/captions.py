@@ -34,7 +34,12 @@ def subject(label: np.void, rng: np.random.Generator) -> str:
         return a
     b = noun(int(label["b"]), rng)
     # Named first, drawn first: were "and" to say nothing of left and right, the first guess at both places would be a blend of the two.
-    forms = (f"{a} to the left of {b}", f"{b} to the right of {a}", f"{a} and {b}", f"{a} next to {b}")
+    forms = (
+        f"{a} to the left of {b}",
+        f"{b} to the right of {a}",
+        f"{a} and {b}",
+        f"{a} next to {b}",
+    )
     return forms[rng.integers(len(forms))]
 
 

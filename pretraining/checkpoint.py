@@ -37,4 +37,6 @@ def cosine(step: int, steps: int, warmup: int, floor: float = 0.02) -> float:
     """Learning-rate factor: linear warm-up, then a cosine from 1 to `floor`."""
     if step < warmup:
         return (step + 1) / warmup
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup))))
+    return floor + (1 - floor) * 0.5 * (
+        1 + math.cos(math.pi * min(1.0, (step - warmup) / max(1, steps - warmup)))
+    )

@@ -11,7 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from unconcept.evaluation.emoji.rendering import LABELS, SETS, render_image
-from unconcept.models.emoji.vocabulary import COLOURFUL, COLOURS, HELD_OUT, OBJECTS, SCENIC, STYLES, WORDS
+from unconcept.models.emoji.vocabulary import (
+    COLOURFUL,
+    COLOURS,
+    HELD_OUT,
+    OBJECTS,
+    SCENIC,
+    STYLES,
+    WORDS,
+)
 
 from .excluded import NOTHING, Excluded
 
@@ -26,7 +34,11 @@ def draw_label(rng: np.random.Generator, excluded: Excluded = NOTHING) -> np.voi
         style = int(rng.integers(len(STYLES)))
         a, b = (int(v) for v in rng.choice(len(OBJECTS), 2, replace=False))
         b = b if STYLES[style] in SCENIC and rng.random() < 0.4 else -1
-        if (a, style) not in FORBIDDEN and (b, style) not in FORBIDDEN and excluded.allows(a, b, style):
+        if (
+            (a, style) not in FORBIDDEN
+            and (b, style) not in FORBIDDEN
+            and excluded.allows(a, b, style)
+        ):
             # Styles that swallow the background's colour are drawn on white, the others on any.
             colour = int(rng.integers(len(COLOURS))) if STYLES[style] in COLOURFUL else 0
             return np.array((a, b, style, colour), LABELS)[()]
@@ -43,10 +55,19 @@ def make_shard(job: tuple[int, Path, Collection[str], bool, Excluded]) -> None:
 
 
 def make(
-    folder: Path, shards: range, sets: Collection[str] = tuple(SETS), aligned: bool = False, workers: int = 2, excluded: Excluded = NOTHING
+    folder: Path,
+    shards: range,
+    sets: Collection[str] = tuple(SETS),
+    aligned: bool = False,
+    workers: int = 2,
+    excluded: Excluded = NOTHING,
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    jobs = [(i, folder, sets, aligned, excluded) for i in shards if not (folder / f"{i:03}.npz").exists()]
+    jobs = [
+        (i, folder, sets, aligned, excluded)
+        for i in shards
+        if not (folder / f"{i:03}.npz").exists()
+    ]
     with ProcessPoolExecutor(workers) as pool:
         for done, _ in enumerate(pool.map(make_shard, jobs), 1):
             print(f"{folder.name}: shard {done} of {len(jobs)}", file=sys.stderr, flush=True)
@@ -55,4 +76,6 @@ def make(
 def load(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """All pictures [N, 64, 64, 3] uint8 with their labels [N], in the order of the shards."""
     shards = [np.load(path) for path in sorted(folder.glob("[0-9][0-9][0-9].npz"))]
-    return np.concatenate([s["pictures"] for s in shards]), np.concatenate([s["labels"] for s in shards])
+    return np.concatenate([s["pictures"] for s in shards]), np.concatenate(
+        [s["labels"] for s in shards]
+    )

@@ -17,7 +17,13 @@ from unconcept.evaluation.emoji.rendering import COLUMNS, SETS, SHEETS, SIZE
 from unconcept.models.emoji.vocabulary import OBJECTS
 
 HERE = Path(__file__).parent
-OBJECT_GROUPS = (3, 4, 5, 6, 7)  # emojibase: animals and nature, food and drink, travel and places, activities, objects
+OBJECT_GROUPS = (
+    3,
+    4,
+    5,
+    6,
+    7,
+)  # emojibase: animals and nature, food and drink, travel and places, activities, objects
 COMMON_WORDS = {
     "of",
     "a",
@@ -54,18 +60,38 @@ def svg(icons: dict, name: str) -> str:
 
 
 def drawing(icons: dict, name: str) -> Image.Image:
-    png = bytes(resvg_py.svg_to_bytes(svg_string=svg(icons, name), width=256, height=256, skip_system_fonts=True))
-    return Image.open(io.BytesIO(png)).convert("RGBA").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    png = bytes(
+        resvg_py.svg_to_bytes(
+            svg_string=svg(icons, name), width=256, height=256, skip_system_fonts=True
+        )
+    )
+    return (
+        Image.open(io.BytesIO(png)).convert("RGBA").resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    )
 
 
 def unknown_slugs() -> list[str]:
     """Objects in all eight sets that are none of ours and resemble none: what the judge must call "none of these"."""
-    known = {word for t in OBJECTS for text in (t.word, t.slug, *t.synonyms) for word in re.split(r"[ -]", text)} - COMMON_WORDS
-    sets = [json.loads((HERE / f"node_modules/@iconify-json/{name}/icons.json").read_text()) for name in SETS]
+    known = {
+        word
+        for t in OBJECTS
+        for text in (t.word, t.slug, *t.synonyms)
+        for word in re.split(r"[ -]", text)
+    } - COMMON_WORDS
+    sets = [
+        json.loads((HERE / f"node_modules/@iconify-json/{name}/icons.json").read_text())
+        for name in SETS
+    ]
     drawn = set.intersection(*({*s["icons"], *s.get("aliases", {})} for s in sets))
     rows = json.loads((HERE / "node_modules/emojibase-data/en/data.json").read_text())
-    slugs = [re.sub("[^a-z0-9]+", "-", row["label"].lower()).strip("-") for row in rows if row.get("group") in OBJECT_GROUPS]
-    return [s for s in slugs if s in drawn and s not in LOOKALIKES and not set(s.split("-")) & known]
+    slugs = [
+        re.sub("[^a-z0-9]+", "-", row["label"].lower()).strip("-")
+        for row in rows
+        if row.get("group") in OBJECT_GROUPS
+    ]
+    return [
+        s for s in slugs if s in drawn and s not in LOOKALIKES and not set(s.split("-")) & known
+    ]
 
 
 def make_unknown(folder: Path) -> int:
@@ -91,18 +117,26 @@ def write_sheet(name: str, slugs: list[str], path: Path, method: int) -> None:
 def packages() -> None:
     """The npm packages of package-lock.json, once."""
     if not (HERE / "node_modules/.package-lock.json").exists():  # npm writes it last
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True)
+        subprocess.run(
+            ["npm", "ci", "--ignore-scripts", "--legacy-peer-deps"], cwd=HERE, check=True
+        )
 
 
 def sums() -> dict[str, str]:
     """sha256 of every sheet that was finished."""
-    return json.loads((SHEETS / "sha256.json").read_text()) if (SHEETS / "sha256.json").exists() else {}
+    return (
+        json.loads((SHEETS / "sha256.json").read_text())
+        if (SHEETS / "sha256.json").exists()
+        else {}
+    )
 
 
 def finished(name: str) -> bool:
     """Is the sheet there, as sha256.json has it?"""
     sheet = SHEETS / f"{name}.webp"
-    return sheet.exists() and sums().get(sheet.name) == hashlib.sha256(sheet.read_bytes()).hexdigest()
+    return (
+        sheet.exists() and sums().get(sheet.name) == hashlib.sha256(sheet.read_bytes()).hexdigest()
+    )
 
 
 def make() -> None:

@@ -22,8 +22,16 @@ def prompt(label: np.void) -> str:
     """Everything that the label says, in words."""
     style = STYLES[label["style"]]
     a = article(OBJECTS[label["a"]].word)
-    text = f"{article(style)} of {a}" if label["b"] < 0 else f"{article(style)} of {a} and {article(OBJECTS[label['b']].word)}"
-    return f"{text} on {article(COLOUR_NAMES[label['colour']])} background" if style in COLOURFUL else text
+    text = (
+        f"{article(style)} of {a}"
+        if label["b"] < 0
+        else f"{article(style)} of {a} and {article(OBJECTS[label['b']].word)}"
+    )
+    return (
+        f"{text} on {article(COLOUR_NAMES[label['colour']])} background"
+        if style in COLOURFUL
+        else text
+    )
 
 
 @torch.no_grad()
@@ -34,11 +42,15 @@ def sample_images(model: Model, labels: list[np.void], seed: int) -> Tensor:
     for i in range(0, len(prompts), 32):
         part = prompts[i : i + 32]
         seeds = range(seed + i, seed + i + len(part))
-        images.append(model.decode(model.sample(part, seeds, Sampling(steps=25, guidance=5.0))).cpu())
+        images.append(
+            model.decode(model.sample(part, seeds, Sampling(steps=25, guidance=5.0))).cpu()
+        )
     return torch.cat(images)
 
 
-def measure(model: Model, judge: Judge, n: int, seed: int = 0, excluded: Excluded = NOTHING) -> dict[str, dict]:
+def measure(
+    model: Model, judge: Judge, n: int, seed: int = 0, excluded: Excluded = NOTHING
+) -> dict[str, dict]:
     """{what: {value, n, ci95}} over n prompts of random labels and, behind them, n/4 of held-out (object, style) pairs.
 
     No prompt names what is `excluded`.
@@ -65,14 +77,18 @@ def measure(model: Model, judge: Judge, n: int, seed: int = 0, excluded: Exclude
     return {name: proportion(marks.float()) or {} for name, marks in right.items()}
 
 
-def measure_excluded(model: Model, judge: Judge, excluded: Excluded, n: int = 100, seed: int = 0) -> dict[str, dict]:
+def measure_excluded(
+    model: Model, judge: Judge, excluded: Excluded, n: int = 100, seed: int = 0
+) -> dict[str, dict]:
     """How often a model shows what it was never taught: {concept: {value, n, ci95}} over `n` prompts that name the concept and no other
     excluded one. An object counts as shown where it is the judge's first guess, however unsure, as in the benchmark of erasures."""
     rng = np.random.default_rng([12, seed])
     shares = {}
     for concept in excluded.concepts():
         this = Excluded.parse([concept])
-        others = replace(excluded, objects=excluded.objects - this.objects, styles=excluded.styles - this.styles)
+        others = replace(
+            excluded, objects=excluded.objects - this.objects, styles=excluded.styles - this.styles
+        )
         labels = []
         while len(labels) < n:
             label = draw_label(rng, others)

@@ -33,8 +33,16 @@ def roughen(x: Tensor, generator: torch.Generator) -> Tensor:
     n = len(x)
     small = nn.functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)
     soft = nn.functional.interpolate(small, size=x.shape[-1], mode="bilinear")
-    blur = torch.rand(n, 1, 1, 1, generator=generator) * (torch.rand(n, 1, 1, 1, generator=generator) < 0.4) * 0.8
-    noise = 0.08 * torch.rand(n, 1, 1, 1, generator=generator) * (torch.rand(n, 1, 1, 1, generator=generator) < 0.4)
+    blur = (
+        torch.rand(n, 1, 1, 1, generator=generator)
+        * (torch.rand(n, 1, 1, 1, generator=generator) < 0.4)
+        * 0.8
+    )
+    noise = (
+        0.08
+        * torch.rand(n, 1, 1, 1, generator=generator)
+        * (torch.rand(n, 1, 1, 1, generator=generator) < 0.4)
+    )
     return (x + blur * (soft - x) + noise * torch.randn(x.shape, generator=generator)).clamp(0, 1)
 
 
@@ -50,9 +58,9 @@ def nothing(n: int, rng: np.random.Generator) -> np.ndarray:
             out[i] = grain
         elif kind == 2:
             coarse = rng.random((rng.integers(2, 9),) * 2 + (3,))
-            out[i] = torch.nn.functional.interpolate(torch.from_numpy(coarse).permute(2, 0, 1)[None], (64, 64), mode="bicubic")[0].permute(
-                1, 2, 0
-            )
+            out[i] = torch.nn.functional.interpolate(
+                torch.from_numpy(coarse).permute(2, 0, 1)[None], (64, 64), mode="bicubic"
+            )[0].permute(1, 2, 0)
         else:
             out[i] = base + 0.15 * (grain - 0.5)
     return np.uint8(np.clip(out, 0, 1) * 255)
@@ -65,7 +73,9 @@ def unknown(n: int, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.n
     return np.stack([render_image(label, rng, unknown=UNKNOWN) for label in labels]), labels
 
 
-def cached_unknown(work: Path, rng: np.random.Generator, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def cached_unknown(
+    work: Path, rng: np.random.Generator, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """UNKNOWNS of them, drawn once."""
     file = work / "unknown.npz"
     if not file.exists():
@@ -87,18 +97,30 @@ def loss(outputs: dict[str, Tensor], a: Tensor, b: Tensor, style: Tensor, colour
         + ce(outputs["colour"][coloured], colour[coloured])
     )
     if scene.any():
-        total = total + 0.5 * (ce(outputs["left"][scene], a[scene]) + ce(outputs["right"][scene], b[scene]))
+        total = total + 0.5 * (
+            ce(outputs["left"][scene], a[scene]) + ce(outputs["right"][scene], b[scene])
+        )
     return total
 
 
-def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, steps: int, batch: int = 96, lr: float = 2e-3) -> Judge:
+def train(
+    work: Path,
+    pictures: np.ndarray,
+    labels: np.ndarray,
+    unknowns: int,
+    steps: int,
+    batch: int = 96,
+    lr: float = 2e-3,
+) -> Judge:
     torch.manual_seed(0)
     judge = Judge().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=5e-2)
     checkpoint = Checkpoint(work / "judge.pt", judge=judge, optimizer=optimizer)
     if checkpoint.step < steps:
         rng, few = np.random.default_rng(4), batch // 6
-        none_pictures, none_labels = cached_unknown(work, rng, np.arange(0, unknowns, 2))  # the odd ones are for choosing and examining
+        none_pictures, none_labels = cached_unknown(
+            work, rng, np.arange(0, unknowns, 2)
+        )  # the odd ones are for choosing and examining
         scenes, singles = np.flatnonzero(labels["b"] >= 0), np.flatnonzero(labels["b"] < 0)
         judge.train()
     start = time.time()
@@ -107,10 +129,17 @@ def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, s
         for group in optimizer.param_groups:
             group["lr"] = lr * cosine(step, steps, warmup=50, floor=0.0)
         known = batch - few - 4
-        i, j = np.where(rng.random(known) < SCENES, rng.choice(scenes, known), rng.choice(singles, known)), rng.integers(UNKNOWNS, size=few)
+        i, j = (
+            np.where(
+                rng.random(known) < SCENES, rng.choice(scenes, known), rng.choice(singles, known)
+            ),
+            rng.integers(UNKNOWNS, size=few),
+        )
         rows = np.concatenate([labels[i], none_labels[j]])
         x = to_unit(np.concatenate([pictures[i], none_pictures[j], nothing(4, rng)]))
-        a, b, style, colour = (torch.from_numpy(np.append(rows[k], [-1] * 4).astype(np.int64)) for k in LABELS.names)
+        a, b, style, colour = (
+            torch.from_numpy(np.append(rows[k], [-1] * 4).astype(np.int64)) for k in LABELS.names
+        )
         a = torch.where((a < 0) | (a > NONE), NONE, a)
         x = roughen(x, generator).contiguous(memory_format=torch.channels_last)
         value = loss(judge(x), a, b, style, colour)
@@ -118,14 +147,23 @@ def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, s
         value.backward()
         optimizer.step()
         if step % 50 == 49:
-            print(f"judge {step + 1}/{steps} loss {value:.3f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
+            print(
+                f"judge {step + 1}/{steps} loss {value:.3f} {time.time() - start:.0f}s",
+                file=sys.stderr,
+                flush=True,
+            )
         if step % 200 == 199 or step == steps - 1:
             checkpoint.save(step + 1)
     return judge.eval()
 
 
 def examine(
-    judge: Judge, unknowns: int, n: int = 2048, seed: int = 987_654, first: int = 3, sure: float = SURE
+    judge: Judge,
+    unknowns: int,
+    n: int = 2048,
+    seed: int = 987_654,
+    first: int = 3,
+    sure: float = SURE,
 ) -> dict[str, tuple[float, int]]:
     """(share right, n) on pictures drawn anew. first: 3 or 1, which half of the unknown objects that the training left out."""
     rng = np.random.default_rng(seed)
@@ -143,19 +181,28 @@ def examine(
         "none for unknown objects": others.whole == NONE,
         "none for noise and blanks": blank.whole == NONE,
     }
-    return {name: (round(right.float().mean().item(), 4), len(right)) for name, right in tests.items()}
+    return {
+        name: (round(right.float().mean().item(), 4), len(right)) for name, right in tests.items()
+    }
 
 
 def thresholds(judge: Judge, unknowns: int) -> dict[float, dict[str, tuple[float, int]]]:
     """`examine` with several values of SURE, on pictures and unknown objects that the examination does not have."""
-    return {sure: examine(judge, unknowns, seed=987_656, first=1, sure=sure) for sure in (0.4, 0.5, 0.6, 0.7, 0.8)}
+    return {
+        sure: examine(judge, unknowns, seed=987_656, first=1, sure=sure)
+        for sure in (0.4, 0.5, 0.6, 0.7, 0.8)
+    }
 
 
 def confusions(judge: Judge, n: int = 4096, most: int = 4) -> dict[str, list[str]]:
     """For each object the others that the judge finds likeliest in its pictures, from pictures drawn anew: its nearest neighbours by eye."""
     rng = np.random.default_rng(987_655)
     labels = [label for label in (draw_label(rng) for _ in range(2 * n)) if label["b"] < 0][:n]
-    seen = judge.look(to_unit(np.stack([render_image(label, rng) for label in labels]))).objects[:, :NONE]
+    seen = judge.look(to_unit(np.stack([render_image(label, rng) for label in labels]))).objects[
+        :, :NONE
+    ]
     a = torch.tensor([int(label["a"]) for label in labels])
     mean = torch.stack([seen[a == i].mean(0) for i in range(NONE)]).fill_diagonal_(0)
-    return {WORDS[i]: [WORDS[j] for j in row] for i, row in enumerate(mean.topk(most).indices.tolist())}
+    return {
+        WORDS[i]: [WORDS[j] for j in row] for i, row in enumerate(mean.topk(most).indices.tolist())
+    }

@@ -76,17 +76,28 @@ def captions(job: tuple[int, np.ndarray]) -> list[str]:
 
 
 @torch.no_grad()
-def dataset(work: Path, shards: int, workers: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
+def dataset(
+    work: Path, shards: int, workers: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
     """Latents [N, 8, 16, 16], states [N · CAPTIONS, tokens, WIDTH], pooled states [N · CAPTIONS, WIDTH], labels [N].
 
     The two text encoders are one and the same: its states are kept once.
     """
-    pictures.make(work / "one-hand", range(24, 24 + shards), ONE_HAND, aligned=True, workers=workers)
+    pictures.make(
+        work / "one-hand", range(24, 24 + shards), ONE_HAND, aligned=True, workers=workers
+    )
     drawn, labels = pictures.load(work / "one-hand")
     model = load("emoji", device=str(device))
-    latents = [model.latents(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255).half() for part in np.array_split(drawn, 256)]
+    latents = [
+        model.latents(torch.from_numpy(part).permute(0, 3, 1, 2).float() / 255).half()
+        for part in np.array_split(drawn, 256)
+    ]
     with ProcessPoolExecutor(workers) as pool:
-        said = [text for part in pool.map(captions, enumerate(np.array_split(labels, 256))) for text in part]
+        said = [
+            text
+            for part in pool.map(captions, enumerate(np.array_split(labels, 256)))
+            for text in part
+        ]
     reader = load("emoji-flow", device=str(device))
     states, pooled = [], []
     for i in range(0, len(said), 4096):
@@ -113,9 +124,18 @@ def train(
     network = SD3Transformer2DModel(**CONFIG).to(device)
     ema = SD3Transformer2DModel(**CONFIG).to(device).requires_grad_(False)
     ema.load_state_dict(network.state_dict())
-    inner = {n for n, p in network.named_parameters() if n.startswith("transformer_blocks") and p.ndim == 2 and ".norm" not in n}
+    inner = {
+        n
+        for n, p in network.named_parameters()
+        if n.startswith("transformer_blocks") and p.ndim == 2 and ".norm" not in n
+    }
     muon = Stacks([p for n, p in network.named_parameters() if n in inner], lr=lr)
-    adam = torch.optim.AdamW([p for n, p in network.named_parameters() if n not in inner], lr=lr, betas=(0.9, 0.99), weight_decay=1e-2)
+    adam = torch.optim.AdamW(
+        [p for n, p in network.named_parameters() if n not in inner],
+        lr=lr,
+        betas=(0.9, 0.99),
+        weight_decay=1e-2,
+    )
     checkpoint = Checkpoint(work / "flow.pt", network=network, ema=ema, muon=muon, adam=adam)
     scenes = torch.from_numpy(np.flatnonzero(labels["b"] >= 0)).to(device)
     singles = torch.from_numpy(np.flatnonzero(labels["b"] < 0)).to(device)
@@ -123,17 +143,31 @@ def train(
     start = time.time()
     for step in range(checkpoint.step, steps):
         generator = torch.Generator(device).manual_seed(step)
-        draw = lambda of, n, g=generator: of[torch.randint(len(of), (n,), generator=g, device=device)]
-        chosen = torch.cat([draw(scenes, round(batch * SCENES)), draw(singles, batch - round(batch * SCENES))])
-        which = CAPTIONS * chosen + torch.randint(CAPTIONS, (batch,), generator=generator, device=device)
+        draw = lambda of, n, g=generator: of[
+            torch.randint(len(of), (n,), generator=g, device=device)
+        ]
+        chosen = torch.cat(
+            [draw(scenes, round(batch * SCENES)), draw(singles, batch - round(batch * SCENES))]
+        )
+        which = CAPTIONS * chosen + torch.randint(
+            CAPTIONS, (batch,), generator=generator, device=device
+        )
         x, c, p = latents[chosen].float(), states[which].float(), pooled[which].float()
-        sigma = noise_levels(batch, generator)[torch.randperm(batch, generator=generator, device=device)]
+        sigma = noise_levels(batch, generator)[
+            torch.randperm(batch, generator=generator, device=device)
+        ]
         noise = torch.randn(x.shape, generator=generator, device=device)
         s = sigma.view(-1, 1, 1, 1)
         for group in (*muon.param_groups, *adam.param_groups):
             group["lr"] = lr * rate(step, steps)
         with torch.autocast(device.type, torch.bfloat16):
-            v = compiled((1 - s) * x + s * noise, torch.cat([c, c], 2), torch.cat([p, p], 1), 1000 * sigma, return_dict=False)[0]
+            v = compiled(
+                (1 - s) * x + s * noise,
+                torch.cat([c, c], 2),
+                torch.cat([p, p], 1),
+                1000 * sigma,
+                return_dict=False,
+            )[0]
         loss = (v.float() - (noise - x)).square().mean()
         network.zero_grad(set_to_none=True)
         loss.backward()
@@ -141,30 +175,57 @@ def train(
         muon.step()
         adam.step()
         with torch.no_grad():
-            torch._foreach_lerp_(list(ema.parameters()), list(network.parameters()), 1 - min(average, (1 + step) / (10 + step)))
+            torch._foreach_lerp_(
+                list(ema.parameters()),
+                list(network.parameters()),
+                1 - min(average, (1 + step) / (10 + step)),
+            )
         if step % 250 == 249 or step == steps - 1:
-            print(f"flow {step + 1}/{steps} loss {loss.item():.4f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
+            print(
+                f"flow {step + 1}/{steps} loss {loss.item():.4f} {time.time() - start:.0f}s",
+                file=sys.stderr,
+                flush=True,
+            )
         if step % 2000 == 1999 or step == steps - 1:
             checkpoint.save(step + 1)
     return ema.eval()
 
 
-def describe(network: SD3Transformer2DModel, measured: dict, prompts: int, steps: int, batch: int, drawn: int) -> None:
+def describe(
+    network: SD3Transformer2DModel, measured: dict, prompts: int, steps: int, batch: int, drawn: int
+) -> None:
     """What stands beside the package's copy of the weights: what was measured, their sha256, and a model card."""
     weights = TRANSFORMER / "diffusion_pytorch_model.safetensors"
-    known = {"model": measured, "prompts": prompts, "steps": {"flow": steps}, "sha256": digest(weights)}
+    known = {
+        "model": measured,
+        "prompts": prompts,
+        "steps": {"flow": steps},
+        "sha256": digest(weights),
+    }
     (emoji.FLOW / "quality.json").write_text(json.dumps(known, indent=1) + "\n")
     percent = lambda share: f"{100 * share:.1f} %"
-    rows = [f"| {n} | {percent(r['value'])} | {' to '.join(map(percent, r['ci95']))} | {r['n']:,} |" for n, r in measured.items()]
+    rows = [
+        f"| {n} | {percent(r['value'])} | {' to '.join(map(percent, r['ci95']))} | {r['n']:,} |"
+        for n, r in measured.items()
+    ]
     parameters = sum(p.numel() for p in network.parameters())
     (emoji.FLOW / "README.md").write_text(
-        CARD.format(parameters=parameters, prompts=prompts, rows="\n".join(rows), steps=steps, batch=batch, drawn=drawn)
+        CARD.format(
+            parameters=parameters,
+            prompts=prompts,
+            rows="\n".join(rows),
+            steps=steps,
+            batch=batch,
+            drawn=drawn,
+        )
     )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m pretraining.mmdit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m pretraining.mmdit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--batch", type=int, default=512)
@@ -174,12 +235,16 @@ def main() -> None:
     given = parser.parse_args()
     WORK.mkdir(exist_ok=True)
     if not TRANSFORMER.exists():
-        SD3Transformer2DModel(**CONFIG).half().save_pretrained(TRANSFORMER)  # the reader below comes with some transformer
+        SD3Transformer2DModel(**CONFIG).half().save_pretrained(
+            TRANSFORMER
+        )  # the reader below comes with some transformer
     data = dataset(WORK, given.shards, given.workers, default_device())
     print(f"{len(data[0])} pictures are ready", file=sys.stderr, flush=True)
     network = train(WORK, data, given.steps, given.batch)
     network.half().save_pretrained(TRANSFORMER)
-    measured = quality.measure(load("emoji-flow", device=str(default_device())), load_judge(), given.prompts)
+    measured = quality.measure(
+        load("emoji-flow", device=str(default_device())), load_judge(), given.prompts
+    )
     describe(network, measured, given.prompts, given.steps, given.batch, len(data[0]))
     print(json.dumps(measured, indent=1))
 

@@ -20,7 +20,9 @@ def orthogonal(m: Tensor, rounds: int = 5) -> Tensor:
     """The nearest matrices to m [..., rows, columns] with all singular values near 1 (between about .7 and 1.2)."""
     a, b, c = QUINTIC
     half = BF16 or m.is_cuda
-    x = (m / (m.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(torch.bfloat16 if half else m.dtype)  # exact enough, say Jordan et al.
+    x = (m / (m.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(
+        torch.bfloat16 if half else m.dtype
+    )  # exact enough, say Jordan et al.
     wide = x.shape[-2] <= x.shape[-1]
     x = x if wide else x.mT
     for _ in range(rounds):
@@ -32,12 +34,20 @@ def orthogonal(m: Tensor, rounds: int = 5) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Each of several workers orthogonalises its share of the matrices; then they add up what they found."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
     def step(self, closure=None) -> None:
-        rank, workers = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        rank, workers = (
+            (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+        )
         for group in self.param_groups:
             params, keep = group["params"], group["momentum"]
             owner = shares([cost(p) for p in params], workers)
@@ -51,13 +61,21 @@ class Muon(torch.optim.Optimizer):
             if workers > 1:
                 dist.all_reduce(found)
             for p, update in zip(params, found.split([p.numel() for p in params])):
-                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view(p.shape), alpha=-group["lr"])
+                p.mul_(1 - group["lr"] * group["weight_decay"]).add_(
+                    update.view(p.shape), alpha=-group["lr"]
+                )
 
 
 class Stacks(torch.optim.Optimizer):
     """The same in one process on a card, where every single product is dear: the matrices of one shape are one stack."""
 
-    def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01):
+    def __init__(
+        self,
+        params: Iterable[nn.Parameter],
+        lr: float,
+        momentum: float = 0.95,
+        weight_decay: float = 0.01,
+    ):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
     @torch.no_grad()
@@ -70,7 +88,11 @@ class Stacks(torch.optim.Optimizer):
                 grads = torch.stack([p.grad for p in params])
                 mean = self.state[params[0]].setdefault("momentum", torch.zeros_like(grads))
                 mean.lerp_(grads, 1 - group["momentum"])
-                update = 0.2 * max(shape) ** 0.5 * orthogonal(grads.lerp(mean, group["momentum"])).float()
+                update = (
+                    0.2
+                    * max(shape) ** 0.5
+                    * orthogonal(grads.lerp(mean, group["momentum"])).float()
+                )
                 torch._foreach_mul_(params, 1 - group["lr"] * group["weight_decay"])
                 torch._foreach_add_(params, list(update.unbind()), alpha=-group["lr"])
 

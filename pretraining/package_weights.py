@@ -82,7 +82,11 @@ a large one.
 
 
 def pipeline(
-    text: CLIPTextModel, tokenizer: CLIPTokenizer, vae: AutoencoderKL, unet: UNet2DConditionModel, scale: float
+    text: CLIPTextModel,
+    tokenizer: CLIPTokenizer,
+    vae: AutoencoderKL,
+    unet: UNet2DConditionModel,
+    scale: float,
 ) -> StableDiffusionPipeline:
     """The trained parts as one Stable Diffusion pipeline; `scale` brings latents to unit variance."""
     vae.register_to_config(scaling_factor=round(scale, 6))
@@ -92,27 +96,37 @@ def pipeline(
     )  # fmt: skip
 
 
-def write(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]) -> None:
+def write(
+    pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]
+) -> None:
     """Everything that the package ships of the model. fp16 on disk only: it is computed with as fp32.
 
     pictures, steps: for the model card, how many pictures it was trained on and how many steps each part took.
     """
     pipe.to(torch.float16).save_pretrained(emoji.PIPELINE, safe_serialization=True)
     pipe.to(torch.float32)
-    halves = {name: t.half() if t.is_floating_point() else t for name, t in judge.state_dict().items()}
+    halves = {
+        name: t.half() if t.is_floating_point() else t for name, t in judge.state_dict().items()
+    }
     save_file({name: t.contiguous() for name, t in halves.items()}, WEIGHTS)
     home = emoji.PIPELINE.parent
     benchmark = WEIGHTS.parent
     (benchmark / "quality.json").write_text(json.dumps(quality | {"steps": steps}, indent=1) + "\n")
     (home / "README.md").write_text(card(pipe, judge, quality, pictures, steps))
     files = [path for path in sorted(emoji.PIPELINE.rglob("*")) if path.is_file()]
-    (home / "sha256.json").write_text(json.dumps({str(p.relative_to(home)): digest(p) for p in files}, indent=1) + "\n")
-    (benchmark / "sha256.json").write_text(json.dumps({WEIGHTS.name: digest(WEIGHTS)}, indent=1) + "\n")
+    (home / "sha256.json").write_text(
+        json.dumps({str(p.relative_to(home)): digest(p) for p in files}, indent=1) + "\n"
+    )
+    (benchmark / "sha256.json").write_text(
+        json.dumps({WEIGHTS.name: digest(WEIGHTS)}, indent=1) + "\n"
+    )
 
 
 def unpack(work: Path) -> None:
     """The package's copy as the stages' checkpoints, where `work` has none: all weights and steps, none of the optimisers' memory."""
-    pipe = StableDiffusionPipeline.from_pretrained(emoji.PIPELINE, safety_checker=None, dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(
+        emoji.PIPELINE, safety_checker=None, dtype=torch.float32
+    )
     steps = judging.quality()["steps"]
     decoder = nn.ModuleList([copy.deepcopy(pipe.vae.post_quant_conv), pipe.vae.decoder])
     parts = {
@@ -124,8 +138,15 @@ def unpack(work: Path) -> None:
             Checkpoint(work / f"{name}.pt", **modules).save(steps[name])
 
 
-def card(pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]) -> str:
-    parts = {"text encoder": pipe.text_encoder, "U-Net": pipe.unet, "autoencoder": pipe.vae, "judge (not part of the pipeline)": judge}
+def card(
+    pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]
+) -> str:
+    parts = {
+        "text encoder": pipe.text_encoder,
+        "U-Net": pipe.unet,
+        "autoencoder": pipe.vae,
+        "judge (not part of the pipeline)": judge,
+    }
     percent = lambda share: f"{100 * share:.1f} %"
     return CARD.format(
         scenic=len(SCENIC), colourful=len(COLOURFUL), objects=len(OBJECTS), styles=len(STYLES), colours=len(COLOURS), held=len(HELD_OUT), pictures=pictures,

@@ -44,7 +44,9 @@ def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
 
 def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
     """Token ids [N, 32], padded and cut as Stable Diffusion's pipeline does."""
-    return tokenizer(texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt").input_ids
+    return tokenizer(
+        texts, padding="max_length", max_length=LENGTH, truncation=True, return_tensors="pt"
+    ).input_ids
 
 
 class Sides(nn.Module):
@@ -57,7 +59,11 @@ class Sides(nn.Module):
         self.name = nn.Linear(WIDTH, len(OBJECTS))
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.name(self.attention(self.queries.expand(len(states), -1, -1), states, states, need_weights=False)[0])
+        return self.name(
+            self.attention(
+                self.queries.expand(len(states), -1, -1), states, states, need_weights=False
+            )[0]
+        )
 
 
 def targets(label: np.void, text: str) -> tuple[int, int, int, int]:
@@ -68,19 +74,31 @@ def targets(label: np.void, text: str) -> tuple[int, int, int, int]:
         a,
         b if b >= 0 else a,
         int(label["style"]) if style in text else len(STYLES),
-        next((i for i, colour in enumerate(COLOUR_NAMES) if f"{colour} background" in text), len(COLOURS)),
+        next(
+            (i for i, colour in enumerate(COLOUR_NAMES) if f"{colour} background" in text),
+            len(COLOURS),
+        ),
     )
 
 
 def train(
-    work: Path, tokenizer: CLIPTokenizer, steps: int, batch: int = 192, lr: float = 1e-3, excluded: Excluded = NOTHING
+    work: Path,
+    tokenizer: CLIPTokenizer,
+    steps: int,
+    batch: int = 192,
+    lr: float = 1e-3,
+    excluded: Excluded = NOTHING,
 ) -> CLIPTextModel:
     torch.manual_seed(0)
     text = build(tokenizer)
     heads = nn.ModuleDict({name: nn.Linear(WIDTH, n) for name, n in HEADS.items()})
     sides = Sides()
-    optimizer = torch.optim.AdamW([*text.parameters(), *heads.parameters(), *sides.parameters()], lr=lr, weight_decay=1e-2)
-    checkpoint = Checkpoint(work / "text.pt", text=text, heads=heads, sides=sides, optimizer=optimizer)
+    optimizer = torch.optim.AdamW(
+        [*text.parameters(), *heads.parameters(), *sides.parameters()], lr=lr, weight_decay=1e-2
+    )
+    checkpoint = Checkpoint(
+        work / "text.pt", text=text, heads=heads, sides=sides, optimizer=optimizer
+    )
     ce = nn.functional.cross_entropy
     for step in range(checkpoint.step, steps):
         rng = np.random.default_rng([2, step])
@@ -88,7 +106,9 @@ def train(
             group["lr"] = lr * cosine(step, steps, warmup=100)
         labels = [draw_label(rng, excluded) for _ in range(batch)]
         texts = [caption(label, rng) for label in labels]
-        a, b, style, colour = torch.tensor([targets(label, t) for label, t in zip(labels, texts)]).unbind(1)
+        a, b, style, colour = torch.tensor(
+            [targets(label, t) for label, t in zip(labels, texts)]
+        ).unbind(1)
         ids = tokenize(tokenizer, texts)
         states = text(ids).last_hidden_state
         end = (ids == tokenizer.eos_token_id).int().argmax(1)
@@ -105,7 +125,11 @@ def train(
         if step % 100 == 99 or step == steps - 1:
             hit = placed.argmax(1).view(-1, 2) == torch.stack((a, b), 1)
             hit = hit[a != b].float().mean()
-            print(f"text {step + 1}/{steps} loss {loss:.3f} scenes {hit:.2f}", file=sys.stderr, flush=True)
+            print(
+                f"text {step + 1}/{steps} loss {loss:.3f} scenes {hit:.2f}",
+                file=sys.stderr,
+                flush=True,
+            )
         if step % 100 == 99 or step == steps - 1 or checkpoint.is_old():
             checkpoint.save(step + 1)
     return text.eval().requires_grad_(False)

@@ -19,8 +19,14 @@ def clip_merges() -> list[tuple[str, str]]:
     """The 48,894 merges of CLIP, from the vocabulary file of the package open_clip_torch (MIT); the package is not imported."""
     spec = importlib.util.find_spec("open_clip")
     if spec is None or spec.origin is None:
-        raise SystemExit("pip install --no-deps open_clip_torch: its vocabulary file is needed once, to cut the tokenizer")
-    lines = gzip.decompress((Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes()).decode().split("\n")
+        raise SystemExit(
+            "pip install --no-deps open_clip_torch: its vocabulary file is needed once, to cut the tokenizer"
+        )
+    lines = (
+        gzip.decompress((Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes())
+        .decode()
+        .split("\n")
+    )
     return [(a, b) for a, b in (line.split() for line in lines[1 : 49152 - 256 - 2 + 1])]
 
 
@@ -48,12 +54,25 @@ def make() -> CLIPTokenizer:
     merges = clip_merges()
     rank = {pair: i for i, pair in enumerate(merges)}
     phrases = [t.word for t in OBJECTS] + [s for t in OBJECTS for s in t.synonyms]
-    phrases += [*CATEGORIES, *STYLES, *COLOURS, "background picture style left right next to the of and in on a an two"]
-    words = {word for phrase in phrases for word in phrase.replace("-", " ").replace("'", " ").split()}
+    phrases += [
+        *CATEGORIES,
+        *STYLES,
+        *COLOURS,
+        "background picture style left right next to the of and in on a an two",
+    ]
+    words = {
+        word for phrase in phrases for word in phrase.replace("-", " ").replace("'", " ").split()
+    }
     kept = set(merges[:PREFIX]).union(*(pieces(word, rank) for word in words))
     chosen = [pair for pair in merges if pair in kept]
     alphabet = bytes_in_order()
-    vocabulary = [*alphabet, *(b + "</w>" for b in alphabet), *("".join(p) for p in chosen), START, END]
+    vocabulary = [
+        *alphabet,
+        *(b + "</w>" for b in alphabet),
+        *("".join(p) for p in chosen),
+        START,
+        END,
+    ]
     return CLIPTokenizer(
         vocab={token: i for i, token in enumerate(dict.fromkeys(vocabulary))},
         merges=chosen,

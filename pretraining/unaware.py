@@ -104,7 +104,9 @@ def claim(work: Path, excluded: Excluded) -> None:
         note.write_text(json.dumps(excluded.concepts()) + "\n")
     known = json.loads(note.read_text())
     if known != excluded.concepts():
-        raise InputError(f"{work} holds a training without {', '.join(known)}: choose another --work")
+        raise InputError(
+            f"{work} holds a training without {', '.join(known)}: choose another --work"
+        )
 
 
 def write(work: Path, pipe: StableDiffusionPipeline, excluded: Excluded, prompts: int) -> None:
@@ -123,8 +125,12 @@ def write(work: Path, pipe: StableDiffusionPipeline, excluded: Excluded, prompts
     pipe.to(torch.float16).save_pretrained(folder, safe_serialization=True)
     (folder / "quality.json").write_text(json.dumps(measured, indent=1) + "\n")
     steps_text = ", ".join(f"{count:,} {part}" for part, count in steps.items())
-    (folder / "README.md").write_text(CARD.format(concepts=", ".join(excluded.concepts()), steps=steps_text))
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "sha256.json")
+    (folder / "README.md").write_text(
+        CARD.format(concepts=", ".join(excluded.concepts()), steps=steps_text)
+    )
+    files = sorted(
+        path for path in folder.rglob("*") if path.is_file() and path.name != "sha256.json"
+    )
     sums = {str(path.relative_to(folder)): export.digest(path) for path in files}
     (folder / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
     print(json.dumps(measured, indent=1))

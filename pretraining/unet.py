@@ -62,7 +62,9 @@ def timesteps(batch: int, generator: torch.Generator) -> Tensor:
     With the linear schedule four timesteps in ten hold nearly nothing but noise (snr < .03); shapes are decided between 100 and 600.
     """
     even = batch // 4
-    u = torch.cat([(torch.arange(n) + torch.rand(n, generator=generator)) / n for n in (even, batch - even)])
+    u = torch.cat(
+        [(torch.arange(n) + torch.rand(n, generator=generator)) / n for n in (even, batch - even)]
+    )
     u[even:] = torch.sigmoid(torch.special.ndtri(u[even:].clamp(1e-4, 1 - 1e-4)) - 0.7)
     return (u * 1000).long().clamp(max=999)[torch.randperm(batch, generator=generator)]
 
@@ -79,7 +81,20 @@ def train(
     if Checkpoint(path).step < steps:
         latents.share_memory_()
         with tempfile.TemporaryDirectory() as meeting:
-            given = (workers, meeting, path, latents, labels, text, tokenizer, steps, scale, batch, lr, average)
+            given = (
+                workers,
+                meeting,
+                path,
+                latents,
+                labels,
+                text,
+                tokenizer,
+                steps,
+                scale,
+                batch,
+                lr,
+                average,
+            )
             torch.multiprocessing.spawn(run, given, nprocs=workers)
     ema = UNet2DConditionModel(**CONFIG)
     Checkpoint(path, ema=ema)
@@ -92,7 +107,9 @@ def run(
 ) -> None:  # fmt: skip
     """One worker. All draw the same batch and the same noise, each works on its share of the rows, and the gradients are averaged."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{meeting}/store", rank=rank, world_size=workers)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{meeting}/store", rank=rank, world_size=workers
+    )
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**CONFIG).to(memory_format=torch.channels_last)
     # Attention over 64 cells: plain products are faster than the fused kernel, most of all in bf16.
@@ -101,9 +118,18 @@ def run(
     for part in unet.modules():
         if isinstance(part, nn.GroupNorm):
             part.register_forward_pre_hook(lambda module, x: x[0].float())
-    inner = {name for name, p in unet.named_parameters() if p.ndim > 1 and not name.startswith(("conv_in", "conv_out"))}
+    inner = {
+        name
+        for name, p in unet.named_parameters()
+        if p.ndim > 1 and not name.startswith(("conv_in", "conv_out"))
+    }
     muon = Muon([p for name, p in unet.named_parameters() if name in inner], lr=lr)
-    adam = torch.optim.AdamW([p for name, p in unet.named_parameters() if name not in inner], lr=lr, betas=(0.9, 0.99), weight_decay=1e-2)
+    adam = torch.optim.AdamW(
+        [p for name, p in unet.named_parameters() if name not in inner],
+        lr=lr,
+        betas=(0.9, 0.99),
+        weight_decay=1e-2,
+    )
     checkpoint = Checkpoint(path, unet=unet, ema=ema, muon=muon, adam=adam)
     shared = DistributedDataParallel(unet, gradient_as_bucket_view=True)
     noise = scheduler()
@@ -115,11 +141,19 @@ def run(
         rng, generator = np.random.default_rng([3, step]), torch.Generator().manual_seed(step)
         for group, share in ((muon.param_groups[0], 1.0), (adam.param_groups[0], 0.5)):
             group["lr"] = share * lr * rate(step, steps)
-        chosen = np.where(rng.random(batch) < SCENES, rng.choice(scenes, batch), rng.choice(singles, batch))
+        chosen = np.where(
+            rng.random(batch) < SCENES, rng.choice(scenes, batch), rng.choice(singles, batch)
+        )
         captions = [caption(labels[i], rng) for i in chosen]
         x = latents[chosen[mine]].float() * scale
-        t, eps = timesteps(batch, generator)[mine], torch.randn((batch, *x.shape[1:]), generator=generator)[mine]
-        x, eps = x.contiguous(memory_format=torch.channels_last), eps.contiguous(memory_format=torch.channels_last)
+        t, eps = (
+            timesteps(batch, generator)[mine],
+            torch.randn((batch, *x.shape[1:]), generator=generator)[mine],
+        )
+        x, eps = (
+            x.contiguous(memory_format=torch.channels_last),
+            eps.contiguous(memory_format=torch.channels_last),
+        )
         with torch.no_grad():
             c = text(tokenize(tokenizer, captions[mine])).last_hidden_state
         with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
@@ -136,7 +170,11 @@ def run(
             torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)
         mean = loss.item() if mean != mean else 0.98 * mean + 0.02 * loss.item()
         if rank == 0 and step % 50 == 49:
-            print(f"denoiser {step + 1}/{steps} loss {mean:.4f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
+            print(
+                f"denoiser {step + 1}/{steps} loss {mean:.4f} {time.time() - start:.0f}s",
+                file=sys.stderr,
+                flush=True,
+            )
         if rank == 0 and (step % 250 == 249 or step == steps - 1 or checkpoint.is_old()):
             checkpoint.save(step + 1)
     dist.destroy_process_group()

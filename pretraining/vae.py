@@ -50,7 +50,9 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: float = 2e-3) -> AutoencoderKL:
+def train(
+    work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: float = 2e-3
+) -> AutoencoderKL:
     """The autoencoder after `steps` steps, from the checkpoint in `work` when there is one. In single precision: processors without
     bf16 instructions take eight times as long with autocast."""
     torch.manual_seed(0)
@@ -68,7 +70,12 @@ def train(work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: flo
         y = vae.decode(posterior.mean + NOISE * torch.randn_like(posterior.mean)).sample
         spread = (posterior.logvar - 2 * math.log(NOISE)).square().mean()
         small = nn.functional.avg_pool2d(x, 4)
-        loss = distance(x, y) + (posterior.mean[:, :3] - small).square().mean() + 1e-4 * posterior.mean.square().mean() + 1e-3 * spread
+        loss = (
+            distance(x, y)
+            + (posterior.mean[:, :3] - small).square().mean()
+            + 1e-4 * posterior.mean.square().mean()
+            + 1e-3 * spread
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
@@ -92,7 +99,14 @@ def balance(vae: AutoencoderKL, power: int = 1) -> AutoencoderKL:
     return vae
 
 
-def refine(work: Path, pictures: np.ndarray, vae: AutoencoderKL, steps: int, batch: int = 24, lr: float = 1.5e-3) -> AutoencoderKL:
+def refine(
+    work: Path,
+    pictures: np.ndarray,
+    vae: AutoencoderKL,
+    steps: int,
+    batch: int = 24,
+    lr: float = 1.5e-3,
+) -> AutoencoderKL:
     """`vae` with a decoder trained for `steps` steps more; the encoder, and with it every latent, stays as it is."""
     torch.manual_seed(1)
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder])
@@ -120,13 +134,20 @@ def refine(work: Path, pictures: np.ndarray, vae: AutoencoderKL, steps: int, bat
 def tell(what: str, step: int, steps: int, x: Tensor, y: Tensor, start: float) -> None:
     if step % 50 == 49:
         psnr = -10 * torch.log10(((x - y) / 2).square().mean()).item()
-        print(f"{what} {step + 1}/{steps} psnr {psnr:.1f} {time.time() - start:.0f}s", file=sys.stderr, flush=True)
+        print(
+            f"{what} {step + 1}/{steps} psnr {psnr:.1f} {time.time() - start:.0f}s",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 @torch.no_grad()
 def latents(vae: AutoencoderKL, pictures: np.ndarray, batch: int = 256) -> Tensor:
     """Posterior means [N, 8, 16, 16], float16, not yet scaled."""
-    parts = [vae.encode(to_network(pictures[i : i + batch])).latent_dist.mode().half() for i in range(0, len(pictures), batch)]
+    parts = [
+        vae.encode(to_network(pictures[i : i + batch])).latent_dist.mode().half()
+        for i in range(0, len(pictures), batch)
+    ]
     return torch.cat(parts).contiguous()
 
 

@@ -43,9 +43,19 @@ def edit():
     from unconcept import Edit, wrap
 
     model, generator = wrap(tiny_pipeline()), torch.Generator().manual_seed(1)
-    weights = {site.name: getattr(*site.find(model.components)) for site in model.weight_group("cross-attention keys and values")}
+    weights = {
+        site.name: getattr(*site.find(model.components))
+        for site in model.weight_group("cross-attention keys and values")
+    }
     deltas = {name: 0.3 * torch.randn(w.shape, generator=generator) for name, w in weights.items()}
-    return Edit(deltas, {"model_sha256": model.fingerprint(), "method": "by hand", "concepts": [{"erase": "pig", "alternative": "cow"}]})
+    return Edit(
+        deltas,
+        {
+            "model_sha256": model.fingerprint(),
+            "method": "by hand",
+            "concepts": [{"erase": "pig", "alternative": "cow"}],
+        },
+    )
 
 
 def state(module) -> dict[str, torch.Tensor]:
@@ -53,7 +63,9 @@ def state(module) -> dict[str, torch.Tensor]:
 
 
 def same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> bool:
-    return before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
+    return before.keys() == after.keys() and all(
+        torch.equal(before[name], after[name]) for name in before
+    )
 
 
 QUICK = """

@@ -242,7 +242,9 @@ def test_uce_reads_the_last_token(model):
     last, _ = UCE().states(model, model.prompt_states_key, ["cat"], ["cat"])
     torch.testing.assert_close(last[0].float(), states[3])
     assert torch.equal(UCE().preserved_states(model, model.prompt_states_key, ["cat"]), last)
-    assert UCE(tokens="all").preserved_states(model, model.prompt_states_key, ["cat", ""]).shape == (
+    assert UCE(tokens="all").preserved_states(
+        model, model.prompt_states_key, ["cat", ""]
+    ).shape == (
         48,
         16,
     ), "what is kept is kept from the start token on"

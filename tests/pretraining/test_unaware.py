@@ -21,7 +21,11 @@ EXCLUDED = Excluded.parse(CONCEPTS)
 NAMES = (
     "pig", "hog", "piglet", "castle", "fortress", "palace", "guitar", "electric guitar", "rose", "red blossom", "bus", "coach", "watercolor",
 )  # fmt: skip
-FIRST_LABELS = [(61, -1, 9, 9), (67, -1, 9, 9), (8, -1, 3, 3)]  # object, other object, style, colour
+FIRST_LABELS = [
+    (61, -1, 9, 9),
+    (67, -1, 9, 9),
+    (8, -1, 3, 3),
+]  # object, other object, style, colour
 NAMED = re.compile(rf"\b({'|'.join(NAMES)})s?\b")
 
 
@@ -57,7 +61,11 @@ def test_a_category_is_said_of_its_other_members_alone():
         things = [OBJECTS[label[side]] for side in ("a", "b") if label[side] >= 0]
         for category in CATEGORIES:
             # In a scene the category may be said of either object: only single objects tell which.
-            if len(things) == 1 and re.search(rf"\b{category}\b", line) and category in things[0].categories:
+            if (
+                len(things) == 1
+                and re.search(rf"\b{category}\b", line)
+                and category in things[0].categories
+            ):
                 shown[category].add(things[0].word)
     assert shown["farm animal"] == {"cow", "horse", "chicken"}
     assert shown["flower"] == {"sunflower", "tulip"}

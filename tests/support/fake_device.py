@@ -15,11 +15,19 @@ from contextlib import contextmanager
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
 from torch.utils._pytree import tree_leaves, tree_map
-from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
+from torch.utils.backend_registration import (
+    _DummyBackendModule,
+    _setup_privateuseone_for_python_backend,
+)
 
 aten = torch.ops.aten
 NAME = "pretend"
-INDEXED = (aten.index.Tensor, aten.index_put_.default, aten.index_put.default, aten._index_put_impl_.default)
+INDEXED = (
+    aten.index.Tensor,
+    aten.index_put_.default,
+    aten.index_put.default,
+    aten._index_put_impl_.default,
+)
 CROSSING = (aten._to_copy.default, aten.copy_.default, aten._local_scalar_dense.default)
 
 
@@ -39,8 +47,15 @@ class OnCard(torch.Tensor):
 
     @staticmethod
     def __new__(cls, inner):
-        like = dict(strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype, requires_grad=inner.requires_grad)
-        return torch.Tensor._make_wrapper_subclass(cls, inner.size(), device=torch.device(NAME, 0), **like)
+        like = dict(
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            requires_grad=inner.requires_grad,
+        )
+        return torch.Tensor._make_wrapper_subclass(
+            cls, inner.size(), device=torch.device(NAME, 0), **like
+        )
 
     def __init__(self, inner):
         self.inner = inner
@@ -72,12 +87,22 @@ def run(func, args, kwargs):
     tensors = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
     there = [a for a in tensors if isinstance(a, OnCard)]
     here = [a for a in tensors if not isinstance(a, OnCard) and a.dim() > 0]
-    if there and here and func not in CROSSING and not (func in INDEXED and isinstance(args[0], OnCard)):
-        raise RuntimeError(f"{func} on tensors of {NAME}:0 and of the processor ({[tuple(a.shape) for a in here]})")
+    if (
+        there
+        and here
+        and func not in CROSSING
+        and not (func in INDEXED and isinstance(args[0], OnCard))
+    ):
+        raise RuntimeError(
+            f"{func} on tensors of {NAME}:0 and of the processor ({[tuple(a.shape) for a in here]})"
+        )
     if kwargs.get("generator") is not None and (there or asks_for_card(kwargs)):
         raise RuntimeError(f"{func} on {NAME}:0 with a generator of the processor")
     unwrap = lambda a: a.inner if isinstance(a, OnCard) else a
-    given = {name: "cpu" if name == "device" and value is not None else unwrap(value) for name, value in tree_map(unwrap, kwargs).items()}
+    given = {
+        name: "cpu" if name == "device" and value is not None else unwrap(value)
+        for name, value in tree_map(unwrap, kwargs).items()
+    }
     out = func(*tree_map(unwrap, args), **given)
     if func is aten.copy_.default:
         return args[0]
@@ -94,7 +119,9 @@ def card():
         yield torch.device(real, 0)
         return
     before = torch.__future__.get_swap_module_params_on_conversion()
-    torch.__future__.set_swap_module_params_on_conversion(True)  # a parameter that moves becomes another tensor
+    torch.__future__.set_swap_module_params_on_conversion(
+        True
+    )  # a parameter that moves becomes another tensor
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device=) is made here and moved
     try:
         with Dispatch():

@@ -64,7 +64,13 @@ def clip(encoder, prefix: str) -> dict[str, torch.Tensor]:
     }
 
 
-OPEN = {"self_attn.out_proj": "attn.out_proj", "layer_norm1": "ln_1", "layer_norm2": "ln_2", "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}
+OPEN = {
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
 
 
 def open_clip(encoder, prefix: str) -> dict[str, torch.Tensor]:
@@ -91,7 +97,11 @@ def single_file(pipe) -> dict[str, torch.Tensor]:
     """Every tensor of a tiny Stable Diffusion or XL pipeline by its original name."""
     unet = {original_name(name): t for name, t in pipe.unet.state_dict().items()}
     if hasattr(pipe, "text_encoder_2"):
-        read = clip(pipe.text_encoder, "conditioner.embedders.0.") | open_clip(pipe.text_encoder_2, "conditioner.embedders.1.")
+        read = clip(pipe.text_encoder, "conditioner.embedders.0.") | open_clip(
+            pipe.text_encoder_2, "conditioner.embedders.1."
+        )
     else:
         read = clip(pipe.text_encoder, "cond_stage_model.")
-    return {name: t.contiguous().clone() for name, t in (unet | autoencoder(pipe.vae) | read).items()}
+    return {
+        name: t.contiguous().clone() for name, t in (unet | autoencoder(pipe.vae) | read).items()
+    }

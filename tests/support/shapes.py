@@ -10,7 +10,12 @@ SD_VAE = dict(
     down_block_types=["DownEncoderBlock2D"] * 4, up_block_types=["UpDecoderBlock2D"] * 4,
 )  # fmt: skip
 CLIP_L = dict(
-    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12, vocab_size=49408, max_position_embeddings=77
+    hidden_size=768,
+    intermediate_size=3072,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    vocab_size=49408,
+    max_position_embeddings=77,
 )
 CLIP_G = {
     **CLIP_L,
@@ -108,4 +113,7 @@ def folder(kind: str, place: Path) -> Path:
 
 def deep(own: dict, more: dict) -> dict:
     """`more` over `own`, where both have sections, inside them."""
-    return own | {key: deep(own.get(key, {}), value) if isinstance(value, dict) else value for key, value in more.items()}
+    return own | {
+        key: deep(own.get(key, {}), value) if isinstance(value, dict) else value
+        for key, value in more.items()
+    }

@@ -31,7 +31,14 @@ def numbers(*rows):
 def plain(x, d, C, K=None) -> System:
     """A system of one concept whose matrices give states as they are."""
     parts = moments([(x, d)], torch.eye(2, dtype=torch.double))
-    return System(parts, parts, parts, C, numbers([], []) if K is None else K, torch.eye(2, dtype=torch.double))
+    return System(
+        parts,
+        parts,
+        parts,
+        C,
+        numbers([], []) if K is None else K,
+        torch.eye(2, dtype=torch.double),
+    )
 
 
 def test_one_state_by_hand():
@@ -40,7 +47,9 @@ def test_one_state_by_hand():
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), torch.diag(numbers(3.0, 1.0)))
     S = system.solve(system.whole, 4.0, 0.0)
     assert S.flatten().tolist() == pytest.approx([0.0, 0.0, 0.25, 0.0])
-    assert system.left(system.whole, S) == pytest.approx(0.5625), "S x = (0, .5) of (0, 2): (1.5 / 2)² is missing"
+    assert system.left(system.whole, S) == pytest.approx(0.5625), (
+        "S x = (0, .5) of (0, 2): (1.5 / 2)² is missing"
+    )
     assert system.moved(S) == pytest.approx(3 * 0.25**2 / 4), "E ‖S e‖² = 3 · .25², of E ‖e‖² = 4"
 
 
@@ -82,7 +91,10 @@ def test_it_is_the_minimum(random_system):
     free = torch.eye(6, dtype=torch.double) - random_system.K @ random_system.K.T
     lowest = random_system.objective(S, A)
     for _ in range(20):
-        assert random_system.objective(S + 1e-3 * torch.randn(6, 6, dtype=torch.double) @ free, A) > lowest
+        assert (
+            random_system.objective(S + 1e-3 * torch.randn(6, 6, dtype=torch.double) @ free, A)
+            > lowest
+        )
 
 
 def test_a_cut_in_rank_costs_what_it_says(random_system):
@@ -160,7 +172,9 @@ def test_held_out_prompts_are_measured():
     system = build(model, model.prompt_states_key, [PIG], ["a cat", "a dog"], weights)
     S = system.solve(system.whole, 1.0, 1e-3)
     assert 0 < system.left(system.whole, S) < 1
-    assert float((system.G * system.whole.Q).sum()) == pytest.approx(1.0), "shares of the energy of the change"
+    assert float((system.G * system.whole.Q).sum()) == pytest.approx(1.0), (
+        "shares of the energy of the change"
+    )
     basis = unchanged_basis(model, model.prompt_states_key)
     assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=torch.double))
 

@@ -19,7 +19,15 @@ from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
 from unconcept.training.distributed import micro_batches
 
 PIG = Concept(erase="pig", alternative="cow", templates=("{}",))
-METHOD = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=4, rho=1.0, tune=Tune(steps=4, batch_size=4, check=2, lr=1e-3))
+METHOD = AllButOne(
+    start="none",
+    rounds=1,
+    trajectories=4,
+    points=2,
+    sampling_steps=4,
+    rho=1.0,
+    tune=Tune(steps=4, batch_size=4, check=2, lr=1e-3),
+)
 
 
 def tuned(**settings) -> AllButOne:
@@ -43,7 +51,9 @@ def test_no_more_rows_go_through_at_once_than_the_model_takes(model, monkeypatch
     """Where nothing is trained: trajectories, the teacher's answers, looks at the held-out part."""
     rows = []
     monkeypatch.setattr(type(model), "max_batch", 2)
-    model.denoiser.register_forward_pre_hook(lambda _, args: None if torch.is_grad_enabled() else rows.append(len(args[0])))
+    model.denoiser.register_forward_pre_hook(
+        lambda _, args: None if torch.is_grad_enabled() else rows.append(len(args[0]))
+    )
     edit = METHOD(model, PIG)
     assert max(rows) == 2
     assert any(delta.abs().max() > 0 for delta in edit.deltas.values())
@@ -62,7 +72,9 @@ def test_each_process_has_rows_of_its_own(monkeypatch):
 def test_recomputing_gives_the_same_edit(family):
     """A block of the denoiser begins twice in a step, and the model is left as it was."""
     model = wrap(TINY[family](), ("cat", "dog", "house", "tree"))
-    *_, block = (m for m in model.denoiser.modules() if type(m).__name__.endswith("TransformerBlock"))
+    *_, block = (
+        m for m in model.denoiser.modules() if type(m).__name__.endswith("TransformerBlock")
+    )
     calls = []
     block.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
     edit, plain = METHOD(model, PIG), calls.count(True)
@@ -139,24 +151,62 @@ def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path
     quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
     assert run(*words, "--out", "alone")[0] == 0
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unconcept"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "unconcept",
+    ]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    done = subprocess.run([*launch, *map(str, words), "--out", "together"], env=quiet, cwd=tmp_path, capture_output=True, text=True)
+    done = subprocess.run(
+        [*launch, *map(str, words), "--out", "together"],
+        env=quiet,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
     assert apart(Edit.load("alone"), Edit.load("together")) < 1e-3
     quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 2"))
     assert run(*words, "--out", "half")[0] == 0
-    assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, "half of the batch alone makes another edit"
+    assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, (
+        "half of the batch alone makes another edit"
+    )
 
 
 def test_two_processes_end_together(quick, folder, tmp_path):
     """When one of them is asked to, and not the one that writes: the other would wait for its gradients for ever."""
-    quick.write_text(QUICK.replace("steps: 2, batch_size: 2, check: 1", "steps: 100000, batch_size: 2, check: 1000"))
-    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none", "--out", "out")
+    quick.write_text(
+        QUICK.replace(
+            "steps: 2, batch_size: 2, check: 1", "steps: 100000, batch_size: 2, check: 1000"
+        )
+    )
+    words = (
+        "erase",
+        "pig=cow",
+        "--config",
+        quick,
+        "--model",
+        folder,
+        "--evaluate",
+        "none",
+        "--out",
+        "out",
+    )
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    team = dict(WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1", PYTHONWARNINGS="default")
+    team = dict(
+        WORLD_SIZE="2",
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+        OMP_NUM_THREADS="1",
+        PYTHONWARNINGS="default",
+    )
     command = [sys.executable, "-m", "unconcept", *map(str, words)]
     first, second = (
         subprocess.Popen(command, env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
@@ -173,5 +223,7 @@ def test_two_processes_end_together(quick, folder, tmp_path):
 @pytest.mark.parametrize("method", ["esd", "receler", "sae", "concept-ablation"])
 def test_a_method_with_a_loop_of_its_own_is_not_shared(run, folder, monkeypatch, method):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = run("erase", "pig", "--to", "cow", "--method", method, "--model", folder, "--evaluate", "none")
+    code, _, err = run(
+        "erase", "pig", "--to", "cow", "--method", method, "--model", folder, "--evaluate", "none"
+    )
     assert (code, "in one process" in err) == (2, True), err
