@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.tiny_pipelines import TINY
 
-from unconcept.workflows import erasure
+from unconcept.evaluation import runner
 
 FOLDER = Path(__file__).parents[2] / "examples"
 SCRIPTS = {
@@ -38,8 +38,8 @@ def test_every_example_is_tested_and_listed():
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_scripts_run(name, folder, run, tmp_path, monkeypatch, capsys):
     """With few images: `run` leaves the second feature space out."""
-    monkeypatch.setitem(erasure.CASES_PER_GROUP, "short", {"target": 2, "unrelated": 2})
-    monkeypatch.setitem(erasure.CONTROLS, "short", 1)
+    monkeypatch.setitem(runner.CASES_PER_GROUP, "short", {"target": 2, "unrelated": 2})
+    monkeypatch.setitem(runner.CONTROLS, "short", 1)
     script = importlib.import_module(f"examples.{name}")
     script.main(["--model", str(folder), *SCRIPTS[name]])
     assert "unconcept-out" in capsys.readouterr().out
