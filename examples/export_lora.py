@@ -11,6 +11,7 @@ import torch
 from diffusers.pipelines.auto_pipeline import AutoPipelineForText2Image
 
 from unconcept import Concept, wrap
+from unconcept.config import Output
 from unconcept.export import export
 from unconcept.methods import UCE
 
@@ -30,7 +31,9 @@ def main(arguments: list[str] | None = None) -> None:
     pipe = AutoPipelineForText2Image.from_pretrained(options.model, use_safetensors=True)
     edit = UCE(tokens="last")(wrap(pipe), Concept(erase="pig", alternative="cow"))
     options.out.mkdir(parents=True, exist_ok=True)
-    file = export(edit, "lora", options.out / "no-pig.safetensors", rank=options.rank, force=True)
+    file = export(
+        edit, "lora", Output(options.out / "no-pig.safetensors", force=True), rank=options.rank
+    )
     print(file, f"{file.stat().st_size / 1e6:.2f} MB")
 
     pipe.load_lora_weights(str(file), adapter_name="no-pig")
