@@ -38,7 +38,9 @@ def test_a_real_signal_in_the_middle_of_the_training(tmp_path, folder, quick):
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
     assert process.returncode == 130, rest
-    assert rest.strip().endswith("interrupted; no output was left behind")
+    assert rest.strip().endswith(
+        "interrupted (a training goes on with --resume); no output was left behind"
+    )
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 
