@@ -83,7 +83,10 @@ def test_contract(method, pipe, tmp_path):
 
     if isinstance(method, AllButOne) and method.trains:
         trace = dict(edit.card["training"]["held_out_loss"])
-        assert min(trace.values()) < trace[0], "the held-out loss falls"
+        if method.start == "none":
+            assert min(trace.values()) < trace[0], "the held-out loss falls"
+        else:
+            assert edit.card["training"]["missing"] < 1, "less is missing than in the original"
 
     again = method(model, *concepts)
     assert same(edit.tensors(), again.tensors()), "the same seed gives the same bits"

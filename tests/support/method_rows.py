@@ -24,8 +24,10 @@ ROWS = {
     "all-but-one, joint, no keep term": AllButOne(
         **QUICK, surgical=False, rho=0.0, start="none", rounds=1
     ),
-    "all-but-one, against an adversary": AllButOne(**QUICK, rho=0.1, adversary=2, attacks=2),
-    "all-but-one, paraphrases": AllButOne(**QUICK, rho=0.1, paraphrase=0.5),
+    "all-but-one, against an adversary": AllButOne(
+        **QUICK, rho=0.1, adversary=2, attacks=2, start="none", rounds=1
+    ),
+    "all-but-one, paraphrases": AllButOne(**QUICK, rho=0.1, paraphrase=0.5, start="none", rounds=1),
     "concept-ablation": ConceptAblation(**WALK, pictures=3),
     "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
     "esd": ESD(**WALK),

@@ -24,6 +24,7 @@ LOOPS = {
     name: method
     for name, method in ROWS.items()
     if not isinstance(method, UCE | RECE | SPEED | SLD | NegativePrompt)
+    and getattr(method, "trains", True)
 }
 
 
@@ -40,7 +41,7 @@ def test_every_loop_goes_on_to_the_same_bits(name, model, tmp_path):
 
 
 def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
-    method = LOOPS["all-but-one"]
+    method = LOOPS["all-but-one, from nothing"]
     with checkpointed(tmp_path / "state", every=2, resume=False):
         first = method(model, *CONCEPTS)
     monkeypatch.setattr(type(model), "trajectory", None)
@@ -55,7 +56,7 @@ def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
     vocabulary gives.
     """
     with checkpointed(tmp_path / "state", every=2, resume=False):
-        LOOPS["all-but-one"](model, CONCEPTS[0])
+        LOOPS["all-but-one, from nothing"](model, CONCEPTS[0])
     files = [
         open_safetensors(file)[0]
         for file in sorted((tmp_path / "state").glob("*-made.safetensors"))
@@ -72,7 +73,7 @@ def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
 
 
 def test_without_resume_it_begins_anew(model, tmp_path):
-    method = LOOPS["all-but-one"]
+    method = LOOPS["all-but-one, from nothing"]
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
         method(model, *CONCEPTS, progress=stops(3))
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False) as place:
@@ -81,7 +82,7 @@ def test_without_resume_it_begins_anew(model, tmp_path):
 
 
 def test_asked_to_end_it_keeps_the_step_and_leaves(model, tmp_path):
-    method = LOOPS["all-but-one"]
+    method = LOOPS["all-but-one, from nothing"]
 
     def report(progress):
         if progress.loss is not None and progress.done == 3:

@@ -43,6 +43,7 @@ from ..models.conditioning import encode_points
 from ..models.interface import Condition, Model, Site
 
 KEYS, POOLED, CONTEXT = "cross-attention keys and values", "prompt embedders", "context embedder"
+ROOM = 4  # states of ∅ are held exactly in at most one of so many directions
 EXACT = 1e-4  # singular values of the states of ∅ below this share of the largest count as 0
 PROMPTS = 32  # of a concept that are encoded at once
 FOLDS = 4  # every fourth prompt of a concept is held out while λ is chosen
@@ -268,12 +269,15 @@ def second_moment(model: Model, name: str, prompts: Sequence[str]) -> Tensor:
 
 
 def unchanged_basis(model: Model, name: str) -> Tensor:
-    """An orthonormal basis [width, m] of the states of the empty prompt."""
+    """An orthonormal basis [width, m] of the states of the empty prompt: of its strongest
+    directions, where a long template around ∅ would leave the concept no room.
+    """
     states = states_of(model, name, model.encode([""]))[0]
     if not states.any():
         return states.new_zeros(states.shape[1], 0)
     _, values, right = torch.linalg.svd(states, full_matrices=False)
-    return right[values > EXACT * values[0]].T
+    strongest = right[: max(1, states.shape[1] // ROOM)]
+    return strongest[values[: len(strongest)] > EXACT * values[0]].T
 
 
 def concept_rows(
@@ -323,6 +327,8 @@ def nothing_state(model: Model, name: str) -> Tensor:
     nothing comes instead.
     """
     states = states_of(model, name, model.encode([""]))[0]
+    if not len(states):  # a mask hides every token of ∅
+        return states.new_zeros(states.shape[1])
     return states[min(int(model.last_token_index([""])[0]) + 1, len(states) - 1)]
 
 
