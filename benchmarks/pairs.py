@@ -351,8 +351,8 @@ def model_name(model: Model) -> str:
 def thinned(exam: EmojiBenchmark, every: int) -> EmojiBenchmark:
     """Every so-manyth question of each word, for a quick look while settings are chosen."""
     chosen = []
-    for group in dict.fromkeys((q.group, q.name) for q in exam.questions):
-        chosen += [q for q in exam.questions if (q.group, q.name) == group][::every]
+    for group in dict.fromkeys((q.group, q.name) for q in exam.cases):
+        chosen += [q for q in exam.cases if (q.group, q.name) == group][::every]
     if every > 1:
         unrelated = [q for q in chosen if q.group == "unrelated"]
         chosen = [q for q in chosen if q.group != "unrelated"] + unrelated[::every]
@@ -361,7 +361,7 @@ def thinned(exam: EmojiBenchmark, every: int) -> EmojiBenchmark:
 
 def measure(model: Model, case: Case, edit: Edit, exam: EmojiBenchmark) -> dict:
     """Per-image marks of a case: what the edited model draws, and what the untouched model draws."""
-    questions = exam.questions
+    questions = exam.cases
     prompts, seeds = [q.prompt for q in questions], [int(q.seed or 0) for q in questions]
     targets = [i for i, q in enumerate(questions) if q.group in ("target", "synonym")]
     rest = [i for i in range(len(questions)) if i not in set(targets)]

@@ -86,7 +86,8 @@ def test_contract(method, pipe, tmp_path):
         if method.start == "none":
             assert min(trace.values()) < trace[0], "the held-out loss falls"
         else:
-            assert edit.card["training"]["missing"] < 1, "less is missing than in the original"
+            closed, *_, after = edit.card["training"]["missing"]
+            assert after < max(closed, 0.03), "the loss takes away what the closed form left"
 
     again = method(model, *concepts)
     assert same(edit.tensors(), again.tensors()), "the same seed gives the same bits"

@@ -228,8 +228,8 @@ class AllButOne:
         )
         tune = self.round
         runs: list[dict] = []
-        missing = self.missing(model, concepts, edit, replays["erase"])
-        while len(runs) < self.rounds and (missing > self.until or (self.hardens and not runs)):
+        missing = [self.missing(model, concepts, edit, replays["erase"])]
+        while len(runs) < self.rounds and (missing[-1] > self.until or (self.hardens and not runs)):
             with edit.on(model):
                 added = fit(
                     model,
@@ -240,12 +240,10 @@ class AllButOne:
                 )
             runs.append({**added.card["training"], "lr": tune.lr})
             edit = replace(edit, deltas=Deltas.of(edit.deltas) + Deltas.of(added.deltas))
-            before, missing = missing, self.missing(model, concepts, edit, replays["erase"])
-            if missing > before / 2:
+            missing.append(self.missing(model, concepts, edit, replays["erase"]))
+            if missing[-1] > missing[-2] / 2:
                 tune = replace(tune, lr=2 * tune.lr)
-        return replace(
-            edit, card={**edit.card, "training": {**summed(runs), "missing": round(missing, 4)}}
-        )
+        return replace(edit, card={**edit.card, "training": {**summed(runs), "missing": missing}})
 
     def objective(
         self, model: Model, concepts: tuple[Concept, ...], adversary: Adversary | None

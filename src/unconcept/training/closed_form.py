@@ -57,7 +57,7 @@ class ClosedForm:
     lam   λ: how many percent of the concept may be left to spare one percent of movement of
           retained states
     left  share of the concept's change that may be missing on prompts that were held out; where
-          more is missing, λ is lowered
+          more is missing, λ is lowered until it is not, or until retained states move by that share
     mu    μ: what a direction costs that no retained prompt uses, as a share of the mean
     trim  share of the objective that a cut in rank may cost
     """
@@ -138,11 +138,14 @@ class System:
 
     def choose(self, settings: ClosedForm) -> float:
         """λ of the settings, or the largest of its halves at which no more is missing on held-out
-        prompts than may be.
+        prompts than may be, as long as retained states move by no more than that share either.
         """
         lam, best, best_left = settings.lam, settings.lam, float("inf")
         for _ in range(8):
-            missing = self.left(self.test, self.solve(self.fit, lam, settings.mu))
+            S = self.solve(self.fit, lam, settings.mu)
+            if lam < settings.lam and self.moved(S) > settings.left:
+                break
+            missing = self.left(self.test, S)
             if missing < 0.98 * best_left:
                 best, best_left = lam, missing
             if missing <= settings.left:
@@ -243,8 +246,8 @@ def sum_of(parts: Sequence[Moments]) -> Moments:
 
 
 def states_of(model: Model, name: str, condition: Condition) -> list[Tensor]:
-    """What a matrix multiplies for each prompt of a condition [tokens that there are, width]; of a
-    pooled state one row.
+    """What a matrix multiplies for each prompt of a condition [tokens that are seen, width]; of a
+    pooled state one row. Attention whose mask hides every token sees all of them.
     """
     states = model.linear_input(name, condition).detach().cpu().double()
     if states.ndim == 2:
@@ -256,7 +259,9 @@ def states_of(model: Model, name: str, condition: Condition) -> list[Tensor]:
     ]
     if not masks:
         return list(states)
-    return [own[there.cpu().bool()] for own, there in zip(states, masks[0], strict=True)]
+    seen = masks[0].cpu().bool()
+    seen |= ~seen.any(1, keepdim=True)
+    return [own[there] for own, there in zip(states, seen, strict=True)]
 
 
 def second_moment(model: Model, name: str, prompts: Sequence[str]) -> Tensor:
@@ -327,8 +332,6 @@ def nothing_state(model: Model, name: str) -> Tensor:
     nothing comes instead.
     """
     states = states_of(model, name, model.encode([""]))[0]
-    if not len(states):  # a mask hides every token of ∅
-        return states.new_zeros(states.shape[1])
     return states[min(int(model.last_token_index([""])[0]) + 1, len(states) - 1)]
 
 
