@@ -63,12 +63,12 @@ REFUSALS = {  # what a family cannot do, and how it says so
 # A tiny random model needs long words and other settings where a template of hundreds of tokens
 # surrounds the prompt, or where one network has a large influence.
 LONG = tuple(
-    Concept(erase=f"{a} " * 16, alternative=f"{b} " * 16, keep=("cat",))
+    Concept(erase=f"{a} " * 6, alternative=f"{b} " * 6, keep=("cat",))
     for a, b in (("pig", "cow"), ("bomb", "ball"))
 )
 HARD = {
     "flux": dict(tune=replace(TUNE, lr=3e-4)),
     "flux-2-klein": {},
-    "qwen-image": dict(trajectories=48, tune=replace(TUNE, batch_size=32)),
+    "qwen-image": dict(trajectories=16, tune=replace(TUNE, batch_size=8)),
     "sana": dict(tune=replace(TUNE, lr=1e-5)),
 }

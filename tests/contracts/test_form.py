@@ -1,0 +1,122 @@
+"""The form of the source: density, length and documentation stay within what a reader can follow."""
+
+import ast
+import io
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+import unconcept
+
+SOURCE = Path(unconcept.__file__).parent
+FILES = sorted(SOURCE.rglob("*.py"))
+COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+PARAMETERS = 6
+LINE_LENGTH = 100
+
+
+def trees() -> Iterator[tuple[Path, ast.Module]]:
+    for file in FILES:
+        yield file.relative_to(SOURCE), ast.parse(file.read_text())
+
+
+def code_lines(text: str) -> int:
+    """Lines that hold code: no blank lines, comments or docstrings."""
+    skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    lines: set[int] = set()
+    previous = tokenize.INDENT
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        is_docstring = token.type == tokenize.STRING and previous in (
+            tokenize.INDENT,
+            tokenize.NEWLINE,
+            tokenize.NL,
+        )
+        if token.type not in skipped and not is_docstring:
+            lines.update(range(token.start[0], token.end[0] + 1))
+        if token.type != tokenize.COMMENT:
+            previous = token.type
+    return len(lines)
+
+
+def count(kind) -> int:
+    return sum(isinstance(node, kind) for _, tree in trees() for node in ast.walk(tree))
+
+
+def nested_comprehensions() -> list[str]:
+    found = []
+    for file, tree in trees():
+        for node in ast.walk(tree):
+            if not isinstance(node, COMPREHENSIONS):
+                continue
+            inside = any(
+                isinstance(child, COMPREHENSIONS) for child in ast.walk(node) if child is not node
+            )
+            if inside:
+                found.append(f"{file}:{node.lineno}")
+    return found
+
+
+def functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, bool]]:
+    """(function, is it public?) of modules and classes; functions inside functions are nobody's interface."""
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef):
+            yield node, not node.name.startswith("_")
+        elif isinstance(node, ast.ClassDef):
+            for member in node.body:
+                if isinstance(member, ast.FunctionDef):
+                    public = not (node.name.startswith("_") or member.name.startswith("_"))
+                    yield member, public
+
+
+def parameters(function: ast.FunctionDef) -> list[str]:
+    arguments = function.args
+    names = [a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+    return [name for name in names if name not in ("self", "cls")]
+
+
+def test_lambdas_and_comprehensions_stay_rare():
+    thousands = sum(code_lines(file.read_text()) for file in FILES) / 1000
+    assert count(ast.Lambda) / thousands <= 3
+    assert count(COMPREHENSIONS) / thousands <= 40
+    assert len(nested_comprehensions()) / thousands <= 0.5, nested_comprehensions()
+
+
+def test_no_lambda_has_a_name():
+    named = []
+    for file, tree in trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Lambda):
+                named.append(f"{file}:{node.lineno}")
+    assert not named
+
+
+def test_lines_fit():
+    long = []
+    for file in FILES:
+        for number, line in enumerate(file.read_text().splitlines(), 1):
+            if len(line) > LINE_LENGTH:
+                long.append(f"{file.relative_to(SOURCE)}:{number}")
+    assert not long
+
+
+def test_functions_take_few_parameters():
+    """Outside the command line, whose options are parameters."""
+    many = []
+    for file, tree in trees():
+        if file.parts[0] == "cli":
+            continue
+        for function, _ in functions(tree):
+            if len(parameters(function)) > PARAMETERS:
+                many.append(f"{file}:{function.lineno} {function.name}")
+    assert not many
+
+
+def test_public_functions_document_their_arguments():
+    """Those with two arguments or more: with one, the first line says it."""
+    silent = []
+    for file, tree in trees():
+        for function, public in functions(tree):
+            documented = "Args:" in (ast.get_docstring(function) or "")
+            if public and len(parameters(function)) >= 2 and not documented:
+                silent.append(f"{file}:{function.lineno} {function.name}")
+    assert not silent
