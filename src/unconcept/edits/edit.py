@@ -24,11 +24,13 @@ from ..models.interface import Model, Site
 from .adapters import KINDS, build_adapter
 from .hooks import attach_adapter, attach_adapters
 from .parameters import swap_parameters
-from .provenance import model_identity, named_tensors, sample_numbers
+from .provenance import Comparison, compare_weights, model_identity, named_tensors
 from .weight_deltas import Deltas
+from .wrappers import check_place, fuse_again
 
 log = logging.getLogger(__name__)
 
+LARGEST = 65504.0  # of half precision
 
 # What is applied, by module. Edits are identified by their fingerprints.
 _originals: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
@@ -36,6 +38,14 @@ _originals: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary(
 _applied: WeakKeyDictionary[nn.Module, list[tuple[str, Tensor, str]]] = WeakKeyDictionary()
 # (fingerprint, handle of the adapter)
 _handles: WeakKeyDictionary[nn.Module, list[tuple[str, RemovableHandle]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """What is said of a model that an edit was not made for; refused: without --force."""
+
+    text: str
+    refused: bool
 
 
 @dataclass(frozen=True)
@@ -66,23 +76,28 @@ class Edit:
             edited[name] = weight + self.deltas[name].to(weight)
         adapters = attach_adapters(model.components, self.adapters)
         with swap_parameters(model.components, edited), adapters:
+            fuse_again(model.components, self.deltas)
             yield
+        fuse_again(model.components, self.deltas)
 
     @torch.no_grad()
     def apply(self, model, *, force: bool = False) -> None:
         """Apply the edit until it is removed. Several edits add up.
 
         Args:
-            model: A `Model` or a diffusers pipeline.
-            force: Apply an edit that was made for other weights of the same architecture.
+            model: A `Model` or a diffusers pipeline. It changes only if the whole edit fits.
+            force: Apply an edit that was made for other weights of the same architecture, or one
+                that is applied already.
 
         Raises:
-            InputError: The edit was made for another model.
+            InputError: The edit was made for another model, or is applied already.
         """
         from ..models.loading import wrap
 
         model = wrap(model)
         fingerprint = self.fingerprint()
+        if not force and self._is_applied(model, fingerprint):
+            raise InputError("this edit is applied to the model already: --force applies it twice")
         if warning := self.check(model, force=force):
             log.warning(warning)
         for name, delta in self.deltas.items():
@@ -91,6 +106,7 @@ class Edit:
             originals.setdefault(parameter, getattr(owner, parameter).detach().clone())
             _applied.setdefault(owner, []).append((parameter, delta, fingerprint))
             _write_weight(owner, parameter)
+        fuse_again(model.components, self.deltas)
         for site, adapter in self.adapters.items():
             handle = attach_adapter(model.components, site, adapter)
             _handles.setdefault(_module(model, site), []).append((fingerprint, handle))
@@ -99,16 +115,21 @@ class Edit:
     def remove(self, model) -> None:
         """Remove the edit; the model is bit for bit what it is without it.
 
-        An edit that was loaded again from its file is the same edit. Nothing happens where the
-        edit is not applied.
+        An edit that was loaded again from its file is the same edit.
 
         Args:
             model: A `Model` or a diffusers pipeline.
+
+        Raises:
+            InputError: The edit is not applied to this model object. (The weights of an exported
+                pipeline and of a copy of a pipeline cannot be taken back.)
         """
         from ..models.loading import wrap
 
         model = wrap(model)
         fingerprint = self.fingerprint()
+        if not self._is_applied(model, fingerprint):
+            raise InputError("this edit is not applied to this model: there is nothing to remove")
         for name in self.deltas:
             owner, parameter = Site(name, "").find(model.components)
             remaining = []
@@ -117,6 +138,7 @@ class Edit:
                     remaining.append(entry)
             _applied[owner] = remaining
             _write_weight(owner, parameter)
+        fuse_again(model.components, self.deltas)
         for site in self.adapters:
             module = _module(model, site)
             others = []
@@ -127,61 +149,101 @@ class Edit:
                     others.append((key, handle))
             _handles[module] = others
 
-    def check(self, model: Model, *, force: bool = False) -> str | None:
-        """Check whether the edit was made for this model.
+    def _is_applied(self, model: Model, fingerprint: str) -> bool:
+        """Whether `apply` put this edit on these modules."""
+        for name in self.deltas:
+            if not _has(model, name):
+                return False
+            owner, parameter = Site(name, "").find(model.components)
+            entries = _applied.get(owner, [])
+            return any(entry[0] == parameter and entry[2] == fingerprint for entry in entries)
+        for site in self.adapters:
+            if not _has(model, f"{site}.*"):
+                return False
+            return any(key == fingerprint for key, _ in _handles.get(_module(model, site), []))
+        return True  # an edit without any content is on every model
 
-        Models are compared by the hash of their weights without any applied edit, and in another
-        precision by a few of their numbers.
+    def check(self, model: Model, *, force: bool = False) -> str | None:
+        """Check whether the edit fits this model.
+
+        Models are compared by the hash of their weights without any applied edit; where that
+        differs, by a few numbers of the tensors that the edit changes and of others.
 
         Args:
             model: To be edited.
             force: Return a warning instead of raising where the weights are others.
 
         Returns:
-            The warning, or None.
+            None where they are the weights that the edit was made for, in any precision. A warning
+            where the model is a relative of it, such as a fine-tune, or `force` is set.
 
         Raises:
-            InputError: The weights are others and `force` is not set, or the architecture is
-                another.
+            InputError: Another model, without `force`; another architecture; a weight that cannot
+                be changed where it is; numbers that are not finite.
         """
-        warning = None
-        with without_edits(model):
-            expected, actual = self.card.get("model_sha256"), model.fingerprint()
-            if (
-                expected
-                and expected != actual
-                and not self.knows(dict(named_tensors(model.components)))
-            ):
-                warning = (
-                    f"this edit was made for another model "
-                    f"(sha256 {expected[:12]}…, this one has {actual[:12]}…)"
-                )
-                if not force:
-                    raise InputError(f"{warning}: --force applies it anyway")
+        self.check_numbers()
+        warning = self._compare(model)
+        if warning and warning.refused and not force:
+            raise InputError(f"{warning.text}: --force applies it anyway")
         for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)):
             if not _has(model, name):
                 raise InputError(
                     f"this model has no weight {name}: the edit was made for another architecture"
                 )
-        return warning
+        for name, delta in self.deltas.items():
+            owner, parameter = Site(name, "").find(model.components)
+            check_place(name, getattr(owner, parameter), delta)
+        return warning.text if warning else None
 
-    def knows(self, tensors: Mapping[str, Tensor]) -> bool:
-        """Whether these weights, up to rounding to half precision, are those it was made for.
+    def _compare(self, model: Model) -> "Mismatch | None":
+        """What is to be said of a model whose weights are not those of the card."""
+        with without_edits(model):
+            expected, actual = self.card.get("model_sha256"), model.fingerprint()
+            if not expected or expected == actual:
+                return None
+            comparison = self.compare(dict(named_tensors(model.components)))
+        if comparison.applied:
+            return Mismatch("this edit is in the weights of this model already", True)
+        if comparison.same:
+            return None
+        if comparison.related:
+            return Mismatch(
+                "this edit was made for a relative of this model, whose weights differ by up to "
+                f"{comparison.distance:.1%}: look at the images",
+                False,
+            )
+        return Mismatch(
+            f"this edit was made for another model "
+            f"(sha256 {expected[:12]}…, this one has {actual[:12]}…)",
+            True,
+        )
+
+    def check_numbers(self) -> None:
+        """Check that every number is finite and fits half precision.
+
+        Raises:
+            InputError: One does not.
+        """
+        for name, tensor in self.tensors().items():
+            if tensor.is_floating_point() and not bool((tensor.abs() <= LARGEST).all()):
+                raise InputError(
+                    f"the edit holds numbers that are not finite or above {LARGEST:,.0f} "
+                    f"in {name}: it is damaged"
+                )
+
+    def compare(self, tensors: Mapping[str, Tensor]) -> Comparison:
+        """Compare weights with those that the edit was made for.
 
         Args:
-            tensors: By name, "unet.….weight".
+            tensors: By name, "unet.….weight"; some of the model's are enough.
 
         Returns:
-            False also where the card has no numbers to compare.
+            The comparison. Where the card has no numbers to compare, they count as unrelated.
         """
         samples: Mapping[str, Sequence[float]] = self.card.get("model_weights") or {}
-        for name, numbers in samples.items():
-            if name not in tensors:
-                return False
-            sample, expected = sample_numbers(tensors[name]), torch.tensor(numbers)
-            if not torch.allclose(sample, expected, rtol=2**-7, atol=1e-6):
-                return False
-        return bool(samples)
+        if not samples.keys() & tensors.keys():
+            return Comparison(0, False, False, float("inf"))
+        return compare_weights(samples, self.deltas, tensors)
 
     def fingerprint(self) -> str:
         """sha256 of the edit's tensors."""
@@ -331,7 +393,7 @@ def edit_between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Ed
         "concepts": [asdict(concept) for concept in concepts],
         "family": model.family,
     }
-    return Edit(deltas, {**card, **model_identity(model)})
+    return Edit(deltas, {**card, **model_identity(model, deltas)})
 
 
 def has_adapters(model: Model) -> bool:

@@ -1,7 +1,7 @@
 """Where an edit comes from: method, concepts, base model, and how the model is recognized."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from ..models.interface import Model
 
 # Weights of a model, and numbers of each, by which it is recognized in another precision.
 IDENTITY_SAMPLE = 16, 8
+RELATED = 0.5  # distance of a tensor up to which a model counts as a relative of another
 
 
 def make_card(method: str, settings: Any, concepts: Sequence[Concept], model: Model) -> dict:
@@ -34,14 +35,15 @@ def make_card(method: str, settings: Any, concepts: Sequence[Concept], model: Mo
     }
 
 
-def model_identity(model: Model) -> dict:
+def model_identity(model: Model, changed: Iterable[str] | None = None) -> dict:
     """What an edit says about its model: the hash of all weights, and a few of their numbers.
 
-    The numbers are those by which the model is recognized in another precision. A quantized model
-    has none.
+    The numbers are those by which the model is recognized in another precision: of tensors spread
+    evenly over the model, and of every tensor that the edit changes. A quantized model has none.
 
     Args:
         model: That is edited.
+        changed: Names of the tensors that the edit changes; None: of all matrices.
 
     Returns:
         Entries of the edit's card.
@@ -51,16 +53,85 @@ def model_identity(model: Model) -> dict:
         for name, tensor in named_tensors(model.components):
             if tensor.is_floating_point() and tensor.numel() >= IDENTITY_SAMPLE[1]:
                 weights[name] = tensor
-    sampled = {}
+    names, chosen = list(weights), set()
     if weights:
-        names = list(weights)
-        for i in torch.linspace(0, len(names) - 1, IDENTITY_SAMPLE[0]).long().tolist():
-            sampled[names[i]] = sample_numbers(weights[names[i]]).tolist()
+        chosen = {
+            names[i] for i in torch.linspace(0, len(names) - 1, IDENTITY_SAMPLE[0]).long().tolist()
+        }
+    if changed is None:
+        chosen |= {name for name, tensor in weights.items() if tensor.ndim > 1}
+    else:
+        chosen |= weights.keys() & set(changed)
+    sampled = {}
+    for name in names:
+        if name in chosen:
+            sampled[name] = [shortest(x) for x in sample_numbers(weights[name]).tolist()]
     return {"model_sha256": model.fingerprint(), "model_weights": sampled}
+
+
+def shortest(number: float) -> float:
+    """A number to six digits, more than any half precision holds."""
+    return float(f"{number:.6g}")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How some weights differ from those that an edit was made for.
+
+    compared  tensors that both have
+    same      they are equal up to rounding to half precision
+    applied   they are closer to the edited weights than to the original ones
+    distance  ‖W − W*‖ / ‖W*‖ of the tensor that differs most (0: equal, about 1.4: unrelated)
+    """
+
+    compared: int
+    same: bool
+    applied: bool
+    distance: float
+
+    @property
+    def related(self) -> bool:
+        """Whether they may be a fine-tune of the model, or another edit of it."""
+        return self.compared > 0 and self.distance <= RELATED
+
+
+def compare_weights(
+    samples: Mapping[str, Sequence[float]],
+    deltas: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+) -> Comparison:
+    """Compare a model with the one that an edit was made for.
+
+    Args:
+        samples: "model_weights" of the edit's card.
+        deltas: Δ of the edit by name.
+        tensors: The weights of the model that are at hand, by the same names.
+
+    Returns:
+        The comparison over the tensors that `samples` and `tensors` share.
+    """
+    same, distance, compared = True, 0.0, 0
+    to_original, to_edited = 0.0, 0.0
+    for name, numbers in samples.items():
+        if name not in tensors:
+            continue
+        expected, actual = torch.tensor(numbers), sample_numbers(tensors[name])
+        if actual.shape != expected.shape:
+            return Comparison(compared, False, False, float("inf"))
+        compared += 1
+        same = same and torch.allclose(actual, expected, rtol=2**-7, atol=1e-6)
+        difference = actual - expected
+        distance = max(distance, float(difference.norm() / (expected.norm() + 1e-12)))
+        if name in deltas and deltas[name].shape == tensors[name].shape:
+            to_original += float(difference.square().sum())
+            to_edited += float((difference - sample_numbers(deltas[name])).square().sum())
+    return Comparison(compared, same, to_edited < to_original / 4, distance)
 
 
 def named_tensors(components: Mapping[str, nn.Module]) -> Iterator[tuple[str, Tensor]]:
     """Every tensor of the components' state dicts, sorted by name.
+
+    Where PEFT has wrapped a module to add a LoRA, the names and weights are those of the module.
 
     Args:
         components: Modules by name.
@@ -70,7 +141,8 @@ def named_tensors(components: Mapping[str, nn.Module]) -> Iterator[tuple[str, Te
     """
     for component, module in sorted(components.items()):
         for name, tensor in sorted(module.state_dict().items()):
-            yield f"{component}.{name}", tensor
+            if ".lora_" not in name:
+                yield f"{component}.{name.replace('.base_layer.', '.')}", tensor
 
 
 def sample_numbers(tensor: Tensor) -> Tensor:

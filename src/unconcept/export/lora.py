@@ -1,7 +1,7 @@
 """Weight deltas as LoRA files: for diffusers, and in kohya's format for ComfyUI and A1111."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..edits.edit import Edit
 from ..errors import InputError
@@ -108,6 +108,9 @@ def to_kohya(edit: Edit, rank: int | None) -> dict[str, Tensor]:
             tensors[f"{key}.{suffix}"] = delta.float().contiguous()
             continue
         A, B = low_rank_factors(delta, rank)
+        # diffusers ignores some alphas where ranks differ: those of small matrices are padded.
+        A = nn.functional.pad(A, (0, 0, 0, rank - len(A)))
+        B = nn.functional.pad(B, (0, rank - B.shape[1]))
         tensors[f"{key}.lora_down.weight"] = A
         tensors[f"{key}.lora_up.weight"] = B
         tensors[f"{key}.alpha"] = torch.tensor(float(len(A)))

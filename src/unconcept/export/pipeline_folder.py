@@ -1,9 +1,7 @@
 """An edit as a whole diffusers folder."""
 
 import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor
@@ -12,10 +10,10 @@ from ..config.options import Output
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.output_folder import check_out, whole_folder
-from ..io.weights import PICKLES, open_safetensors, write_safetensors
+from ..io.weights import open_safetensors, write_safetensors
+from .folder_copy import INDEX, check_apart, copy_pipeline
 from .metadata import kept_metadata
-
-INDEX = "model_index.json"
+from .untouched import check_untouched
 
 
 def base_folder(model: str) -> Path:
@@ -45,8 +43,9 @@ def to_pipeline(edit: Edit, base: Path, output: Output, card: str) -> Path:
     """Copy a diffusers folder, with an edit in its weights.
 
     In the weight files of every variant ("fp16") the changed tensors are replaced, in their own
-    precision. Everything else is copied as it is, but for README.md. Pickled weights and single
-    files beside the components' folders are left out: the concept is still in them.
+    precision. Of everything else, only the files of the components that model_index.json names and
+    the licence are copied, as they are: other files may hold the concept, or nobody's business.
+    At the end every written file is read again: none may hold an untouched copy of what changed.
 
     Args:
         edit: Weight deltas.
@@ -62,11 +61,9 @@ def to_pipeline(edit: Edit, base: Path, output: Output, card: str) -> Path:
     """
     out = output.out or Path()
     check_out(out, output.force)
-    pickles = shutil.ignore_patterns(*(f"*{suffix}" for suffix in PICKLES))
+    check_apart(base, out)
     with whole_folder(out, output.force) as folder:
-        shutil.copytree(base, folder, dirs_exist_ok=True, ignore=pickles)
-        for file in folder.glob("*.safetensors"):
-            file.unlink()
+        copy_pipeline(base, folder)
         changed: set[str] = set()
         for component in {name.partition(".")[0] for name in edit.deltas}:
             for file in sorted((folder / component).glob("*.safetensors")):
@@ -77,7 +74,29 @@ def to_pipeline(edit: Edit, base: Path, output: Output, card: str) -> Path:
             )
         (folder / "unconcept.json").write_text(json.dumps(dict(edit.card), indent=1) + "\n")
         (folder / "README.md").write_text(card, encoding="utf-8")
+        originals = read_originals(base, edit)
+        for file in sorted(folder.rglob("*.safetensors")):
+            check_untouched(open_safetensors(file)[0], originals, edit, file.relative_to(folder))
     return out
+
+
+def read_originals(base: Path, edit: Edit) -> dict[str, Tensor]:
+    """The base's own values of the tensors that an edit changes.
+
+    Args:
+        base: A diffusers folder.
+        edit: Weight deltas.
+
+    Returns:
+        By the names of `Edit.deltas`.
+    """
+    originals = {}
+    for component in {name.partition(".")[0] for name in edit.deltas}:
+        for file in sorted((base / component).glob("*.safetensors")):
+            for key, tensor in open_safetensors(file)[0].items():
+                if f"{component}.{key}" in edit.deltas:
+                    originals[f"{component}.{key}"] = tensor
+    return originals
 
 
 def edit_file(file: Path, component: str, edit: Edit, base: Path | None) -> set[str]:
@@ -115,11 +134,18 @@ def check_base(edit: Edit, base: Path, tensors: Mapping[str, Tensor]) -> None:
         tensors: Some of its weights, by the names of `Edit.deltas`.
 
     Raises:
-        InputError: They are not.
+        InputError: They are not, or the edit is in them already.
     """
-    fingerprints = edit.card.get("model_weights") or {}
-    known = {name: value for name, value in fingerprints.items() if name in tensors}
-    if known and not replace(edit, card={"model_weights": known}).knows(tensors):
+    if not edit.card.get("model_weights"):
+        return
+    comparison = edit.compare(tensors)
+    if not comparison.compared:
+        return
+    if comparison.applied:
+        raise InputError(
+            f"{base} has this edit in its weights already: --force to apply it a second time"
+        )
+    if not comparison.same:
         raise InputError(
             f"the edit was made for another model than {base}: --force to try all the same"
         )

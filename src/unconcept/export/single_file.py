@@ -12,8 +12,11 @@ from ..errors import InputError
 from ..io.weights import check_safetensors, open_safetensors, write_safetensors
 from .metadata import OF_THE_BASE, ORIGINAL, kept_metadata, metadata
 from .pipeline_folder import apply_delta, check_base
+from .untouched import check_untouched
 
 INPUT_BLOCKS = "model.diffusion_model.input_blocks."
+
+AVERAGES = ("model_ema.", "ema.", "ema_model.")
 
 LABEL_EMBEDDER = "model.diffusion_model.label_emb."  # Stable Diffusion XL has one
 
@@ -21,8 +24,9 @@ LABEL_EMBEDDER = "model.diffusion_model.label_emb."  # Stable Diffusion XL has o
 def to_checkpoint(edit: Edit, base: Path, output: Output, known: Mapping[str, Any]) -> Path:
     """Copy a single file, with an edit in its weights.
 
-    All other tensors stay as they are. diffusers' converter says which name is which. What the
-    file says of its architecture and licence stays.
+    All other tensors stay as they are, but for the moving averages of a training ("full EMA"
+    files): a second, untouched copy of the U-Net, which some loaders prefer. diffusers' converter
+    says which name is which. What the file says of its architecture and licence stays.
 
     Args:
         edit: Weight deltas of the U-Net.
@@ -40,11 +44,14 @@ def to_checkpoint(edit: Edit, base: Path, output: Output, known: Mapping[str, An
     check_safetensors(base)
     if out.exists() and not output.force:
         raise InputError(f"{out} exists: choose another --out, or --force to replace it")
+    if out.resolve() == base.resolve():
+        raise InputError(f"{out} is the base model itself: choose another --out")
     tensors, header = open_safetensors(base)
     converted = diffusers_names(tensors, base)
     if not output.force:
         check_base(edit, base, {f"unet.{key}": tensor for key, tensor in converted.items()})
     original_names = {tensor.data_ptr(): name for name, tensor in tensors.items()}
+    originals = {}
     for name, delta in edit.deltas.items():
         component, _, key = name.partition(".")
         if component != "unet" or key not in converted:
@@ -53,7 +60,10 @@ def to_checkpoint(edit: Edit, base: Path, output: Output, known: Mapping[str, An
                 "changes the text encoder"
             )
         original = original_names[converted[key].data_ptr()]
+        originals[name] = tensors[original]
         tensors[original] = apply_delta(tensors[original], delta)
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(AVERAGES)}
+    check_untouched(tensors, originals, edit, out)
     new_header = kept_metadata(header)
     own = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
     for key, value in own.items():

@@ -167,14 +167,8 @@ class AllButOne:
         if not concepts:
             raise InputError("no concept to erase was given")
         concepts = model.complete(concepts)
-        edit = Edit(
-            {},
-            {
-                **make_card("all-but-one", self, concepts, model),
-                **model_identity(model),
-                "training": summed([]),
-            },
-        )
+        card = {**make_card("all-but-one", self, concepts, model), "training": summed([])}
+        edit = Edit({}, card)
         if self.start == "closed":
             progress(Progress("closed form", 0, 1))
             retained = self.read(
@@ -182,11 +176,10 @@ class AllButOne:
             )
             deltas, facts = solve(model, concepts, retained, self.closed)
             edit = Edit(deltas, {**edit.card, "closed_form": facts})
-        if not self.trains:
-            return edit
-        if len(concepts) > self.together:
-            return self.in_groups(model, concepts, edit, progress)
-        return self.trained(model, concepts, edit, progress)
+        if self.trains:
+            finish = self.in_groups if len(concepts) > self.together else self.trained
+            edit = finish(model, concepts, edit, progress)
+        return replace(edit, card={**edit.card, **model_identity(model, edit.deltas)})
 
     @property
     def trains(self) -> bool:

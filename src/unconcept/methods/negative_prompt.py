@@ -41,5 +41,5 @@ class NegativePrompt:
                 names.extend(concept.synonyms)
         tensors = Adapter.tensors(model, ", ".join(names))
         site = model.component_name(model.denoiser)
-        card = {**make_card("negative-prompt", self, concepts, model), **model_identity(model)}
+        card = {**make_card("negative-prompt", self, concepts, model), **model_identity(model, ())}
         return Edit({}, card, {site: build_adapter(Adapter.kind, tensors)})

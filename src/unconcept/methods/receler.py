@@ -157,7 +157,7 @@ class Receler:
         adapters = {}
         for site, eraser in erasers.items():
             adapters[site] = build_adapter(eraser.kind, eraser.state_dict())
-        card = {**make_card("receler", self, concepts, model), **model_identity(model)}
+        card = {**make_card("receler", self, concepts, model), **model_identity(model, ())}
         return Edit({}, {**card, "training": {"steps": self.steps}}, adapters)
 
     def untrained_erasers(self, model: Model) -> dict[str, Eraser]:

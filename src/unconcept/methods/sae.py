@@ -140,7 +140,7 @@ class SAE:
         sae.threshold = 0.99 * positive.min() if len(positive) else torch.tensor(0.0)
         card = {
             **make_card("sae", self, concepts, model),
-            **model_identity(model),
+            **model_identity(model, ()),
             "features": len(features),
             "autoencoder": {"steps": self.steps, "seconds": seconds},
         }

@@ -72,5 +72,5 @@ class SLD:
             tensors[setting] = torch.tensor(value)
         tensors["noise"] = model.weight(torch.arange(model.timesteps)).sqrt()
         site = model.component_name(model.denoiser)
-        card = {**make_card("sld", self, concepts, model), **model_identity(model)}
+        card = {**make_card("sld", self, concepts, model), **model_identity(model, ())}
         return Edit({}, card, {site: build_adapter(SafeGuidance.kind, tensors)})

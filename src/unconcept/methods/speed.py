@@ -102,7 +102,7 @@ class SPEED:
             pairs[site.name] = (U.float(), V.float())
         return Edit(
             Deltas.small(pairs),
-            {**make_card("speed", self, concepts, model), **model_identity(model)},
+            {**make_card("speed", self, concepts, model), **model_identity(model, pairs)},
         )
 
     def sites(self, model: Model) -> tuple[Site, ...]:

@@ -292,7 +292,7 @@ def build_edit(model: Model, pairs: Mapping[str, Pair], card: dict) -> Edit:
     deltas = Deltas.small(pairs)
     whole = {name: delta.float() for name, delta in deltas.whole.items()}
     small = {name: (U.float(), V.float()) for name, (U, V) in deltas.pairs.items()}
-    return Edit(Deltas(whole, small), {**card, **model_identity(model)})
+    return Edit(Deltas(whole, small), {**card, **model_identity(model, (*whole, *small))})
 
 
 def read_states(model: Model, reads: str, prompts: Sequence[str]) -> Tensor:

@@ -42,7 +42,10 @@ class Site:
         """
         component, _, path = self.name.partition(".")
         owner, _, parameter = path.rpartition(".")
-        return components[component].get_submodule(owner), parameter
+        module = components[component].get_submodule(owner)
+        while "base_layer" in module._modules:  # a LoRA of PEFT around it
+            module = module._modules["base_layer"]
+        return module, parameter
 
 
 @dataclass(frozen=True)

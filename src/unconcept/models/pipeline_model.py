@@ -70,13 +70,13 @@ class PipelineModel(ABC):
         self.pipe = pipe
         self.vocabulary = vocabulary
         self.lexicon = whole_words(pipe.tokenizer)
-        self.denoiser: Any = getattr(pipe, self.network)
         components: dict[str, nn.Module] = {}
         for name in (self.network, *self.encoders):
             component = getattr(pipe, name)
             if component is not None:
-                components[name] = component
+                components[name] = getattr(component, "_orig_mod", component)  # torch.compile
         self.components: Mapping[str, nn.Module] = components
+        self.denoiser: Any = components[self.network]
         self.samplers = tuple(self.schedulers)
         self.guidance = self.usual_guidance()
         for module in (*self.components.values(), pipe.vae):
@@ -228,9 +228,15 @@ class PipelineModel(ABC):
         if name not in self.groups:
             raise InputError(f'unknown weight group "{name}": one of {", ".join(self.groups)}')
         belongs = self.groups[name]
+        if any(getattr(module, "fused_projections", False) for module in self.denoiser.modules()):
+            raise InputError(
+                "attention reads fused copies of its weights: call pipe.unfuse_qkv_projections() "
+                "and load the pipeline again, or erase before fusing"
+            )
         sites = []
-        for path, _ in self.denoiser.named_parameters():
-            if belongs(path):
+        for parameter, _ in self.denoiser.named_parameters():
+            path = parameter.replace(".base_layer.", ".")  # PEFT has wrapped a module
+            if belongs(path) and ".lora_" not in path:
                 sites.append(Site(f"{self.network}.{path}", self.input_name(path)))
         if not sites:
             raise InputError(f'the weight group "{name}" is empty in this model')

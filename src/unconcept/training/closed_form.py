@@ -62,7 +62,7 @@ class ClosedForm:
     trim  share of the objective that a cut in rank may cost
     """
 
-    lam: float = 10.0
+    lam: float = 20.0
     left: float = 0.15
     mu: float = 1e-3
     trim: float = 0.002

@@ -107,7 +107,7 @@ def train_online(
     for name, tensor in (average or delta.deltas()).items():
         deltas[name] = tensor.detach().cpu().clone()
     record: dict[str, Any] = {"steps": state.step, "seconds": round(state.seconds, 2)}
-    return Edit(deltas, {**(card or {}), **model_identity(model), "training": record})
+    return Edit(deltas, {**(card or {}), **model_identity(model, deltas), "training": record})
 
 
 def zeros_like_weights(delta: TrainableDelta) -> dict[str, Tensor]:

@@ -127,7 +127,9 @@ def fit(
         "held_out_loss": stopping.history,
         "seconds": round(state.seconds, 2),
     }
-    return Edit(best_deltas, {**(card or {}), **model_identity(model), "training": record})
+    return Edit(
+        best_deltas, {**(card or {}), **model_identity(model, best_deltas), "training": record}
+    )
 
 
 def trainable_delta(
