@@ -26,7 +26,7 @@ from .hooks import attach_adapter, attach_adapters
 from .parameters import swap_parameters
 from .provenance import Comparison, compare_weights, model_identity, named_tensors
 from .weight_deltas import Deltas
-from .wrappers import check_place, fuse_again
+from .wrappers import check_in_memory, check_shape, fuse_again
 
 log = logging.getLogger(__name__)
 
@@ -182,6 +182,9 @@ class Edit:
                 be changed where it is; numbers that are not finite.
         """
         self.check_numbers()
+        for name in self.deltas:
+            if _has(model, name):
+                check_in_memory(model, name)
         warning = self._compare(model)
         if warning and warning.refused and not force:
             raise InputError(f"{warning.text}: --force applies it anyway")
@@ -192,14 +195,17 @@ class Edit:
                 )
         for name, delta in self.deltas.items():
             owner, parameter = Site(name, "").find(model.components)
-            check_place(name, getattr(owner, parameter), delta)
+            check_shape(name, getattr(owner, parameter), delta)
         return warning.text if warning else None
 
     def _compare(self, model: Model) -> "Mismatch | None":
         """What is to be said of a model whose weights are not those of the card."""
+        expected = self.card.get("model_sha256")
+        if not expected:
+            return None
         with without_edits(model):
-            expected, actual = self.card.get("model_sha256"), model.fingerprint()
-            if not expected or expected == actual:
+            actual = model.fingerprint()
+            if expected == actual:
                 return None
             comparison = self.compare(dict(named_tensors(model.components)))
         if comparison.applied:
@@ -332,7 +338,7 @@ class Edit:
             The edit.
 
         Raises:
-            InputError: The file is not an edit, or has adapters that are unknown here.
+            InputError: The file is not an edit, is damaged, or has adapters that are unknown here.
         """
         from ..io.weights import open_safetensors
 
@@ -355,7 +361,9 @@ class Edit:
                 if name.startswith(f"{site}:"):
                     state[name.partition(":")[2]] = deltas.pop(name)
             adapters[site] = build_adapter(kind, state)
-        return cls(Deltas.read(deltas), card, adapters)
+        edit = cls(Deltas.read(deltas), card, adapters)
+        edit.check_numbers()
+        return edit
 
 
 def edit_between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:

@@ -9,10 +9,29 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..models.interface import Model, Site
 
 
-def check_place(name: str, weight: Tensor, delta: Tensor) -> None:
-    """Check that a weight can take a change where it is.
+def check_in_memory(model: Model, name: str) -> None:
+    """Check that a weight is in memory.
+
+    Args:
+        model: To be edited.
+        name: Of one of its weights.
+
+    Raises:
+        InputError: It is offloaded.
+    """
+    owner, parameter = Site(name, "").find(model.components)
+    if getattr(owner, parameter).device.type == "meta":
+        raise InputError(
+            f"{name} is not in memory (sequential CPU offload?): apply the edit first, "
+            "then enable_sequential_cpu_offload()"
+        )
+
+
+def check_shape(name: str, weight: Tensor, delta: Tensor) -> None:
+    """Check that a weight has the shape of its change. A quantized one is stored in another.
 
     Args:
         name: Of the weight, for the message.
@@ -20,13 +39,8 @@ def check_place(name: str, weight: Tensor, delta: Tensor) -> None:
         delta: Δ.
 
     Raises:
-        InputError: The weight is offloaded, or has another shape.
+        InputError: It does not.
     """
-    if weight.device.type == "meta":
-        raise InputError(
-            f"{name} is not in memory (sequential CPU offload?): apply the edit first, "
-            "then enable_sequential_cpu_offload()"
-        )
     if weight.is_floating_point() and weight.shape != delta.shape:
         raise InputError(
             f"{name} has the shape {list(weight.shape)}, the edit's change {list(delta.shape)}: "

@@ -60,8 +60,8 @@ def to_pipeline(edit: Edit, base: Path, output: Output, card: str) -> Path:
         InputError: The edit was made for another model or architecture.
     """
     out = output.out or Path()
-    check_out(out, output.force)
     check_apart(base, out)
+    check_out(out, output.force)
     with whole_folder(out, output.force) as folder:
         copy_pipeline(base, folder)
         changed: set[str] = set()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..concepts.concept import Concept
-from ..errors import InputError
+from ..errors import InputError, RunError
 from .conditioning import join
 from .interface import Condition, LatentChange, Sampling, Site
 
@@ -229,7 +229,7 @@ class PipelineModel(ABC):
             raise InputError(f'unknown weight group "{name}": one of {", ".join(self.groups)}')
         belongs = self.groups[name]
         if any(getattr(module, "fused_projections", False) for module in self.denoiser.modules()):
-            raise InputError(
+            raise RunError(
                 "attention reads fused copies of its weights: call pipe.unfuse_qkv_projections() "
                 "and load the pipeline again, or erase before fusing"
             )
