@@ -1,5 +1,6 @@
 """The command line as a process: signals, one-line errors, exit codes. See commands.py."""
 
+import errno
 import logging
 import os
 import signal
@@ -17,8 +18,19 @@ QUIET = {
 }
 
 
-def _terminate(*_) -> None:
+received: list[int] = []  # signals; a library may turn the exception of one into another
+
+
+def terminate(*_) -> None:
+    """SIGTERM ends the run as an exception, so that everything is cleaned up."""
+    received.append(signal.SIGTERM)
     raise Terminated
+
+
+def interrupt(*_) -> None:
+    """SIGINT, as Python does it, and remembered."""
+    received.append(signal.SIGINT)
+    raise KeyboardInterrupt
 
 
 def main() -> None:
@@ -33,14 +45,17 @@ def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     debug = "--debug" in sys.argv
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
+    signal.signal(signal.SIGINT, interrupt)
     try:
         sys.exit(app(sys.argv[1:], exit_on_error=False, print_error=False))
     except Terminated:
-        end_early("terminated", 143)
+        end_early(signal.SIGTERM)
     except KeyboardInterrupt:
-        end_early("interrupted", 130)
+        end_early(signal.SIGINT)
     except Exception as error:
+        if received:
+            end_early(received[0])
         if debug:
             raise
         message, code = explain(error)
@@ -48,10 +63,17 @@ def main() -> None:
         sys.exit(code)
 
 
-def end_early(how: str, code: int) -> None:
-    """Exit after a signal; a training that was running has been saved."""
-    print(f"{how} (a training goes on with --resume); no output was left behind", file=sys.stderr)
-    sys.exit(code)
+def end_early(number: int) -> None:
+    """Exit after a signal; a training that was running has been saved.
+
+    Args:
+        number: Of the signal.
+    """
+    how = "interrupted" if number == signal.SIGINT else "terminated"
+    trains = sys.argv[1:2] == ["erase"]
+    resume = " (a training goes on with --resume)" if trains else ""
+    print(f"{how}{resume}; no output was left behind", file=sys.stderr)
+    sys.exit(128 + number)
 
 
 def explain(error: Exception) -> tuple[str, int]:
@@ -67,4 +89,10 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, CycloptsError):
         return str(error), 2
+    if isinstance(error, MemoryError) or "could not create a primitive" in str(error):
+        return "out of memory: a --preset for less memory may fit (--preset list shows all)", 1
+    if isinstance(error, OSError) and error.errno == errno.EMFILE:
+        return "too many open files: raise the limit (ulimit -n)", 1
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return f"the disk is full{f': {error.filename}' if error.filename else ''}", 1
     return f"{type(error).__name__}: {error} (--debug shows where)", 1

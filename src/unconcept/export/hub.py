@@ -20,7 +20,6 @@ def push(path: Path, repository: str, card: str) -> str:
         RunError: The Hub refused, or cannot be reached.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     try:
         hub = HfApi()
@@ -32,7 +31,7 @@ def push(path: Path, repository: str, card: str) -> str:
             hub.upload_file(
                 repo_id=repository, path_or_fileobj=card.encode(), path_in_repo="README.md"
             )
-    except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of the Hub, of the network, or of the library's own transport
+        reason = str(error).partition("\n")[0] or type(error).__name__
         raise RunError(f"{path} was written, but not pushed: {reason}") from error
     return address

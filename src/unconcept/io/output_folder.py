@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import platform
 import shutil
@@ -11,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
+from .whole_file import current_umask
 
 # Every folder that a run writes holds one of these.
 RUN_FILES = ("report.json", "compare.json", "purify.json", "prompts.txt", "unconcept.json")
+
+LONGEST_NAME = 255  # bytes, on all common disks
 
 AT_FDCWD = -100  # paths are relative to the working directory (Linux)
 
@@ -30,8 +34,23 @@ def check_out(out: Path, force: bool) -> None:
     Raises:
         InputError: It exists or cannot be written.
     """
+    try:
+        length = len(os.fsencode(out.name))
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{out!r} is not a name that this disk can hold: choose another --out"
+        ) from None
+    if length > LONGEST_NAME:
+        raise InputError(
+            f"the name {out.name[:20]}… is {length} bytes long, above {LONGEST_NAME}: "
+            "choose another --out"
+        )
+    if out.is_symlink():
+        raise InputError(f"{out} is a link: give --out the folder that it names")
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
+    if out.exists() and Path.cwd().is_relative_to(out.resolve()):
+        raise InputError(f"{out} is the working directory or holds it: choose another --out")
     if out.exists() and any(out.iterdir()):
         if not force:
             raise InputError(f"{out} exists: choose another --out, or --force to replace it")
@@ -62,14 +81,14 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
     Raises:
         InputError: The folder exists or could not be written; `out` is unchanged then.
     """
-    part = None
+    part, parent = None, first_missing(out.parent)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for folder in abandoned_folders(out):
             shutil.rmtree(folder, ignore_errors=True)
         prefix = f"{temporary_prefix(out)}{os.getpid()}."
         part = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
-        part.chmod(0o755)
+        part.chmod(0o777 & ~current_umask())
         yield part
         check_out(out, force)
         if out.exists():
@@ -83,11 +102,42 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
     finally:
         if part:
             shutil.rmtree(part, ignore_errors=True)
+        if parent and not out.exists():
+            remove_empty(out.parent, parent)
+
+
+def first_missing(folder: Path) -> Path | None:
+    """The outermost folder that must be made for `folder` to exist; None where it exists.
+
+    Args:
+        folder: Any.
+    """
+    missing = None
+    for place in (folder, *folder.parents):
+        if place.exists():
+            break
+        missing = place
+    return missing
+
+
+def remove_empty(folder: Path, last: Path) -> None:
+    """Remove folders that a failed run made, as long as they are empty.
+
+    Args:
+        folder: The innermost.
+        last: The outermost.
+    """
+    with contextlib.suppress(OSError):
+        for place in (folder, *folder.parents):
+            place.rmdir()
+            if place == last:
+                break
 
 
 def temporary_prefix(out: Path) -> str:
     """How this machine's temporary folders for `out` begin; the process id follows."""
-    return f".{out.name}.{platform.node()}."
+    digest = hashlib.sha256(f"{out.name} {platform.node()}".encode(errors="surrogateescape"))
+    return f".unconcept-{digest.hexdigest()[:12]}."
 
 
 def abandoned_folders(out: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 Files are written completely or not at all.
 """
 
-import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
+from .whole_file import whole_file
 
 PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
 
@@ -67,19 +67,13 @@ def write_safetensors(
     Raises:
         InputError: It could not be written, for example because the disk is full.
     """
-    part = path.with_name(path.name + ".part")
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(on_cpu, part, metadata=dict(metadata))
-        sort_metadata(part)
-        umask = os.umask(0)
-        os.umask(umask)
-        part.chmod(0o666 & ~umask)
-        part.replace(path)
+        with whole_file(path) as part:
+            save_file(on_cpu, part, metadata=dict(metadata))
+            sort_metadata(part)
     except (SafetensorError, OSError) as error:  # safetensors reports a full disk as its own error
-        with contextlib.suppress(OSError):
-            part.unlink()
         raise InputError(f"{path} could not be written: {error}") from error
     return path
 

@@ -7,8 +7,6 @@ read, so that a second run gives identical ones.
 
 import hashlib
 import json
-import logging
-import os
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..io.warnings import warn_once
 from ..io.weights import user_cache
-
-log = logging.getLogger(__name__)
+from ..io.whole_file import whole_file
 
 
 def cache_folder() -> Path:
@@ -39,9 +37,22 @@ def file_name(*parts: str | float | None) -> str:
     return f"{digest[:2]}/{digest[2:]}.png"
 
 
-def read_image(file: Path) -> Tensor:
-    """Read an image [3, H, W] in [0, 1]."""
-    pixels = np.array(Image.open(file).convert("RGB"))
+def read_image(file: Path) -> Tensor | None:
+    """Read an image.
+
+    Args:
+        file: Its place in the cache.
+
+    Returns:
+        [3, H, W] in [0, 1]; None where there is none, or a damaged one: it is sampled again.
+    """
+    try:
+        pixels = np.array(Image.open(file).convert("RGB"))
+    except FileNotFoundError:
+        return None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        warn_once("the image cache holds damaged files: their images are sampled again")
+        return None
     return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
 
 
@@ -54,11 +65,10 @@ def write_image(file: Path, image: Tensor) -> None:
         file: Its place in the cache.
         image: [3, H, W] in [0, 1].
     """
-    part = file.with_name(f".{file.name}.{os.getpid()}")
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(pixels).save(part, "png")
-        part.replace(file)
+        with whole_file(file) as part:
+            Image.fromarray(pixels).save(part, "png")
     except OSError as error:
-        log.warning("images are not cached for the next run: %s", error)
+        warn_once(f"images are not cached for the next run: {error.strerror or error}")

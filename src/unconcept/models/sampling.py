@@ -122,13 +122,15 @@ class ImageSampler:
             for prompt, seed in zip(prompts, seeds):
                 settings = (sampling.sampler, sampling.steps, sampling.guidance)
                 files.append(self.cache / image_cache.file_name(key, prompt, seed, *settings))
-        if files and all(file.exists() for file in files):
-            return torch.stack([image_cache.read_image(file) for file in files])
+        cached = [image_cache.read_image(file) for file in files]
+        present = [image for image in cached if image is not None]
+        if files and len(present) == len(files):
+            return torch.stack(present)
         latents = self.model.sample(prompts, seeds, self.sampling)
         images = (self.model.decode(latents).cpu() * 255).round() / 255
-        for row, file in enumerate(files):
-            if file.exists():
-                images[row] = image_cache.read_image(file)
+        for row, (file, image) in enumerate(zip(files, cached, strict=True)):
+            if image is not None:
+                images[row] = image
             elif images[row].isfinite().all():  # 8 bits would store NaN as black
                 image_cache.write_image(file, images[row])
         return images

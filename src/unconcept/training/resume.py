@@ -9,6 +9,8 @@ a training. Every file is written completely or not at all. Outside, nothing is 
 """
 
 import json
+import logging
+import os
 import shutil
 import signal
 import threading
@@ -23,9 +25,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import RunError, Terminated
+from ..errors import InputError, RunError, Terminated
+from ..io.warnings import warn_once
 from ..io.weights import open_safetensors, write_safetensors
 from .distributed import any_process, is_first
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,7 +71,8 @@ def checkpointed(folder: Path, *, every: int, resume: bool) -> Iterator[Checkpoi
     identify both. On SIGTERM the current step is finished and saved, then `Terminated` is raised.
     With several processes the first one writes, and all stop when one of them is terminated.
     A training that fails (`RunError`) would fail again: its files are deleted. After a successful
-    run, deleting the folder is left to the caller.
+    run, deleting the folder is left to the caller. One process at a time owns the folder: another
+    one that does the same job meanwhile works without checkpoints.
 
     Args:
         folder: Created when the first file is written. Cleared first unless `resume` is set.
@@ -75,18 +81,85 @@ def checkpointed(folder: Path, *, every: int, resume: bool) -> Iterator[Checkpoi
 
     Yields:
         The checkpoint folder; its `resumed_from` is the step that the run continued from.
+
+    Raises:
+        InputError: `resume` is set, and another process owns the folder.
     """
-    if not resume and is_first():
-        shutil.rmtree(folder, ignore_errors=True)
     checkpoints = CheckpointFolder(folder, every, resume)
-    token = _current.set(checkpoints)
+    with owned(folder) as other:
+        if other and resume:
+            raise InputError(f"process {other} does the same training now: --resume when it ends")
+        if other:
+            log.warning("process %d does the same training now: this one is not saved", other)
+            yield checkpoints
+            return
+        if not resume and is_first():
+            shutil.rmtree(folder, ignore_errors=True)
+        token = _current.set(checkpoints)
+        try:
+            yield checkpoints
+        except RunError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        finally:
+            _current.reset(token)
+
+
+@contextmanager
+def owned(folder: Path) -> Iterator[int | None]:
+    """Own a folder for the duration of the `with`.
+
+    A file beside it holds the process that does. Where it cannot be written, nobody else can
+    write the folder either.
+
+    Args:
+        folder: Need not exist.
+
+    Yields:
+        None: it is ours now; else the process that owns it.
+    """
+    lock = lock_beside(folder)
+    if not is_first():  # the first of several processes owns it for all
+        yield None
+        return
     try:
-        yield checkpoints
-    except RunError:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        if lock.exists() and owner_of(lock) is None:
+            lock.unlink()  # of a process that was killed
+        with lock.open("x") as file:
+            file.write(str(os.getpid()))
+    except OSError:
+        yield owner_of(lock)
+        return
+    try:
+        yield None
     finally:
-        _current.reset(token)
+        lock.unlink(missing_ok=True)
+
+
+def discard(folder: Path) -> None:
+    """Delete a checkpoint folder, unless another process owns it.
+
+    Args:
+        folder: Of a run that has ended.
+    """
+    if owner_of(lock_beside(folder)) is None:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lock_beside(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.lock")
+
+
+def owner_of(lock: Path) -> int | None:
+    """The living process that a lock names; None where there is none."""
+    import psutil
+
+    try:
+        owner = int(lock.read_text())
+    except (OSError, ValueError):
+        return None
+    return owner if owner != os.getpid() and psutil.pid_exists(owner) else None
 
 
 class Metrics(Protocol):
@@ -195,7 +268,7 @@ def resumable(state: TrainingState, steps: int) -> Iterator[int]:
     """
     checkpoints = _current.get()
     file = checkpoints.next_file("training") if checkpoints else None
-    if checkpoints and file and checkpoints.resume and file.exists():
+    if checkpoints and file and checkpoints.resume and is_whole(file):
         state.load(file)
         checkpoints.resumed_from = state.step
     with defer_sigterm(checkpoints):
@@ -212,7 +285,7 @@ def resumable(state: TrainingState, steps: int) -> Iterator[int]:
             stop = any_process(checkpoints.terminated, state.parameters()[0].device)
             due = stop or step % checkpoints.every == 0 or step == steps
             if due and is_first():
-                state.save(file)
+                save_if_possible(lambda: state.save(file))
             if stop:
                 raise Terminated
 
@@ -230,15 +303,44 @@ def load_or_compute(compute: Callable[[], Mapping[str, Tensor]]) -> Mapping[str,
     if checkpoints is None:
         return compute()
     file = checkpoints.next_file("made")
-    if checkpoints.resume and file.exists():
+    if checkpoints.resume and is_whole(file):
         stored, metadata = open_safetensors(file)
         devices = json.loads(metadata["devices"])
         return {name: stored[name].to(device) for name, device in devices.items()}
     tensors = compute()
     if is_first():
         devices = {name: str(tensor.device) for name, tensor in tensors.items()}
-        write_safetensors(tensors, file, {"devices": json.dumps(devices)})
+        about = {"devices": json.dumps(devices)}
+        save_if_possible(lambda: write_safetensors(tensors, file, about))
     return tensors
+
+
+def is_whole(file: Path) -> bool:
+    """Whether a checkpoint can be read; a damaged one is made again, and that is said.
+
+    Args:
+        file: Of an earlier run; need not exist.
+    """
+    if not file.exists():
+        return False
+    try:
+        open_safetensors(file)
+    except InputError as error:
+        log.warning("%s: that part is done again", error)
+        return False
+    return True
+
+
+def save_if_possible(save: Callable[[], Any]) -> None:
+    """Save a checkpoint; where that is impossible, the run goes on, and that is said once.
+
+    Args:
+        save: Writes a file.
+    """
+    try:
+        save()
+    except InputError as error:
+        warn_once(f"{error}: --resume will not find it (UNCONCEPT_CACHE is another place for it)")
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -34,7 +33,7 @@ from ..models.sampling import ImageSampler
 from ..profiling.usage import count_calls
 from ..training.config import Tune
 from ..training.distributed import is_first, process_count
-from ..training.resume import checkpointed
+from ..training.resume import checkpointed, discard
 from . import monitoring
 from .options import EvaluationOptions
 from .results import RunRecord, software_versions, write_results
@@ -131,7 +130,7 @@ class _Erasure:
         write_results(self.options, edit, report, benchmark, evaluation)
         self.move_samples()
         if state:
-            shutil.rmtree(state, ignore_errors=True)
+            discard(state)
         return report
 
     def check_training(self, strict: bool) -> None:

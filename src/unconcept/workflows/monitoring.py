@@ -13,6 +13,7 @@ from ..callbacks import Progress, ProgressCallback
 from ..errors import InputError
 from ..evaluation.benchmark import Benchmark
 from ..evaluation.runner import sampling_seeds
+from ..io.whole_file import whole_file
 from ..models.sampling import ImageSampler
 from ..reporting.image_grid import columns
 
@@ -90,9 +91,8 @@ def _part_of_training(stage: str) -> str:
 
 def _write_sheet(file: Path, cases: list, looks: Mapping[str, Tensor]) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    columns(cases, looks, rows=CASES_PER_GROUP).save(part, "png")
-    part.replace(file)
+    with whole_file(file) as part:
+        columns(cases, looks, rows=CASES_PER_GROUP).save(part, "png")
 
 
 @contextmanager
