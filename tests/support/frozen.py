@@ -204,7 +204,9 @@ CASES: dict[str, Erasure | Concepts | Scores] = {
     "negative-prompt": by_method("negative-prompt"),
     "rece": by_method("rece"),
     "receler": by_method("receler", **ONLINE, attacks=2, rank=4, tokens=3),
-    "sae": by_method("sae", features=512, active=8, steps=50, batch_size=16, prompts=512, cache=False),
+    "sae": by_method(
+        "sae", features=512, active=8, steps=50, batch_size=16, prompts=512, cache=False
+    ),
     "sdd": by_method("sdd", **ONLINE, average=0.5),
     "sld": by_method("sld", warmup=0),
     "spm": by_method("spm", **ONLINE),
