@@ -465,7 +465,7 @@ class AllButOne:
         return replays
 
     def record_concepts(self, model: Model, concepts: tuple[Concept, ...]) -> Replay:
-        """Record trajectories of the concepts, as many of each concept, one concept after the other.
+        """Record trajectories of the concepts, the same number of each, concept by concept.
 
         Half of the trajectories are guided by the concept's prompt, the others by the
         alternative's, because the edited model samples those. A trajectory's points go through all

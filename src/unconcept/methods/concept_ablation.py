@@ -5,8 +5,8 @@ Source      Kumari, Zhang, Wang, Shechtman, Zhang, Zhu. ICCV 2023, arXiv 2303.13
 Idea        On noisy images of the anchor, predict for the concept what is predicted for the anchor.
 Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,a)‖²,      x: noisy images of the anchor a
             with `frozen`: the target is ε*(x,a)
-Cost        `images` images of the anchor, sampled once; then one forward and backward pass and one call
-            of the target for each step.
+Cost        `images` images of the anchor, sampled once; then one forward and backward pass and one
+            call of the target for each step.
 Problems    An anchor must be named. Its images must be sampled first. Nothing preserves ε_θ(·,∅).
 Differences from the official code
             32 images instead of 1,000, of our prompts for the anchor instead of captions by a

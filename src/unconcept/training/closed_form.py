@@ -47,8 +47,8 @@ from ..models.interface import Condition, Model, Site
 
 KEYS, POOLED, CONTEXT = "cross-attention keys and values", "prompt embedders", "context embedder"
 
-# K has at most width / UNCHANGED_FRACTION directions; the concept needs the others.
-UNCHANGED_FRACTION = 4
+# K has at most width / UNCHANGED_DIVISOR directions; the concept needs the others.
+UNCHANGED_DIVISOR = 4
 
 # Singular values of the states of ∅ below this share of the largest one count as 0.
 RANK_TOLERANCE = 1e-4
@@ -261,9 +261,9 @@ def solve(
         settings: λ, μ, the share that may be missing, and the cost of a lower rank.
 
     Returns:
-        The changes by the name of the matrix, and by the name of the state that matrices read: "lam"
-        (the λ that was chosen), "left" (share missing on held-out prompts), "moved" (share by which
-        retained states move) and "rank".
+        The changes by the name of the matrix. And by the name of the state that matrices read:
+        "lam" (the λ that was chosen), "left" (share missing on held-out prompts), "moved" (share
+        by which retained states move) and "rank".
     """
     sites = prompt_readers(model)
     pairs: dict[str, Pair] = {}
@@ -424,7 +424,7 @@ def unchanged_basis(model: Model, name: str) -> Tensor:
     """An orthonormal basis of the states of the empty prompt, which must not change.
 
     Where a long template surrounds ∅ its states would fill all directions and leave the concept
-    none: the basis has the width / UNCHANGED_FRACTION strongest ones at most.
+    none: the basis has the width / UNCHANGED_DIVISOR strongest ones at most.
 
     Args:
         model: Encodes ∅.
@@ -437,7 +437,7 @@ def unchanged_basis(model: Model, name: str) -> Tensor:
     if not states.any():
         return states.new_zeros(states.shape[1], 0)
     _, values, right = torch.linalg.svd(states, full_matrices=False)
-    strongest = right[: max(1, states.shape[1] // UNCHANGED_FRACTION)]
+    strongest = right[: max(1, states.shape[1] // UNCHANGED_DIVISOR)]
     return strongest[values[: len(strongest)] > RANK_TOLERANCE * values[0]].T
 
 
