@@ -26,8 +26,8 @@ FIXED = {
     "concept-ablation": {
         "frozen": True,
         "steps": 150,
-        "batch": 8,
-        "pictures": 32,
+        "batch_size": 8,
+        "images": 32,
         "sampling_steps": 25,
     },
     "esd": {"steps": 150, "sampling_steps": 12},

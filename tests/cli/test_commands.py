@@ -210,6 +210,17 @@ def test_values_of_a_file(tmp_path):
         override(ESD(), {"walk": "both"}, "")
 
 
+def test_keys_of_earlier_versions_are_still_read():
+    from unconcept.config.overrides import override
+    from unconcept.methods.concept_ablation import ConceptAblation
+    from unconcept.methods.sae import SAE
+
+    assert override(ConceptAblation(), {"batch": 2, "pictures": 5}, "") == ConceptAblation(
+        batch_size=2, images=5
+    )
+    assert override(SAE(), {"batch": 8}, "") == SAE(batch_size=8)
+
+
 def test_dry_run_writes_nothing(run, tmp_path):
     code, out, _ = run("erase", "pig", "--to", "cow", "--dry-run")
     assert code == 0

@@ -87,7 +87,7 @@ def test_contract(method, pipe, tmp_path):
             assert min(trace.values()) < trace[0], "the held-out loss falls"
         else:
             closed, *_, after = edit.card["training"]["missing"]
-            assert after < max(closed, 0.03), "the loss takes away what the closed form left"
+            assert after <= max(closed, 0.03), "the loss takes nothing back"
 
     again = method(model, *concepts)
     assert same(edit.tensors(), again.tensors()), "the same seed gives the same bits"

@@ -282,8 +282,8 @@ def test_whitening_reads_no_more_tokens_than_it_may(model, monkeypatch):
         Concept(erase="pig", alternative="cow"),
         model.encode([""])[model.prompt_states_key].shape[1],
     )
-    for allowed in (all_but_one.TOKENS, 5 * tokens):
-        monkeypatch.setattr(all_but_one, "TOKENS", allowed)
+    for allowed in (all_but_one.MAX_RETAINED_TOKENS, 5 * tokens):
+        monkeypatch.setattr(all_but_one, "MAX_RETAINED_TOKENS", allowed)
         method(model, pig)
     everything, few = read
     assert len(few) == 5

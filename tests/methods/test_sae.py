@@ -15,7 +15,7 @@ from unconcept.methods import sae
 from unconcept.methods.sae import SAE, strongest_features, training_prompts
 
 PIG = Concept(erase="pig", templates=("{}", "a picture of {}"), keep=("cat", "dog", "house"))
-QUICK = SAE(features=512, active=8, steps=200, top=16, batch=16)
+QUICK = SAE(features=512, active=8, steps=200, top=16, batch_size=16)
 TRAINING = "the sparse autoencoder, once for this model"
 
 
@@ -76,7 +76,7 @@ def test_training_explains_what_it_sees():
         1, torch.rand(600, 12, generator=generator).topk(3).indices, 1.0
     )
     h = codes @ directions
-    method = SAE(features=32, active=4, steps=600, lr=1e-2, batch=16)
+    method = SAE(features=32, active=4, steps=600, lr=1e-2, batch_size=16)
     trained = method.train(h, lambda progress: None)
     begun = SparseAutoencoder.begin(h, 32, 4, torch.Generator().manual_seed(0))
 
@@ -132,7 +132,7 @@ def test_it_is_trained_anew_without_the_cache(model):
     "other",
     [
         {"lr": 2e-3},
-        {"batch": 8},
+        {"batch_size": 8},
         {"steps": 199},
         {"features": 513},
         {"active": 7},
@@ -225,7 +225,7 @@ def test_nothing_of_its_own_is_said(model):
     from unconcept.errors import InputError
 
     with pytest.raises(InputError, match="no feature of its own"):
-        SAE(features=8, active=8, steps=2, top=8, batch=4)(model, PIG)
+        SAE(features=8, active=8, steps=2, top=8, batch_size=4)(model, PIG)
 
 
 def test_whole_words():

@@ -28,8 +28,8 @@ ROWS = {
         **QUICK, rho=0.1, adversary=2, attacks=2, start="none", rounds=1
     ),
     "all-but-one, paraphrases": AllButOne(**QUICK, rho=0.1, paraphrase=0.5, start="none", rounds=1),
-    "concept-ablation": ConceptAblation(**WALK, pictures=3),
-    "concept-ablation, frozen": ConceptAblation(**WALK, pictures=3, frozen=True),
+    "concept-ablation": ConceptAblation(**WALK, images=3),
+    "concept-ablation, frozen": ConceptAblation(**WALK, images=3, frozen=True),
     "esd": ESD(**WALK),
     "esd, the newer form": ESD(**WALK, form="newer", eta=2.0, group="x-strict"),
     "esd, from the teacher, an attribute": ESD(
@@ -38,7 +38,7 @@ ROWS = {
     "negative-prompt": NegativePrompt(),
     "rece": RECE(),
     "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
-    "sae": SAE(features=512, active=8, steps=50, top=16, batch=16, cache=False),
+    "sae": SAE(features=512, active=8, steps=50, top=16, batch_size=16, cache=False),
     "sdd": SDD(**WALK, average=0.5),
     "sld": SLD(warmup=0),
     "speed": SPEED(),

@@ -9,13 +9,13 @@ from unconcept.training.closed_form import (
     ClosedForm,
     Moments,
     System,
-    aligned_own,
-    build,
-    differing,
-    moments,
-    places,
+    align_tokens,
+    alternative_prompt,
+    build_system,
+    differing_spans,
+    moments_of,
     prompt_readers,
-    rest_of,
+    token_spans,
     unchanged_basis,
     weight_of,
     word_prefixes,
@@ -30,7 +30,7 @@ def numbers(*rows):
 
 def plain(x, d, C, K=None) -> System:
     """A system of one concept whose matrices give states as they are."""
-    parts = moments([(x, d)], torch.eye(2, dtype=torch.double))
+    parts = moments_of([(x, d)], torch.eye(2, dtype=torch.double))
     return System(
         parts,
         parts,
@@ -45,12 +45,14 @@ def test_one_state_by_hand():
     """x = (2, 0) shall become (2, 2): d = (0, 2), E = 4, P = x xᵀ/4 = 1, R = d xᵀ/4 = 1. C = diag(3, 1), λ = 4: λ C / tr C = diag(3, 1),
     so S = R (P + diag(3, 1))⁻¹ has 1 / (1 + 3) at its second row and first column."""
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), torch.diag(numbers(3.0, 1.0)))
-    S = system.solve(system.whole, 4.0, 0.0)
+    S = system.solve(system.all_prompts, 4.0, 0.0)
     assert S.flatten().tolist() == pytest.approx([0.0, 0.0, 0.25, 0.0])
-    assert system.left(system.whole, S) == pytest.approx(0.5625), (
+    assert system.share_missing(system.all_prompts, S) == pytest.approx(0.5625), (
         "S x = (0, .5) of (0, 2): (1.5 / 2)² is missing"
     )
-    assert system.moved(S) == pytest.approx(3 * 0.25**2 / 4), "E ‖S e‖² = 3 · .25², of E ‖e‖² = 4"
+    assert system.share_moved(S) == pytest.approx(3 * 0.25**2 / 4), (
+        "E ‖S e‖² = 3 · .25², of E ‖e‖² = 4"
+    )
 
 
 def test_mu_makes_unused_directions_cost_something():
@@ -61,7 +63,9 @@ def test_mu_makes_unused_directions_cost_something():
 
 def test_lambda_grows_with_the_root_of_the_number_of_concepts():
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), torch.eye(2, dtype=torch.double))
-    four = System(system.whole, system.fit, system.test, system.C, system.K, system.G, concepts=4)
+    four = System(
+        system.all_prompts, system.fit, system.test, system.C, system.K, system.G, concepts=4
+    )
     assert torch.allclose(four.metric(1.0, 0.0), 2 * system.metric(1.0, 0.0))
 
 
@@ -71,23 +75,25 @@ def random_system() -> System:
     x, d, e = (torch.randn(n, 6, dtype=torch.double) for n in (5, 5, 40))
     W = torch.randn(9, 6, dtype=torch.double)
     G = W.T @ W
-    parts = moments([(x, d)], G)
+    parts = moments_of([(x, d)], G)
     K = torch.linalg.qr(torch.randn(6, 2, dtype=torch.double))[0]
     return System(parts, parts, parts, e.T @ e / 40, K, G)
 
 
 def test_what_must_not_change_does_not(random_system):
-    S = random_system.solve(random_system.whole, 1.0, 1e-3)
+    S = random_system.solve(random_system.all_prompts, 1.0, 1e-3)
     assert (S @ random_system.K).abs().max() < 1e-12
-    _, V = random_system.trimmed(S, random_system.whole.P + random_system.metric(1.0, 1e-3), 0.3)
+    _, V = random_system.reduce_rank(
+        S, random_system.all_prompts.P + random_system.metric(1.0, 1e-3), 0.3
+    )
     assert len(V) < 6
     assert (V @ random_system.K).abs().max() < 1e-12, "a cut in rank keeps the constraint"
 
 
 def test_it_is_the_minimum(random_system):
     """No step along a direction that keeps the constraint lowers the objective."""
-    A = random_system.whole.P + random_system.metric(1.0, 1e-3)
-    S = random_system.solve(random_system.whole, 1.0, 1e-3)
+    A = random_system.all_prompts.P + random_system.metric(1.0, 1e-3)
+    S = random_system.solve(random_system.all_prompts, 1.0, 1e-3)
     free = torch.eye(6, dtype=torch.double) - random_system.K @ random_system.K.T
     lowest = random_system.objective(S, A)
     for _ in range(20):
@@ -98,11 +104,11 @@ def test_it_is_the_minimum(random_system):
 
 
 def test_a_cut_in_rank_costs_what_it_says(random_system):
-    A = random_system.whole.P + random_system.metric(1.0, 1e-3)
-    S = random_system.solve(random_system.whole, 1.0, 1e-3)
-    U, V = random_system.trimmed(S, A, 0.0)
+    A = random_system.all_prompts.P + random_system.metric(1.0, 1e-3)
+    S = random_system.solve(random_system.all_prompts, 1.0, 1e-3)
+    U, V = random_system.reduce_rank(S, A, 0.0)
     assert torch.allclose(U @ V, S), "nothing is cut where nothing may be lost"
-    U, V = random_system.trimmed(S, A, 0.1)
+    U, V = random_system.reduce_rank(S, A, 0.1)
     assert random_system.objective(U @ V, A) <= 1.1 * random_system.objective(S, A)
 
 
@@ -115,7 +121,7 @@ def test_it_does_not_depend_on_scale():
         C = states**2 * e.T @ e / 40
         W = matrix * torch.eye(4, dtype=torch.double)
         G = W.T @ W / (W @ C @ W.T).trace()
-        parts = moments([(states * x, states * d)], G)
+        parts = moments_of([(states * x, states * d)], G)
         system = System(parts, parts, parts, C, torch.zeros(4, 0, dtype=torch.double), G)
         results.append(system.solve(parts, 2.0, 1e-3))
     assert torch.allclose(results[0], results[1])
@@ -124,10 +130,10 @@ def test_it_does_not_depend_on_scale():
 
 def test_lambda_is_lowered_until_enough_is_erased():
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), torch.eye(2, dtype=torch.double))
-    lam = system.choose(ClosedForm(lam=64.0, left=0.2))
+    lam = system.choose_lambda(ClosedForm(lam=64.0, left=0.2))
     assert lam < 64.0
-    assert system.left(system.test, system.solve(system.fit, lam, 1e-3)) <= 0.2
-    assert system.choose(ClosedForm(lam=0.1, left=0.2)) == 0.1
+    assert system.share_missing(system.test, system.solve(system.fit, lam, 1e-3)) <= 0.2
+    assert system.choose_lambda(ClosedForm(lam=0.1, left=0.2)) == 0.1
 
 
 def test_what_differs_between_two_prompts():
@@ -135,7 +141,7 @@ def test_what_differs_between_two_prompts():
     prefixes = word_prefixes(["a key", "an apple"])
 
     def cut(one: str, other: str) -> tuple[str, str]:
-        start, end, other_start, other_end = differing(one, other, prefixes)
+        (start, end), (other_start, other_end) = differing_spans(one, other, prefixes)
         return one[start:end], other[other_start:other_end]
 
     assert cut("a pig", "a cow") == (" pig", " cow")
@@ -147,32 +153,34 @@ def test_what_differs_between_two_prompts():
 
 def test_which_token_becomes_which():
     """The concept's tokens become the alternative's from the last one back."""
-    assert aligned_own(2, 4, 2, 3) == [(2, 3), (3, 2), (4, 3)], "the one too many becomes the last"
-    assert aligned_own(2, 2, 2, 4) == [(2, 4)]
-    assert aligned_own(2, 3, 2, 1) == [(2, None), (3, None)], "nothing comes instead"
+    assert align_tokens((2, 4), (2, 3)) == [(2, 3), (3, 2), (4, 3)], (
+        "the one too many becomes the last"
+    )
+    assert align_tokens((2, 2), (2, 4)) == [(2, 4)]
+    assert align_tokens((2, 3), (2, 1)) == [(2, None), (3, None)], "nothing comes instead"
 
 
 def test_what_is_left_of_a_prompt():
     alone = Concept(erase="pig")
-    assert rest_of(alone, "{}") == ""
-    assert rest_of(alone, "{} on a blue background") == "on a blue background"
-    assert rest_of(alone, "[{} and ]a chair") == "a chair"
-    assert rest_of(PIG, "{} on a blue background") == "a cow on a blue background"
+    assert alternative_prompt(alone, "{}") == ""
+    assert alternative_prompt(alone, "{} on a blue background") == "on a blue background"
+    assert alternative_prompt(alone, "[{} and ]a chair") == "a chair"
+    assert alternative_prompt(PIG, "{} on a blue background") == "a cow on a blue background"
 
 
 def test_places_of_a_span():
     """Tokens of the tiny tokenizer are letters, behind a start token."""
     model = wrap(tiny_pipeline())
-    assert places(model, ["a pig", "a pig"], [(1, 5), (0, 1)]) == ([2, 1], [4, 1])
+    assert token_spans(model, ["a pig", "a pig"], [(1, 5), (0, 1)]) == [(2, 4), (1, 1)]
 
 
 def test_held_out_prompts_are_measured():
     model = wrap(tiny_pipeline(), ("cat", "dog", "tree"))
     weights = {site.name: weight_of(model, site) for site in prompt_readers(model)}
-    system = build(model, model.prompt_states_key, [PIG], ["a cat", "a dog"], weights)
-    S = system.solve(system.whole, 1.0, 1e-3)
-    assert 0 < system.left(system.whole, S) < 1
-    assert float((system.G * system.whole.Q).sum()) == pytest.approx(1.0), (
+    system = build_system(model, model.prompt_states_key, [PIG], ["a cat", "a dog"], weights)
+    S = system.solve(system.all_prompts, 1.0, 1e-3)
+    assert 0 < system.share_missing(system.all_prompts, S) < 1
+    assert float((system.G * system.all_prompts.Q).sum()) == pytest.approx(1.0), (
         "shares of the energy of the change"
     )
     basis = unchanged_basis(model, model.prompt_states_key)

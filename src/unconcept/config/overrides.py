@@ -14,6 +14,8 @@ T = TypeVar("T")
 # Keys of earlier versions, by the class that has them now: files that use them are still read.
 RENAMED_KEYS = {
     "AllButOne": {"keep": "rho"},
+    "ConceptAblation": {"batch": "batch_size", "pictures": "images"},
+    "SAE": {"batch": "batch_size"},
     "Tune": {
         "batch": "batch_size",
         "parts": "gradient_accumulation",

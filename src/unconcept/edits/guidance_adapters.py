@@ -166,7 +166,15 @@ class NegativePrompt(GuidanceAdapter):
     kind = "negative-prompt"
 
     def forward(self, y: Tensor, call: DenoiserCall) -> Tensor:
-        """The denoiser's output y [N, ...], changed at the unprompted rows."""
+        """Change the denoiser's output at the rows of the empty prompt.
+
+        Args:
+            y: Output of the denoiser [N, C, H, W].
+            call: Inputs of that call of the denoiser, with which it can predict again.
+
+        Returns:
+            The output [N, C, H, W]; `y` itself where no row is of the empty prompt.
+        """
         rows = self.unprompted(call.condition)
         if not rows.any():
             return y
@@ -195,7 +203,19 @@ class SafeGuidance(GuidanceAdapter):
         self.velocity = torch.zeros(())  # ν_t
 
     def forward(self, y: Tensor, call: DenoiserCall) -> Tensor:
-        """The denoiser's output y [N, ...], changed at the prompted rows."""
+        """Change the denoiser's output at the rows of all prompts but the empty one.
+
+        The momentum ν_t goes on from the previous step: calls must come in the order of a
+        trajectory.
+
+        Args:
+            y: Output of the denoiser [N, C, H, W].
+            call: Inputs of that call of the denoiser, with which it can predict again.
+
+        Returns:
+            The output [N, C, H, W]; `y` itself where all rows are of the empty prompt, and during
+            the warm-up.
+        """
         rows = ~self.unprompted(call.condition)
         if not rows.any():
             return y

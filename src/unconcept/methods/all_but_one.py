@@ -2,21 +2,22 @@
 
 Source      Hong, Lee, Woo. AAAI 2024, arXiv 2312.12807: its idea, in our formulation
             (docs/methods/formulation.md).
-Idea        Change what the prompt adds (the guidance term), hold what the model draws unprompted.
-            First by a closed form, which holds the unconditional prediction exactly; then, where
-            it is asked for, by gradient descent.
+Idea        Change what the prompt adds to the prediction (the guidance term) and preserve the
+            unconditional prediction. First by a closed form, which preserves it exactly; then, if
+            training is enabled, by gradient descent.
 Equation    W = W* (I + S): the prompt states of the concept become those of the alternative
             (training/closed_form.py)
             L(θ) = E ‖[ε_θ(x,c) − sg ε_θ(x,∅)] − g_target‖²
                  + λ E ‖ε_θ(x,∅) − ε*(x,∅)‖² + ρ E ‖ε_θ(x,k) − ε*(x,k)‖²
             g_target = κ g*(x,a) − η g*(x,c),      g(x,c) = ε(x,c) − ε(x,∅)
-Cost        The closed form: one pass of the text encoder over at most 2,048 retained prompts, no
-            network call.
-            The loss: a replay of trajectories, once; then one forward and one backward of the
-            student a step.
-Problems    It steers prompts. Without a prompt the model still holds the concept: probes that do
-            not go through the guidance (inpainting, inversion of pictures that show it) can bring
-            it back.
+            c: prompts of the concept, a: the same with the alternative, k: retained prompts
+Cost        Closed form: one pass of the text encoder over at most 2,048 retained prompts, no call
+            of the denoiser.
+            Training: trajectories are recorded once; then each step is one forward and one backward
+            pass of the student.
+Problems    It edits how the model follows prompts. The unconditional model still knows the concept:
+            attacks that do not go through the guidance (inpainting, inversion of images that show
+            the concept) can bring it back.
 """
 
 import itertools
@@ -53,13 +54,15 @@ from ..training.replay_trainer import (
 )
 
 T = TypeVar("T")
-MOST, TOKENS = (
-    2048,
-    2**18,
-)  # prompts that C is made of, and tokens of them: of T5's 512 each, 512 prompts
-FIRMEST = 5.0  # λ of the closed form below which it is not lowered any more, but trained on
-ROUND = 100  # steps of a round where `tune` names none
-LEAST = 4  # trajectories of a concept
+
+# The second moment C is made of at most so many retained prompts, with at most so many tokens: of
+# T5's 512 tokens a prompt, 512 prompts.
+MAX_RETAINED_PROMPTS = 2048
+MAX_RETAINED_TOKENS = 2**18
+
+MIN_LAMBDA = 5.0  # the λ of the closed form at or below which `stronger` trains instead of lowering
+ROUND_STEPS = 100  # steps of a round where `tune` does not set any
+MIN_TRAJECTORIES = 4  # of each concept
 
 
 def closed_form_alone() -> Tune:
@@ -72,34 +75,39 @@ class AllButOne:
     """Call it with a model and concepts; get an Edit. Defaults were chosen by measurement on the
     embedded model.
 
-    start         "closed": from the closed form; "none": from nothing, the paper's fine-tuning
+    start         "closed": from the closed form; "none": training from the original weights, the
+                  paper's fine-tuning
     closed        settings of the closed form
-    until         training by the loss ends when no more than this share of the concept's guidance
-                  is missing on held-out points
-    rounds        of `tune.steps` steps each, at most; each continues from the one before, with
-                  twice the learning rate where less than half of what was missing was gained
-    lam           λ, how firmly the unconditional prediction is held
-    kappa, eta    of g_target; η None: 0 with an alternative, `eta_alone` without one, where a is
-                  what is left of the prompt without the concept
-    onset         share of the noise schedule up to which the concept is taken away; above, the
-                  prompt adds what it always did, so that layout and background stay those of the
-                  same seed; 1: everywhere
-    surgical      with the stop-gradient (only the conditional side moves), or the joint form
-                  without it
-    rho           ρ, how firmly other prompts are held; 0: no keep term
-    together      concepts that are trained in one run, at most; more are trained in groups of even
-                  size, and the groups' edits added up
-    trajectories  sampled for a group's concepts, `LEAST` at least for each; twice as many of other
-                  prompts, for the keep term
-    adversary     states that an adversary may put behind the prompt of every other point, to be
-                  erased there, too; 0: no adversary. It takes `attacks` steps at `attack_lr` in
-                  every step of the training, each forward and back on one row a point where the
-                  step has three
-    paraphrase    r: at every other point the concept's states are moved by up to this share of the
-                  way to a synonym's or a near word's, and what is asked there is erased, too; 0:
-                  nowhere. It costs nothing but the conditions
-    points        kept of each trajectory's `sampling_steps`, about: every `sampling_steps //
-                  points`-th; guidance None: the model's own
+    until         training stops when no more than this share of the concept's guidance is missing
+                  on held-out points
+    rounds        largest number of rounds of `tune.steps` steps. Each round continues from the
+                  previous one, with twice the learning rate if that one removed less than half of
+                  what was missing
+    lam           λ, weight of the preservation of the unconditional prediction
+    kappa, eta    κ and η of g_target. η None: 0 with an alternative and `eta_alone` without one,
+                  where a is the prompt without the concept's words
+    eta_alone     η of concepts without an alternative
+    onset         share of the noise schedule up to which the concept is erased. Above it the target
+                  is the original guidance, so that layout and background stay those of the same
+                  seed; 1: erased at every noise level
+    surgical      stop the gradient at ε_θ(x,∅) in the first term, so that only the conditional
+                  prediction moves; false: the joint form without it
+    rho           ρ, weight of the preservation of other prompts; 0: no such term
+    together      largest number of concepts that are trained in one run. More are trained in groups
+                  of even size, and the groups' edits are added up
+    trajectories  sampled for the concepts of a group, at least 4 for each concept; for other
+                  prompts twice as many are sampled
+    adversary     number of token states that an adversary learns and places behind the prompt of
+                  every other point, so that they are erased, too; 0: no adversary
+    attacks       steps of the adversary in every training step; each is a forward and a backward
+                  pass on one row per point, where the training step has three
+    attack_lr     learning rate of the adversary
+    paraphrase    r: at every other point, the concept's states are moved by a random share, up to
+                  r, of the way to a synonym or a similar word, and erased there, too; 0: nowhere.
+                  The network runs no more often than without
+    points        recorded of the `sampling_steps` of each trajectory, about: every
+                  `sampling_steps // points`-th
+    guidance      CFG scale of the trajectories; None: the model's own
     """
 
     start: Literal["closed", "none"] = "closed"
@@ -137,14 +145,24 @@ class AllButOne:
             raise InputError("paraphrase is a share of the way to another word: between 0 and 1")
         if self.together < 1:
             raise InputError("together is 1 or more")
-        if self.trajectories < LEAST or not 1 <= self.points <= self.sampling_steps:
+        if self.trajectories < MIN_TRAJECTORIES or not 1 <= self.points <= self.sampling_steps:
             raise InputError(
-                f"trajectories must be {LEAST} or more, and points between 1 and sampling_steps"
+                f"trajectories must be {MIN_TRAJECTORIES} or more, "
+                "and points between 1 and sampling_steps"
             )
 
     def loss(self, student: Student, z: Replay, kappa: Tensor, eta: Tensor) -> Tensor:
-        """The equation above without the keep term. kappa, eta: [N, 1, ..., 1], for each point its
-        own.
+        """The first two terms of L(θ): the concept's guidance, and the unconditional prediction.
+
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            z: N points with conditions "c" and "null" and the teacher's predictions ε*(x, ·) under
+                "c", "a" and "null".
+            kappa: κ of each point [N, 1, ..., 1].
+            eta: η of each point [N, 1, ..., 1].
+
+        Returns:
+            A scalar.
         """
         ε_c, ε_null = student(
             torch.cat([z.x, z.x]),
@@ -158,106 +176,184 @@ class AllButOne:
         return mse(g, g_target) + self.lam * mse(ε_null, teacher_null)
 
     def keep_loss(self, student: Student, z: Replay) -> Tensor:
+        """The third term of L(θ) without ρ: predictions for retained prompts stay as they were.
+
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            z: N points with the condition "k" and the teacher's prediction ε*(x,k) in "k".
+
+        Returns:
+            A scalar.
+        """
         return mse(student(z.x, z.t, z.conditions["k"]), z.targets["k"])
 
     def __call__(
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
-        """Erase the concepts from the model, all in one Edit. The model itself is not changed."""
+        """Erase the concepts from the model, all in one Edit.
+
+        Args:
+            model: The model, which is not changed.
+            concepts: The concepts to erase, one or more.
+            progress: Called at each stage, and after each training step.
+
+        Returns:
+            One edit for all concepts.
+
+        Raises:
+            InputError: There is no concept.
+            RunError: A loss is not finite.
+        """
         if not concepts:
             raise InputError("no concept to erase was given")
         concepts = model.complete(concepts)
-        card = {**make_card("all-but-one", self, concepts, model), "training": summed([])}
+        card = {**make_card("all-but-one", self, concepts, model), "training": sum_rounds([])}
         edit = Edit({}, card)
         if self.start == "closed":
             progress(Progress("closed form", 0, 1))
-            retained = self.read(
-                model, shuffled(retain_prompts(concepts, model.vocabulary), self.tune.seed)
-            )
+            others = shuffled(retain_prompts(concepts, model.vocabulary), self.tune.seed)
+            retained = self.second_moment_prompts(model, others)
             deltas, facts = solve(model, concepts, retained, self.closed)
-            edit = Edit(deltas, {**edit.card, "closed_form": facts})
+            edit = Edit(deltas, {**card, "closed_form": facts})
         if self.trains:
-            finish = self.in_groups if len(concepts) > self.together else self.trained
-            edit = finish(model, concepts, edit, progress)
+            train = self.train_in_groups if len(concepts) > self.together else self.train
+            edit = train(model, concepts, edit, progress)
         return replace(edit, card={**edit.card, **model_identity(model, edit.deltas)})
 
     @property
     def trains(self) -> bool:
-        """Does the loss take part?"""
+        """Is anything trained? Otherwise the closed form is the whole edit."""
         return self.start == "none" or self.tune.steps > 0 or self.hardens
-
-    def stronger(self) -> "AllButOne | None":
-        """What to try where the erasure did not work: first a closed form that gives less weight
-        to what is retained, then the loss besides.
-        """
-        if self.start == "closed" and not self.trains:
-            if self.closed.lam > FIRMEST:
-                return replace(self, closed=replace(self.closed, lam=self.closed.lam / 4))
-            return replace(self, tune=replace(self.tune, steps=ROUND))
-        return None
-
-    @property
-    def round(self) -> Tune:
-        """How the first round trains."""
-        return self.tune if self.tune.steps else replace(self.tune, steps=ROUND)
 
     @property
     def hardens(self) -> bool:
-        """Does training look for other ways to ask for the concept?"""
+        """Does training also erase states near the concept's prompts?"""
         return self.adversary > 0 or self.paraphrase > 0
 
-    def trained(
+    @property
+    def first_round(self) -> Tune:
+        """Hyperparameters of the first round of training."""
+        return self.tune if self.tune.steps else replace(self.tune, steps=ROUND_STEPS)
+
+    def stronger(self) -> "AllButOne | None":
+        """What to try where the erasure did not work.
+
+        Returns:
+            The closed form with a quarter of λ; where λ is low already, the same with training;
+            None where training was part of it.
+        """
+        if self.start == "closed" and not self.trains:
+            if self.closed.lam > MIN_LAMBDA:
+                return replace(self, closed=replace(self.closed, lam=self.closed.lam / 4))
+            return replace(self, tune=replace(self.tune, steps=ROUND_STEPS))
+        return None
+
+    def train(
         self, model: Model, concepts: tuple[Concept, ...], edit: Edit, progress: ProgressCallback
     ) -> Edit:
-        """`edit`, and on top of it what the loss adds: in rounds, until no more than `until` is
-        missing on held-out points.
+        """Train on top of an edit, round after round, until at most `until` is missing.
+
+        With an adversary or paraphrases there is at least one round.
+
+        Args:
+            model: The original model.
+            concepts: The concepts to erase in this run.
+            edit: Where training starts.
+            progress: Called at each stage, and after each step.
+
+        Returns:
+            The edit with everything that the rounds added.
         """
         others = shuffled(retain_prompts(concepts, model.vocabulary), self.tune.seed)
         replays = self.replay(model, concepts, others, progress)
-        adversary = self.opponent(model, concepts)
-        loss, besides = (
-            self.objective(model, concepts, adversary),
-            {"adversary": adversary.P} if adversary else {},
-        )
-        tune = self.round
-        runs: list[dict] = []
+        adversary = self.build_adversary(model, concepts)
+        loss = self.batch_loss(model, concepts, adversary)
+        loss_state = {"adversary": adversary.P} if adversary else {}
+        retained = self.second_moment_prompts(model, others)
+        tune = self.first_round
+        rounds: list[dict] = []
         missing = [self.missing(model, concepts, edit, replays["erase"])]
-        while len(runs) < self.rounds and (missing[-1] > self.until or (self.hardens and not runs)):
+        while len(rounds) < self.rounds and (
+            missing[-1] > self.until or (self.hardens and not rounds)
+        ):
+            training = ReplayTraining(tune, retained, loss_state)
             with edit.on(model):
-                added = fit(
-                    model,
-                    replays,
-                    loss,
-                    ReplayTraining(tune, self.read(model, others), besides),
-                    progress=progress,
-                )
-            runs.append({**added.card["training"], "lr": tune.lr})
+                added = fit(model, replays, loss, training, progress=progress)
+            rounds.append({**added.card["training"], "lr": tune.lr})
             edit = replace(edit, deltas=Deltas.of(edit.deltas) + Deltas.of(added.deltas))
             missing.append(self.missing(model, concepts, edit, replays["erase"]))
             if missing[-1] > missing[-2] / 2:
                 tune = replace(tune, lr=2 * tune.lr)
-        return replace(edit, card={**edit.card, "training": {**summed(runs), "missing": missing}})
+        training_card = {**sum_rounds(rounds), "missing": missing}
+        return replace(edit, card={**edit.card, "training": training_card})
 
-    def objective(
+    def train_in_groups(
+        self, model: Model, concepts: tuple[Concept, ...], edit: Edit, progress: ProgressCallback
+    ) -> Edit:
+        """Train each group of concepts on top of the same edit, and add up what they change.
+
+        In a group, the concepts of all other groups count as retained: they keep the original
+        model's predictions.
+
+        Args:
+            model: The original model.
+            concepts: All concepts, more than `together`.
+            edit: The closed form of all concepts, or an edit without changes.
+            progress: Called at each stage, and after each step.
+
+        Returns:
+            One edit for all concepts.
+        """
+        ends = list(itertools.accumulate(self.groups(len(concepts))))
+        first = edit if self.start == "closed" else Edit({}, edit.card)
+        deltas = Deltas.of(edit.deltas)
+        runs: list[dict] = []
+        for i, (start, end) in enumerate(zip([0, *ends], ends)):
+            others = []
+            for concept in (*concepts[:start], *concepts[end:]):
+                if concept.erase not in model.vocabulary:
+                    others.append(concept)
+            group = tuple(with_retained(concept, others) for concept in concepts[start:end])
+            group_progress = prefixed(progress, f"group {i + 1} of {len(ends)}")
+            trained = self.train(model, group, first, group_progress)
+            added = Deltas.of(trained.deltas) + Deltas.of(first.deltas) * -1.0
+            deltas = deltas + added
+            runs.append(trained.card["training"])
+        return Edit(deltas, {**edit.card, "training": {**sum_rounds(runs), "groups": runs}})
+
+    def groups(self, concepts: int) -> list[int]:
+        """How many concepts are trained together, run by run."""
+        n = -(-concepts // self.together)
+        return [(i + 1) * concepts // n - i * concepts // n for i in range(n)]
+
+    def batch_loss(
         self, model: Model, concepts: tuple[Concept, ...], adversary: Adversary | None
     ) -> Loss:
-        """The loss of a batch of the replay."""
-        kappa, eta = (coefficient.to(model.device) for coefficient in self.coefficients(concepts))
+        """L(θ) of a batch, with κ and η of each point.
+
+        Args:
+            model: Says where κ and η are needed, and how long the noise schedule is.
+            concepts: The concepts of the replay, in its order.
+            adversary: Attacks the student in every step; None: nobody does.
+
+        Returns:
+            The loss that `fit` minimizes.
+        """
+        kappa, eta = self.coefficients(concepts)
+        kappa, eta = kappa.to(model.device), eta.to(model.device)
+        per_concept = self.trajectories_per_concept(len(concepts))
 
         def loss(student: Student, z: Mapping[str, Replay]) -> Tensor:
             erase = z["erase"]
-            of, early = (
-                erase.trajectory // self.each(len(concepts)),
-                erase.t > self.onset * model.timesteps,
-            )
+            concept = erase.trajectory // per_concept
+            above_onset = erase.t > self.onset * model.timesteps
             if self.paraphrase:
                 erase = mix_paraphrases(erase)
-            κ, η = (
-                kappa[of].where(~early, 0.0),
-                eta[of].where(~early, -1.0),
-            )  # κ = 0 and η = -1: g_target = g*(x,c)
+            # Above the onset κ = 0 and η = −1: g_target = g*(x,c), the original guidance.
+            κ = kappa[concept].where(~above_onset, 0.0)
+            η = eta[concept].where(~above_onset, -1.0)
             if adversary:
-                erase = adversary.disguise_batch(erase, student, of)
+                erase = adversary.disguise_batch(erase, student, concept)
             total = self.loss(student, erase, per_row(κ, erase.x), per_row(η, erase.x))
             return total + self.rho * self.keep_loss(student, z["keep"]) if self.rho else total
 
@@ -267,76 +363,73 @@ class AllButOne:
     def missing(
         self, model: Model, concepts: tuple[Concept, ...], edit: Edit, replay: Replay
     ) -> float:
-        """‖g(x,c) − g_target‖² / ‖g*(x,c) − g_target‖² over held-out points of the replay: 1
-        before anything is done, 0 when all is.
+        """Share of the concept's guidance that is missing on held-out points.
+
+        ‖g(x,c) − g_target‖² / ‖g*(x,c) − g_target‖², where g is the guidance of the edited model.
+
+        Args:
+            model: The original model.
+            concepts: The concepts of the replay, in its order.
+            edit: The edit to measure.
+            replay: Recorded points of the concepts.
+
+        Returns:
+            1 for an edit that changes nothing, 0 where g_target is met exactly.
         """
         z = replay[evenly_spaced(replay.split(self.tune.held_out)[1], HELD_OUT_POINTS)]
-        κ, η = (
-            per_row(c[z.trajectory // self.each(len(concepts))], z.x)
-            for c in self.coefficients(concepts)
-        )
+        concept = z.trajectory // self.trajectories_per_concept(len(concepts))
+        kappa, eta = self.coefficients(concepts)
+        κ, η = per_row(kappa[concept], z.x), per_row(eta[concept], z.x)
         g_c, g_a = z.targets["c"] - z.targets["null"], z.targets["a"] - z.targets["null"]
         g_target = κ * g_a - η * g_c
         with edit.on(model):
-            g = predict_in_batches(model, z.x, z.t, z.conditions["c"]) - predict_in_batches(
-                model, z.x, z.t, z.conditions["null"]
-            )
-        return from_first_process(
-            float((g - g_target).square().sum() / (g_c - g_target).square().sum()), model.device
-        )
+            ε_c = predict_in_batches(model, z.x, z.t, z.conditions["c"])
+            ε_null = predict_in_batches(model, z.x, z.t, z.conditions["null"])
+        g = ε_c - ε_null
+        share = (g - g_target).square().sum() / (g_c - g_target).square().sum()
+        return from_first_process(float(share), model.device)
 
-    def read(self, model: Model, others: list[str]) -> list[str]:
-        """Of the retained prompts those that the second moment C is made of."""
-        return others[: min(MOST, TOKENS // model.encode([""])[model.prompt_states_key].shape[1])]
+    def second_moment_prompts(self, model: Model, others: list[str]) -> list[str]:
+        """The retained prompts that the second moment C is made of.
 
-    def in_groups(
-        self, model: Model, concepts: tuple[Concept, ...], edit: Edit, progress: ProgressCallback
-    ) -> Edit:
-        """Each group is trained on top of `edit`, with the others' concepts retained as they are
-        there; what the groups add is added up.
+        Args:
+            model: Its number of tokens per prompt counts.
+            others: All retained prompts, in random order.
+
+        Returns:
+            The first of them, within MAX_RETAINED_PROMPTS and MAX_RETAINED_TOKENS.
         """
-        ends = list(itertools.accumulate(self.groups(len(concepts))))
-        deltas, runs = Deltas.of(edit.deltas), []
-        for i, (start, end) in enumerate(zip([0, *ends], ends)):
-            others = [
-                c for c in (*concepts[:start], *concepts[end:]) if c.erase not in model.vocabulary
-            ]
-            group = tuple(with_retained(c, others) for c in concepts[start:end])
-            first = edit if self.start == "closed" else Edit({}, edit.card)
-            trained = self.trained(
-                model, group, first, prefixed(progress, f"group {i + 1} of {len(ends)}")
-            )
-            added = Deltas.of(trained.deltas) + Deltas.of(first.deltas) * -1.0
-            deltas, runs = deltas + added, [*runs, trained.card["training"]]
-        return Edit(deltas, {**edit.card, "training": {**summed(runs), "groups": runs}})
+        tokens = model.encode([""])[model.prompt_states_key].shape[1]
+        return others[: min(MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS // tokens)]
 
-    def groups(self, concepts: int) -> list[int]:
-        """How many concepts are trained together, run by run."""
-        n = -(-concepts // self.together)
-        return [(i + 1) * concepts // n - i * concepts // n for i in range(n)]
+    def build_adversary(self, model: Model, concepts: tuple[Concept, ...]) -> Adversary | None:
+        """The adversary of the training, with random states for each concept.
 
-    def opponent(self, model: Model, concepts: tuple[Concept, ...]) -> Adversary | None:
+        Args:
+            model: Says how wide token states are.
+            concepts: The concepts that are trained together.
+
+        Returns:
+            The adversary; None where `adversary` is 0.
+        """
         if not self.adversary:
             return None
-        width, generator = (
-            model.encode([""])[model.prompt_states_key].shape[2],
-            torch.Generator().manual_seed(self.tune.seed),
-        )
+        width = model.encode([""])[model.prompt_states_key].shape[2]
+        generator = torch.Generator().manual_seed(self.tune.seed)
         P = random_states(len(concepts), self.adversary, width, generator)
         return Adversary(P, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr)
 
-    def each(self, concepts: int) -> int:
-        """Trajectories of each of so many concepts."""
-        return max(LEAST, self.trajectories // concepts)
+    def trajectories_per_concept(self, concepts: int) -> int:
+        """Trajectories that are sampled for each of so many concepts."""
+        return max(MIN_TRAJECTORIES, self.trajectories // concepts)
 
     def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
-        """κ and η of each concept."""
+        """κ and η of each concept, both [len(concepts)]."""
         alone = torch.tensor([concept.alternative is None for concept in concepts])
-        eta = (
-            torch.where(alone, self.eta_alone, 0.0)
-            if self.eta is None
-            else torch.full(alone.shape, self.eta)
-        )
+        if self.eta is None:
+            eta = torch.where(alone, self.eta_alone, 0.0)
+        else:
+            eta = torch.full(alone.shape, self.eta)
         return torch.full(alone.shape, self.kappa), eta
 
     def replay(
@@ -346,68 +439,105 @@ class AllButOne:
         others: list[str],
         progress: ProgressCallback,
     ) -> dict[str, Replay]:
-        """ "erase": points where c, a and ∅ were asked; "keep": points of other prompts."""
-        guidance = model.guidance if self.guidance is None else self.guidance
-        settings: dict[str, Any] = dict(
-            steps=self.sampling_steps, guidance=guidance, points=self.points
-        )
+        """Record the points that the loss is computed at.
+
+        Args:
+            model: The original model.
+            concepts: The concepts that are trained together.
+            others: Retained prompts.
+            progress: Called before each stage.
+
+        Returns:
+            "erase": points of the concepts' prompts, their alternatives and ∅; with ρ also "keep":
+            points of the retained prompts.
+        """
         stages = 1 + bool(self.rho)
         progress(Progress("recording trajectories of the concept", 0, stages))
-        # Each trajectory begins at a phrasing of its own and goes on through the others.
-        n = self.each(len(concepts))
-        pairs = [
-            rotated(all_pairs, r * len(all_pairs) // n)
-            for all_pairs in (c.pairs() for c in concepts)
-            for r in range(n)
-        ]
-        # Half of the trajectories are steered by the concept, half by what shall come instead: the
-        # edited model walks there.
-        drive = [own[0][r % 2] for r, own in enumerate(pairs)]
-        asked = {
-            "c": [[c for c, _ in own] for own in pairs],
-            "a": [[a for _, a in own] for own in pairs],
-            "null": [[""]] * len(pairs),
-        }
-        near = (
-            {
-                "near": [
-                    rotated(paraphrase_words(model, c, r), r * len(c.pairs()) // n)
-                    for c in concepts
-                    for r in range(n)
-                ]
-            }
-            if self.paraphrase
-            else {}
-        )
-        erase = record(
-            model,
-            ReplayPlan(
-                drive=drive, prompts=asked, conditions_only=near, seed=self.tune.seed, **settings
-            ),
-        )
-        replays = {
-            "erase": with_paraphrases(
-                erase, model.prompt_states_key, self.paraphrase, self.tune.seed
-            )
-            if near
-            else erase
-        }
+        replays = {"erase": self.record_concepts(model, concepts)}
         if self.rho:
             progress(Progress("recording trajectories of what is kept", 1, stages))
-            k = [rotated(others, r * self.points) for r in range(2 * self.trajectories)]
-            plan = ReplayPlan(
-                drive=[own[0] for own in k],
-                prompts={"k": k},
-                seed=self.tune.seed + 500_000,
-                **settings,
-            )
-            replays["keep"] = record(model, plan)
+            replays["keep"] = self.record_retained(model, others)
         return replays
 
+    def record_concepts(self, model: Model, concepts: tuple[Concept, ...]) -> Replay:
+        """Record trajectories of the concepts, the same number of each, concept by concept.
 
-def summed(rounds: list[dict]) -> dict:
-    """What the rounds of a training took together, their held-out losses one after the other, and
-    each of them.
+        Half of the trajectories are guided by the concept's prompt, the others by the
+        alternative's, because the edited model samples those. A trajectory's points go through all
+        phrasings of the concept; each trajectory begins with another one.
+
+        Args:
+            model: The original model.
+            concepts: The concepts that are trained together.
+
+        Returns:
+            Points with the roles "c", "a" and "null"; with `paraphrase` also "near".
+        """
+        n = self.trajectories_per_concept(len(concepts))
+        drive: list[str] = []
+        concept_prompts: list[list[str]] = []
+        alternative_prompts: list[list[str]] = []
+        near_prompts: list[list[str]] = []
+        for concept in concepts:
+            pairs = concept.pairs()
+            for i in range(n):
+                start = i * len(pairs) // n
+                rotated_pairs = rotated(pairs, start)
+                drive.append(rotated_pairs[0][len(drive) % 2])
+                concept_prompts.append([prompt for prompt, _ in rotated_pairs])
+                alternative_prompts.append([prompt for _, prompt in rotated_pairs])
+                if self.paraphrase:
+                    near_prompts.append(rotated(paraphrase_words(model, concept, i), start))
+        plan = ReplayPlan(
+            drive=drive,
+            prompts={
+                "c": concept_prompts,
+                "a": alternative_prompts,
+                "null": [[""]] * len(drive),
+            },
+            conditions_only={"near": near_prompts} if self.paraphrase else {},
+            seed=self.tune.seed,
+            **self.sampling_settings(model),
+        )
+        erase = record(model, plan)
+        if not self.paraphrase:
+            return erase
+        return with_paraphrases(erase, model.prompt_states_key, self.paraphrase, self.tune.seed)
+
+    def record_retained(self, model: Model, others: list[str]) -> Replay:
+        """Record trajectories of retained prompts, twice as many as of the concepts.
+
+        Args:
+            model: The original model.
+            others: Retained prompts; each trajectory goes on where the previous one ended.
+
+        Returns:
+            Points with the role "k".
+        """
+        prompts = [rotated(others, i * self.points) for i in range(2 * self.trajectories)]
+        plan = ReplayPlan(
+            drive=[trajectory_prompts[0] for trajectory_prompts in prompts],
+            prompts={"k": prompts},
+            seed=self.tune.seed + 500_000,
+            **self.sampling_settings(model),
+        )
+        return record(model, plan)
+
+    def sampling_settings(self, model: Model) -> dict[str, Any]:
+        """Steps, CFG scale and recorded points of every trajectory, as `ReplayPlan` takes them."""
+        guidance = model.guidance if self.guidance is None else self.guidance
+        return {"steps": self.sampling_steps, "guidance": guidance, "points": self.points}
+
+
+def sum_rounds(rounds: list[dict]) -> dict:
+    """The card's entry on training, for several rounds or groups in a row.
+
+    Args:
+        rounds: What `fit` says of each: "steps", "seconds" and "held_out_loss".
+
+    Returns:
+        Steps and seconds added up, the held-out losses one after the other with steps counted
+        through, and under "rounds" each of them if there are several.
     """
     steps, seconds, trace = 0, 0.0, []
     for run in rounds:
@@ -418,11 +548,27 @@ def summed(rounds: list[dict]) -> dict:
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
+    """Mean squared error.
+
+    Args:
+        x: Of any shape.
+        y: Of the same shape.
+
+    Returns:
+        A scalar.
+    """
     return (x - y).square().mean()
 
 
 def shuffled(items: list[T], seed: int) -> list[T]:
-    return [
-        items[i]
-        for i in torch.randperm(len(items), generator=torch.Generator().manual_seed(seed)).tolist()
-    ]
+    """The items in random order.
+
+    Args:
+        items: Any number.
+        seed: Of the order.
+
+    Returns:
+        A new list.
+    """
+    order = torch.randperm(len(items), generator=torch.Generator().manual_seed(seed))
+    return [items[i] for i in order.tolist()]

@@ -5,8 +5,8 @@ Source      Kumari, Zhang, Wang, Shechtman, Zhang, Zhu. ICCV 2023, arXiv 2303.13
 Idea        On noisy images of the anchor, predict for the concept what is predicted for the anchor.
 Equation    L(θ) = E ‖ε_θ(x,c) − sg ε_θ(x,a)‖²,      x: noisy images of the anchor a
             with `frozen`: the target is ε*(x,a)
-Cost        `pictures` images of the anchor, once; then one forward and backward pass and one call
-            of the target for each step.
+Cost        `images` images of the anchor, sampled once; then one forward and backward pass and one
+            call of the target for each step.
 Problems    An anchor must be named. Its images must be sampled first. Nothing preserves ε_θ(·,∅).
 Differences from the official code
             32 images instead of 1,000, of our prompts for the anchor instead of captions by a
@@ -48,17 +48,18 @@ class ConceptAblation:
                     student's own
     group           weight group that is trained
     steps, lr       number of training steps, and their learning rate
-    batch           noisy images in a step
-    pictures        images of the anchor
-    sampling_steps, guidance   with which they are sampled
+    batch_size      noisy images in a step
+    images          number of images of the anchor
+    sampling_steps, guidance   sampling steps and CFG scale of these images
+    seed            of the images, and of everything that is drawn in training
     """
 
     frozen: bool = False
     group: str = "cross-attention keys and values"
     steps: int = 100
     lr: float = 2e-6
-    batch: int = 4
-    pictures: int = 32
+    batch_size: int = 4
+    images: int = 32
     sampling_steps: int = 50
     guidance: float = 6.0
     seed: int = 0
@@ -72,7 +73,20 @@ class ConceptAblation:
         a: Condition,
         teacher_a: Tensor | None,
     ) -> Tensor:
-        """The equation above; teacher_a: ε*(x,a) with `frozen`, else None."""
+        """L(θ) of the module's docstring.
+
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            x: Noisy latents [N, C, H, W], noised images of the anchor.
+            t: Timesteps [N].
+            c: Conditions of the concept's prompts, N rows.
+            a: Conditions of the anchor's prompts, N rows.
+            teacher_a: With `frozen` ε*(x,a) [N, C, H, W], else None: the student's own prediction
+                for a is the target.
+
+        Returns:
+            A scalar; only ε_θ(x,c) has gradients.
+        """
         with torch.no_grad():
             target = student(x, t, a) if teacher_a is None else teacher_a
         return (student(x, t, c) - target).square().mean()
@@ -92,8 +106,8 @@ class ConceptAblation:
         latents = self.anchor_latents(model, [anchor for _, anchor in pairs])
 
         def draw(step: int, student: StudentContext, generator: torch.Generator) -> tuple:
-            rows = torch.randint(len(latents), (self.batch,), generator=generator)
-            t = torch.randint(model.timesteps, (self.batch,), generator=generator)
+            rows = torch.randint(len(latents), (self.batch_size,), generator=generator)
+            t = torch.randint(model.timesteps, (self.batch_size,), generator=generator)
             t = t.to(latents.device)
             noise = torch.randn(latents[rows].shape, generator=generator).to(latents)
             x = model.add_noise(latents[rows], noise, t)
@@ -116,9 +130,9 @@ class ConceptAblation:
             prompts: Used in turn; every image has its own seed.
 
         Returns:
-            `pictures` finished latents [N, C, H, W].
+            Finished latents [images, C, H, W].
         """
-        prompts = [prompts[i % len(prompts)] for i in range(self.pictures)]
+        prompts = [prompts[i % len(prompts)] for i in range(self.images)]
         latents = []
         for start in range(0, len(prompts), SAMPLED_AT_ONCE):
             chunk = prompts[start : start + SAMPLED_AT_ONCE]

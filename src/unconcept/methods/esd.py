@@ -86,10 +86,18 @@ class ESD:
     def loss(
         self, student: Student, x: Tensor, t: Tensor, c: Condition, teacher_f: Tensor, g: Tensor
     ) -> Tensor:
-        """The equation above.
+        """L(θ) of the module's docstring.
 
-        c: the student's prompt, the concept or f; teacher_f: ε*(x,∅), ε*(x,c) or ε*(x,f);
-        g: g*(x,c); all [N, C, H, W].
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            c: Condition of the student's prompt, N rows: the concept, or f with `erase_from`.
+            teacher_f: What η g* is subtracted from, ε*(x,∅), ε*(x,c) or ε*(x,f) [N, C, H, W].
+            g: g*(x,c), the teacher's guidance of the concept [N, C, H, W].
+
+        Returns:
+            A scalar.
         """
         return (student(x, t, c) - (teacher_f - self.eta * g)).square().mean()
 

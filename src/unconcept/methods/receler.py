@@ -83,7 +83,18 @@ class Receler:
             raise InputError(f"attacks is {self.attacks}: it must be at least 1")
 
     def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, target: Tensor) -> Tensor:
-        """The first term; c has the adversary's states, target is ε*(x,∅) − η g*(x,c)."""
+        """The first term of L of the module's docstring.
+
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            c: Conditions of the concept, with the adversary's states behind its tokens, N rows.
+            target: ε*(x,∅) − η g*(x,c) [N, C, H, W].
+
+        Returns:
+            A scalar.
+        """
         return (student(x, t, c) - target).square().mean()
 
     def locality(self, erasers: Erasers, M: Tensor) -> Tensor:

@@ -91,16 +91,16 @@ DEAD_AFTER = 200  # steps without activity after which a feature counts as dead
 class SAE:
     """Settings of the autoencoder and of its use.
 
-    features   n; the authors use 524,288, for a larger vocabulary than a small model's
-    active     k; the authors use 64
-    strength   τ
-    top        strongest features of each prompt, the concept's and others', that are compared.
-               With 16 instead of 8, fox was left in 17 of 32 images instead of none: a trace of a
-               feature in any other prompt takes it from the concept
-    steps, lr  of the autoencoder's training
-    batch      an eighth of the token states in a step
-    prompts    number of training prompts; they do not depend on the concept
-    cache      keep the trained autoencoder for the next concept, in the user's cache folder
+    features    n; the authors use 524,288, for a larger vocabulary than a small model's
+    active      k; the authors use 64
+    strength    τ
+    top         strongest features of each prompt, the concept's and others', that are compared.
+                With 16 instead of 8, fox was left in 17 of 32 images instead of none: a trace of a
+                feature in any other prompt takes it from the concept
+    steps, lr   of the autoencoder's training
+    batch_size  an eighth of the token states in a step
+    prompts     number of training prompts; they do not depend on the concept
+    cache       keep the trained autoencoder for the next concept, in the user's cache folder
     """
 
     features: int = 4096
@@ -109,7 +109,7 @@ class SAE:
     top: int = 8
     steps: int = 1500
     lr: float = 1e-3
-    batch: int = 64
+    batch_size: int = 64
     prompts: int = 8192
     cache: bool = True
     seed: int = 0
@@ -149,10 +149,17 @@ class SAE:
     def loss(
         self, sae: SparseAutoencoder, h: Tensor, variance: Tensor, dead: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """(L, z [N, n]) of h [N, width].
+        """L of the module's docstring, for a batch of token states.
 
-        variance: E ‖h − E h‖² over all states; dead [n]: which features have not been active for
-        long. Without dead features there is no second term.
+        Args:
+            sae: The autoencoder, with gradients.
+            h: Token states [N, width].
+            variance: E ‖h − E h‖² over all training states, a scalar.
+            dead: Which features have not been active for long [n]. Without any, L has no second
+                term.
+
+        Returns:
+            L, a scalar, and the features z [N, n].
         """
         preactivations = sae.preactivations(h)
         z = sae.sparse(preactivations)
@@ -216,7 +223,7 @@ class SAE:
             self.active,
             self.steps,
             self.lr,
-            self.batch,
+            self.batch_size,
             self.seed,
             STATES,
         ]
@@ -279,7 +286,7 @@ class SAE:
         inactive = torch.zeros(self.features, dtype=torch.long, device=h.device)  # for how long
         state = TrainingState(optimizer, generator, {"silent": inactive})
         for step in resumable(state, self.steps):
-            rows = torch.randint(len(h), (self.batch * 8,), generator=generator)
+            rows = torch.randint(len(h), (self.batch_size * 8,), generator=generator)
             loss, z = self.loss(sae, h[rows], variance, inactive > DEAD_AFTER)
             optimizer.zero_grad()
             loss.backward()

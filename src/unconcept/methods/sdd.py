@@ -54,7 +54,18 @@ class SDD:
     seed: int = 0
 
     def loss(self, student: Student, x: Tensor, t: Tensor, c: Condition, null: Condition) -> Tensor:
-        """The equation above, for x [N, C, H, W]."""
+        """L(θ) of the module's docstring.
+
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            c: Conditions of the concept's name, N rows.
+            null: Conditions of the empty prompt, N rows.
+
+        Returns:
+            A scalar; only ε_θ(x,c) has gradients.
+        """
         both = student(torch.cat([x, x]), torch.cat([t, t]), join(c, null))
         ε_c, ε_null = both.chunk(2)
         return (ε_c - ε_null.detach()).square().mean()

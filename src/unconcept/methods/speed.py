@@ -2,20 +2,21 @@
 
 Source      Li, Xu, Ouyang, Bi, Zou, Xie, Feng, He. ICLR 2026, arXiv 2503.07392; code
             Ouxiang-Li/SPEED (Apache-2.0), read for its defaults.
-Idea        Change each value matrix only along directions that the retained prompts leave free. Of
-            these prompts only those are used that the erasure would move most, and noise along a
-            direction that the matrix hardly reads adds more of them.
+Idea        Change each value matrix only in directions that the states of retained prompts do not
+            use. Only those retained states count that the erasure would move most. More of them
+            are drawn around each one, along the direction that the matrix amplifies least.
 Equation    Δ = W (C* − C1) P [I − M K (Kᵀ P M K)⁻¹ Kᵀ P] M        M = (C1 P + ρI)⁻¹
-            C1 = mean e eᵀ,   C* = mean a eᵀ        e: last token of the concept, a: of the
-                              alternative, as columns [width]
-            P projects on the eigenvectors of R = mean r rᵀ with an eigenvalue below a threshold;
-            r: retained states, and r + p pᵀ z (p: right singular vector of W's smallest singular
-            value, z ~ N(0, I)), each kept where ‖W (C* − C1)(I + C1)⁻¹ r‖ is above its mean
-            K = [start token, 3 cluster centres of the other states of ∅]: these do not change
+            C1 = mean e eᵀ,   C* = mean a eᵀ        e: state of the concept's last token, a: of the
+                              alternative's, as columns [width]
+            P: projector on the eigenvectors of R = mean r rᵀ whose eigenvalue is below a threshold
+            r: retained states, and r + p pᵀ z drawn around them (p: right singular vector of W's
+            smallest singular value, z ~ N(0, I)). Of both, only those count for which
+            ‖W (C* − C1)(I + C1)⁻¹ r‖ is at least its mean
+            K = [start token, 3 cluster centres of the other states of ∅]: Δ K = 0
 Cost        One pass of the text encoder over the retained words, one singular value decomposition
             for each matrix; seconds.
-Problems    The threshold is absolute: how many directions it leaves depends on the scale of the
-            text encoder. Only the last token is mapped.
+Problems    The threshold is absolute: how many directions stay free depends on the scale of the
+            text encoder's states. Only the last token is mapped.
 Differences from the official code
             Phrasings: "a pig", "a picture of a pig", "a painting of a pig", and synonyms; theirs
             the bare word. Retained words are the model's vocabulary and what the concept names to
@@ -38,26 +39,31 @@ from ..edits.edit import Edit
 from ..edits.provenance import make_card, model_identity
 from ..edits.weight_deltas import Deltas, Pair
 from ..errors import InputError
-from ..models.conditioning import encode_points
 from ..models.interface import Model, Site
-from ..training.closed_form import prompt_readers, states_of, weight_of
+from ..training.closed_form import prompt_readers, states_of, states_of_prompts, weight_of
 
 STYLE = "art"  # what an erased style becomes where no alternative is named
+
+NAME_ENDINGS: dict[str, tuple[str, ...]] = {
+    "V": ("to_v.weight",),
+    "K": ("to_k.weight",),
+    "KV": ("to_v.weight", "to_k.weight"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SPEED:
     """Defaults are the authors'. Without an alternative an object becomes the empty prompt, and a
-    style "art".
+    style becomes "art".
 
-    params     which matrices change: "V" values, "K" keys, "KV" both. The context embedder of a
-               transformer changes in any case
+    params     which matrices change: "V" values, "K" keys, "KV" both. Where a transformer's context
+               embedder is the only matrix that reads prompts, that one changes
     threshold  eigenvalues of R below this count as 0
     rho        ρ
-    filter     keep only the retained states that the erasure would move more than the mean
+    filter     use only the retained states that the erasure would move at least as far as the mean
     augment    states that are drawn around each retained one; 0: none
-    centres    clusters of the states of ∅
-    words      at most so many words of the model's lexicon are retained
+    centres    number of clusters of the states of ∅
+    words      largest number of words of the model's lexicon that are retained
     seed       of clusters, noise and the choice of words
     """
 
@@ -81,17 +87,30 @@ class SPEED:
     def __call__(
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
-        """Map the last token of every phrasing of the concepts to that of the alternative."""
+        """Map the last token of every phrasing of the concepts to that of the alternative.
+
+        Args:
+            model: The model, which is not changed.
+            concepts: The concepts to erase.
+            progress: Called once, before the matrices are solved.
+
+        Returns:
+            One edit for all concepts.
+        """
         concepts = model.complete(concepts)
         progress(Progress("closed form", 0, 1))
         sites = self.sites(model)
         reads = sites[0].reads
-        instead = [
-            c.with_(alternative=STYLE) if c.kind == "style" and c.alternative is None else c
-            for c in concepts
-        ]
-        phrasings = [pair for concept in instead for pair in concept.pairs_ending_with_concept()]
-        e, a = (last_states(model, reads, prompts) for prompts in zip(*phrasings, strict=True))
+        concept_prompts: list[str] = []
+        alternative_prompts: list[str] = []
+        for concept in concepts:
+            if concept.kind == "style" and concept.alternative is None:
+                concept = concept.with_(alternative=STYLE)
+            for concept_prompt, alternative_prompt in concept.pairs_ending_with_concept():
+                concept_prompts.append(concept_prompt)
+                alternative_prompts.append(alternative_prompt)
+        e = last_states(model, reads, concept_prompts)
+        a = last_states(model, reads, alternative_prompts)
         r = last_states(model, reads, self.retained(model, concepts))
         K = self.unchanged(states_of(model, reads, model.encode([""]))[0])
 
@@ -100,39 +119,46 @@ class SPEED:
         for site in sites:
             U, V = self.solve(weight_of(model, site), e, a, r, K, generator)
             pairs[site.name] = (U.float(), V.float())
-        return Edit(
-            Deltas.small(pairs),
-            {**make_card("speed", self, concepts, model), **model_identity(model, pairs)},
-        )
+        card = {**make_card("speed", self, concepts, model), **model_identity(model, pairs)}
+        return Edit(Deltas.small(pairs), card)
 
     def sites(self, model: Model) -> tuple[Site, ...]:
-        """The matrices of `params`; of a transformer, the context embedder."""
+        """The matrices of `params`; in some transformers, the context embedder."""
         sites = prompt_readers(model, pooled=False)
-        letters = {"V": "to_v.weight", "K": "to_k.weight"}
-        chosen = tuple(
-            site
-            for site in sites
-            if any(site.name.endswith(letters[letter]) for letter in self.params)
-        )
+        chosen = tuple(site for site in sites if site.name.endswith(NAME_ENDINGS[self.params]))
         return chosen or sites
 
     def retained(self, model: Model, concepts: Sequence[Concept]) -> list[str]:
-        """Prompts of single words that stay what they are."""
-        erased = {name for concept in concepts for name in (concept.erase, *concept.synonyms)}
-        named = [word for concept in concepts for word in concept.keep]
-        order = torch.randperm(
-            len(model.lexicon), generator=torch.Generator().manual_seed(self.seed)
-        ).tolist()
-        some = [model.lexicon[i] for i in order[: self.words]]
-        return [
-            article(word)
-            for word in dict.fromkeys([*named, *model.vocabulary, *some])
-            if word not in erased
-        ]
+        """Prompts of one word each whose states are to stay as they are.
+
+        Args:
+            model: Says its vocabulary and its lexicon.
+            concepts: The concepts to erase; their names are left out.
+
+        Returns:
+            What the concepts name to keep, the vocabulary, and at most `words` random words of the
+            lexicon, with their articles.
+        """
+        erased: set[str] = set()
+        words: list[str] = []
+        for concept in concepts:
+            erased.update((concept.erase, *concept.synonyms))
+            words += concept.keep
+        words += model.vocabulary
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(len(model.lexicon), generator=generator).tolist()
+        for i in order[: self.words]:
+            words.append(model.lexicon[i])
+        return [article(word) for word in dict.fromkeys(words) if word not in erased]
 
     def unchanged(self, null: Tensor) -> Tensor:
-        """K [width, 1 + centres]: the start token of ∅, and cluster centres of its other states
-        [tokens, width].
+        """K: the start token of ∅, and cluster centres of its other states.
+
+        Args:
+            null: The states of ∅ [tokens, width].
+
+        Returns:
+            [width, 1 + centres]; fewer columns where ∅ has fewer tokens.
         """
         if len(null) == 1:
             return null.T
@@ -141,21 +167,40 @@ class SPEED:
     def solve(
         self, W: Tensor, e: Tensor, a: Tensor, r: Tensor, K: Tensor, generator: torch.Generator
     ) -> Pair:
-        """(U [out, n], V [n, width]) with Δ = U V, for states as rows: e, a [n, width], r [m,
-        width], K [width, k].
+        """Solve for the change Δ of one matrix.
+
+        Args:
+            W: The matrix [out, width].
+            e: States of the concepts' last tokens, as rows [n, width].
+            a: States of the alternatives' last tokens, as rows [n, width].
+            r: Retained states, as rows [m, width].
+            K: States that do not change, as columns [width, k].
+            generator: Draws the noise around retained states.
+
+        Returns:
+            U [out, n] and V [n, width] with Δ = U V.
         """
-        n, eye = len(e), torch.eye(W.shape[1], dtype=W.dtype)
-        C1, Cdiff = e.T @ e / n, (a - e).T @ e / n
-        P = self.null_space(W, Cdiff @ torch.linalg.inv(eye + C1), r, generator)
-        M = torch.linalg.inv(C1 @ P + self.rho * eye)
-        held = M @ K @ torch.linalg.pinv(K.T @ P @ M @ K) @ K.T @ P
-        return W @ (a - e).T / n, e @ P @ (eye - held) @ M
+        n, identity = len(e), torch.eye(W.shape[1], dtype=W.dtype)
+        C1, difference = e.T @ e / n, (a - e).T @ e / n
+        P = self.null_space(W, difference @ torch.linalg.inv(identity + C1), r, generator)
+        M = torch.linalg.inv(C1 @ P + self.rho * identity)
+        constraint = M @ K @ torch.linalg.pinv(K.T @ P @ M @ K) @ K.T @ P
+        return W @ (a - e).T / n, e @ P @ (identity - constraint) @ M
 
     def null_space(
         self, W: Tensor, change: Tensor, r: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """P [width, width]: the projector on what the retained states leave free. change: (C* −
-        C1)(I + C1)⁻¹.
+        """The projector P on the directions that retained states do not use.
+
+        Args:
+            W: The matrix [out, width].
+            change: (C* − C1)(I + C1)⁻¹ [width, width], the change that retained states would
+                undergo without P.
+            r: Retained states, as rows [m, width].
+            generator: Draws the noise z.
+
+        Returns:
+            P [width, width].
         """
         D = W @ change
         if self.filter:
@@ -171,29 +216,46 @@ class SPEED:
 
 
 def above_mean(D: Tensor, rows: Tensor) -> Tensor:
-    """Which rows [m] D moves at least as far as it does on average."""
+    """Which rows D moves at least as far as it moves them on average.
+
+    Args:
+        D: Linear map [out, width].
+        rows: [m, width]
+
+    Returns:
+        Booleans [m]: ‖D row‖ is the mean of all ‖D row‖ or more.
+    """
     lengths = (rows @ D.T).norm(dim=1)
     return lengths >= lengths.mean()
 
 
 def last_states(model: Model, reads: str, prompts: Sequence[str]) -> Tensor:
-    """What the matrices multiply at the last token of each prompt [N, width]."""
-    states = [
-        own
-        for condition in encode_points(model, prompts)
-        for own in states_of(model, reads, condition)
-    ]
-    return torch.stack(
-        [
-            own[end]
-            for own, end in zip(states, model.last_token_index(prompts).tolist(), strict=True)
-        ]
-    )
+    """What the matrices multiply at the last token of each prompt.
+
+    Args:
+        model: Encodes the prompts.
+        reads: Name of the state that the matrices read (`Site.reads`).
+        prompts: N prompts.
+
+    Returns:
+        [N, width] in double precision on the CPU.
+    """
+    states = states_of_prompts(model, reads, prompts)
+    ends = model.last_token_index(prompts).tolist()
+    return torch.stack([tokens[end] for tokens, end in zip(states, ends, strict=True)])
 
 
 def cluster_centres(rows: Tensor, k: int, seed: int, rounds: int = 50) -> Tensor:
-    """Centres [k, width] of k-means (Lloyd 1982) over rows [n, width], begun at k of them; fewer
-    rows are their own centres.
+    """Centres of clusters by k-means (Lloyd 1982), started from k random rows.
+
+    Args:
+        rows: [n, width]
+        k: Number of clusters.
+        seed: Of the rows that k-means starts from.
+        rounds: Largest number of rounds; it ends earlier where no centre moves.
+
+    Returns:
+        Centres [k, width]; `rows` itself where it has k rows or fewer.
     """
     if len(rows) <= k:
         return rows
@@ -201,8 +263,12 @@ def cluster_centres(rows: Tensor, k: int, seed: int, rounds: int = 50) -> Tensor
     centres = rows[order[:k]]
     for _ in range(rounds):
         nearest = torch.cdist(rows, centres).argmin(1)
-        new = [rows[nearest == i].mean(0) if (nearest == i).any() else centres[i] for i in range(k)]
-        if torch.equal(torch.stack(new), centres):
+        moved = centres.clone()
+        for i in range(k):
+            members = rows[nearest == i]
+            if len(members):
+                moved[i] = members.mean(0)
+        if torch.equal(moved, centres):
             break
-        centres = torch.stack(new)
+        centres = moved
     return centres

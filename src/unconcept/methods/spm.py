@@ -83,7 +83,19 @@ class SPM:
         anchored: Anchored,
         target: Tensor,
     ) -> Tensor:
-        """The equation above; target: ε*(x,n) − η (ε*(x,c) − ε*(x,n)) [1, C, H, W]."""
+        """L of the module's docstring, for one point.
+
+        Args:
+            student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
+            x: Noisy latents [1, C, H, W].
+            t: Timestep [1].
+            c: Condition of the concept, one row.
+            anchored: The anchors' conditions, and the teacher's predictions under them.
+            target: ε*(x,n) − η (ε*(x,c) − ε*(x,n)) [1, C, H, W].
+
+        Returns:
+            A scalar.
+        """
         rows = 1 + len(anchored.teacher_r)
         repeated = x.expand(rows, *x.shape[1:])
         ε = student(repeated, t.expand(rows), join(c, anchored.r))

@@ -56,6 +56,15 @@ class CrossModel(PipelineModel):
         """softmax(q kᵀ / √d) of every attn2, computed beside the model's own attention.
 
         The model's own need not form this matrix.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+            tokens: Positions of the tokens among the token states.
+
+        Returns:
+            By module [N, h, w] in [0, 1], mean over heads and sum over tokens.
         """
         maps: dict[str, Tensor] = {}
         handles = []

@@ -84,6 +84,16 @@ class FlowModel(PipelineModel):
         return t / self.timesteps
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t = (1 − σ) x + σ n.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise n [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+
+        Returns:
+            x_t [N, C, H, W].
+        """
         sigma = per_row(self.sigma(t).to(x), x)
         return (1 - sigma) * x + sigma * noise
 
@@ -96,6 +106,15 @@ class FlowModel(PipelineModel):
         """Euler's steps in reverse, without guidance.
 
         Exact as far as predictions at both ends of a step are the same.
+
+        Args:
+            latents: Clean latents x_0 [N, C, H, W].
+            prompts: N prompts that describe them.
+            steps: Sampling steps of the whole trajectory.
+            upto: How many of them are inverted, 1 to `steps`.
+
+        Returns:
+            Noisy latents [N, C, H, W] from which `trajectory(..., skip=steps - upto)` continues.
         """
         scheduler = self.make_scheduler(self.samplers[0], steps)
         x = latents

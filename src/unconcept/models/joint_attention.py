@@ -90,4 +90,15 @@ class JointModel(FlowModel):
     def attention(
         self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]
     ) -> dict[str, Tensor]:
+        """Refuse: image and prompt share one attention.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+            tokens: Positions of the tokens among the token states.
+
+        Raises:
+            InputError: Always.
+        """
         raise InputError(f"{JOINT}: there are no cross-attention maps")

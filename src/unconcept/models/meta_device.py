@@ -83,5 +83,10 @@ def build_network(place: str, component: str, entry: Any, dtype: torch.dtype) ->
 
 
 def is_subclass(value: Any, base: type) -> bool:
-    """Is a value a class, and derived from another?"""
+    """Is a value a class, and derived from another?
+
+    Args:
+        value: Anything.
+        base: The class that it may be derived from.
+    """
     return isinstance(value, type) and issubclass(value, base)

@@ -109,18 +109,47 @@ class PipelineModel(ABC):
     def encode(self, prompts: Sequence[str]) -> Condition: ...
 
     @abstractmethod
-    def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
+    def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Mix noise into clean latents, by the family's noise schedule.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise n [N, C, H, W].
+            t: Timesteps [N].
+
+        Returns:
+            x_t [N, C, H, W].
+        """
 
     @abstractmethod
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor: ...
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Native prediction of the denoiser: noise, velocity or flow.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+
+        Returns:
+            The prediction [N, C, H, W].
+        """
 
     @abstractmethod
     def weight(self, t: Tensor) -> Tensor: ...
 
     @abstractmethod
-    def invert(
-        self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int
-    ) -> Tensor: ...
+    def invert(self, latents: Tensor, prompts: Sequence[str], *, steps: int, upto: int) -> Tensor:
+        """Run the sampler backwards, without guidance.
+
+        Args:
+            latents: Clean latents x_0 [N, C, H, W].
+            prompts: N prompts that describe them.
+            steps: Sampling steps of the whole trajectory.
+            upto: How many of them are inverted, 1 to `steps`.
+
+        Returns:
+            Noisy latents [N, C, H, W] from which `trajectory(..., skip=steps - upto)` continues.
+        """
 
     @abstractmethod
     def cross_attentions(self) -> dict[str, int]: ...
@@ -128,13 +157,40 @@ class PipelineModel(ABC):
     @abstractmethod
     def attention(
         self, x: Tensor, t: Tensor, condition: Condition, tokens: Sequence[int]
-    ) -> dict[str, Tensor]: ...
+    ) -> dict[str, Tensor]:
+        """Cross-attention maps from each place of the image to some tokens of the prompt.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+            tokens: Positions of the tokens among the token states.
+
+        Returns:
+            By module [N, h, w] in [0, 1], mean over heads and sum over tokens.
+
+        Raises:
+            InputError: Image and prompt share one attention in this family.
+        """
 
     def tokenize(self, prompts: Sequence[str]) -> Condition:
         """Token ids [N, tokens] by text encoder, padded as the pipeline pads them."""
         raise InputError(f"{self.family} does not give access to its text encoder's input")
 
     def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings, in families that give access to them.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width], before positions are
+                added.
+            ids: Token ids by text encoder [N, tokens]; they tell where a prompt ends.
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+
+        Raises:
+            InputError: The family does not give access to its text encoder's input.
+        """
         raise InputError(f"{self.family} does not give access to its text encoder's input")
 
     @torch.no_grad()
@@ -147,6 +203,15 @@ class PipelineModel(ABC):
         return vectors, ids
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
+        """The entry of a condition that a matrix multiplies as it comes.
+
+        Args:
+            name: `Site.reads` of the matrix.
+            condition: N encoded prompts.
+
+        Returns:
+            [N, tokens, width], or [N, width] for a pooled state.
+        """
         return condition[name]
 
     def text_layer(self) -> str:
@@ -291,6 +356,20 @@ class PipelineModel(ABC):
         skip: int = 0,
         change: LatentChange | None = None,
     ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Sample step by step. Conditions and weights are read anew at every step.
+
+        Args:
+            prompts: N prompts.
+            seeds: N seeds of the initial noise; not read where `latents` are set.
+            sampling: Steps, guidance and sampler.
+            latents: Start from these [N, C, H, W] instead of noise.
+            skip: Start after this many of the steps.
+            change: Applied to the latents after each step: (x, t of the next step) -> x. The last
+                call receives t = -1.
+
+        Yields:
+            (x_t, t) before each step, and finally the finished latents with t = -1.
+        """
         sampling = sampling.resolve(self)
         assert sampling.sampler is not None
         assert sampling.guidance is not None
@@ -326,6 +405,16 @@ class PipelineModel(ABC):
         seeds: Sequence[int],
         sampling: Sampling = DEFAULT_SAMPLING,
     ) -> Tensor:
+        """The finished latents of a trajectory.
+
+        Args:
+            prompts: N prompts.
+            seeds: N seeds of the initial noise.
+            sampling: Steps, guidance and sampler.
+
+        Returns:
+            Latents [N, C, H, W].
+        """
         x = torch.empty(0)
         for x, _ in self.trajectory(prompts, seeds, sampling):  # noqa: B007  (the last is returned)
             pass

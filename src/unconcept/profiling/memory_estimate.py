@@ -22,7 +22,7 @@ from torch import nn
 from ..concepts.concept import Concept
 from ..concepts.retain import retain_prompts
 from ..config.options import Quantized
-from ..methods.all_but_one import MOST, TOKENS, AllButOne
+from ..methods.all_but_one import MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS, AllButOne
 from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
 from ..models.interface import Model
 from ..models.quantization import bytes_saved
@@ -265,8 +265,8 @@ def group_calls(method: AllButOne, concepts: int) -> NetworkCalls:
     """
     if not method.trains:
         return NetworkCalls(recording=0, held_out=0, training=0)
-    tune = method.round
-    erased = method.each(concepts) * concepts
+    tune = method.first_round
+    erased = method.trajectories_per_concept(concepts) * concepts
     retained = 2 * method.trajectories * bool(method.rho)
     sampling = 2 * method.sampling_steps * (erased + retained)  # with the prompt and without
     predictions = method.points * (ERASE_ROLES * erased + retained)
@@ -337,7 +337,7 @@ def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept
     Returns:
         Bytes, and the number of prompts.
     """
-    trajectories = method.each(len(concepts)) * len(concepts)
+    trajectories = method.trajectories_per_concept(len(concepts)) * len(concepts)
     retained_trajectories = 2 * method.trajectories * bool(method.rho)
     points = method.sampling_steps / max(1, method.sampling_steps // method.points)
     retained = retain_prompts(concepts, model.vocabulary)
@@ -381,7 +381,8 @@ def whitening_cpu_bytes(model: Model, method: AllButOne, retained: int) -> int:
     if method.tune.whiten is None or not reads:
         return 0
     condition = pick(model.encode([""]), slice(0, 1))
-    prompts = 1 + min(retained, MOST, TOKENS // condition[model.prompt_states_key].shape[1])
+    tokens = condition[model.prompt_states_key].shape[1]
+    prompts = 1 + min(retained, MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS // tokens)
     numbers = prompts * sum(tensor.numel() for tensor in condition.values())
     at_once = min(MAX_CONDITION_NUMBERS, numbers)
     width = max(model.linear_input(name, condition).shape[-1] for name in reads)

@@ -182,7 +182,12 @@ def templates_naming_no_other(concept: Concept, owners: Mapping[str, Concept]) -
 
 
 def names_any(template: str, names: Iterable[str]) -> bool:
-    """Does a template contain one of some names as whole words?"""
+    """Does a template contain one of some names as whole words?
+
+    Args:
+        template: A prompt template.
+        names: Names to look for, in the template's case.
+    """
     return any(re.search(rf"\b{re.escape(name)}\b", template) for name in names)
 
 

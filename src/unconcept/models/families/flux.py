@@ -54,6 +54,16 @@ class Flux(Patched, JointModel):
         return {"text_encoder": clip.to(self.device), "text_encoder_2": t5.to(self.device)}
 
     def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings: T5's token states, and CLIP's pooled state.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width], before positions are
+                added.
+            ids: Token ids by text encoder [N, tokens]; they tell where a prompt ends.
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
         outputs = {}
         for name in self.encoders:
             outputs[name] = run_text_encoder(self.components[name], vectors[name], ids[name])
@@ -77,12 +87,33 @@ class Flux(Patched, JointModel):
         return (torch.tensor(lengths) - 2).clamp(min=0)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict at guidance scale 1.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            condition: N encoded prompts.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         return self.predict_at(x, t, condition, 1.0)
 
     def guided(
         self, x: Tensor, t: Tensor, null: Condition, condition: Condition, guidance: float
     ) -> Tensor:
-        """One network call, with the guidance scale as an input."""
+        """One network call, with the guidance scale as an input.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            null: Not used: there is no unconditional branch.
+            condition: N encoded prompts.
+            guidance: The guidance scale; schnell ignores it.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         return self.predict_at(x, t, condition, guidance)
 
     def predict_at(self, x: Tensor, t: Tensor, condition: Condition, guidance: float) -> Tensor:

@@ -65,6 +65,16 @@ class Flux2Klein(Chat, JointModel):
         return {STATES: states.to(self.dtype)}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict the flow; each 2 x 2 patch of the image is one token.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            condition: N encoded prompts.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         output = self.pipe.transformer(
             hidden_states=x.flatten(2).transpose(1, 2),
             timestep=t / self.timestep_scale,
@@ -79,6 +89,18 @@ class Flux2Klein(Chat, JointModel):
     def guided(
         self, x: Tensor, t: Tensor, null: Condition, condition: Condition, guidance: float
     ) -> Tensor:
+        """Classifier-free guidance in the base model; a distilled one predicts once, without it.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            null: The empty prompt, N rows.
+            condition: N encoded prompts.
+            guidance: The guidance scale; a distilled model ignores it.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         if self.uses_cfg:
             return super().guided(x, t, null, condition, guidance)
         return self.predict(x, t, condition)

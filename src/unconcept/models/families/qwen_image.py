@@ -78,11 +78,30 @@ class QwenImage(Chat, Patched, JointModel):
         }
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
+        """Compute the input of the context embedder: token states behind its norm.
+
+        Args:
+            name: `NORMALIZED`, or an entry of the condition.
+            condition: N encoded prompts.
+
+        Returns:
+            [N, tokens, width]
+        """
         if name == NORMALIZED:
             return self.denoiser.txt_norm(condition[STATES])
         return condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict the flow; padding tokens are masked.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            condition: N encoded prompts.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         h, w = x.shape[2:]
         output = self.pipe.transformer(
             hidden_states=packed(x),
@@ -97,6 +116,18 @@ class QwenImage(Chat, Patched, JointModel):
     def guided(
         self, x: Tensor, t: Tensor, null: Condition, condition: Condition, guidance: float
     ) -> Tensor:
+        """Classifier-free guidance, scaled patch by patch to the norm of ε(c), as in the pipeline.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            null: The empty prompt, N rows.
+            condition: N encoded prompts.
+            guidance: The guidance scale s.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         ε_c = packed(self.predict(x, t, condition))
         ε_null = packed(self.predict(x, t, null))
         guided = ε_null + guidance * (ε_c - ε_null)

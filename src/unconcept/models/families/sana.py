@@ -85,6 +85,15 @@ class Sana(CrossModel, FlowModel):
         )
 
     def make_scheduler(self, sampler: str, steps: int) -> Any:
+        """DPM-Solver++ or Euler, with the model's shift of the noise schedule.
+
+        Args:
+            sampler: One of `samplers`.
+            steps: Sampling steps.
+
+        Returns:
+            The scheduler, set to these steps.
+        """
         if sampler != "euler":
             return super().make_scheduler(sampler, steps)
         scheduler = FlowMatchEulerDiscreteScheduler(
@@ -116,6 +125,16 @@ class Sana(CrossModel, FlowModel):
         return {STATES: torch.cat(states).to(self.dtype), MASK: torch.cat(masks)}
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
+        """Compute what keys and values or the caption projection multiply.
+
+        Args:
+            name: `CAPTIONS` for token states behind projection and norm, else an entry of the
+                condition.
+            condition: N encoded prompts.
+
+        Returns:
+            [N, tokens, width]
+        """
         if name != CAPTIONS:
             return condition[name]
         return self.denoiser.caption_norm(self.denoiser.caption_projection(condition[STATES]))
@@ -129,6 +148,16 @@ class Sana(CrossModel, FlowModel):
         return self.encode(prompts)[MASK].long().cumsum(1).argmax(1).cpu()
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict the flow; padding tokens are masked.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            condition: N encoded prompts.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         return self.pipe.transformer(
             x,
             encoder_hidden_states=condition[STATES],

@@ -81,15 +81,45 @@ class StableDiffusion(CrossModel):
         return {"text_encoder": ids.to(self.device)}
 
     def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings with CLIP: its last hidden states.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width], before positions are
+                added.
+            ids: Token ids by text encoder [N, tokens]; they tell where a prompt ends.
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
         output = run_text_encoder(
             self.pipe.text_encoder, vectors["text_encoder"], ids["text_encoder"]
         )
         return {STATES: output.last_hidden_state.to(self.dtype)}
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """x_t = √ᾱ_t x + √(1 − ᾱ_t) n.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise n [N, C, H, W].
+            t: Timesteps [N], whole numbers from 0 to `timesteps` − 1.
+
+        Returns:
+            x_t [N, C, H, W].
+        """
         return self.scheduler.add_noise(x, noise, t)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict noise or velocity, whichever the model was trained for.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+
+        Returns:
+            ε or v [N, C, H, W].
+        """
         return self.pipe.unet(x, t, condition[STATES], return_dict=False)[0]
 
     def weight(self, t: Tensor) -> Tensor:
@@ -103,6 +133,15 @@ class StableDiffusion(CrossModel):
         """DDIM inversion without guidance.
 
         Exact as far as predictions at two neighboring steps are the same.
+
+        Args:
+            latents: Clean latents x_0 [N, C, H, W].
+            prompts: N prompts that describe them.
+            steps: Sampling steps of the whole trajectory.
+            upto: How many of them are inverted, 1 to `steps`.
+
+        Returns:
+            Noisy latents [N, C, H, W] from which `trajectory(..., skip=steps - upto)` continues.
         """
         scheduler: Any = DDIMInverseScheduler.from_config(self.scheduler.config)
         scheduler.set_timesteps(steps)

@@ -59,6 +59,16 @@ class StableDiffusion3(JointModel):
         return ids
 
     def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings: both CLIP encoders' states, then T5's, and both pooled states.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width], before positions are
+                added.
+            ids: Token ids by text encoder [N, tokens]; they tell where a prompt ends.
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
         clip_states, pooled = [], []
         for name in CLIP:
             output = run_text_encoder(self.components[name], vectors[name], ids[name])
@@ -75,6 +85,16 @@ class StableDiffusion3(JointModel):
         return {STATES: states.to(self.dtype), POOLED: torch.cat(pooled, dim=-1).to(self.dtype)}
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict the flow.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            condition: N encoded prompts.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         return self.pipe.transformer(x, condition[STATES], condition[POOLED], t, return_dict=False)[
             0
         ]

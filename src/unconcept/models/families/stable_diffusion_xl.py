@@ -64,6 +64,16 @@ class StableDiffusionXL(StableDiffusion):
         return {"text_encoder": self.pipe.tokenizer, "text_encoder_2": self.pipe.tokenizer_2}
 
     def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings: both encoders' states side by side, the second's pooled state.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width], before positions are
+                added.
+            ids: Token ids by text encoder [N, tokens]; they tell where a prompt ends.
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
         states = []
         pooled = torch.empty(0)
         for name in self.tokenizers():
@@ -96,6 +106,16 @@ class StableDiffusionXL(StableDiffusion):
         }
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict noise or velocity, whichever the model was trained for.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+
+        Returns:
+            ε or v [N, C, H, W].
+        """
         added = {POOLED: condition[POOLED], SIZES: condition[SIZES]}
         return self.pipe.unet(x, t, condition[STATES], added_cond_kwargs=added, return_dict=False)[
             0

@@ -113,11 +113,32 @@ class ZImage(Chat, JointModel):
         }
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
+        """Compute the input of the context embedder: token states behind its norm.
+
+        Args:
+            name: `NORMALIZED`, or an entry of the condition.
+            condition: N encoded prompts.
+
+        Returns:
+            [N, tokens, width]
+        """
         if name == NORMALIZED:
             return self.denoiser.cap_embedder[0](condition[STATES])
         return condition[name]
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict the flow; padding tokens are cut off, since the transformer takes no mask.
+
+        It takes the time 1 − σ and predicts x_0 − n: the sign is turned around.
+
+        Args:
+            x: Noisy latents [N, C, H, W].
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+            condition: N encoded prompts.
+
+        Returns:
+            The flow v = n − x_0 [N, C, H, W].
+        """
         states, mask = condition[STATES], condition[MASK]
         texts = list(states)
         if not mask.is_meta:
