@@ -49,7 +49,15 @@ def main() -> None:
 
 
 def end_early(how: str, code: int) -> None:
-    """Exit after a signal; a training that was running has been saved."""
+    """Exit after a signal; a training that was running has been saved.
+
+    Args:
+        how: What happened, for the line on stderr: "terminated" or "interrupted".
+        code: Exit code: 128 plus the number of the signal.
+
+    Raises:
+        SystemExit: Always.
+    """
     print(f"{how} (a training goes on with --resume); no output was left behind", file=sys.stderr)
     sys.exit(code)
 
