@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common import alone, arguments, machine, once, plain
+from common import TRAINED, alone, arguments, machine, once, plain
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
@@ -58,16 +58,15 @@ class EsdLoss(AllButOne):
         return mse(ε_c, z.targets["null"] - eta * (z.targets["c"] - z.targets["null"]))
 
 
-BASE = AllButOne()
+BASE = TRAINED
 METHODS: dict[str, AllButOne] = {
     "all but one": BASE,
     "without the ∅ term": replace(BASE, lam=0.0),
     "joint instead of surgical": replace(BASE, surgical=False),
-    "without replay, at equal cost": replace(
-        BASE, points=1
-    ),  # one point of each trajectory, as in methods that sample anew for every step
+    # One point of each trajectory, as in methods that sample anew for every step.
+    "without replay, at equal cost": replace(BASE, points=1),
     "without an alternative": BASE,
-    "ESD's loss, η = 1": EsdLoss(rho=0.0, lam=0.0, eta=1.0),
+    "ESD's loss, η = 1": EsdLoss(start="none", rounds=1, rho=0.0, lam=0.0, eta=1.0, tune=BASE.tune),
     "without the keep term": replace(BASE, rho=0.0),
     "without weight decay": replace(BASE, tune=replace(BASE.tune, decay=0.0)),
     "without whitening": replace(BASE, tune=replace(BASE.tune, whiten=None)),

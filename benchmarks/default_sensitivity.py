@@ -1,5 +1,5 @@
-"""Where the defaults of All but One come from: one setting changed at a time, on the embedded
-model.
+"""Where the defaults of All but One's training come from: one setting changed at a time, on the
+embedded model, without the closed form.
 
     python benchmarks/default_sensitivity.py [--n 64] [--case pig=cow] [--only "lam 0"]
 
@@ -9,13 +9,13 @@ What is done is not done again: kill it, and the same command goes on.
 import functools
 from dataclasses import replace
 
-from common import arguments, cell, head, once
+from common import TRAINED, arguments, cell, head, once
 from main_results import measure
 
 from unconcept import AllButOne
 from unconcept.evaluation.scores import PIXELS, find_score
 
-BASE = AllButOne()
+BASE = TRAINED
 
 
 def tuned(**settings) -> AllButOne:

@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from common import arguments, head, last_line, machine, once
+from common import TRAINED, arguments, head, last_line, machine, once
 from support.shapes import folder  # of tests/
 
 from unconcept import AllButOne, Concept, wrap
@@ -38,8 +38,8 @@ ROWS: dict[str, tuple[str, str | dict]] = {
 
 def method(settings: str | dict) -> AllButOne:
     if isinstance(settings, str):
-        return preset_settings(AllButOne(), settings)
-    return AllButOne(tune=replace(AllButOne().tune, **settings))
+        return preset_settings(TRAINED, settings)
+    return replace(TRAINED, tune=replace(TRAINED.tune, **settings))
 
 
 def measure(name: str) -> dict:

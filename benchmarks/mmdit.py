@@ -12,7 +12,7 @@ that the second table does not hold.
 import functools
 from dataclasses import replace
 
-from common import arguments, cell, head, once
+from common import TRAINED, arguments, cell, head, once
 from main_results import CASES, measure
 
 from unconcept import AllButOne
@@ -23,7 +23,7 @@ CHOSEN_ON = "cat=dog"
 
 
 def tuned(**settings) -> AllButOne:
-    return replace(AllButOne(), tune=replace(AllButOne().tune, **settings))
+    return replace(TRAINED, tune=replace(TRAINED.tune, **settings))
 
 
 WEIGHTS = {

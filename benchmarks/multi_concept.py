@@ -8,11 +8,11 @@ Of every group `n` pictures are asked, spread over the concepts.
 """
 
 import functools
+from dataclasses import replace
 
-from common import arguments, cell, head, once
+from common import TRAINED, arguments, cell, head, once
 from main_results import measure
 
-from unconcept import AllButOne
 from unconcept.evaluation.scores import PIXELS, find_score
 
 PAIRS = (
@@ -26,12 +26,9 @@ COUNTS = (1, 5, 10, 20)
 
 
 WAYS = {
-    way: AllButOne(together=together)
-    for way, together in {
-        "in groups of three": 3,
-        "in one run": max(COUNTS),
-        "one by one": 1,
-    }.items()
+    "in groups of three": replace(TRAINED, together=3),
+    "in one run": replace(TRAINED, together=max(COUNTS)),
+    "one by one": replace(TRAINED, together=1),
 }
 COLUMNS = (
     ("concept", "target"),

@@ -1,7 +1,7 @@
 """What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained;
 asked of the model as it is.
 
-python benchmarks/quantization.py [--n 100]                   # what is done is not done again
+    python benchmarks/quantization.py [--n 100]  # what is done is not done again
 """
 
 import functools
@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import arguments, cell, head, once
+from common import TRAINED, arguments, cell, head, once
 from main_results import erased, measure
 
 from unconcept import AllButOne, Concept, load
@@ -17,7 +17,7 @@ from unconcept.evaluation.scores import PIXELS, find_score
 from unconcept.models.emoji.concepts import completed
 
 CASE = "pig=cow"
-BASE = AllButOne()
+BASE = TRAINED
 EIGHT_BIT = replace(BASE, tune=replace(BASE.tune, adam_8bit=True))
 WAYS: dict[str, tuple[AllButOne, Any]] = {
     "in single precision": (BASE, None),

@@ -14,7 +14,7 @@ import functools
 from dataclasses import replace
 from typing import Any
 
-from common import alone, arguments, cell, head, once, plain, pooled
+from common import TRAINED, alone, arguments, cell, head, once, plain, pooled
 from main_results import erased, measure
 
 from unconcept import AllButOne, Concept, load
@@ -23,7 +23,7 @@ from unconcept.methods.esd import ESD
 from unconcept.models.emoji.concepts import complete
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")
-BASE = AllButOne()
+BASE = TRAINED
 
 
 def lighter(trajectories: int, points: int, steps: int) -> AllButOne:

@@ -125,6 +125,8 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
 
     ticks = []
     method = AllButOne(
+        start="none",
+        rounds=1,
         trajectories=4,
         points=2,
         sampling_steps=4,

@@ -1,7 +1,6 @@
-"""Stage 1.
+"""Stage 1: the atlas.
 
-The atlas: one sheet of 128 px drawings per emoji set, transparent, lossless WebP, in the order of
-`OBJECTS`.
+One sheet of 128 px drawings per emoji set, transparent, lossless WebP, in the order of `OBJECTS`.
 
 Needs the npm packages of package-lock.json (`npm ci --ignore-scripts --legacy-peer-deps`);
 everything after it needs only the sheets.

@@ -1,8 +1,6 @@
-"""Stage 7.
+"""Stage 7: the judge.
 
-The judge, trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its
-objects.
-
+It is trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its objects.
 Its examination is on pictures drawn anew from seeds that the training never uses, unknown objects
 included that it never saw. From which probability on it is sure (`judge.SURE`) was chosen on other
 pictures still, and other unknown objects.

@@ -1,6 +1,6 @@
-"""Stage 8.
+"""Stage 8: the package's copy.
 
-The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file, what was
+It is a diffusers folder and the judge in fp16, with sha256 of every file, what was
 measured, and a model card.
 
 And back: checkpoints from the package's copy, for a training that goes on where the released one

@@ -1,7 +1,6 @@
-"""Stage 4.
+"""Stage 4: the text encoder.
 
-The text encoder: Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser
-listens to it.
+Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser listens to it.
 
 Real text encoders come out of a contrastive training on captioned pictures. Ours has labelled ones,
 so it learns from the captions alone: which objects, which one on which side, which style, which

@@ -1,7 +1,7 @@
-"""Stage 5.
+"""Stage 5: the denoiser.
 
-The denoiser: Stable Diffusion's UNet2DConditionModel, predicting v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans &
-Ho 2022) as Stable Diffusion 2 does.
+Stable Diffusion's UNet2DConditionModel, predicting v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022) as
+Stable Diffusion 2 does.
 
     L = E  min(1, 5 / (snr(t) + 1)) | v_theta(x_t, t, caption) - v |^2
 

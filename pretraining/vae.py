@@ -1,6 +1,6 @@
-"""Stages 3 and 6.
+"""Stages 3 and 6: the autoencoder.
 
-The autoencoder: Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
+Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
 
     L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2
         + |z_rgb - mean_4x4(x)|^2 + 1e-4 |z|^2
