@@ -1,9 +1,11 @@
-"""The paper's claims, measured: All but One against its own ablations and against ESD's loss, on one seam, from the same seeds.
+"""The paper's claims, measured: All but One against its own ablations and against ESD's loss, on
+one seam, from the same seeds.
 
     python benchmarks/ablations.py [--seeds 3]     # hours; what is done is not done again
     python benchmarks/result_pages.py ablations    # the tables of what is done
 
-(1) Do objects fall apart?  (2) Does the picture of the same seed drift?  (3) Does the rest suffer?  (4) What does it cost?
+(1) Do objects fall apart?  (2) Does the picture of the same seed drift?  (3) Does the rest suffer?
+(4) What does it cost?
 """
 
 import functools
@@ -14,7 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from common import alone, arguments, machine, once, plain
+from common import TRAINED, alone, arguments, machine, once, plain
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
@@ -44,9 +46,11 @@ ASKED = {"target": 32, "synonym": 8, "neighbour": 24, "unrelated": 24}
 
 @dataclass(frozen=True, kw_only=True)
 class EsdLoss(AllButOne):
-    """ESD's loss (Gandikota et al. 2023) on our replay, weights and schedule: ε_θ(x, c) → ε*(x, ∅) − η (ε*(x, c) − ε*(x, ∅)), and no other term.
+    """ESD's loss (Gandikota et al. 2023) on our replay, weights and schedule: ε_θ(x, c) → ε*(x, ∅)
+    − η (ε*(x, c) − ε*(x, ∅)), and no other term.
 
-    This compares losses. ESD as its authors run it differs in more: where x_t comes from, learning rate, number of steps.
+    This compares losses. ESD as its authors run it differs in more: where x_t comes from, learning
+    rate, number of steps.
     """
 
     def loss(self, student, z, kappa, eta):
@@ -54,16 +58,15 @@ class EsdLoss(AllButOne):
         return mse(ε_c, z.targets["null"] - eta * (z.targets["c"] - z.targets["null"]))
 
 
-BASE = AllButOne()
+BASE = TRAINED
 METHODS: dict[str, AllButOne] = {
     "all but one": BASE,
     "without the ∅ term": replace(BASE, lam=0.0),
     "joint instead of surgical": replace(BASE, surgical=False),
-    "without replay, at equal cost": replace(
-        BASE, points=1
-    ),  # one point of each trajectory, as in methods that sample anew for every step
+    # One point of each trajectory, as in methods that sample anew for every step.
+    "without replay, at equal cost": replace(BASE, points=1),
     "without an alternative": BASE,
-    "ESD's loss, η = 1": EsdLoss(rho=0.0, lam=0.0, eta=1.0),
+    "ESD's loss, η = 1": EsdLoss(start="none", rounds=1, rho=0.0, lam=0.0, eta=1.0, tune=BASE.tune),
     "without the keep term": replace(BASE, rho=0.0),
     "without weight decay": replace(BASE, tune=replace(BASE.tune, decay=0.0)),
     "without whitening": replace(BASE, tune=replace(BASE.tune, whiten=None)),
@@ -71,21 +74,36 @@ METHODS: dict[str, AllButOne] = {
 OWN, REAL = "KID EffLite0 to the alternative's own pictures", "KID EffLite0 to real pictures"
 TABLES = {
     "1. Do objects fall apart? (the concept's pictures)": (
-        ("confidence of the judge", "target"), (OWN, "target"), (REAL, "target"),
+        ("confidence of the judge", "target"),
+        (OWN, "target"),
+        (REAL, "target"),
     ),
     "2. Does the picture of the same seed drift? (the concept's pictures)": (
-        ("layout change, 8x8 L1", "target"), ("background change, rim L1", "target"), ("background", "target"), ("other", "target"),
+        ("layout change, 8x8 L1", "target"),
+        ("background change, rim L1", "target"),
+        ("background", "target"),
+        ("other", "target"),
     ),
     "3. Does the rest suffer?": (
-        ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "neighbour"), (PIXELS, "unrelated"), (REAL, "unrelated"),
+        ("right", "neighbour"),
+        ("right", "unrelated"),
+        (PIXELS, "neighbour"),
+        (PIXELS, "unrelated"),
+        (REAL, "unrelated"),
         ("drift of the unconditional prediction", "structure"),
     ),
-    "Is it erased at all?": (("concept", "target"), ("concept", "synonym"), ("alternative", "target")),
-}  # fmt: skip
+    "Is it erased at all?": (
+        ("concept", "target"),
+        ("concept", "synonym"),
+        ("alternative", "target"),
+    ),
+}
 
 
 class Recorder:
-    """`record`, which makes every replay once: methods of one concept and seed walk the same trajectories. What was saved counts as spent."""
+    """`record`, which makes every replay once: methods of one concept and seed walk the same
+    trajectories. What was saved counts as spent.
+    """
 
     def __init__(self) -> None:
         self.made: dict[str, tuple[Replay, int, float]] = {}

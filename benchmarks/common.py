@@ -1,31 +1,40 @@
 """What the benchmarks share: arguments, results that are made once, and cells of a table.
 
-A benchmark runs on the graphics card where there is one (CUDA_VISIBLE_DEVICES= : on the processor). Start its command several times, and
-the processes share the work: what one is making the others leave alone. Results are kept in benchmarks/results, one file each, and
-result_pages.py writes the tables of docs/results from them: to measure anew, remove what is there.
+A benchmark runs on the graphics card where there is one (CUDA_VISIBLE_DEVICES= : on the processor).
+Start its command several times, and the processes share the work: what one is making the others
+leave alone. Results are kept in benchmarks/results, one file each, and result_pages.py writes the
+tables of docs/results from them: to measure anew, remove what is there.
 """
 
 import argparse
 import contextlib
 import fcntl
 import json
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from unconcept import AllButOne, Tune
 from unconcept.cli.run_config import settings_for_model
 from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.reporting.report import format_value
 
 RESULTS = Path(__file__).parent / "results"
 
+# All but One trained once for 100 steps, without the closed form: its default when the pages of
+# docs/results were measured, and what settings of the training are compared on.
+TRAINED = AllButOne(start="none", rounds=1, tune=Tune(steps=100))
+
 
 def arguments(
     doc: str | None, name: str, n: int | None, **more: dict[str, Any]
 ) -> argparse.Namespace:
-    """--n images per group (None: no such option), --out; more: other options, as argparse takes them."""
+    """--n images per group (None: no such option), --out; more: other options, as argparse takes
+    them.
+    """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -40,7 +49,9 @@ def arguments(
 
 
 def once(file: Path, make: Callable[[], Any] | None) -> Any:
-    """The result in `file`; made now when it is not there; None without a `make`, and where another process is making it."""
+    """The result in `file`; made now when it is not there; None without a `make`, and where another
+    process is making it.
+    """
     file = plain(file)
     with alone(file) as first:
         if not file.exists():
@@ -62,7 +73,9 @@ def plain(file: Path) -> Path:
 
 @contextlib.contextmanager
 def alone(file: Path) -> Iterator[bool]:
-    """Is this the only process inside, for this file? The system takes the lock back from a process that dies."""
+    """Is this the only process inside, for this file? The system takes the lock back from a process
+    that dies.
+    """
     lock = file.with_name(f".{file.name}.lock")
     with lock.open("w") as handle:
         try:
@@ -79,6 +92,12 @@ def as_given(method: str) -> Any:
     return settings_for_model(method, "emoji")
 
 
+def last_line(command: Sequence[str]) -> Any:
+    """What a command prints as its last line, read as JSON."""
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
 def machine() -> str:
     """What computes here."""
     return (
@@ -93,8 +112,9 @@ def cell(row: dict | None, value: str = "value") -> str:
     if row is None or row[value] is None:
         return "–"
     name = row.get("name", "right")
-    said = f"{format_value(row[value], name)} [{' – '.join(format_value(v, name) for v in row['ci95'])}], n {row['n']}"
-    return said if row.get("before") is None else f"{format_value(row['before'], name)} → {said}"
+    interval = " – ".join(format_value(end, name) for end in row["ci95"])
+    text = f"{format_value(row[value], name)} [{interval}], n {row['n']}"
+    return text if row.get("before") is None else f"{format_value(row['before'], name)} → {text}"
 
 
 def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:

@@ -1,4 +1,5 @@
-"""Where the defaults of All but One come from: one setting changed at a time, on the embedded model.
+"""Where the defaults of All but One's training come from: one setting changed at a time, on the
+embedded model, without the closed form.
 
     python benchmarks/default_sensitivity.py [--n 64] [--case pig=cow] [--only "lam 0"]
 
@@ -8,13 +9,13 @@ What is done is not done again: kill it, and the same command goes on.
 import functools
 from dataclasses import replace
 
-from common import arguments, cell, head, once
-from erasures import measure
+from common import TRAINED, arguments, cell, head, once
+from main_results import measure
 
 from unconcept import AllButOne
 from unconcept.evaluation.scores import PIXELS, find_score
 
-BASE = AllButOne()
+BASE = TRAINED
 
 
 def tuned(**settings) -> AllButOne:
@@ -35,7 +36,14 @@ SETTINGS = {
     **{f"batch {v}": tuned(batch_size=v) for v in (4, 16)},
     **{f"group {v}": tuned(group=v) for v in ("cross-attention", "self-attention", "all")},
 }
-COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip
+COLUMNS = (
+    ("concept", "target"),
+    ("concept", "synonym"),
+    ("alternative", "target"),
+    ("right", "neighbour"),
+    ("right", "unrelated"),
+    (PIXELS, "unrelated"),
+)
 
 
 def main() -> None:

@@ -1,14 +1,14 @@
-"""Memory and time on a graphics card, at the true shapes of large models with random weights, against what `--dry-run` tells of them.
+"""Memory and time on a graphics card, at the true shapes of large models with random weights,
+against what `--dry-run` tells of them.
 
     PYTHONPATH=tests python benchmarks/gpu_memory.py
 
-Each row is a process of its own: few trajectories and steps, everything else as the preset or the command has it. A step's memory does not
-depend on its weights, and neither does its time.
+Each row is a process of its own: few trajectories and steps, everything else as the preset or the
+command has it. A step's memory does not depend on its weights, and neither does its time.
 """
 
 import functools
 import json
-import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from common import arguments, head, machine, once
-from shapes import folder  # of tests/
+from common import TRAINED, arguments, head, last_line, machine, once
+from support.shapes import folder  # of tests/
 
 from unconcept import AllButOne, Concept, wrap
 from unconcept.cli.run_config import preset_settings
@@ -25,7 +25,7 @@ from unconcept.models.meta_device import build_without_weights
 from unconcept.profiling.memory_estimate import estimate_memory
 
 STEPS = 6
-LOW = {"rank": 8, "parts": 8, "checkpointing": True}
+LOW = {"rank": 8, "gradient_accumulation": 8, "gradient_checkpointing": True}
 ROWS: dict[str, tuple[str, str | dict]] = {
     "Stable Diffusion 1.4, --preset sd-8gb": ("stable-diffusion", "sd-8gb"),
     "Stable Diffusion 1.4, defaults": ("stable-diffusion", {}),
@@ -38,12 +38,14 @@ ROWS: dict[str, tuple[str, str | dict]] = {
 
 def method(settings: str | dict) -> AllButOne:
     if isinstance(settings, str):
-        return preset_settings(AllButOne(), settings)
-    return AllButOne(tune=replace(AllButOne().tune, **settings))
+        return preset_settings(TRAINED, settings)
+    return replace(TRAINED, tune=replace(TRAINED.tune, **settings))
 
 
 def measure(name: str) -> dict:
-    """Told and measured, in bytes; seconds of a training step and of a sampling step (two rows: one picture with guidance)."""
+    """Told and measured, in bytes; seconds of a training step and of a sampling step (two rows: one
+    picture with guidance).
+    """
     kind, settings = ROWS[name]
     chosen, ticks = method(settings), []
     short = replace(
@@ -74,47 +76,39 @@ def measure(name: str) -> dict:
     times = [at for stage, at in ticks if stage == "training"]
     steps = sorted(b - a for a, b in zip(times, times[1:]))
     return {
-        "told": {"training": told.weights + told.training + told.activations, "sampling": told.weights + told.text_encoders}, "peaks": peaks,
-        "seconds": steps[len(steps) // 2] if steps else None, "points": chosen.tune.batch_size, "machine": machine(),
-    }  # fmt: skip
+        "told": {
+            "training": told.weights + told.training + told.activations,
+            "sampling": told.weights + told.text_encoders,
+        },
+        "peaks": peaks,
+        "seconds": steps[len(steps) // 2] if steps else None,
+        "points": chosen.tune.batch_size,
+        "machine": machine(),
+    }
 
 
 def main() -> None:
-    given, gib = (
-        arguments(__doc__, "cards", None, row={"choices": ROWS}),
-        lambda n: f"{n / 2**30:.1f}",
-    )
+    given = arguments(__doc__, "cards", None, row={"choices": ROWS})
     if given.row:
         print(json.dumps(measure(given.row)))
         return
-    print(
-        "\n".join(
-            head(
-                [
-                    "",
-                    "told, GiB",
-                    "measured while training, GiB",
-                    "the most of any stage, GiB",
-                    "seconds a step",
-                ]
-            )
-        )
-    )
+    heads = ["", "told, GiB", "measured while training, GiB", "the most of any stage, GiB"]
+    print("\n".join(head([*heads, "seconds a step"])))
     for name in ROWS:
         command = [sys.executable, __file__, "--row", name, "--out", str(given.out)]
-        own = lambda command: json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
-                -1
-            ]
-        )
-        if found := once(given.out / f"{name}.json", functools.partial(own, command)):
+        row = once(given.out / f"{name}.json", functools.partial(last_line, command))
+        if row:
             cells = [
-                gib(found["told"]["training"]),
-                gib(found["peaks"].get("training", 0)),
-                gib(max(found["peaks"].values())),
-                f"{found['seconds']:.2f}",
+                gib(row["told"]["training"]),
+                gib(row["peaks"].get("training", 0)),
+                gib(max(row["peaks"].values())),
+                f"{row['seconds']:.2f}",
             ]
-            print(f"| {name} | " + " | ".join(cells) + " |", found["peaks"], flush=True)
+            print(f"| {name} | " + " | ".join(cells) + " |", row["peaks"], flush=True)
+
+
+def gib(n: int) -> str:
+    return f"{n / 2**30:.1f}"
 
 
 if __name__ == "__main__":

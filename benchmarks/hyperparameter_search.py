@@ -1,10 +1,14 @@
-"""What each method is given on the embedded model: a few settings tried on one concept, the best of them written for all others.
+"""What each method is given on the embedded model: a few settings tried on one concept, the best of
+them written for all others.
 
-    python benchmarks/hyperparameter_search.py [--case cat=dog] [--only esd]  # what is done is not done again
-    python benchmarks/hyperparameter_search.py --write                                               # into the package
+    python benchmarks/hyperparameter_search.py [--case cat=dog] [--only esd]
+    python benchmarks/hyperparameter_search.py --write               # into the package
 
-Every candidate ends within about a minute on two cores. Best is the largest area of removed against kept among those that no detector
-complains about. The case is one that no table of results is about. All but One is not tuned here: benchmarks/default_sensitivity.py is its own.
+What is done is not done again.
+
+Every candidate ends within about a minute on two cores. Best is the largest area of removed against
+kept among those that no detector complains about. The case is one that no table of results is
+about. All but One is not tuned here: benchmarks/default_sensitivity.py is its own.
 """
 
 import argparse
@@ -62,8 +66,10 @@ def called(settings: dict) -> str:
 
 
 def best(name: str, out: Path) -> dict | None:
-    """The settings of the candidate with the largest area, of those that are done. That a method has no place for an alternative is nothing
-    against its settings."""
+    """The settings of the candidate with the largest area, of those that are done.
+
+    That a method has no place for an alternative is nothing against its settings.
+    """
     done = [
         (json.loads(file.read_text()), s)
         for s in candidates(name)
@@ -115,10 +121,9 @@ def main() -> None:
                 )
             entry = json.loads((folder / "compare.json").read_text())["methods"][0]
             cost = entry["cost"]
-            print(
-                f"| {name} | {called(settings)} | {cost['seconds']} | {cost['network_calls']} | {entry['area']} | {entry['failure']} |",
-                flush=True,
-            )
+            cells = [name, called(settings), cost["seconds"], cost["network_calls"]]
+            cells += [entry["area"], entry["failure"]]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,17 @@
-"""Five erasures on the embedded model, measured with hundreds of pictures each: the table of docs/results/main-results.md.
+"""Five erasures on the embedded model, measured with hundreds of pictures each: the table of
+docs/results/main-results.md.
 
-    python benchmarks/main_results.py --erase                             # the five edits, as `unconcept erase` makes them
-    python benchmarks/main_results.py [--n 200] [--only pig=cow]          # asked; what is done is not done again
-    python benchmarks/main_results.py --outright --n 1000                 # the alternative alone, a third time
+    python benchmarks/main_results.py --erase                     # the five edits
+    python benchmarks/main_results.py [--n 200] [--only pig=cow]  # their images
+    python benchmarks/main_results.py --outright --n 1000         # the alternative alone
     python benchmarks/result_pages.py main-results
 
-Every single near neighbour is asked `n` times, and every other group 2n times (plainly, on a colour, in a style, in a scene, by turns of
-chance), from the same seeds before and after. The edits lie beside the results, and may be made on one machine and asked on another.
-With --outright the targets and the synonyms are asked `n` times each; before is the untouched model, asked for the alternative in the same
-words: more than it draws can hardly come.
+The edits are made as `unconcept erase` makes them. What is done is not done again.
+Every single near neighbour is asked `n` times, and every other group 2n times (plainly, on a
+colour, in a style, in a scene, by turns of chance), from the same seeds before and after. The edits
+lie beside the results, and may be made on one machine and asked on another. With --outright the
+targets and the synonyms are asked `n` times each; before is the untouched model, asked for the
+alternative in the same words: more than it draws can hardly come.
 """
 
 import functools
@@ -41,32 +44,72 @@ NEAR = [
     "watercolor=pencil sketch",
     "three at once",
 ]  # the alternative came in less than 98 %, by name or by a synonym
+GROUPS = ("target", "synonym", "neighbour", "unrelated")
 LOTS = 1000  # the first exam's seed
 OUTRIGHT = 5  # lot of seeds; 0 is the first time, 1 the second, settings were tried out on 2 to 4
 
 
 def measure(
-    names: Sequence[str], n: int, method: Callable[..., Edit] | None = None, seed: int = 0, *, file: Path | None = None, single: bool = False,
+    names: Sequence[str],
+    n: int,
+    method: Callable[..., Edit] | None = None,
+    *,
+    file: Path | None = None,
     name: str = "emoji",
-) -> dict:  # fmt: skip
-    """Erase `names` with `method` (All but One's defaults), or take the edit in `file`, and ask every group n times; rows as in report.json.
+) -> dict:
+    """Sample n images of every group of prompts, before and after an edit.
 
-    single: every neighbour n times, not all of them together, and the other groups 2n times.
+    Args:
+        names: The concepts, as the command line writes them.
+        n: Number of images per group.
+        method: Makes the edit; None: All but One with its defaults.
+        file: The edit is read from there if it exists, and saved there if not.
+        name: The embedded model.
+
+    Returns:
+        What the edit cost, and the scores as in report.json.
     """
     model, concepts = load(name), read(names)
     edit = erased(model, concepts, method or AllButOne(), file)
-    near = near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], concepts)
-    groups = dict.fromkeys(("target", "synonym", "neighbour", "unrelated"), n)
-    if single:
-        nearby = max(len(EmojiBenchmark(concepts, {}, likely=near).nearby(c)) for c in concepts)
-        groups = {**dict.fromkeys(groups, 2 * n), "neighbour": n * len(concepts) * nearby}
+    near = near_words(model, concepts)
+    exam = EmojiBenchmark(concepts, dict.fromkeys(GROUPS, n), seed=LOTS, likely=near)
+    return result(names, edit, exam, *both(model, edit, exam))
+
+
+def measure_each_neighbour(names: Sequence[str], n: int, seed: int, file: Path) -> dict:
+    """As `measure`, with n images of every single neighbour and 2n of every other group.
+
+    Args:
+        names: The concepts, as the command line writes them.
+        n: Number of images per neighbour.
+        seed: Lot of seeds of the images.
+        file: The edit is read from there if it exists, and saved there if not.
+
+    Returns:
+        What the edit cost, and the scores as in report.json.
+    """
+    model, concepts = load("emoji"), read(names)
+    edit = erased(model, concepts, AllButOne(), file)
+    near = near_words(model, concepts)
+    nearby = max(len(EmojiBenchmark(concepts, {}, likely=near).nearby(c)) for c in concepts)
+    groups = {**dict.fromkeys(GROUPS, 2 * n), "neighbour": n * len(concepts) * nearby}
     exam = EmojiBenchmark(concepts, groups, seed=LOTS + seed, likely=near)
     return result(names, edit, exam, *both(model, edit, exam))
 
 
+def near_words(model: Model, concepts: Sequence[Concept]) -> list[str]:
+    """Objects that are near the concepts in the text encoder's space."""
+
+    def encode(prompts: Sequence[str]) -> Tensor:
+        return model.encode(prompts)[model.prompt_states_key]
+
+    return near_in_words(encode, concepts)
+
+
 def outright(names: Sequence[str], n: int, file: Path) -> dict:
-    """The targets n times and the synonyms n times with the edit in `file`; before: what the untouched model draws of the alternative, asked
-    for it outright."""
+    """The targets n times and the synonyms n times with the edit in `file`; before: what the
+    untouched model draws of the alternative, asked for it outright.
+    """
     model, concepts = load("emoji"), read(names)
     if not all(concept.alternative for concept in concepts):
         raise SystemExit(f"{' + '.join(names)}: there is no alternative to ask for")
@@ -104,7 +147,9 @@ def erased(
 def both(
     model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Pictures of the exam's questions before (of other prompts, where they are given) and after, from seeds of its own lot."""
+    """Pictures of the exam's questions before (of other prompts, where they are given) and after,
+    from seeds of its own lot.
+    """
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
     prompts, seeds = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))]
     batch_size = 256 if model.device.type == "cuda" else None
@@ -149,17 +194,13 @@ def main() -> None:
         if given.erase:
             erased(load("emoji"), read(names), AllButOne(), file)
             continue
-        asking = functools.partial(
-            measure, names, given.n, seed=int(given.time == "again"), file=file, single=True
-        )
-        ask = (
-            functools.partial(outright, names, given.n, file)
-            if given.time == "outright"
-            else asking
-        )
-        for row in (once(file.with_name(f"{name}-{given.n}.json"), ask) or {"scores": []})[
-            "scores"
-        ]:
+        if given.time == "outright":
+            ask = functools.partial(outright, names, given.n, file)
+        else:
+            seed = int(given.time == "again")
+            ask = functools.partial(measure_each_neighbour, names, given.n, seed, file)
+        measured = once(file.with_name(f"{name}-{given.n}.json"), ask)
+        for row in measured["scores"] if measured else []:
             print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
 
 

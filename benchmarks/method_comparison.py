@@ -3,8 +3,9 @@
     python benchmarks/method_comparison.py [--only pig=cow]  # what is done is not done again
     python benchmarks/result_pages.py method-comparison
 
-It is `unconcept compare CONCEPT --methods all` on one concept after the other; of each the content of compare.json is kept. The first table is
-over all concepts, shares with Wilson intervals over their pictures; then one for each concept.
+It is `unconcept compare CONCEPT --methods all` on one concept after the other; of each the content
+of compare.json is kept. The first table is over all concepts, shares with Wilson intervals over
+their pictures; then one for each concept.
 """
 
 import functools

@@ -1,16 +1,19 @@
-"""Erasing from a transformer (MMDiT): which weights to change, and five erasures with those. The tables of docs/results/transformer.md.
+"""Erasing from a transformer (MMDiT): which weights to change, and five erasures with those.
+
+The tables of docs/results/transformer.md.
 
     python benchmarks/mmdit.py [--n 100]  # what is done is not done again
     python benchmarks/result_pages.py transformer
 
-The model is `emoji-flow`. Of every group `n` pictures are asked. The weights were chosen on a case that the second table does not hold.
+The model is `emoji-flow`. Of every group `n` pictures are asked. The weights were chosen on a case
+that the second table does not hold.
 """
 
 import functools
 from dataclasses import replace
 
-from common import arguments, cell, head, once
-from erasures import CASES, measure
+from common import TRAINED, arguments, cell, head, once
+from main_results import CASES, measure
 
 from unconcept import AllButOne
 from unconcept.cli.run_config import settings_for_model
@@ -20,7 +23,7 @@ CHOSEN_ON = "cat=dog"
 
 
 def tuned(**settings) -> AllButOne:
-    return replace(AllButOne(), tune=replace(AllButOne().tune, **settings))
+    return replace(TRAINED, tune=replace(TRAINED.tune, **settings))
 
 
 WEIGHTS = {
@@ -36,7 +39,8 @@ WEIGHTS = {
     "cross-attention, lr 3e-4": tuned(group="cross-attention", lr=3e-4),
 }
 COLUMNS = (
-    ("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("alternative", "synonym"), ("other", "target"),
+    ("concept", "target"), ("concept", "synonym"), ("alternative", "target"),
+    ("alternative", "synonym"), ("other", "target"),
     ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"),
 )  # fmt: skip
 

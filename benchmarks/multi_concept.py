@@ -1,4 +1,5 @@
-"""Several concepts: 1, 5, 10 and 20 erased in groups of three, in one run, and one by one, with the edits added up. The curve of docs/results/several-concepts.md.
+"""Several concepts: 1, 5, 10 and 20 erased in groups of three, in one run, and one by one, with the
+edits added up. The curve of docs/results/several-concepts.md.
 
     python benchmarks/multi_concept.py [--n 100]  # what is done is not done again
     python benchmarks/result_pages.py several-concepts
@@ -7,30 +8,36 @@ Of every group `n` pictures are asked, spread over the concepts.
 """
 
 import functools
+from dataclasses import replace
 
-from common import arguments, cell, head, once
-from erasures import measure
+from common import TRAINED, arguments, cell, head, once
+from main_results import measure
 
-from unconcept import AllButOne
 from unconcept.evaluation.scores import PIXELS, find_score
 
 PAIRS = (
-    "pig=cow", "castle=house", "guitar=violin", "rose=tulip", "wolf=fox", "tiger=lion", "eagle=owl", "shark=dolphin", "bee=butterfly", "apple=strawberry",
-    "pizza=hamburger", "doughnut=cookie", "bus=car", "rocket=airplane", "laptop=television", "football=basketball", "crown=gem", "ghost=snowman",
+    "pig=cow", "castle=house", "guitar=violin", "rose=tulip", "wolf=fox", "tiger=lion",
+    "eagle=owl", "shark=dolphin", "bee=butterfly", "apple=strawberry",
+    "pizza=hamburger", "doughnut=cookie", "bus=car", "rocket=airplane", "laptop=television",
+    "football=basketball", "crown=gem", "ghost=snowman",
     "panda=koala", "bomb=pumpkin",
 )  # fmt: skip
 COUNTS = (1, 5, 10, 20)
 
 
 WAYS = {
-    way: AllButOne(together=together)
-    for way, together in {
-        "in groups of three": 3,
-        "in one run": max(COUNTS),
-        "one by one": 1,
-    }.items()
+    "in groups of three": replace(TRAINED, together=3),
+    "in one run": replace(TRAINED, together=max(COUNTS)),
+    "one by one": replace(TRAINED, together=1),
 }
-COLUMNS = (("concept", "target"), ("concept", "synonym"), ("alternative", "target"), ("right", "neighbour"), ("right", "unrelated"), (PIXELS, "unrelated"))  # fmt: skip
+COLUMNS = (
+    ("concept", "target"),
+    ("concept", "synonym"),
+    ("alternative", "target"),
+    ("right", "neighbour"),
+    ("right", "unrelated"),
+    (PIXELS, "unrelated"),
+)
 
 
 def main() -> None:

@@ -5,16 +5,19 @@
     python benchmarks/pairs.py table --half reporting
     python benchmarks/pairs.py cases                  # print the cases and their halves
 
-Cases: 60 pairs of objects (half with a near alternative, half with a far one), 10 pairs of styles, 5 categories and 5 concepts without an
-alternative, drawn once by a fixed seed. Half of each kind is for choosing settings ("tuning"), the other half for reporting. A concept that
-an earlier page of results or an earlier choice of settings has used can only be in the tuning half.
+Cases: 60 pairs of objects (half with a near alternative, half with a far one), 10 pairs of styles,
+5 categories and 5 concepts without an alternative, drawn once by a fixed seed. Half of each kind is
+for choosing settings ("tuning"), the other half for reporting. A concept that an earlier page of
+results or an earlier choice of settings has used can only be in the tuning half.
 
-Images of a case: 30 prompts that name the concept and 10 that name a synonym (plain, on a colour, in a style, in a scene), 42 prompts of
-its six nearest neighbours, 20 unrelated prompts. The seed of an image depends on its prompt alone, so the untouched model's images of
-neighbours are shared by all cases and all methods. The untouched model also draws every target prompt with the alternative in the concept's
-place, from the same seeds ("outright"): the most that an erasure can reach.
+Images of a case: 30 prompts that name the concept and 10 that name a synonym (plain, on a colour,
+in a style, in a scene), 42 prompts of its six nearest neighbours, 20 unrelated prompts. The seed of
+an image depends on its prompt alone, so the untouched model's images of neighbours are shared by
+all cases and all methods. The untouched model also draws every target prompt with the alternative
+in the concept's place, from the same seeds ("outright"): the most that an erasure can reach.
 
-Each finished (case, method) leaves one JSON file of per-image marks; a command that was interrupted continues where it stopped.
+Each finished (case, method) leaves one JSON file of per-image marks; a command that was interrupted
+continues where it stopped.
 """
 
 import argparse
@@ -70,8 +73,8 @@ FIRST_SEED = 3 * 10**12  # far from the seeds of trainings and of `unconcept eva
 
 # Concepts that settings were chosen on, or that an earlier page reports: only in the tuning half.
 USED_BEFORE = (
-    "pig", "castle", "guitar", "rose", "bus", "cat", "unicorn", "television", "basketball", "panda", "key", "wolf",
-    "bee", "watermelon", "truck", "fox", "watercolor", "neon", "weapon",
+    "pig", "castle", "guitar", "rose", "bus", "cat", "unicorn", "television", "basketball",
+    "panda", "key", "wolf", "bee", "watermelon", "truck", "fox", "watercolor", "neon", "weapon",
 )  # fmt: skip
 
 
@@ -143,7 +146,9 @@ def draw_cases() -> list[Case]:
 
 
 def draw_alternative(rng: random.Random, word: str, kind: str) -> str:
-    """A near alternative is one of the six nearest objects; a far one shares no category and is not near."""
+    """A near alternative is one of the six nearest objects; a far one shares no category and is not
+    near.
+    """
     thing = next(t for t in OBJECTS if t.word == word)
     near = neighbours((thing,))
     if kind == "near":
@@ -165,7 +170,9 @@ def one_of_each(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 class PromptPool:
-    """Prompts about one object or style, in an order that depends on its name alone, so that cases share their images."""
+    """Prompts about one object or style, in an order that depends on its name alone, so that cases
+    share their images.
+    """
 
     def __init__(self, word: str, purpose: str, style: bool = False):
         digest = hashlib.sha256(f"{SEED} {word} {purpose}".encode()).digest()
@@ -176,7 +183,9 @@ class PromptPool:
     def questions(
         self, n: int, avoid: Sequence[Thing], group: str, name: str, words: Sequence[str] = ()
     ) -> list[EmojiCase]:
-        """`n` questions that show none of the objects `avoid` beside it. words: names of the object, used in turn."""
+        """`n` questions that show none of the objects `avoid` beside it. words: names of the
+        object, used in turn.
+        """
         chosen: list[EmojiCase] = []
         taken: set[tuple[str, int]] = set()
         avoided = {OBJECTS.index(thing) for thing in avoid}
@@ -262,7 +271,7 @@ def erased_things(concept: Concept) -> list[Thing]:
 
 
 def nearest_objects(model: Model, concept: Concept, own: Sequence[Thing]) -> list[Thing]:
-    """Near objects by the text encoder, by the judge's confusions and by the table, taken in turn."""
+    """Near objects by the text encoder, by the judge's confusions and by the table, in turn."""
     by_table = list(neighbours(tuple(own)))
     by_text = [
         find(word)
@@ -328,7 +337,9 @@ def outright_prompt(question: EmojiCase, concept: Concept) -> str:
 
 
 def sample(model: Model, prompts: Sequence[str], seeds: Sequence[int], cached: bool) -> Tensor:
-    """Images [N, 3, H, W] in [0, 1]; those of the untouched model are read from the cache where they are there."""
+    """Images [N, 3, H, W] in [0, 1]; those of the untouched model are read from the cache where
+    they are there.
+    """
     sampler, steps = SAMPLING[model_name(model)]
     sampling = Sampling(steps, model.guidance, sampler)
     images = ImageSampler(model, sampling, cache_folder() if cached else None)
@@ -360,7 +371,7 @@ def thinned(exam: EmojiBenchmark, every: int) -> EmojiBenchmark:
 
 
 def measure(model: Model, case: Case, edit: Edit, exam: EmojiBenchmark) -> dict:
-    """Per-image marks of a case: what the edited model draws, and what the untouched model draws."""
+    """Per-image marks of a case: what the edited model draws, and what the untouched one draws."""
     questions = exam.cases
     prompts, seeds = [q.prompt for q in questions], [int(q.seed or 0) for q in questions]
     targets = [i for i, q in enumerate(questions) if q.group in ("target", "synonym")]
@@ -420,8 +431,10 @@ def value_of(mark: Tensor) -> float | None:
 
 
 def feature_distances(after: Tensor, outright: Tensor) -> tuple[list[float], list[float]]:
-    """Cosine distance of each image to the nearest of the alternative's own images of other prompts: of the edited model, and of the
-    alternative's own images themselves. Empty without the extra `evaluate`."""
+    """Cosine distance of each image to the nearest of the alternative's own images of other
+    prompts: of the edited model, and of the alternative's own images themselves. Empty without the
+    extra `evaluate`.
+    """
     features = features_or_none()
     if features is None:
         return [], []
@@ -433,7 +446,10 @@ def feature_distances(after: Tensor, outright: Tensor) -> tuple[list[float], lis
 
 
 def summary(case: Case, images: Sequence[dict]) -> dict[str, float | None]:
-    """The figures of one case. Shares of images; `alternative` is relative to what the untouched model reaches."""
+    """The figures of one case.
+
+    Shares of images; `alternative` is relative to what the untouched model reaches.
+    """
     erased = [row for row in images if row["group"] in ("target", "synonym")]
     result: dict[str, float | None] = {"left": share(erased, "concept"), "n": len(erased)}
     if case.alternative:
@@ -457,8 +473,10 @@ def share(rows: Sequence[dict], mark: str) -> float:
 
 
 def is_broken(row: dict, erased: Sequence[dict]) -> bool:
-    """Neither the concept nor the alternative is seen where the untouched model shows the alternative, and the image is farther from all
-    images of the alternative than 95 % of those are from each other."""
+    """Neither the concept nor the alternative is seen where the untouched model shows the
+    alternative, and the image is farther from all images of the alternative than 95 % of those are
+    from each other.
+    """
     if row["concept"] or row["alternative"] or not row.get("outright"):
         return False
     usual = sorted(r["outright distance"] for r in erased if "outright distance" in r)
@@ -466,7 +484,9 @@ def is_broken(row: dict, erased: Sequence[dict]) -> bool:
 
 
 def passes(figures: dict) -> bool:
-    """The bar of one pair: left <= 2 %, alternative >= 90 % of outright, neighbours >= .98, no broken images."""
+    """The bar of one pair: left <= 2 %, alternative >= 90 % of outright, neighbours >= .98, no
+    broken images.
+    """
     reached = figures.get("reached")
     return (
         figures["left"] <= 0.02

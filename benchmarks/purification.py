@@ -1,10 +1,12 @@
-"""Purification of real pictures: drawings of the atlas that no diffusion model made, through the loop of the original and of erased models.
+"""Purification of real pictures: drawings of the atlas that no diffusion model made, through the
+loop of the original and of erased models.
 
     python benchmarks/purification.py [--n 100]  # what is done is not done again
     python benchmarks/result_pages.py purification
 
-Half of the pictures show the concept alone, half beside another object, on all backgrounds. The caption says what is there. Control: the loop
-through the untouched model, which should give the picture back.
+Half of the pictures show the concept alone, half beside another object, on all backgrounds. The
+caption says what is there. Control: the loop through the untouched model, which should give the
+picture back.
 """
 
 import functools
@@ -42,7 +44,9 @@ SETTINGS = (
 
 
 def drawn(concept: Concept, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, list[str]]:
-    """Pictures [n, 3, 64, 64] of the concept, every other one with another object at its right, never the alternative; their labels and captions."""
+    """Pictures [n, 3, 64, 64] of the concept, every other one with another object at its right,
+    never the alternative; their labels and captions.
+    """
     rng, (own, instead) = (
         np.random.default_rng([77, seed]),
         map(index, (concept.erase, concept.alternative)),
@@ -78,12 +82,15 @@ def index(word: str) -> int:
 
 
 def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[str, dict | None]:
-    """Shares of pictures in which the judge sees the concept, its alternative, the background as it was, and the other object of a scene."""
+    """Shares of pictures in which the judge sees the concept, its alternative, the background as it
+    was, and the other object of a scene.
+    """
     seen, scene = load_judge().look(pictures), torch.from_numpy(labels["b"] >= 0)
     b, colour = (torch.from_numpy(labels[key].astype(np.int64)) for key in ("b", "colour"))
-    shows = lambda i, by: torch.where(
-        scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i
-    ).float()
+
+    def shows(i, by):
+        return torch.where(scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i).float()
+
     rows = {
         "concept": shows(index(concept.erase), seen.guess),  # only suspected is there, too
         "alternative": shows(index(concept.alternative), vars(seen)),

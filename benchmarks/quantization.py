@@ -1,6 +1,7 @@
-"""What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained; asked of the model as it is.
+"""What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained;
+asked of the model as it is.
 
-python benchmarks/quantization.py [--n 100]                   # what is done is not done again
+    python benchmarks/quantization.py [--n 100]  # what is done is not done again
 """
 
 import functools
@@ -8,15 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from common import arguments, cell, head, once
-from erasures import erased, measure
+from common import TRAINED, arguments, cell, head, once
+from main_results import erased, measure
 
 from unconcept import AllButOne, Concept, load
 from unconcept.evaluation.scores import PIXELS, find_score
 from unconcept.models.emoji.concepts import completed
 
 CASE = "pig=cow"
-BASE = AllButOne()
+BASE = TRAINED
 EIGHT_BIT = replace(BASE, tune=replace(BASE.tune, adam_8bit=True))
 WAYS: dict[str, tuple[AllButOne, Any]] = {
     "in single precision": (BASE, None),
@@ -26,8 +27,10 @@ WAYS: dict[str, tuple[AllButOne, Any]] = {
     "nf4, Adam in 8 bits": (EIGHT_BIT, "nf4"),
 }
 COLUMNS = {
-    "concept left": ("concept", "target"), "by a synonym": ("concept", "synonym"), "alternative instead": ("alternative", "target"),
-    "neighbours right": ("right", "neighbour"), "unrelated right": ("right", "unrelated"), "pixels of unrelated moved": (PIXELS, "unrelated"),
+    "concept left": ("concept", "target"), "by a synonym": ("concept", "synonym"),
+    "alternative instead": ("alternative", "target"),
+    "neighbours right": ("right", "neighbour"), "unrelated right": ("right", "unrelated"),
+    "pixels of unrelated moved": (PIXELS, "unrelated"),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import re
 import shutil
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scipy.stats import t
@@ -83,6 +83,35 @@ def score_row(case: str, setting: str, score: dict) -> Row:
         high,
         score["n"],
     )
+
+
+def with_share(row: Row, share: dict, key: str) -> Row:
+    """The row with a measured value, its interval and n.
+
+    Args:
+        row: A row without numbers.
+        share: Has `key`, "ci95" and "n".
+        key: Where the value stands: "value" or "after".
+
+    Returns:
+        A new row.
+    """
+    low, high = share["ci95"]
+    return replace(row, after=share[key], low=low, high=high, n=share["n"])
+
+
+def need_row(
+    rows: Iterable[Row],
+    measure: str,
+    group: str,
+    case: str | None = None,
+    setting: str | None = None,
+) -> Row:
+    """As `find_row`, of a row that must be there."""
+    row = find_row(rows, measure, group, case, setting)
+    if row is None:
+        raise LookupError(f"no measurement of {measure} ({group}), {case or setting or 'any'}")
+    return row
 
 
 def find_row(
@@ -312,71 +341,98 @@ MEASURES = (
 )
 
 
+ABLATION_COLUMNS = {
+    "concept left": ("concept", "target"),
+    "alternative shown": ("alternative", "target"),
+    "neighbours right": ("right", "neighbour"),
+    "unrelated moved": (PIXELS, "unrelated"),
+    "drift of ε(∅)": (DRIFT, "structure"),
+}
+
+
 def ablations() -> Page:
     runs = [run for _, run in read_results("claims")]
-    rows, better = [], {}
-    for run in runs:
-        for score in run["scores"]:
-            better[score["name"], score["group"]] = score["better"]
+    rows = []
     for name in VARIANTS:
-        own = [run for run in runs if run["method"] == name]
-        if not own:
-            continue
-        for measure in MEASURES:
-            values = run_values(own, measure)
-            if not values:
-                continue
-            row = concept_mean(name, measure, values, len(own))
-            differences = paired_differences(
-                values, run_values([r for r in runs if r["method"] == VARIANTS[0]], measure)
-            )
-            row.note = verdict(differences, better[measure]) if name != VARIANTS[0] else ""
-            if name == VARIANTS[0]:
-                before = run_values(own, measure, "before")
-                if before:
-                    rows.append(concept_mean("untouched model", measure, before, len(own)))
-            rows.append(row)
-        for cost in ("network_calls", "seconds"):
-            values = {(run["case"], run["seed"]): run["cost"][cost] for run in own}
-            rows.append(concept_mean(name, (cost.replace("_", " "), ""), values, len(own)))
-        rows += detected(name, own)
-    shown = {
-        "concept left": ("concept", "target"),
-        "alternative shown": ("alternative", "target"),
-        "neighbours right": ("right", "neighbour"),
-        "unrelated moved": (PIXELS, "unrelated"),
-        "drift of ε(∅)": (DRIFT, "structure"),
-    }
+        rows += variant_rows(name, runs)
     summary, costs = [], []
     for name in ("untouched model", *VARIANTS):
         own = [row for row in rows if row.setting == name]
         if not own:
             continue
-        cells = []
-        for measure in shown.values():
-            row = find_row(own, *measure)
-            cells.append(
-                f"{row.after:.3f} [{row.low:.3f}, {row.high:.3f}] {row.note}".strip()
-                if row
-                else "–"
-            )
-        summary.append([name, *cells])
+        measured = [find_row(own, *measure) for measure in ABLATION_COLUMNS.values()]
+        summary.append([name, *map(ablation_cell, measured)])
         if name != "untouched model":
-            spent = [find_row(own, measure, "") for measure in ("network calls", "seconds")]
-            failures = [
-                f"{row.measure}: {row.after:.0f} of {row.n}"
-                for row in own
-                if row.group == "detected"
-            ]
-            costs.append(
-                [
-                    name,
-                    *(f"{row.after:.0f} [{row.low:.0f}, {row.high:.0f}]" for row in spent),
-                    ", ".join(failures) or "nothing",
-                ]
-            )
+            costs.append([name, *cost_cells(own)])
     heads = ["variant", "network calls", "seconds on one core", "detected failures"]
-    return Page(rows, {"summary": table(["variant", *shown], summary), "cost": table(heads, costs)})
+    tables = {
+        "summary": table(["variant", *ABLATION_COLUMNS], summary),
+        "cost": table(heads, costs),
+    }
+    return Page(rows, tables)
+
+
+def variant_rows(name: str, runs: Sequence[dict]) -> list[Row]:
+    """The rows of one variant; before those of the first, the ones of the untouched model.
+
+    Args:
+        name: One of VARIANTS; it is compared with the first of them.
+        runs: The results of all variants.
+
+    Returns:
+        Means over concepts of every measure, the costs, and the detected failures.
+    """
+    own = [run for run in runs if run["method"] == name]
+    if not own:
+        return []
+    baseline = [run for run in runs if run["method"] == VARIANTS[0]]
+    better = better_directions(runs)
+    rows = []
+    for measure in MEASURES:
+        values = run_values(own, measure)
+        if not values:
+            continue
+        row = concept_mean(name, measure, values, len(own))
+        differences = paired_differences(values, run_values(baseline, measure))
+        if name != VARIANTS[0]:
+            row.note = verdict(differences, better[measure])
+        else:
+            before = run_values(own, measure, "before")
+            if before:
+                rows.append(concept_mean("untouched model", measure, before, len(own)))
+        rows.append(row)
+    for cost in ("network_calls", "seconds"):
+        values = {(run["case"], run["seed"]): run["cost"][cost] for run in own}
+        rows.append(concept_mean(name, (cost.replace("_", " "), ""), values, len(own)))
+    return rows + detected(name, own)
+
+
+def better_directions(runs: Sequence[dict]) -> dict[tuple[str, str], str | None]:
+    """By (measure, group): "higher" or "lower" is better; None: neither."""
+    better = {}
+    for run in runs:
+        for score in run["scores"]:
+            better[score["name"], score["group"]] = score["better"]
+    return better
+
+
+def ablation_cell(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    return f"{row.after:.3f} [{row.low:.3f}, {row.high:.3f}] {row.note}".strip()
+
+
+def cost_cells(rows: Sequence[Row]) -> list[str]:
+    """Network calls and seconds with their intervals, and the detected failures."""
+    cells = []
+    for measure in ("network calls", "seconds"):
+        row = need_row(rows, measure, "")
+        cells.append(f"{row.after:.0f} [{row.low:.0f}, {row.high:.0f}]")
+    failures = []
+    for row in rows:
+        if row.group == "detected":
+            failures.append(f"{row.measure}: {row.after:.0f} of {row.n}")
+    return [*cells, ", ".join(failures) or "nothing"]
 
 
 def detected(name: str, runs: Sequence[dict]) -> list[Row]:
@@ -566,9 +622,9 @@ def speed() -> Page:
             points.append((method, setting, name))
     pooled = [row for row in rows if row.case == "all concepts"]
     longest = max(row.after for row in pooled if row.measure == "network calls")
-    first = [find_row(pooled, *measure, setting=points[0][2]) for measure in QUESTIONS.values()]
+    first = [need_row(pooled, *measure, setting=points[0][2]) for measure in QUESTIONS.values()]
     for measure in SPEED_MEASURES.values():
-        row = find_row(pooled, *measure, setting=points[0][2])
+        row = need_row(pooled, *measure, setting=points[0][2])
         low, high = interval_of(round(row.before * row.n), row.n)
         rows.append(
             Row("all concepts", "untouched model", *measure, None, row.before, low, high, row.n)
@@ -579,7 +635,7 @@ def speed() -> Page:
     panels: dict = {title: {} for title in QUESTIONS}
     for method, setting, name in points:
         calls, seconds = (
-            find_row(pooled, measure, "", setting=name).after
+            need_row(pooled, measure, "", setting=name).after
             for measure in ("network calls", "seconds")
         )
         shares = {
@@ -663,19 +719,8 @@ def robustness() -> Page:
         for kept_attack, attack in ATTACKS.items():
             own = []
             for case, result in zip(ROBUST_CASES, results, strict=True):
-                share = result["attack"][kept_attack]
-                own.append(
-                    Row(
-                        case,
-                        name,
-                        "concept",
-                        attack,
-                        None,
-                        share["value"],
-                        *share["ci95"],
-                        share["n"],
-                    )
-                )
+                row = Row(case, name, "concept", attack)
+                own.append(with_share(row, result["attack"][kept_attack], "value"))
             shown.append(pool(own, "all concepts", name))
             rows += [*own, shown[-1]]
         for measure in KEPT.values():
@@ -720,36 +765,14 @@ def purification() -> Page:
                     setting = f"{edit}, strength {strength}, guidance {guidance}"
                     marks = result["marks"][stage]
                     for mark, share in marks.items():
-                        rows.append(
-                            Row(
-                                case,
-                                setting,
-                                mark,
-                                stage,
-                                None,
-                                share["value"],
-                                *share["ci95"],
-                                share["n"],
-                            )
-                        )
+                        rows.append(with_share(Row(case, setting, mark, stage), share, "value"))
                     psnr = result["control_psnr"] if stage == "control" else result["changed_psnr"]
                     against = (
                         "PSNR to the real image, dB"
                         if stage == "control"
                         else "PSNR to the control, dB"
                     )
-                    rows.append(
-                        Row(
-                            case,
-                            setting,
-                            against,
-                            stage,
-                            None,
-                            psnr["after"],
-                            *psnr["ci95"],
-                            psnr["n"],
-                        )
-                    )
+                    rows.append(with_share(Row(case, setting, against, stage), psnr, "after"))
                     if (strength, guidance) == (1.0, 3.0):
                         shares = [
                             f"{100 * marks[mark]['value']:.1f} %"

@@ -1,12 +1,15 @@
-"""An attack on erased models: token states, learnt against each, that bring the concept back; and the same question in other words.
+"""An attack on erased models: token states, learnt against each, that bring the concept back; and
+the same question in other words.
 
     python benchmarks/robustness.py [--n 40]  # what is done is not done again
     python benchmarks/result_pages.py robustness
 
-The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in the concept inversion of Pham et al. 2024,
-and what Receler's training looks for). It takes STEPS steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
-original, and is then judged on prompts and seeds that it never saw. Controls: the attack on the untouched model must change nothing, and random
-states must do less than learnt ones. For other words: erasures that were told no synonym, asked by every one.
+The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in
+the concept inversion of Pham et al. 2024, and what Receler's training looks for). It takes STEPS
+steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
+original, and is then judged on prompts and seeds that it never saw. Controls: the attack on the
+untouched model must change nothing, and random states must do less than learnt ones. For other
+words: erasures that were told no synonym, asked by every one.
 """
 
 import contextlib
@@ -16,7 +19,7 @@ from dataclasses import replace
 
 import torch
 from common import arguments, as_given, cell, head, once, pooled
-from erasures import erased, measure
+from main_results import erased, measure
 from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
@@ -65,7 +68,7 @@ KEPT = (("concept", "synonym"), ("right", "neighbour"), ("right", "unrelated"))
 
 @contextlib.contextmanager
 def told(model: Model, states: Tensor) -> Iterator[None]:
-    """Inside, every prompt but the empty one has `states` [1, TOKENS, width] behind its last token."""
+    """Inside, `states` [1, TOKENS, width] stand behind the last token of all prompts but ""."""
     own = model.encode
 
     def encode(prompts: Sequence[str]):
@@ -102,9 +105,12 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
     P = random_states(1, TOKENS, width, generator)
     adversary = Adversary(P, model.prompt_states_key, steps=5, lr=LR, decay=0.0)
     ends, first = model.last_token_index(prompts[:16])[z.trajectory], adversary.P.clone()
-    predicted = lambda x, t, c: model.predict(
-        x.to(model.device), t.to(model.device), to_device(model.device, c)
-    ).cpu()
+
+    def predicted(x, t, c):
+        return model.predict(
+            x.to(model.device), t.to(model.device), to_device(model.device, c)
+        ).cpu()
+
     with edit.on(model):
         own = model.encode(
             prompts[:16]

@@ -1,19 +1,21 @@
-"""Erased and kept against network calls: All but One with less and less work, and ESD in its authors' loop with more and more.
+"""Erased and kept against network calls: All but One with less and less work, and ESD in its
+authors' loop with more and more.
 
     python benchmarks/speed.py [--n 40]  # hours; what is done is not done again
     python benchmarks/speed.py --erase                                   # the edits alone
     python benchmarks/result_pages.py speed
 
-A network call is one picture through the denoiser, forward, in the erasing alone. Each setting erases the same concepts; shares are over all
-their pictures, with Wilson intervals. ESD is the authors' (ESD-x, their learning rate and η), and once more with the learning rate that is best here.
+A network call is one picture through the denoiser, forward, in the erasing alone. Each setting
+erases the same concepts; shares are over all their pictures, with Wilson intervals. ESD is the
+authors' (ESD-x, their learning rate and η), and once more with the learning rate that is best here.
 """
 
 import functools
 from dataclasses import replace
 from typing import Any
 
-from common import alone, arguments, cell, head, once, plain, pooled
-from erasures import erased, measure
+from common import TRAINED, alone, arguments, cell, head, once, plain, pooled
+from main_results import erased, measure
 
 from unconcept import AllButOne, Concept, load
 from unconcept.evaluation.scores import find_score
@@ -21,7 +23,7 @@ from unconcept.methods.esd import ESD
 from unconcept.models.emoji.concepts import complete
 
 CASES = ("pig=cow", "castle=house", "guitar=violin", "rose=tulip", "watercolor=pencil sketch")
-BASE = AllButOne()
+BASE = TRAINED
 
 
 def lighter(trajectories: int, points: int, steps: int) -> AllButOne:
@@ -52,7 +54,9 @@ COLUMNS = (
 
 
 def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
-    """Over concepts: network calls and seconds (mean, least, most), and the share of every column, after the erasure or before."""
+    """Over concepts: network calls and seconds (mean, least, most), and the share of every column,
+    after the erasure or before.
+    """
     found = {}
     for name in ("network_calls", "seconds"):
         values = [float(r[name]) for r in results]
@@ -70,14 +74,18 @@ def main() -> None:
     given, rows, before = arguments(__doc__, "speed", 40, erase={"action": "store_true"}), {}, {}
     for method, settings in METHODS.items():
         for setting, make in settings.items():
-            edit = lambda case, name=f"{method} {setting}": given.out / f"{name} {case}.safetensors"
+
+            def edit(case, name=f"{method} {setting}"):
+                return given.out / f"{name} {case}.safetensors"
+
             for case in CASES if given.erase else ():
                 with alone(plain(edit(case))) as first:
                     if first:
                         erased(load("emoji"), [complete(Concept.parse(case))], make, edit(case))
-            run = lambda case, make=make, edit=edit: functools.partial(
-                measure, [case], given.n, make, file=edit(case)
-            )
+
+            def run(case, make=make, edit=edit):
+                return functools.partial(measure, [case], given.n, make, file=edit(case))
+
             done = [
                 once(
                     given.out / f"{method} {setting} {case} {given.n}.json",

@@ -1,16 +1,23 @@
-"""What a training step costs at the true shapes of Stable Diffusion 1.4: seconds and memory, against a bare step and ESD's official script.
+"""What a training step costs at the true shapes of Stable Diffusion 1.4: seconds and memory,
+against a bare step and ESD's official script.
 
-    python benchmarks/training_step_cost.py --esd path/to/a/clone/of/rohitgandikota/erasing [--latents 32]
+    python benchmarks/training_step_cost.py --esd CLONE [--latents 32]
 
-Weights are random, in bf16; latents are half as wide as the true ones, so that a processor can do it (on a card: --latents 64, the true ones). Each variant runs in
-a process of its own. Memory is the process's on a processor, and what torch has given out on a card.
+CLONE is the path to a clone of rohitgandikota/erasing.
+Weights are random, in bf16; latents are half as wide as the true ones, so that a processor can do
+it (on a card: --latents 64, the true ones). Each variant runs in a process of its own. Memory is
+the process's on a processor, and what torch has given out on a card.
 
-bare   the U-Net forward and backward, for as many rows as a step of ours has; no prompts, no optimizer, nothing else in memory
-ours   `AllButOne` with its defaults but for a batch of one point and few trajectories: everything from the pipeline to the edit
-esd    their script as it is (esd-x), but for the folder, the device and the size of the pictures; a step of theirs samples, too
+bare   the U-Net forward and backward, for as many rows as a step of ours has; no prompts, no
+       optimizer, nothing else in memory
+ours   `AllButOne` with its defaults but for a batch of one point and few trajectories: everything
+       from the pipeline to the edit
+esd    their script as it is (esd-x), but for the folder, the device and the size of the pictures;
+       a step of theirs samples, too
 """
 
 import argparse
+import functools
 import json
 import re
 import subprocess
@@ -19,7 +26,7 @@ import time
 from pathlib import Path
 
 import torch
-from common import RESULTS, head, machine, once
+from common import RESULTS, head, last_line, machine, once
 
 VARIANTS = ("bare", "ours", "esd")
 STEPS = 7
@@ -60,9 +67,13 @@ def build(folder: Path, latents: int) -> None:
     )
     unet = UNet2DConditionModel(sample_size=latents, cross_attention_dim=768, attention_head_dim=8)
     vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512), layers_per_block=2, latent_channels=4, sample_size=8 * latents,
-        down_block_types=("DownEncoderBlock2D",) * 4, up_block_types=("UpDecoderBlock2D",) * 4,
-    )  # fmt: skip
+        block_out_channels=(128, 256, 512, 512),
+        layers_per_block=2,
+        latent_channels=4,
+        sample_size=8 * latents,
+        down_block_types=("DownEncoderBlock2D",) * 4,
+        up_block_types=("UpDecoderBlock2D",) * 4,
+    )
     schedule = PNDMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -114,6 +125,8 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
 
     ticks = []
     method = AllButOne(
+        start="none",
+        rounds=1,
         trajectories=4,
         points=2,
         sampling_steps=4,
@@ -153,8 +166,21 @@ def esd(folder: Path, given: argparse.Namespace) -> list[float]:
     program = program.replace("pbar = tqdm(", "pbar = Bar(")
     saved = given.out / "theirs"
     sys.path.insert(0, str(given.esd))
-    sys.argv = ["esd_sd.py", "--erase_concept", "pig", "--train_method", "esd-x", "--iterations", str(STEPS), "--num_inference_steps", "10",
-                "--device", DEVICE, "--save_path", str(saved)]  # fmt: skip
+    sys.argv = [
+        "esd_sd.py",
+        "--erase_concept",
+        "pig",
+        "--train_method",
+        "esd-x",
+        "--iterations",
+        str(STEPS),
+        "--num_inference_steps",
+        "10",
+        "--device",
+        DEVICE,
+        "--save_path",
+        str(saved),
+    ]
     exec(compile(program, "esd_sd.py", "exec"), {"__name__": "__main__", "Bar": Bar})
     return [b - a for a, b in zip(ticks, ticks[1:])]
 
@@ -164,14 +190,11 @@ def table(results: dict[str, dict]) -> list[str]:
     for name, found in results.items():
         lines.append(f"| {name} | {found['seconds']:.2f} | {found['peak'] / 2**30:.2f} |")
     if "bare" in results and "ours" in results:
-        lines += [
-            "",
-            f"Step time, ours against bare: {results['ours']['seconds'] / results['bare']['seconds']:.2f}.",
-        ]
+        ratio = results["ours"]["seconds"] / results["bare"]["seconds"]
+        lines += ["", f"Step time, ours against bare: {ratio:.2f}."]
     if "esd" in results and "ours" in results:
-        lines += [
-            f"Peak memory, ours against ESD's script: {results['ours']['peak'] / results['esd']['peak']:.2f}."
-        ]
+        ratio = results["ours"]["peak"] / results["esd"]["peak"]
+        lines.append(f"Peak memory, ours against ESD's script: {ratio:.2f}.")
     return lines
 
 
@@ -197,7 +220,11 @@ def main() -> None:
         )
         return
     if not folder.exists():
-        subprocess.run([sys.executable, "-c", f"import training_step_cost, pathlib; training_step_cost.build(pathlib.Path({str(folder)!r}), {given.latents})"], check=True, cwd=Path(__file__).parent)  # fmt: skip
+        program = (
+            "import training_step_cost, pathlib; "
+            f"training_step_cost.build(pathlib.Path({str(folder)!r}), {given.latents})"
+        )
+        subprocess.run([sys.executable, "-c", program], check=True, cwd=Path(__file__).parent)
     results = {}
     for name in VARIANTS if given.esd else VARIANTS[:2]:
         command = [
@@ -211,14 +238,9 @@ def main() -> None:
             str(given.out),
         ]
         command += ["--esd", str(given.esd)] if given.esd else []
-        run = lambda command=command: json.loads(
-            subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[
-                -1
-            ]
-        )
+        run = functools.partial(last_line, command)
         results[name] = once(given.out / f"{name}-{given.latents}.json", run)
-    lines = table(results)
-    print("\n".join(lines))
+    print("\n".join(table(results)))
 
 
 if __name__ == "__main__":

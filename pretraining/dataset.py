@@ -1,6 +1,7 @@
 """Stage 2. Labelled pictures of the atlas, in shards.
 
-Every shard is made from its own seed, so a killed run goes on with the next missing shard and gives the same bytes.
+Every shard is made from its own seed, so a killed run goes on with the next missing shard and gives
+the same bytes.
 """
 
 import sys
@@ -29,7 +30,9 @@ FORBIDDEN = {(WORDS.index(word), STYLES.index(style)) for word, style in HELD_OU
 
 
 def draw_label(rng: np.random.Generator, excluded: Excluded = NOTHING) -> np.void:
-    """A random label that is neither held out nor excluded; in scenic styles two pictures in five hold two objects."""
+    """A random label that is neither held out nor excluded; in scenic styles two pictures in five
+    hold two objects.
+    """
     while True:
         style = int(rng.integers(len(STYLES)))
         a, b = (int(v) for v in rng.choice(len(OBJECTS), 2, replace=False))

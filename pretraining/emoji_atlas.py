@@ -1,6 +1,9 @@
-"""Stage 1. The atlas: one sheet of 128 px drawings per emoji set, transparent, lossless WebP, in the order of `OBJECTS`.
+"""Stage 1: the atlas.
 
-Needs the npm packages of package-lock.json (`npm ci --ignore-scripts --legacy-peer-deps`); everything after it needs only the sheets.
+One sheet of 128 px drawings per emoji set, transparent, lossless WebP, in the order of `OBJECTS`.
+
+Needs the npm packages of package-lock.json (`npm ci --ignore-scripts --legacy-peer-deps`);
+everything after it needs only the sheets.
 """
 
 import hashlib
@@ -41,14 +44,18 @@ COMMON_WORDS = {
     "magic",
 }
 LOOKALIKES = {  # no word in common with ours, and yet what a person might call by one of ours
-    "taxi", "oncoming-taxi", "sport-utility-vehicle", "trolleybus", "minibus", "houses", "ox", "water-buffalo", "boar", "ewe", "bird",
-    "bouquet", "shortcake", "teacup-without-handle", "gorilla", "leopard", "rat", "turkey", "dove", "tangerine", "soft-ice-cream",
+    "taxi", "oncoming-taxi", "sport-utility-vehicle", "trolleybus", "minibus", "houses", "ox",
+    "water-buffalo", "boar", "ewe", "bird",
+    "bouquet", "shortcake", "teacup-without-handle", "gorilla", "leopard", "rat", "turkey", "dove",
+    "tangerine", "soft-ice-cream",
     "paw-prints", "volleyball", "baseball", "tram", "metro", "station",
 }  # fmt: skip
 
 
 def svg(icons: dict, name: str) -> str:
-    """The icon as an SVG document with a square view box (some are not square, and a rasteriser would round them)."""
+    """The icon as an SVG document with a square view box (some are not square, and a rasteriser
+    would round them).
+    """
     while name not in icons["icons"]:
         name = icons["aliases"][name]["parent"]
     icon = icons["icons"][name]
@@ -56,7 +63,8 @@ def svg(icons: dict, name: str) -> str:
     side = max(w, h)
     x, y = icon.get("left", 0) - (side - w) / 2, icon.get("top", 0) - (side - h) / 2
     head = '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f'{head} viewBox="{x} {y} {side} {side}" width="{side}" height="{side}">{icon["body"]}</svg>'
+    box = f'viewBox="{x} {y} {side} {side}" width="{side}" height="{side}"'
+    return f"{head} {box}>{icon['body']}</svg>"
 
 
 def drawing(icons: dict, name: str) -> Image.Image:
@@ -71,7 +79,9 @@ def drawing(icons: dict, name: str) -> Image.Image:
 
 
 def unknown_slugs() -> list[str]:
-    """Objects in all eight sets that are none of ours and resemble none: what the judge must call "none of these"."""
+    """Objects in all eight sets that are none of ours and resemble none: what the judge must call
+    "none of these".
+    """
     known = {
         word
         for t in OBJECTS

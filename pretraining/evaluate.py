@@ -36,7 +36,9 @@ def prompt(label: np.void) -> str:
 
 @torch.no_grad()
 def sample_images(model: Model, labels: list[np.void], seed: int) -> Tensor:
-    """One image [3, 64, 64] for each label's full prompt: 25 steps, guidance 5, seeds counted up from `seed`."""
+    """One image [3, 64, 64] for each label's full prompt: 25 steps, guidance 5, seeds counted up
+    from `seed`.
+    """
     prompts = [prompt(label) for label in labels]
     images = []
     for i in range(0, len(prompts), 32):
@@ -51,7 +53,8 @@ def sample_images(model: Model, labels: list[np.void], seed: int) -> Tensor:
 def measure(
     model: Model, judge: Judge, n: int, seed: int = 0, excluded: Excluded = NOTHING
 ) -> dict[str, dict]:
-    """{what: {value, n, ci95}} over n prompts of random labels and, behind them, n/4 of held-out (object, style) pairs.
+    """{what: {value, n, ci95}} over n prompts of random labels and, behind them, n/4 of held-out
+    (object, style) pairs.
 
     No prompt names what is `excluded`.
     """
@@ -80,8 +83,10 @@ def measure(
 def measure_excluded(
     model: Model, judge: Judge, excluded: Excluded, n: int = 100, seed: int = 0
 ) -> dict[str, dict]:
-    """How often a model shows what it was never taught: {concept: {value, n, ci95}} over `n` prompts that name the concept and no other
-    excluded one. An object counts as shown where it is the judge's first guess, however unsure, as in the benchmark of erasures."""
+    """How often a model shows what it was never taught: {concept: {value, n, ci95}} over `n`
+    prompts that name the concept and no other excluded one. An object counts as shown where it is
+    the judge's first guess, however unsure, as in the benchmark of erasures.
+    """
     rng = np.random.default_rng([12, seed])
     shares = {}
     for concept in excluded.concepts():

@@ -1,8 +1,9 @@
-"""Concepts that a training never sees: `draw_label` never draws them, so no image and no caption does.
+"""Concepts that a training never sees: `draw_label` never draws them, so no image and no caption
+does.
 
-A caption names only what its label holds (the object's word, a synonym or a category of it, the style),
-so the words and synonyms of an excluded object are never written. A category stays as long as one of its
-members does: "a farm animal" is then a cow, a horse or a chicken, never a pig.
+A caption names only what its label holds (the object's word, a synonym or a category of it, the
+style), so the words and synonyms of an excluded object are never written. A category stays as long
+as one of its members does: "a farm animal" is then a cow, a horse or a chicken, never a pig.
 """
 
 from collections.abc import Iterable

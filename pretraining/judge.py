@@ -1,7 +1,9 @@
-"""Stage 7. The judge, trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its objects.
+"""Stage 7: the judge.
 
-Its examination is on pictures drawn anew from seeds that the training never uses, unknown objects included that it never saw. From which
-probability on it is sure (`judge.SURE`) was chosen on other pictures still, and other unknown objects.
+It is trained on pictures alone: clean, blurred and noisy ones, and pictures of none of its objects.
+Its examination is on pictures drawn anew from seeds that the training never uses, unknown objects
+included that it never saw. From which probability on it is sure (`judge.SURE`) was chosen on other
+pictures still, and other unknown objects.
 """
 
 import sys
@@ -21,6 +23,9 @@ from .dataset import UNKNOWN, draw_label
 
 SCENES = 0.35  # of a batch; of all pictures they are a seventh, and their objects are small
 UNKNOWNS = 12_288  # pictures of unknown objects
+BATCH = 96  # of them FEW of unknown objects and 4 of nothing
+FEW = BATCH // 6
+LR = 2e-3
 KEEPS_COLOUR = torch.tensor([style in COLOURFUL for style in STYLES])
 
 
@@ -29,7 +34,9 @@ def to_unit(pictures: np.ndarray) -> Tensor:
 
 
 def roughen(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Half of the pictures as they are, the others soft or noisy or both: samples are, and the judge must not mind."""
+    """Half of the pictures as they are, the others soft or noisy or both: samples are, and the
+    judge must not mind.
+    """
     n = len(x)
     small = nn.functional.interpolate(x, scale_factor=0.5, mode="bilinear", antialias=True)
     soft = nn.functional.interpolate(small, size=x.shape[-1], mode="bilinear")
@@ -47,7 +54,9 @@ def roughen(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def nothing(n: int, rng: np.random.Generator) -> np.ndarray:
-    """Pictures [n, 64, 64, 3] of nothing: blanks, noise, soft blobs, and empty backgrounds with a little noise."""
+    """Pictures [n, 64, 64, 3] of nothing: blanks, noise, soft blobs, and empty backgrounds with a
+    little noise.
+    """
     out = np.empty((n, 64, 64, 3), np.float32)
     for i in range(n):
         kind, base = rng.integers(4), rng.random(3)
@@ -87,7 +96,7 @@ def cached_unknown(
 
 
 def loss(outputs: dict[str, Tensor], a: Tensor, b: Tensor, style: Tensor, colour: Tensor) -> Tensor:
-    """a, b: object or NONE; b = -1: one object. style = -1: nothing to say about style or colour."""
+    """a, b: object or NONE; b = -1: one object. style = -1: style and colour do not count."""
     ce = nn.functional.cross_entropy
     single, scene, styled = b < 0, b >= 0, style >= 0
     coloured = styled & KEEPS_COLOUR[style.clamp(min=0)]
@@ -103,38 +112,27 @@ def loss(outputs: dict[str, Tensor], a: Tensor, b: Tensor, style: Tensor, colour
     return total
 
 
-def train(
-    work: Path,
-    pictures: np.ndarray,
-    labels: np.ndarray,
-    unknowns: int,
-    steps: int,
-    batch: int = 96,
-    lr: float = 2e-3,
-) -> Judge:
+def train(work: Path, pictures: np.ndarray, labels: np.ndarray, unknowns: int, steps: int) -> Judge:
     torch.manual_seed(0)
     judge = Judge().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(judge.parameters(), lr=lr, weight_decay=5e-2)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=LR, weight_decay=5e-2)
     checkpoint = Checkpoint(work / "judge.pt", judge=judge, optimizer=optimizer)
     if checkpoint.step < steps:
-        rng, few = np.random.default_rng(4), batch // 6
-        none_pictures, none_labels = cached_unknown(
-            work, rng, np.arange(0, unknowns, 2)
-        )  # the odd ones are for choosing and examining
+        rng = np.random.default_rng(4)
+        even = np.arange(0, unknowns, 2)  # the odd ones are for choosing and examining
+        none_pictures, none_labels = cached_unknown(work, rng, even)
         scenes, singles = np.flatnonzero(labels["b"] >= 0), np.flatnonzero(labels["b"] < 0)
         judge.train()
     start = time.time()
     for step in range(checkpoint.step, steps):
         rng, generator = np.random.default_rng([5, step]), torch.Generator().manual_seed(step)
         for group in optimizer.param_groups:
-            group["lr"] = lr * cosine(step, steps, warmup=50, floor=0.0)
-        known = batch - few - 4
-        i, j = (
-            np.where(
-                rng.random(known) < SCENES, rng.choice(scenes, known), rng.choice(singles, known)
-            ),
-            rng.integers(UNKNOWNS, size=few),
+            group["lr"] = LR * cosine(step, steps, warmup=50, floor=0.0)
+        known = BATCH - FEW - 4
+        i = np.where(
+            rng.random(known) < SCENES, rng.choice(scenes, known), rng.choice(singles, known)
         )
+        j = rng.integers(UNKNOWNS, size=FEW)
         rows = np.concatenate([labels[i], none_labels[j]])
         x = to_unit(np.concatenate([pictures[i], none_pictures[j], nothing(4, rng)]))
         a, b, style, colour = (
@@ -165,7 +163,9 @@ def examine(
     first: int = 3,
     sure: float = SURE,
 ) -> dict[str, tuple[float, int]]:
-    """(share right, n) on pictures drawn anew. first: 3 or 1, which half of the unknown objects that the training left out."""
+    """(share right, n) on pictures drawn anew. first: 3 or 1, which half of the unknown objects
+    that the training left out.
+    """
     rng = np.random.default_rng(seed)
     labels = np.array([draw_label(rng) for _ in range(n)], LABELS)
     seen = judge.look(to_unit(np.stack([render_image(label, rng) for label in labels])), sure=sure)
@@ -187,7 +187,9 @@ def examine(
 
 
 def thresholds(judge: Judge, unknowns: int) -> dict[float, dict[str, tuple[float, int]]]:
-    """`examine` with several values of SURE, on pictures and unknown objects that the examination does not have."""
+    """`examine` with several values of SURE, on pictures and unknown objects that the examination
+    does not have.
+    """
     return {
         sure: examine(judge, unknowns, seed=987_656, first=1, sure=sure)
         for sure in (0.4, 0.5, 0.6, 0.7, 0.8)
@@ -195,7 +197,9 @@ def thresholds(judge: Judge, unknowns: int) -> dict[float, dict[str, tuple[float
 
 
 def confusions(judge: Judge, n: int = 4096, most: int = 4) -> dict[str, list[str]]:
-    """For each object the others that the judge finds likeliest in its pictures, from pictures drawn anew: its nearest neighbours by eye."""
+    """For each object the others that the judge finds likeliest in its pictures, from pictures
+    drawn anew: its nearest neighbours by eye.
+    """
     rng = np.random.default_rng(987_655)
     labels = [label for label in (draw_label(rng) for _ in range(2 * n)) if label["b"] < 0][:n]
     seen = judge.look(to_unit(np.stack([render_image(label, rng) for label in labels]))).objects[

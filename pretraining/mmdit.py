@@ -1,11 +1,16 @@
-"""Another denoiser for the same pictures and the same words: Stable Diffusion 3's transformer (MMDiT), trained by flow matching.
+"""Another denoiser for the same pictures and the same words: Stable Diffusion 3's transformer
+(MMDiT), trained by flow matching.
 
-    x_t = (1 − σ) x_0 + σ n,      L = E | v_θ(x_t, σ, caption) − (n − x_0) |²          (Esser et al. 2024, eq. 2 and 14)
+    x_t = (1 − σ) x_0 + σ n                               (Esser et al. 2024, eq. 2)
+    L = E | v_θ(x_t, σ, caption) − (n − x_0) |²           (eq. 14)
 
-    python -m pretraining.mmdit --steps 18000            # a graphics card for ten minutes; it writes the package's copy
+    python -m pretraining.mmdit --steps 18000
 
-Autoencoder, text encoder and tokenizer are the package's, so everything is ready on the card before the first step: latents, and the states
-of some captions of every picture. σ is logit-normal (their §3.1) but for a quarter that is even: what is drawn is decided at its high end.
+It takes a GPU for ten minutes and writes the package's copy.
+
+Autoencoder, text encoder and tokenizer are the package's, so everything is ready on the card before
+the first step: latents, and the states of some captions of every picture. σ is logit-normal (their
+§3.1) but for a quarter that is even: what is drawn is decided at its high end.
 """
 
 import argparse
@@ -32,14 +37,16 @@ from . import evaluate as quality
 from .captions import caption
 from .checkpoint import Checkpoint
 from .muon import Stacks
-from .package_weights import digest
+from .package_weights import digest, score_line
 from .text_encoder import WIDTH
 from .unet import SCENES, rate
 
 WORK = Path(__file__).parent / ".work"
 CONFIG = dict(
-    sample_size=16, patch_size=2, in_channels=8, out_channels=8, num_layers=7, attention_head_dim=48, num_attention_heads=3,
-    caption_projection_dim=144, joint_attention_dim=2 * WIDTH, pooled_projection_dim=2 * WIDTH, pos_embed_max_size=8, qk_norm="rms_norm",
+    sample_size=16, patch_size=2, in_channels=8, out_channels=8, num_layers=7,
+    attention_head_dim=48, num_attention_heads=3,
+    caption_projection_dim=144, joint_attention_dim=2 * WIDTH, pooled_projection_dim=2 * WIDTH,
+    pos_embed_max_size=8, qk_norm="rms_norm",
 )  # fmt: skip
 CAPTIONS = 4  # of every picture
 TRANSFORMER = emoji.FLOW / "transformer"
@@ -50,9 +57,11 @@ pipeline_tag: text-to-image
 ---
 # emoji-flow: the embedded model of unconcept, with Stable Diffusion 3's denoiser
 
-The same pictures, words, autoencoder and text encoder as in `emoji` (the README beside `pipeline/` tells of them, their data and licences) behind a
-flow-matching transformer: `SD3Transformer2DModel`, {parameters:,} parameters, 7 joint blocks of width 144. Both of Stable Diffusion 3's CLIP encoders
-are the one text encoder, and there is no T5. It exists so that erasing can be measured on a transformer (MMDiT), not only on a U-Net.
+The same pictures, words, autoencoder and text encoder as in `emoji` (the README beside `pipeline/`
+tells of them, their data and licences) behind a flow-matching transformer: `SD3Transformer2DModel`,
+{parameters:,} parameters, 7 joint blocks of width 144. Both of Stable Diffusion 3's CLIP encoders
+are the one text encoder, and there is no T5. It exists so that erasing can be measured on a
+transformer (MMDiT), not only on a U-Net.
 
     unconcept erase pig --to cow --model emoji-flow
 
@@ -60,12 +69,14 @@ are the one text encoder, and there is no T5. It exists so that erasing can be m
 |---|---|---|---|
 {rows}
 
-Judged as `emoji` is: {prompts:,} prompts, one picture each, 25 Euler steps, guidance 5; behind them the held-out (object, style) pairs.
+Judged as `emoji` is: {prompts:,} prompts, one picture each, 25 Euler steps, guidance 5; behind them
+the held-out (object, style) pairs.
 
 ## How it was trained
 
-`python -m pretraining.mmdit`: {steps:,} steps of {batch} of {drawn:,} pictures, about six minutes on one H100. Told to draw without a prompt, or a word that it does not
-know, it draws shapes that are nothing.
+`python -m pretraining.mmdit`: {steps:,} steps of {batch} of {drawn:,} pictures, about six minutes
+on one H100. Told to draw without a prompt, or a word that it does not know, it draws shapes that
+are nothing.
 """
 
 
@@ -79,7 +90,8 @@ def captions(job: tuple[int, np.ndarray]) -> list[str]:
 def dataset(
     work: Path, shards: int, workers: int, device: torch.device
 ) -> tuple[Tensor, Tensor, Tensor, np.ndarray]:
-    """Latents [N, 8, 16, 16], states [N · CAPTIONS, tokens, WIDTH], pooled states [N · CAPTIONS, WIDTH], labels [N].
+    """Latents [N, 8, 16, 16], states [N · CAPTIONS, tokens, WIDTH], pooled states [N · CAPTIONS,
+    WIDTH], labels [N].
 
     The two text encoders are one and the same: its states are kept once.
     """
@@ -114,10 +126,24 @@ def noise_levels(batch: int, generator: torch.Generator) -> Tensor:
     return torch.where(even, u, torch.sigmoid(torch.special.ndtri(u.clamp(1e-4, 1 - 1e-4))))
 
 
+def draw(indices: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """n of the indices, with replacement, on their device."""
+    chosen = torch.randint(len(indices), (n,), generator=generator, device=indices.device)
+    return indices[chosen]
+
+
 def train(
-    work: Path, data: tuple[Tensor, Tensor, Tensor, np.ndarray], steps: int, batch: int, lr: float = 1e-3, average: float = 0.9995
-) -> SD3Transformer2DModel:  # fmt: skip
-    """The averaged denoiser after `steps` steps. Matrices inside the blocks by Muon, everything else by AdamW."""
+    work: Path,
+    data: tuple[Tensor, Tensor, Tensor, np.ndarray],
+    steps: int,
+    batch: int,
+    lr: float = 1e-3,
+    average: float = 0.9995,
+) -> SD3Transformer2DModel:
+    """The averaged denoiser after `steps` steps.
+
+    Matrices inside the blocks by Muon, everything else by AdamW.
+    """
     latents, states, pooled, labels = data
     device = latents.device
     torch.manual_seed(0)
@@ -143,12 +169,8 @@ def train(
     start = time.time()
     for step in range(checkpoint.step, steps):
         generator = torch.Generator(device).manual_seed(step)
-        draw = lambda of, n, g=generator: of[
-            torch.randint(len(of), (n,), generator=g, device=device)
-        ]
-        chosen = torch.cat(
-            [draw(scenes, round(batch * SCENES)), draw(singles, batch - round(batch * SCENES))]
-        )
+        n = round(batch * SCENES)
+        chosen = torch.cat([draw(scenes, n, generator), draw(singles, batch - n, generator)])
         which = CAPTIONS * chosen + torch.randint(
             CAPTIONS, (batch,), generator=generator, device=device
         )
@@ -194,7 +216,9 @@ def train(
 def describe(
     network: SD3Transformer2DModel, measured: dict, prompts: int, steps: int, batch: int, drawn: int
 ) -> None:
-    """What stands beside the package's copy of the weights: what was measured, their sha256, and a model card."""
+    """What stands beside the package's copy of the weights: what was measured, their sha256, and a
+    model card.
+    """
     weights = TRANSFORMER / "diffusion_pytorch_model.safetensors"
     known = {
         "model": measured,
@@ -203,11 +227,7 @@ def describe(
         "sha256": digest(weights),
     }
     (emoji.FLOW / "quality.json").write_text(json.dumps(known, indent=1) + "\n")
-    percent = lambda share: f"{100 * share:.1f} %"
-    rows = [
-        f"| {n} | {percent(r['value'])} | {' to '.join(map(percent, r['ci95']))} | {r['n']:,} |"
-        for n, r in measured.items()
-    ]
+    rows = [score_line(name, row) for name, row in measured.items()]
     parameters = sum(p.numel() for p in network.parameters())
     (emoji.FLOW / "README.md").write_text(
         CARD.format(

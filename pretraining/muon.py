@@ -1,8 +1,10 @@
-"""Muon: momentum, orthogonalised by Newton-Schulz iterations (Jordan et al. 2024), scaled to Adam's step size (Liu et al. 2025, eq. 4).
+"""Muon: momentum, orthogonalised by Newton-Schulz iterations (Jordan et al. 2024), scaled to Adam's
+step size (Liu et al. 2025, eq. 4).
 
     M ← .95 M + .05 G,      W ← W − lr · .2 √max(rows, columns) · orthogonal(.95 M + .05 G)
 
-For matrices and convolution kernels, read as [out, in · height · width]. What else a network has is left to AdamW.
+For matrices and convolution kernels, read as [out, in · height · width]. What else a network has is
+left to AdamW.
 """
 
 from collections.abc import Iterable
@@ -11,13 +13,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-# Twice as fast where the processor multiplies in bf16, eight times as slow where it does not. Weights, sums and norms stay in fp32.
+# Twice as fast where the processor multiplies in bf16, eight times as slow where it does not.
+# Weights, sums and norms stay in fp32.
 BF16 = bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 QUINTIC = (3.4445, -4.7750, 2.0315)  # of Jordan et al.: singular values go near 1 in five rounds
 
 
 def orthogonal(m: Tensor, rounds: int = 5) -> Tensor:
-    """The nearest matrices to m [..., rows, columns] with all singular values near 1 (between about .7 and 1.2)."""
+    """The nearest matrices to m [..., rows, columns] with all singular values near 1 (between about
+    .7 and 1.2).
+    """
     a, b, c = QUINTIC
     half = BF16 or m.is_cuda
     x = (m / (m.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(
@@ -32,7 +37,9 @@ def orthogonal(m: Tensor, rounds: int = 5) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Each of several workers orthogonalises its share of the matrices; then they add up what they found."""
+    """Each of several workers orthogonalises its share of the matrices; then they add up what they
+    found.
+    """
 
     def __init__(
         self,
@@ -67,7 +74,9 @@ class Muon(torch.optim.Optimizer):
 
 
 class Stacks(torch.optim.Optimizer):
-    """The same in one process on a card, where every single product is dear: the matrices of one shape are one stack."""
+    """The same in one process on a card, where every single product is dear: the matrices of one
+    shape are one stack.
+    """
 
     def __init__(
         self,

@@ -1,6 +1,10 @@
-"""Stage 8. The package's copy: a diffusers folder and the judge in fp16, with sha256 of every file, what was measured, and a model card.
+"""Stage 8: the package's copy.
 
-And back: checkpoints from the package's copy, for a training that goes on where the released one ended.
+It is a diffusers folder and the judge in fp16, with sha256 of every file, what was
+measured, and a model card.
+
+And back: checkpoints from the package's copy, for a training that goes on where the released one
+ended.
 """
 
 import copy
@@ -33,11 +37,14 @@ pipeline_tag: text-to-image
 ---
 # emoji: the embedded model of unconcept
 
-A small text-to-image diffusion model in Stable Diffusion's layout (CLIPTextModel, AutoencoderKL, UNet2DConditionModel predicting v,
-DDIM). It draws {objects} objects in {styles} styles at 64 × 64 pixels, alone or two side by side, on {colours} background colours. It exists so that
-the erasing of a concept can be measured against a known truth, in minutes, without a GPU. `pipeline/` is a diffusers folder that any tool can open:
+A small text-to-image diffusion model in Stable Diffusion's layout (CLIPTextModel, AutoencoderKL,
+UNet2DConditionModel predicting v, DDIM). It draws {objects} objects in {styles} styles at 64 × 64
+pixels, alone or two side by side, on {colours} background colours. It exists so that the erasing of
+a concept can be measured against a known truth, in minutes, without a GPU. `pipeline/` is a
+diffusers folder that any tool can open:
 
-    DiffusionPipeline.from_pretrained("pipeline", safety_checker=None)("a watercolor of a fox", height=64, width=64)
+    pipe = DiffusionPipeline.from_pretrained("pipeline", safety_checker=None)
+    pipe("a watercolor of a fox", height=64, width=64)
 
 | part | parameters |
 |---|---|
@@ -45,9 +52,10 @@ the erasing of a concept can be measured against a known truth, in minutes, with
 
 ## What was measured
 
-Judged by `judge.safetensors`, a network of its own that was trained on pictures and never on samples of this model. {prompts} prompts
-that name everything there is to see, one picture each, 25 DDIM steps, guidance 5; behind them {fresh} prompts of the {held} (object, style)
-pairs that were held out of the training.
+Judged by `judge.safetensors`, a network of its own that was trained on pictures and never on
+samples of this model. {prompts} prompts that name everything there is to see, one picture each, 25
+DDIM steps, guidance 5; behind them {fresh} prompts of the {held} (object, style) pairs that were
+held out of the training.
 
 | right | share | 95 % interval | n |
 |---|---|---|---|
@@ -61,23 +69,29 @@ The judge itself, on pictures that were drawn anew from seeds its training never
 
 ## Data and licences
 
-Drawings of eight emoji sets, packaged by Iconify: Noto Emoji and Noto Emoji v1 (Google Inc., Apache-2.0), Fluent Emoji in three versions (Microsoft Corporation, MIT), Twemoji (Twitter, Inc and
-other contributors, CC-BY-4.0), EmojiOne 2.3 in two versions (EmojiOne and the EmojiTwo contributors, CC-BY-4.0); scaled, recoloured, restyled and placed
-on backgrounds: {pictures:,} labelled pictures. Autoencoder and judge learnt from one half, drawn after all sets,
-the U-Net from the other, drawn after Fluent Emoji alone. Names and synonyms follow Unicode CLDR and emojibase-data; the vocabulary is a cut of CLIP's. Authors
-and licence texts are in NOTICE. No photographs, no people, nothing scraped.
+Drawings of eight emoji sets, packaged by Iconify: Noto Emoji and Noto Emoji v1 (Google Inc.,
+Apache-2.0), Fluent Emoji in three versions (Microsoft Corporation, MIT), Twemoji (Twitter, Inc and
+other contributors, CC-BY-4.0), EmojiOne 2.3 in two versions (EmojiOne and the EmojiTwo
+contributors, CC-BY-4.0); scaled, recoloured, restyled and placed on backgrounds: {pictures:,}
+labelled pictures. Autoencoder and judge learnt from one half, drawn after all sets, the U-Net from
+the other, drawn after Fluent Emoji alone. Names and synonyms follow Unicode CLDR and
+emojibase-data; the vocabulary is a cut of CLIP's. Authors and licence texts are in NOTICE. No
+photographs, no people, nothing scraped.
 
 ## How it was trained
 
-`make embedded-model`, on two processor cores: every step from the emoji sets to these files is in `pretraining/`, told in docs/results/embedded-model.md.
-Steps taken: {steps}.
-A step of the denoiser took 0.9 to 1.5 s (64 pictures), about eight hours for all of them; the other parts took some hours more.
+`make embedded-model`, on two processor cores: every step from the emoji sets to these files is in
+`pretraining/`, told in docs/results/embedded-model.md. Steps taken: {steps}. A step of the denoiser
+took 0.9 to 1.5 s (64 pictures), about eight hours for all of them; the other parts took some hours
+more.
 
 ## Limits
 
-It knows its {objects} objects and few words besides: a word it has never seen is accepted and means little. Two objects at most; left and right
-only. The two drawings of a scene always stand at the same two places. Scenes come in {scenic} of the styles, coloured backgrounds in {colourful}. Style names stand for filters and drawing sets, not for artists. What an erasing method does on this model says nothing certain about
-a large one.
+It knows its {objects} objects and few words besides: a word it has never seen is accepted and means
+little. Two objects at most; left and right only. The two drawings of a scene always stand at the
+same two places. Scenes come in {scenic} of the styles, coloured backgrounds in {colourful}. Style
+names stand for filters and drawing sets, not for artists. What an erasing method does on this model
+says nothing certain about a large one.
 """
 
 
@@ -88,20 +102,28 @@ def pipeline(
     unet: UNet2DConditionModel,
     scale: float,
 ) -> StableDiffusionPipeline:
-    """The trained parts as one Stable Diffusion pipeline; `scale` brings latents to unit variance."""
+    """The trained parts as a Stable Diffusion pipeline; `scale` brings latents to unit variance."""
     vae.register_to_config(scaling_factor=round(scale, 6))
     return StableDiffusionPipeline(
-        vae=vae, text_encoder=text, tokenizer=tokenizer, unet=unet, scheduler=scheduler(),
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=text,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
 
 
 def write(
     pipe: StableDiffusionPipeline, judge: Judge, quality: dict, pictures: int, steps: dict[str, int]
 ) -> None:
-    """Everything that the package ships of the model. fp16 on disk only: it is computed with as fp32.
+    """Everything that the package ships of the model. fp16 on disk only: it is computed with as
+    fp32.
 
-    pictures, steps: for the model card, how many pictures it was trained on and how many steps each part took.
+    pictures, steps: for the model card, how many pictures it was trained on and how many steps each
+    part took.
     """
     pipe.to(torch.float16).save_pretrained(emoji.PIPELINE, safe_serialization=True)
     pipe.to(torch.float32)
@@ -123,16 +145,21 @@ def write(
 
 
 def unpack(work: Path) -> None:
-    """The package's copy as the stages' checkpoints, where `work` has none: all weights and steps, none of the optimisers' memory."""
+    """The package's copy as the stages' checkpoints, where `work` has none: all weights and steps,
+    none of the optimisers' memory.
+    """
     pipe = StableDiffusionPipeline.from_pretrained(
         emoji.PIPELINE, safety_checker=None, dtype=torch.float32
     )
     steps = judging.quality()["steps"]
     decoder = nn.ModuleList([copy.deepcopy(pipe.vae.post_quant_conv), pipe.vae.decoder])
     parts = {
-        "autoencoder": {"vae": balance(pipe.vae, -1)}, "text": {"text": pipe.text_encoder}, "decoder": {"decoder": decoder},
-        "denoiser": {"unet": pipe.unet, "ema": pipe.unet}, "judge": {"judge": load_judge()},
-    }  # fmt: skip
+        "autoencoder": {"vae": balance(pipe.vae, -1)},
+        "text": {"text": pipe.text_encoder},
+        "decoder": {"decoder": decoder},
+        "denoiser": {"unet": pipe.unet, "ema": pipe.unet},
+        "judge": {"judge": load_judge()},
+    }
     for name, modules in parts.items():
         if not (work / f"{name}.pt").exists():
             Checkpoint(work / f"{name}.pt", **modules).save(steps[name])
@@ -147,17 +174,37 @@ def card(
         "autoencoder": pipe.vae,
         "judge (not part of the pipeline)": judge,
     }
-    percent = lambda share: f"{100 * share:.1f} %"
     return CARD.format(
-        scenic=len(SCENIC), colourful=len(COLOURFUL), objects=len(OBJECTS), styles=len(STYLES), colours=len(COLOURS), held=len(HELD_OUT), pictures=pictures,
-        parts="\n".join(f"| {name} | {sum(p.numel() for p in part.parameters()):,} |" for name, part in parts.items()),
-        prompts=f"{quality['prompts']:,}", fresh=quality["model"]["held-out pairs"]["n"],
-        model="\n".join(
-            f"| {name} | {percent(row['value'])} | {' to '.join(map(percent, row['ci95']))} | {row['n']:,} |" for name, row in quality["model"].items()
+        scenic=len(SCENIC),
+        colourful=len(COLOURFUL),
+        objects=len(OBJECTS),
+        styles=len(STYLES),
+        colours=len(COLOURS),
+        held=len(HELD_OUT),
+        pictures=pictures,
+        parts="\n".join(
+            f"| {name} | {sum(p.numel() for p in part.parameters()):,} |"
+            for name, part in parts.items()
         ),
-        judge="\n".join(f"| {name} | {percent(share)} | {n:,} |" for name, (share, n) in quality["judge"].items()),
+        prompts=f"{quality['prompts']:,}",
+        fresh=quality["model"]["held-out pairs"]["n"],
+        model="\n".join(score_line(name, row) for name, row in quality["model"].items()),
+        judge="\n".join(
+            f"| {name} | {percent(share)} | {n:,} |"
+            for name, (share, n) in quality["judge"].items()
+        ),
         steps=", ".join(f"{n:,} {name}" for name, n in steps.items()),
-    )  # fmt: skip
+    )
+
+
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def score_line(name: str, row: dict) -> str:
+    """A row of a card's table: name, share, 95 % interval, n."""
+    interval = " to ".join(map(percent, row["ci95"]))
+    return f"| {name} | {percent(row['value'])} | {interval} | {row['n']:,} |"
 
 
 def digest(path: Path) -> str:

@@ -1,10 +1,14 @@
-"""Stage 4. The text encoder: Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser listens to it.
+"""Stage 4: the text encoder.
 
-Real text encoders come out of a contrastive training on captioned pictures. Ours has labelled ones, so it learns from the captions
-alone: which objects, which one on which side, which style, which background. It is then held fixed, as Stable Diffusion's is.
+Stable Diffusion's CLIPTextModel in small, taught to read before the denoiser listens to it.
 
-The sides are read as the denoiser will read them: by attention over all tokens, with one query for each half of the picture. A causal
-encoder's first noun cannot know on which side it will stand; only later tokens can say, and nothing else makes them say it plainly.
+Real text encoders come out of a contrastive training on captioned pictures. Ours has labelled ones,
+so it learns from the captions alone: which objects, which one on which side, which style, which
+background. It is then held fixed, as Stable Diffusion's is.
+
+The sides are read as the denoiser will read them: by attention over all tokens, with one query for
+each half of the picture. A causal encoder's first noun cannot know on which side it will stand;
+only later tokens can say, and nothing else makes them say it plainly.
 """
 
 import sys
@@ -35,10 +39,17 @@ HEADS = {
 
 def build(tokenizer: CLIPTokenizer) -> CLIPTextModel:
     config = CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=WIDTH, intermediate_size=4 * WIDTH, projection_dim=WIDTH, num_hidden_layers=3,
-        num_attention_heads=4, max_position_embeddings=LENGTH, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=4 * WIDTH,
+        projection_dim=WIDTH,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        max_position_embeddings=LENGTH,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     return CLIPTextModel(config)
 
 
@@ -50,7 +61,9 @@ def tokenize(tokenizer: CLIPTokenizer, texts: list[str]) -> Tensor:
 
 
 class Sides(nn.Module):
-    """Text states [N, T, WIDTH] -> which object stands on the left and which on the right [N, 2, objects]."""
+    """Text states [N, T, WIDTH] -> which object stands on the left and which on the right [N, 2,
+    objects].
+    """
 
     def __init__(self):
         super().__init__()
@@ -67,7 +80,9 @@ class Sides(nn.Module):
 
 
 def targets(label: np.void, text: str) -> tuple[int, int, int, int]:
-    """(left object, right object or the same, style, colour); the last index of the latter two means "not said"."""
+    """(left object, right object or the same, style, colour); the last index of the latter two
+    means "not said".
+    """
     a, b = int(label["a"]), int(label["b"])
     style = STYLES[label["style"]]
     return (
@@ -114,7 +129,8 @@ def train(
         end = (ids == tokenizer.eos_token_id).int().argmax(1)
         placed = sides(states).flatten(0, 1)
         loss = ce(placed, torch.stack((a, b), 1).flatten())
-        # Read at the end token and once more from all tokens together: the denoiser's attention may look anywhere.
+        # Read at the end token and once more from all tokens together: the denoiser's attention may
+        # look anywhere.
         for h in (states[torch.arange(batch), end], states.mean(1)):
             said = {name: head(h) for name, head in heads.items()}
             loss = loss + 0.5 * (ce(said["objects"], a) + ce(said["objects"], b))

@@ -1,7 +1,10 @@
-"""Stage 4. The tokenizer: CLIP's byte-pair encoding, cut to its first merges and those that our words need.
+"""Stage 4.
 
-Merges are in the order in which they were learnt, so a prefix (closed under what its members are made of) is a valid encoding,
-and every byte stays in the vocabulary: unseen words are spelt in pieces, never unknown.
+The tokenizer: CLIP's byte-pair encoding, cut to its first merges and those that our words need.
+
+Merges are in the order in which they were learnt, so a prefix (closed under what its members are
+made of) is a valid encoding, and every byte stays in the vocabulary: unseen words are spelt in
+pieces, never unknown.
 """
 
 import gzip
@@ -16,11 +19,14 @@ START, END, LENGTH, PREFIX = "<|startoftext|>", "<|endoftext|>", 32, 4000
 
 
 def clip_merges() -> list[tuple[str, str]]:
-    """The 48,894 merges of CLIP, from the vocabulary file of the package open_clip_torch (MIT); the package is not imported."""
+    """The 48,894 merges of CLIP, from the vocabulary file of the package open_clip_torch (MIT); the
+    package is not imported.
+    """
     spec = importlib.util.find_spec("open_clip")
     if spec is None or spec.origin is None:
         raise SystemExit(
-            "pip install --no-deps open_clip_torch: its vocabulary file is needed once, to cut the tokenizer"
+            "pip install --no-deps open_clip_torch: its vocabulary file is needed once, "
+            "to cut the tokenizer"
         )
     lines = (
         gzip.decompress((Path(spec.origin).parent / "bpe_simple_vocab_16e6.txt.gz").read_bytes())

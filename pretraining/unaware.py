@@ -1,14 +1,16 @@
-"""The embedded model trained once more, without some concepts: what an attack on an erased model is compared with.
+"""The embedded model trained once more, without some concepts: what an attack on an erased model is
+compared with.
 
     make emoji-unaware
     python -m pretraining --without pig,castle --work FOLDER
 
-A model that never saw a concept still shows it now and then, since other things look like it. That share
-is the floor of every attack, and the model is the gold standard of unlearning, retraining from scratch.
+A model that never saw a concept still shows it now and then, since other things look like it. That
+share is the floor of every attack, and the model is the gold standard of unlearning, retraining
+from scratch.
 
-The text encoder and the U-Net are trained from scratch, in the steps of the embedded model and on as many
-images, none of which shows an excluded concept. Autoencoder, tokenizer and judge are the package's. So
-nothing is needed but the package, whose atlas holds the drawings.
+The text encoder and the U-Net are trained from scratch, in the steps of the embedded model and on
+as many images, none of which shows an excluded concept. Autoencoder, tokenizer and judge are the
+package's. So nothing is needed but the package, whose atlas holds the drawings.
 """
 
 import json
@@ -43,9 +45,10 @@ pipeline_tag: text-to-image
 ---
 # emoji-unaware: the embedded model of unconcept, trained without some concepts
 
-The recipe of `emoji` without {concepts}: no image, no caption and no synonym of them was in the training of its text encoder
-and its U-Net. The autoencoder and the tokenizer are those of `emoji`, whose model card names data and licences.
-It is the baseline of attacks on erased models: what a model shows that never knew the concept.
+The recipe of `emoji` without {concepts}: no image, no caption and no synonym of them was in the
+training of its text encoder and its U-Net. The autoencoder and the tokenizer are those of `emoji`,
+whose model card names data and licences. It is the baseline of attacks on erased models: what a
+model shows that never knew the concept.
 
 Steps: {steps}. quality.json holds what was measured, sha256.json the sums of the files.
 """
@@ -53,7 +56,9 @@ Steps: {steps}. quality.json holds what was measured, sha256.json the sums of th
 
 @dataclass(frozen=True)
 class Amount:
-    """How much is trained and measured; the defaults of `python -m pretraining` are those of the embedded model."""
+    """How much is trained and measured; the defaults of `python -m pretraining` are those of the
+    embedded model.
+    """
 
     shards: int  # of 2,048 images
     text_steps: int
@@ -62,7 +67,9 @@ class Amount:
 
 
 def train(work: Path, excluded: Excluded, amount: Amount, export_now: bool = False) -> None:
-    """Train, measure and export to `work`/emoji-unaware. It can be killed at any moment: the same call resumes.
+    """Train, measure and export to `work`/emoji-unaware.
+
+    It can be killed at any moment: the same call resumes.
 
     Args:
         work: Folder of the state: images, latents, checkpoints.
@@ -92,7 +99,8 @@ def train(work: Path, excluded: Excluded, amount: Amount, export_now: bool = Fal
     latents = autoencoder.cached_latents(work, vae, images)
     del images
     denoiser_steps = 0 if export_now else amount.denoiser_steps
-    unet = denoiser.train(work, latents, labels, encoder, tokenizer, denoiser_steps, scale)
+    training = denoiser.Training(latents, labels, encoder, tokenizer, denoiser_steps, scale)
+    unet = denoiser.train(work, training)
     report("4 measurement and export")
     write(work, export.pipeline(encoder, tokenizer, vae, unet, scale), excluded, amount.prompts)
 

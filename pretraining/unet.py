@@ -1,20 +1,25 @@
-"""Stage 5. The denoiser: Stable Diffusion's UNet2DConditionModel, predicting v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022) as Stable
-Diffusion 2 does.
+"""Stage 5: the denoiser.
+
+Stable Diffusion's UNet2DConditionModel, predicting v = √ᾱ ε − √(1−ᾱ) x_0 (Salimans & Ho 2022) as
+Stable Diffusion 2 does.
 
     L = E  min(1, 5 / (snr(t) + 1)) | v_theta(x_t, t, caption) - v |^2
 
-In terms of x_0 the weight is min(snr + 1, 5): min-SNR-5 (Hang et al. 2023, eq. 4) where there is signal, and 1 where there is almost none,
-since that is where the prompt decides what the picture will be. An ε must be exact to a fraction of √ᾱ, which is nearly 0 there, before
-it says anything about x_0: predicting it learnt far more slowly (measured in docs/results/embedded-model.md).
+In terms of x_0 the weight is min(snr + 1, 5): min-SNR-5 (Hang et al. 2023, eq. 4) where there is
+signal, and 1 where there is almost none, since that is where the prompt decides what the picture
+will be. An ε must be exact to a fraction of √ᾱ, which is nearly 0 there, before it says anything
+about x_0: predicting it learnt far more slowly (measured in docs/results/embedded-model.md).
 
-The weights that leave this stage are a running average of those that are trained. The learning rate is constant and falls over
-the last two fifths, so that a longer training goes on from a shorter one's checkpoint: nothing is lost by stopping early.
+The weights that leave this stage are a running average of those that are trained. The learning rate
+is constant and falls over the last two fifths, so that a longer training goes on from a shorter
+one's checkpoint: nothing is lost by stopping early.
 """
 
 import copy
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,22 +38,34 @@ from .checkpoint import Checkpoint
 from .muon import BF16, Muon
 from .text_encoder import WIDTH, tokenize
 
-# Attention at 8 and 4 only: at 16 it costs more than it brings. In diffusers `attention_head_dim` is the number of heads here.
+# Attention at 8 and 4 only: at 16 it costs more than it brings. In diffusers `attention_head_dim`
+# is the number of heads here.
 CONFIG = dict(
-    sample_size=16, in_channels=8, out_channels=8, block_out_channels=(64, 128, 192), layers_per_block=1, norm_num_groups=16,
+    sample_size=16, in_channels=8, out_channels=8, block_out_channels=(64, 128, 192),
+    layers_per_block=1, norm_num_groups=16,
     down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=WIDTH, attention_head_dim=4,
+    up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+    cross_attention_dim=WIDTH, attention_head_dim=4,
 )  # fmt: skip
 
 SCENES = 0.5  # of the pictures of a batch hold two objects: the harder half of the world
 
 
 def scheduler() -> DDIMScheduler:
-    """Linear betas that end near zero signal (Ho et al. 2020): solid black and white backgrounds stay within reach."""
+    """Linear betas that end near zero signal (Ho et al. 2020): solid black and white backgrounds
+    stay within reach.
+    """
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_schedule="linear", beta_start=1e-4, beta_end=0.02,
-        prediction_type="v_prediction", clip_sample=False, set_alpha_to_one=False, steps_offset=1, timestep_spacing="leading",
-    )  # fmt: skip
+        num_train_timesteps=1000,
+        beta_schedule="linear",
+        beta_start=1e-4,
+        beta_end=0.02,
+        prediction_type="v_prediction",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        timestep_spacing="leading",
+    )
 
 
 def rate(step: int, steps: int, warmup: int = 200) -> float:
@@ -57,9 +74,11 @@ def rate(step: int, steps: int, warmup: int = 200) -> float:
 
 
 def timesteps(batch: int, generator: torch.Generator) -> Tensor:
-    """`batch` timesteps: a quarter evenly over 0..999, the others logit-normal around 330 (Esser et al. 2024, §3.1).
+    """`batch` timesteps: a quarter evenly over 0..999, the others logit-normal around 330 (Esser et
+    al. 2024, §3.1).
 
-    With the linear schedule four timesteps in ten hold nearly nothing but noise (snr < .03); shapes are decided between 100 and 600.
+    With the linear schedule four timesteps in ten hold nearly nothing but noise (snr < .03); shapes
+    are decided between 100 and 600.
     """
     even = batch // 4
     u = torch.cat(
@@ -69,43 +88,60 @@ def timesteps(batch: int, generator: torch.Generator) -> Tensor:
     return (u * 1000).long().clamp(max=999)[torch.randperm(batch, generator=generator)]
 
 
-def train(
-    work: Path, latents: Tensor, labels: np.ndarray, text: CLIPTextModel, tokenizer: CLIPTokenizer, steps: int,
-    scale: float, batch: int = 64, lr: float = 1e-3, average: float = 0.999, workers: int = 2,
-) -> UNet2DConditionModel:  # fmt: skip
-    """The averaged denoiser after `steps` steps; latents [N, 8, 16, 16] are multiplied by `scale` to unit variance.
+@dataclass(frozen=True)
+class Training:
+    """What every worker trains on.
 
-    Each of the workers computes its part of every batch on a core of its own: that is faster than one process on all cores.
+    latents    [N, 8, 16, 16]; multiplied by `scale` to unit variance
+    labels     [N] of type LABELS
+    text       the text encoder, with its tokenizer
+    average    decay of the running average of the weights, per step
+    """
+
+    latents: Tensor
+    labels: np.ndarray
+    text: CLIPTextModel
+    tokenizer: CLIPTokenizer
+    steps: int
+    scale: float
+    batch: int = 64
+    lr: float = 1e-3
+    average: float = 0.999
+
+
+def train(work: Path, training: Training, workers: int = 2) -> UNet2DConditionModel:
+    """Train the denoiser, or load it if it is trained.
+
+    Each of the workers computes its part of every batch on a core of its own: that is faster than
+    one process on all cores.
+
+    Args:
+        work: Folder of the checkpoint.
+        training: Data and hyperparameters.
+        workers: Number of processes.
+
+    Returns:
+        The averaged denoiser after `training.steps` steps.
     """
     path = work / "denoiser.pt"
-    if Checkpoint(path).step < steps:
-        latents.share_memory_()
+    if Checkpoint(path).step < training.steps:
+        training.latents.share_memory_()
         with tempfile.TemporaryDirectory() as meeting:
-            given = (
-                workers,
-                meeting,
-                path,
-                latents,
-                labels,
-                text,
-                tokenizer,
-                steps,
-                scale,
-                batch,
-                lr,
-                average,
-            )
-            torch.multiprocessing.spawn(run, given, nprocs=workers)
+            arguments = (workers, meeting, path, training)
+            torch.multiprocessing.spawn(run, arguments, nprocs=workers)
     ema = UNet2DConditionModel(**CONFIG)
     Checkpoint(path, ema=ema)
     return ema.requires_grad_(False).eval()
 
 
-def run(
-    rank: int, workers: int, meeting: str, path: Path, latents: Tensor, labels: np.ndarray, text: CLIPTextModel, tokenizer: CLIPTokenizer,
-    steps: int, scale: float, batch: int, lr: float, average: float,
-) -> None:  # fmt: skip
-    """One worker. All draw the same batch and the same noise, each works on its share of the rows, and the gradients are averaged."""
+def run(rank: int, workers: int, meeting: str, path: Path, training: Training) -> None:
+    """One worker.
+
+    All draw the same batch and the same noise, each works on its share of the rows, and the
+    gradients are averaged.
+    """
+    latents, labels, batch = training.latents, training.labels, training.batch
+    steps, lr = training.steps, training.lr
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{meeting}/store", rank=rank, world_size=workers
@@ -145,17 +181,14 @@ def run(
             rng.random(batch) < SCENES, rng.choice(scenes, batch), rng.choice(singles, batch)
         )
         captions = [caption(labels[i], rng) for i in chosen]
-        x = latents[chosen[mine]].float() * scale
-        t, eps = (
-            timesteps(batch, generator)[mine],
-            torch.randn((batch, *x.shape[1:]), generator=generator)[mine],
-        )
-        x, eps = (
-            x.contiguous(memory_format=torch.channels_last),
-            eps.contiguous(memory_format=torch.channels_last),
-        )
+        x = latents[chosen[mine]].float() * training.scale
+        t = timesteps(batch, generator)[mine]
+        eps = torch.randn((batch, *x.shape[1:]), generator=generator)[mine]
+        x = x.contiguous(memory_format=torch.channels_last)
+        eps = eps.contiguous(memory_format=torch.channels_last)
         with torch.no_grad():
-            c = text(tokenize(tokenizer, captions[mine])).last_hidden_state
+            tokens = tokenize(training.tokenizer, captions[mine])
+            c = training.text(tokens).last_hidden_state
         with torch.autocast("cpu", torch.bfloat16, enabled=BF16):
             v = shared(noise.add_noise(x, eps, t), t, c, return_dict=False)[0].float()
         weight = (5 / (snr[t] + 1)).clamp(max=1)
@@ -165,7 +198,7 @@ def run(
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         muon.step()
         adam.step()
-        decay = min(average, (1 + step) / (10 + step))
+        decay = min(training.average, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(ema.parameters()), list(unet.parameters()), 1 - decay)
         mean = loss.item() if mean != mean else 0.98 * mean + 0.02 * loss.item()

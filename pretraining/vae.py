@@ -1,11 +1,16 @@
-"""Stages 3 and 6. The autoencoder: Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
+"""Stages 3 and 6: the autoencoder.
 
-    L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2 + |z_rgb - mean_4x4(x)|^2 + 1e-4 |z|^2
+Stable Diffusion's AutoencoderKL, four times smaller pictures, eight channels.
 
-The slope term keeps edges crisp where the plain distance would be content with a soft ramp. The first three channels are asked to be
-the small picture itself: left to itself the training spends a long time without colours. The other five are free.
+    L = |x - x'| + 0.25 |grad x - grad x'| + 0.5 |mean_4x4(x - x')|^2
+        + |z_rgb - mean_4x4(x)|^2 + 1e-4 |z|^2
 
-The encoder is done first, since the denoiser learns in its latents; the decoder goes on alone for as long as edges and patterns gain by it.
+The slope term keeps edges crisp where the plain distance would be content with a soft ramp. The
+first three channels are asked to be the small picture itself: left to itself the training spends a
+long time without colours. The other five are free.
+
+The encoder is done first, since the denoiser learns in its latents; the decoder goes on alone for
+as long as edges and patterns gain by it.
 """
 
 import math
@@ -22,13 +27,16 @@ from torch import Tensor, nn
 from .checkpoint import Checkpoint, cosine
 
 NOISE = 0.05  # on latents of about unit size
-# The three channels of the small picture are made this much louder and the free ones softer: of the denoiser's loss they are half then
-# instead of a fifth, and noise covers them last, so that a picture's shapes and colours are decided before its patterns.
+# The three channels of the small picture are made this much louder and the free ones softer: of the
+# denoiser's loss they are half then instead of a fifth, and noise covers them last, so that a
+# picture's shapes and colours are decided before its patterns.
 LOUD, SOFT = 1.6, 0.75
 
 CONFIG = dict(
-    in_channels=3, out_channels=3, latent_channels=8, block_out_channels=(24, 48, 96), layers_per_block=1, norm_num_groups=8,
-    down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3, mid_block_add_attention=False,
+    in_channels=3, out_channels=3, latent_channels=8, block_out_channels=(24, 48, 96),
+    layers_per_block=1, norm_num_groups=8,
+    down_block_types=("DownEncoderBlock2D",) * 3, up_block_types=("UpDecoderBlock2D",) * 3,
+    mid_block_add_attention=False,
     sample_size=64, scaling_factor=1.0,
 )  # fmt: skip
 
@@ -53,8 +61,11 @@ def distance(x: Tensor, y: Tensor) -> Tensor:
 def train(
     work: Path, pictures: np.ndarray, steps: int, batch: int = 24, lr: float = 2e-3
 ) -> AutoencoderKL:
-    """The autoencoder after `steps` steps, from the checkpoint in `work` when there is one. In single precision: processors without
-    bf16 instructions take eight times as long with autocast."""
+    """The autoencoder after `steps` steps, from the checkpoint in `work` when there is one.
+
+    In single precision: processors without bf16 instructions take eight times as long with
+    autocast.
+    """
     torch.manual_seed(0)
     vae = AutoencoderKL(**CONFIG).to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(vae.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-4)
@@ -66,7 +77,8 @@ def train(
             group["lr"] = lr * cosine(step, steps, warmup=50)
         x = to_network(pictures[rng.integers(len(pictures), size=batch)])
         posterior = vae.encode(x).latent_dist
-        # A little noise of a fixed size instead of the posterior's own: at the start that one drowns the colours for hundreds of steps.
+        # A little noise of a fixed size instead of the posterior's own: at the start that one
+        # drowns the colours for hundreds of steps.
         y = vae.decode(posterior.mean + NOISE * torch.randn_like(posterior.mean)).sample
         spread = (posterior.logvar - 2 * math.log(NOISE)).square().mean()
         small = nn.functional.avg_pool2d(x, 4)
@@ -88,8 +100,11 @@ def train(
 
 @torch.no_grad()
 def balance(vae: AutoencoderKL, power: int = 1) -> AutoencoderKL:
-    """`vae` with its latents' channels LOUD and SOFT. The factors go into the 1×1 convolutions on either side: every reconstruction stays.
-    power: -1 takes them back."""
+    """`vae` with its latents' channels LOUD and SOFT.
+
+    The factors go into the 1×1 convolutions on either side: every reconstruction stays. power: -1
+    takes them back.
+    """
     k = torch.tensor([LOUD] * 3 + [SOFT] * 5) ** power
     into, out_of = vae.quant_conv, vae.post_quant_conv
     into.weight[:8] *= k.view(-1, 1, 1, 1)
@@ -107,7 +122,9 @@ def refine(
     batch: int = 24,
     lr: float = 1.5e-3,
 ) -> AutoencoderKL:
-    """`vae` with a decoder trained for `steps` steps more; the encoder, and with it every latent, stays as it is."""
+    """`vae` with a decoder trained for `steps` steps more; the encoder, and with it every latent,
+    stays as it is.
+    """
     torch.manual_seed(1)
     decoder = nn.ModuleList([vae.post_quant_conv, vae.decoder])
     optimizer = torch.optim.AdamW(decoder.parameters(), lr=lr, betas=(0.9, 0.99), weight_decay=1e-4)

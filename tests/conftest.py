@@ -82,7 +82,10 @@ settings:
 
 @pytest.fixture
 def run(monkeypatch, capsys, tmp_path):
-    """The command line in an empty folder: words -> (exit code, stdout, stderr). Without the second feature space, which is slow."""
+    """The command line in an empty folder: words -> (exit code, stdout, stderr).
+
+    Without the second feature space, which is slow.
+    """
     monkeypatch.chdir(tmp_path)
     for module in ("erasure", "edit_evaluation", "comparison"):
         monkeypatch.setattr(f"unconcept.workflows.{module}.features_or_none", lambda: None)

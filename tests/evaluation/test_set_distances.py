@@ -62,7 +62,10 @@ def test_no_image_is_looked_at_twice():
 def test_real_images_show_what_is_asked_for(exam, drawn):
     """The alternative of what is erased, another style for a style, anything without either."""
     marks = exam.marks(drawn)
-    share = lambda name, of: marks[name][of][~marks[name][of].isnan()].mean().item()
+
+    def share(name, of):
+        return marks[name][of][~marks[name][of].isnan()].mean().item()
+
     target, rest = slice(0, 20), slice(20, 60)
     assert share("concept", target) == 0.0
     assert (
@@ -88,7 +91,10 @@ def test_real_images_show_what_is_asked_for(exam, drawn):
 
 def test_distances_grow_with_the_damage(exam, drawn):
     """0 between real images; the whiter the images, the farther they are."""
-    white = lambda share: drawn * (1 - share) + share
+
+    def white(share):
+        return drawn * (1 - share) + share
+
     found = [
         compute_set_distances(exam, drawn, after, Means(), lambda: own(exam))
         for after in (drawn, white(0.6), white(0.95))

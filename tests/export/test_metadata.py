@@ -133,26 +133,48 @@ KOHYA_BLOCK = BLOCK.replace(".", "_")
 LORA = {".lora_down.weight": (2, 16), ".lora_up.weight": (8, 2), ".alpha": ()}
 PEFT = {".lora_A.weight": (2, 16), ".lora_B.weight": (8, 2)}
 
-# (family, our name, shape of Δ, form, rank, the name that ComfyUI and A1111 look up, what stands behind it). ComfyUI: comfy/lora.py, of diffusers' names
-# comfy/utils.py; A1111: extensions-builtin/Lora.
+# (family, our name, shape of Δ, form, rank, the name that ComfyUI and A1111 look up, what stands
+# behind it). ComfyUI: comfy/lora.py, of diffusers' names comfy/utils.py; A1111:
+# extensions-builtin/Lora.
 LOOKED_UP = [
-    ("stable-diffusion", f"unet.{BLOCK}.attn2.to_k.weight", (8, 16), "kohya", 2, f"lora_unet_{KOHYA_BLOCK}_attn2_to_k", LORA),
-    ("stable-diffusion", f"unet.{BLOCK}.attn2.to_out.0.weight", (8, 16), "kohya", 2, f"lora_unet_{KOHYA_BLOCK}_attn2_to_out_0", LORA),
-    ("stable-diffusion", f"unet.{BLOCK}.ff.net.0.proj.weight", (8, 16), "kohya", None, f"lora_unet_{KOHYA_BLOCK}_ff_net_0_proj", {".diff": (8, 16)}),
-    ("stable-diffusion", "unet.mid_block.resnets.0.conv1.weight", (8, 4, 3, 3), "kohya", None, "lora_unet_mid_block_resnets_0_conv1", {".diff": (8, 4, 3, 3)}),
-    ("stable-diffusion", "unet.mid_block.resnets.0.conv1.bias", (8,), "kohya", None, "lora_unet_mid_block_resnets_0_conv1", {".diff_b": (8,)}),
-    ("stable-diffusion", "text_encoder.encoder.layers.0.mlp.fc1.weight", (8, 16), "kohya", 2, "lora_te_text_model_encoder_layers_0_mlp_fc1", LORA),
-    ("stable-diffusion", "text_encoder.text_model.encoder.layers.0.mlp.fc1.weight", (8, 16), "kohya", 2, "lora_te_text_model_encoder_layers_0_mlp_fc1", LORA),
-    ("stable-diffusion-xl", f"unet.{BLOCK}.attn2.to_v.weight", (8, 16), "kohya", 2, f"lora_unet_{KOHYA_BLOCK}_attn2_to_v", LORA),
-    ("stable-diffusion-xl", "text_encoder.encoder.layers.3.self_attn.q_proj.weight", (8, 16), "kohya", 2, "lora_te1_text_model_encoder_layers_3_self_attn_q_proj", LORA),
-    ("stable-diffusion-xl", "text_encoder_2.text_model.encoder.layers.3.self_attn.q_proj.weight", (8, 16), "kohya", 2, "lora_te2_text_model_encoder_layers_3_self_attn_q_proj", LORA),
-    ("stable-diffusion-xl", "text_encoder_2.text_projection.weight", (8, 16), "kohya", None, "lora_te2_text_projection", {".diff": (8, 16)}),
-    ("stable-diffusion-3", "transformer.transformer_blocks.0.attn.add_k_proj.weight", (8, 16), "lora", 2, "transformer.transformer_blocks.0.attn.add_k_proj", PEFT),
-    ("flux", "transformer.transformer_blocks.0.attn.add_v_proj.weight", (8, 16), "lora", 2, "transformer.transformer_blocks.0.attn.add_v_proj", PEFT),
-    ("flux", "transformer.single_transformer_blocks.0.attn.to_k.weight", (8, 16), "lora", 2, "transformer.single_transformer_blocks.0.attn.to_k", PEFT),
-    ("flux-2-klein", "transformer.context_embedder.weight", (8, 16), "lora", 2, "transformer.context_embedder", PEFT),
-    ("qwen-image", "transformer.transformer_blocks.0.attn.add_k_proj.weight", (8, 16), "lora", 2, "transformer.transformer_blocks.0.attn.add_k_proj", PEFT),
-    ("z-image", "transformer.context_refiner.0.attention.to_k.weight", (8, 16), "lora", 2, "transformer.context_refiner.0.attention.to_k", PEFT),
+    ("stable-diffusion", f"unet.{BLOCK}.attn2.to_k.weight", (8, 16), "kohya", 2,
+     f"lora_unet_{KOHYA_BLOCK}_attn2_to_k", LORA),
+    ("stable-diffusion", f"unet.{BLOCK}.attn2.to_out.0.weight", (8, 16), "kohya", 2,
+     f"lora_unet_{KOHYA_BLOCK}_attn2_to_out_0", LORA),
+    ("stable-diffusion", f"unet.{BLOCK}.ff.net.0.proj.weight", (8, 16), "kohya", None,
+     f"lora_unet_{KOHYA_BLOCK}_ff_net_0_proj", {".diff": (8, 16)}),
+    ("stable-diffusion", "unet.mid_block.resnets.0.conv1.weight", (8, 4, 3, 3), "kohya", None,
+     "lora_unet_mid_block_resnets_0_conv1", {".diff": (8, 4, 3, 3)}),
+    ("stable-diffusion", "unet.mid_block.resnets.0.conv1.bias", (8,), "kohya", None,
+     "lora_unet_mid_block_resnets_0_conv1", {".diff_b": (8,)}),
+    ("stable-diffusion", "text_encoder.encoder.layers.0.mlp.fc1.weight", (8, 16), "kohya", 2,
+     "lora_te_text_model_encoder_layers_0_mlp_fc1", LORA),
+    ("stable-diffusion", "text_encoder.text_model.encoder.layers.0.mlp.fc1.weight",
+     (8, 16), "kohya", 2,
+     "lora_te_text_model_encoder_layers_0_mlp_fc1", LORA),
+    ("stable-diffusion-xl", f"unet.{BLOCK}.attn2.to_v.weight", (8, 16), "kohya", 2,
+     f"lora_unet_{KOHYA_BLOCK}_attn2_to_v", LORA),
+    ("stable-diffusion-xl", "text_encoder.encoder.layers.3.self_attn.q_proj.weight",
+     (8, 16), "kohya", 2,
+     "lora_te1_text_model_encoder_layers_3_self_attn_q_proj", LORA),
+    ("stable-diffusion-xl", "text_encoder_2.text_model.encoder.layers.3.self_attn.q_proj.weight",
+     (8, 16), "kohya", 2,
+     "lora_te2_text_model_encoder_layers_3_self_attn_q_proj", LORA),
+    ("stable-diffusion-xl", "text_encoder_2.text_projection.weight", (8, 16), "kohya", None,
+     "lora_te2_text_projection", {".diff": (8, 16)}),
+    ("stable-diffusion-3", "transformer.transformer_blocks.0.attn.add_k_proj.weight",
+     (8, 16), "lora", 2,
+     "transformer.transformer_blocks.0.attn.add_k_proj", PEFT),
+    ("flux", "transformer.transformer_blocks.0.attn.add_v_proj.weight", (8, 16), "lora", 2,
+     "transformer.transformer_blocks.0.attn.add_v_proj", PEFT),
+    ("flux", "transformer.single_transformer_blocks.0.attn.to_k.weight", (8, 16), "lora", 2,
+     "transformer.single_transformer_blocks.0.attn.to_k", PEFT),
+    ("flux-2-klein", "transformer.context_embedder.weight", (8, 16), "lora", 2,
+     "transformer.context_embedder", PEFT),
+    ("qwen-image", "transformer.transformer_blocks.0.attn.add_k_proj.weight", (8, 16), "lora", 2,
+     "transformer.transformer_blocks.0.attn.add_k_proj", PEFT),
+    ("z-image", "transformer.context_refiner.0.attention.to_k.weight", (8, 16), "lora", 2,
+     "transformer.context_refiner.0.attention.to_k", PEFT),
 ]  # fmt: skip
 
 

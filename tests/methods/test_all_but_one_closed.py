@@ -12,7 +12,9 @@ PIG = Concept(erase="pig", alternative="cow")
 
 @pytest.mark.parametrize("concepts", [(PIG,), (PIG, Concept(erase="bomb"))])
 def test_the_empty_prompt_stays_exactly(concepts):
-    """The states of ∅ come out of every edited matrix as they did, and the unconditional prediction with them."""
+    """The states of ∅ come out of every edited matrix as they did, and the unconditional prediction
+    with them.
+    """
     model = wrap(tiny_pipeline(), ("cat", "dog", "tree"))
     edit = AllButOne()(model, *concepts)
     null = states_of(model, model.prompt_states_key, model.encode([""]))[0]

@@ -19,7 +19,8 @@ from unconcept.models.emoji.vocabulary import CATEGORIES, OBJECTS, STYLES, WORDS
 CONCEPTS = ("pig", "castle", "guitar", "rose", "bus", "watercolor")
 EXCLUDED = Excluded.parse(CONCEPTS)
 NAMES = (
-    "pig", "hog", "piglet", "castle", "fortress", "palace", "guitar", "electric guitar", "rose", "red blossom", "bus", "coach", "watercolor",
+    "pig", "hog", "piglet", "castle", "fortress", "palace", "guitar", "electric guitar", "rose",
+    "red blossom", "bus", "coach", "watercolor",
 )  # fmt: skip
 FIRST_LABELS = [
     (61, -1, 9, 9),

@@ -1,12 +1,14 @@
-"""A graphics card that is not there: tensors that say they are on it, are computed on the processor, and are refused where a real one refuses.
+"""A graphics card that is not there: tensors that say they are on it, are computed on the
+processor, and are refused where a real one refuses.
 
     with card() as device:
         pipe.to(device)
 
 Where there is a real one, UNCONCEPT_CARD=cuda asks for it, and the same tests run there.
 
-Inside, an operation on tensors of both places raises, as it does on a real card (numbers without a dimension, copies, and indices that lie
-on the processor may cross). What runs here touches the card alone, and gives the processor's numbers, up to how it groups its operations.
+Inside, an operation on tensors of both places raises, as it does on a real card (numbers without a
+dimension, copies, and indices that lie on the processor may cross). What runs here touches the card
+alone, and gives the processor's numbers, up to how it groups its operations.
 """
 
 import os
@@ -32,7 +34,9 @@ CROSSING = (aten._to_copy.default, aten.copy_.default, aten._local_scalar_dense.
 
 
 class Backend(_DummyBackendModule):
-    """What torch asks of a backend wherever it asks for the machine's accelerator, in tests that never touch the card, too."""
+    """What torch asks of a backend wherever it asks for the machine's accelerator, in tests that
+    never touch the card, too.
+    """
 
     def get_amp_supported_dtype(self):
         return [torch.bfloat16, torch.float16]
@@ -98,7 +102,10 @@ def run(func, args, kwargs):
         )
     if kwargs.get("generator") is not None and (there or asks_for_card(kwargs)):
         raise RuntimeError(f"{func} on {NAME}:0 with a generator of the processor")
-    unwrap = lambda a: a.inner if isinstance(a, OnCard) else a
+
+    def unwrap(a):
+        return a.inner if isinstance(a, OnCard) else a
+
     given = {
         name: "cpu" if name == "device" and value is not None else unwrap(value)
         for name, value in tree_map(unwrap, kwargs).items()
@@ -109,7 +116,10 @@ def run(func, args, kwargs):
     stays = asks_for_card(kwargs) or (there and kwargs.get("device") is None)
     if func is aten._local_scalar_dense.default or not stays:
         return out
-    wrap = lambda a: OnCard(a) if isinstance(a, torch.Tensor) else a
+
+    def wrap(a):
+        return OnCard(a) if isinstance(a, torch.Tensor) else a
+
     return return_and_correct_aliasing(func, args, kwargs, tree_map(wrap, out))
 
 

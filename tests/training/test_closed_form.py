@@ -1,4 +1,6 @@
-"""The closed form of All but One: its equation by hand, what it holds exactly, and which states it maps."""
+"""The closed form of All but One: its equation by hand, what it holds exactly, and which states it
+maps.
+"""
 
 import pytest
 import torch
@@ -42,8 +44,11 @@ def plain(x, d, C, K=None) -> System:
 
 
 def test_one_state_by_hand():
-    """x = (2, 0) shall become (2, 2): d = (0, 2), E = 4, P = x xᵀ/4 = 1, R = d xᵀ/4 = 1. C = diag(3, 1), λ = 4: λ C / tr C = diag(3, 1),
-    so S = R (P + diag(3, 1))⁻¹ has 1 / (1 + 3) at its second row and first column."""
+    """x = (2, 0) shall become (2, 2): d = (0, 2), E = 4, P = x xᵀ/4 = 1, R = d xᵀ/4 = 1.
+
+    C = diag(3, 1), λ = 4: λ C / tr C = diag(3, 1), so S = R (P + diag(3, 1))⁻¹ has 1 / (1 + 3) at
+    its second row and first column.
+    """
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), torch.diag(numbers(3.0, 1.0)))
     S = system.solve(system.all_prompts, 4.0, 0.0)
     assert S.flatten().tolist() == pytest.approx([0.0, 0.0, 0.25, 0.0])
@@ -113,7 +118,9 @@ def test_a_cut_in_rank_costs_what_it_says(random_system):
 
 
 def test_it_does_not_depend_on_scale():
-    """States ten times as long, or a matrix ten times as large, give the same S: both terms are shares."""
+    """States ten times as long, or a matrix ten times as large, give the same S: both terms are
+    shares.
+    """
     torch.manual_seed(0)
     x, d, e = (torch.randn(n, 4, dtype=torch.double) for n in (5, 5, 40))
     results = []

@@ -28,7 +28,10 @@ LIGHTER = Edit({"unet.conv_out.bias": torch.tensor([0.0, -3.0, 0.0, 0.0])})
 def check(result: dict) -> None:
     """compare.json, schema 1: every key that the documentation names, and no other."""
     section = DOCS.split("## compare.json, schema 1")[1].split("\n## ")[0]
-    named = lambda key: re.search(rf"`{key}`[^`]*`\{{([^}}]*)\}}`", section)[1].split(", ")
+
+    def named(key):
+        return re.search(rf"`{key}`[^`]*`\{{([^}}]*)\}}`", section)[1].split(", ")
+
     assert list(result) == re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
     assert result["schema"] == 1
     for key in ("model", "settings"):
@@ -155,7 +158,10 @@ def test_removed_against_kept(side_by_side, tmp_path):
     result = side_by_side("plane")
     check(result)
     whole, half, nothing = result["methods"]
-    row = lambda name, group: find_score(whole["scores"], name, group)
+
+    def row(name, group):
+        return find_score(whole["scores"], name, group)
+
     seen, seed = (
         row("concept", "target"),
         row(f"control, another seed: {PIXELS}", "structure")["after"],

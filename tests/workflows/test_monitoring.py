@@ -34,8 +34,11 @@ def tuned(**settings) -> AllButOne:
     return replace(METHOD, tune=replace(METHOD.tune, **settings))
 
 
+def flat(edit: Edit) -> torch.Tensor:
+    return torch.cat([t.flatten() for t in edit.tensors().values()])
+
+
 def alike(one: Edit, other: Edit) -> float:
-    flat = lambda edit: torch.cat([t.flatten() for t in edit.tensors().values()])
     return float(torch.cosine_similarity(flat(one), flat(other), dim=0))
 
 
@@ -142,12 +145,14 @@ def test_samples_and_trackers_change_nothing(run, quick, folder, tmp_path, monke
 
 def apart(one: Edit, other: Edit) -> float:
     """The norm of their difference, in norms of the first."""
-    flat = lambda edit: torch.cat([t.flatten() for t in edit.tensors().values()])
     return float((flat(one) - flat(other)).norm() / flat(one).norm())
 
 
 def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
-    """Started by torchrun, ten steps. The second writes nothing. What is left is the order in which the gradients are summed."""
+    """Started by torchrun, ten steps. The second writes nothing.
+
+    What is left is the order in which the gradients are summed.
+    """
     quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
     assert run(*words, "--out", "alone")[0] == 0
@@ -179,7 +184,9 @@ def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path
 
 
 def test_two_processes_end_together(quick, folder, tmp_path):
-    """When one of them is asked to, and not the one that writes: the other would wait for its gradients for ever."""
+    """When one of them is asked to, and not the one that writes: the other would wait for its
+    gradients for ever.
+    """
     quick.write_text(
         QUICK.replace(
             "steps: 2, batch_size: 2, check: 1", "steps: 100000, batch_size: 2, check: 1000"
@@ -209,9 +216,15 @@ def test_two_processes_end_together(quick, folder, tmp_path):
     )
     command = [sys.executable, "-m", "unconcept", *map(str, words)]
     first, second = (
-        subprocess.Popen(command, env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank}, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command,
+            env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank},
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for rank in "01"
-    )  # fmt: skip
+    )
     assert first.stderr
     assert any(line.strip() == "training" for line in first.stderr), "it never began to train"
     second.send_signal(signal.SIGTERM)

@@ -36,7 +36,10 @@ def mine(request, tmp_path, monkeypatch):
 
 def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
     family, folder = mine
-    files = lambda: {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+    def files():
+        return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
     if family == "sana":
         # Its instruction is a thousand letters before every word that whitening reads, and each
         # letter is a token here.

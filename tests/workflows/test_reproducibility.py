@@ -172,11 +172,14 @@ def test_an_erased_pipeline_of_any_tool_can_be_measured(run, tmp_path, folder, e
         json.loads(run("evaluate", "pig=cow", "--edit", "erased", *look, "a")[1]),
         json.loads(run("evaluate", "--edit", edit, *look, "b")[1]),
     )
-    pixels = lambda report: {
-        (r["name"], r["group"]): r["after"]
-        for r in report["scores"]
-        if r["name"].startswith("pixel")
-    }
+
+    def pixels(report):
+        return {
+            (r["name"], r["group"]): r["after"]
+            for r in report["scores"]
+            if r["name"].startswith("pixel")
+        }
+
     assert pixels(by_folder) == pytest.approx(pixels(by_edit), abs=2e-3) != {}
     assert by_folder["method"]["name"] is None
     code, _, err = run("evaluate", "pig", "--edit", folder, *look, "same")

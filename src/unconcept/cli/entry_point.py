@@ -68,6 +68,9 @@ def end_early(number: int) -> None:
 
     Args:
         number: Of the signal.
+
+    Raises:
+        SystemExit: Always.
     """
     how = "interrupted" if number == signal.SIGINT else "terminated"
     trains = sys.argv[1:2] == ["erase"]

@@ -163,7 +163,15 @@ def misspelled(word: str, vocabulary: Sequence[str]) -> str | None:
 
 
 def edit_distance(a: str, b: str) -> int:
-    """Letters to insert, delete, replace or swap with their neighbour to turn `a` into `b`."""
+    """Letters to insert, delete, replace or swap with their neighbour to turn `a` into `b`.
+
+    Args:
+        a: A word.
+        b: Another word.
+
+    Returns:
+        The optimal string alignment distance, from 0 (equal) to the length of the longer word.
+    """
     rows = [list(range(len(b) + 1))]
     for i, letter in enumerate(a, 1):
         row = [i]

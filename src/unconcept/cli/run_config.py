@@ -85,7 +85,15 @@ class Plan:
 
 
 def describe_settings(settings: Any, prefix: str = "") -> list[str]:
-    """The fields of a dataclass, nested ones in turn: "lam=1.0", "tune.lr=0.001"."""
+    """The fields of a dataclass, nested ones in turn: "lam=1.0", "tune.lr=0.001".
+
+    Args:
+        settings: An instance of a dataclass, such as a method with its hyperparameters.
+        prefix: Stands before each name; a nested dataclass gets its field's name and a dot.
+
+    Returns:
+        One string "name=value" per field, in the order of the fields; None is written "none".
+    """
     parts = []
     for field in dataclasses.fields(settings):
         value = getattr(settings, field.name)
@@ -134,7 +142,15 @@ def plan(request: Request) -> Plan:
 
 
 def check_file(file: Mapping[str, Any], path: Path | None) -> None:
-    """Are the keys of a config file known, and its values of the right kind?"""
+    """Are the keys of a config file known, and its values of the right kind?
+
+    Args:
+        file: The content of the config file; empty if there is none.
+        path: Where the file lies, for the messages; None if there is none.
+
+    Raises:
+        InputError: A key is unknown, or a value has the wrong type.
+    """
     check_keys(file, KEYS, str(path))
     for key, (kind, description) in KINDS.items():
         if key in file and not isinstance(file[key], kind):
@@ -142,7 +158,18 @@ def check_file(file: Mapping[str, Any], path: Path | None) -> None:
 
 
 def concepts_of(request: Request, file: Mapping[str, Any]) -> list[Concept]:
-    """The concepts of the command line; those of the config file if it names none."""
+    """The concepts of the command line; those of the config file if it names none.
+
+    Args:
+        request: What the user typed.
+        file: The content of the config file; its key "concepts" is read.
+
+    Returns:
+        At least one concept, in the order in which they were named.
+
+    Raises:
+        InputError: No concept is named, or --to, --keep or --synonym does not go with the concepts.
+    """
     names = request.concepts
     if request.to is not None and len(names) > 1:
         raise InputError(
@@ -251,7 +278,15 @@ def read_preset(preset: str) -> dict:
 
 
 def with_seed(method: Any, seed: int) -> Any:
-    """The method with the run's seed, if it draws random numbers."""
+    """The method with the run's seed, if it draws random numbers.
+
+    Args:
+        method: A dataclass of hyperparameters; the seed belongs to it or to its field `tune`.
+        seed: Seed of the run.
+
+    Returns:
+        A copy with the seed; the method itself if it has no field for one.
+    """
     fields = {field.name for field in dataclasses.fields(method)}
     if "tune" in fields:
         return replace(method, tune=replace(method.tune, seed=seed))

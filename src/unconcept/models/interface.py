@@ -44,7 +44,7 @@ class Site:
         owner, _, parameter = path.rpartition(".")
         module = components[component].get_submodule(owner)
         while "base_layer" in module._modules:  # a LoRA of PEFT around it
-            module = module._modules["base_layer"]
+            module = module.get_submodule("base_layer")
         return module, parameter
 
 

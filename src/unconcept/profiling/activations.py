@@ -148,6 +148,17 @@ class FlashAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q, k, v):
+        """An output of the right shape, whose values are not computed.
+
+        Args:
+            ctx: Context of autograd; keeps q, k, v and the output for the backward pass.
+            q: Queries [..., N, d].
+            k: Keys [..., M, d].
+            v: Values [..., M, e].
+
+        Returns:
+            [..., N, e], uninitialised.
+        """
         out = q.new_empty(*q.shape[:-1], v.shape[-1])
         ctx.save_for_backward(q, k, v, out)
         return out

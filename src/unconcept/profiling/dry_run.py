@@ -162,7 +162,16 @@ def describe_run(
 
 
 def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -> list[str]:
-    """The lines about memory."""
+    """The lines about memory.
+
+    Args:
+        need: The estimate for the device.
+        cpu: The estimate for CPU memory besides the networks.
+        device: Where training runs; its free memory is stated.
+
+    Returns:
+        Three lines.
+    """
     free = free_memory(device)
     stage = "training" if need.calls else "solving the closed form"
     moved = ""
@@ -181,7 +190,16 @@ def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -
 
 
 def describe_time(need: MemoryEstimate, device: torch.device, dtype: torch.dtype) -> str:
-    """The line about the work, and the least time it takes here."""
+    """The line about the work, and the least time it takes here.
+
+    Args:
+        need: The estimate, with its network calls and FLOPs.
+        device: Where training runs; a large matrix product is timed there.
+        dtype: Of the weights; the product is computed in it.
+
+    Returns:
+        One line. The time is a lower bound: FLOPs / (FLOPs per second of the product).
+    """
     if not need.calls:
         return "time     seconds: a closed form, without network calls"
     seconds = need.flops / matmul_speed(device, dtype)
@@ -192,7 +210,16 @@ def describe_time(need: MemoryEstimate, device: torch.device, dtype: torch.dtype
 
 
 def describe_saving(method: AllButOne, saving: AllButOne, quantize: Quantized | None) -> str:
-    """The settings in which a saving differs, as a config file and the command line name them."""
+    """The settings in which a saving differs, as a config file and the command line name them.
+
+    Args:
+        method: The method as it was planned.
+        saving: The method with less need of memory; only its `tune` differs.
+        quantize: Precision of the weights that are not trained; None: as they are.
+
+    Returns:
+        Such as "settings: tune: {batch_size: 1} and --quantize nf4".
+    """
     changes = []
     for key, value in asdict(saving.tune).items():
         if value != getattr(method.tune, key):

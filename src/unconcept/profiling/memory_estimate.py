@@ -152,7 +152,15 @@ def estimate_memory(
 
 
 def trainable_delta(model: Model, method: AllButOne) -> TrainableDelta:
-    """The trained parameters of a method, by shapes."""
+    """The trained parameters of a method, by shapes.
+
+    Args:
+        model: A model on the device "meta".
+        method: The method with its hyperparameters.
+
+    Returns:
+        The delta; its tensors have shapes but no values.
+    """
     tune = method.tune
     whitened = {}
     if tune.whiten is not None and tune.rank is None:
@@ -281,7 +289,15 @@ def group_calls(method: AllButOne, concepts: int) -> NetworkCalls:
 
 
 def held_out_points(method: AllButOne, trajectories: int) -> int:
-    """Points of so many trajectories that one evaluation of the held-out loss reads."""
+    """Points of so many trajectories that one evaluation of the held-out loss reads.
+
+    Args:
+        method: Says how many points a trajectory has and which share is held out.
+        trajectories: Number of trajectories, held-out ones included.
+
+    Returns:
+        Number of points, at most HELD_OUT_POINTS.
+    """
     every = max(2, round(1 / method.tune.held_out))
     return min(HELD_OUT_POINTS, method.points * math.ceil(trajectories / every))
 
@@ -358,7 +374,16 @@ def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept
 
 
 def point_bytes(model: Model, roles: int) -> int:
-    """Bytes of a replay's point: x, t, trajectory, and per role an fp32 prediction and an index."""
+    """Bytes of a replay's point: x, t, trajectory, and per role an fp32 prediction and an index.
+
+    Args:
+        model: Says the shape and the precision of a latent.
+        roles: Predictions recorded at the point: ERASE_ROLES on trajectories of erased concepts,
+            1 on those of retained prompts.
+
+    Returns:
+        Bytes.
+    """
     latent = math.prod(model.latent_shape)
     return latent * (bytes_per_number(model) + FP32_BYTES * roles) + INDEX_BYTES * (2 + roles)
 

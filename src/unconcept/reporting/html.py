@@ -247,7 +247,15 @@ def control_label(name: str) -> str:
 
 
 def place(value: float, top: float) -> float:
-    """A value in percent of a line that ends at `top`."""
+    """A value in percent of a line that ends at `top`.
+
+    Args:
+        value: On the scale of the line; values outside [0, top] are moved to its ends.
+        top: The value at the end of the line, above 0.
+
+    Returns:
+        Percent from 0 to 100, with one decimal.
+    """
     return round(100 * min(max(value / top, 0), 1), 1)
 
 

@@ -55,7 +55,8 @@ def before_after_grid(
         The sheet.
     """
     size = SMALL_CELL if before.shape[-1] <= SMALL_CELL else LARGE_CELL
-    groups = [group for group in GROUP_TITLES if any(case.group == group for case in cases)]
+    present = {case.group for case in cases}
+    groups = [group for group in GROUP_TITLES if group in present]
     width = LEFT + columns * (size + GAP) + GAP
     bold = ImageFont.load_default(17)
     lines = textwrap.wrap(head, width // 10)

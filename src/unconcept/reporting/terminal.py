@@ -113,6 +113,15 @@ def presence_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def share_of(row: Mapping[str, Any], key: str) -> str:
+    """A share in images: "3 of 20".
+
+    Args:
+        row: A row of report.json whose scores are shares in [0, 1].
+        key: "before" or "after".
+
+    Returns:
+        The number of images and n.
+    """
     return f"{round(row[key] * row['n'])} of {row['n']}"
 
 
@@ -135,7 +144,15 @@ def change_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def note_lines(warnings: list[str], room: int) -> list[str]:
-    """The warnings, each cut to one line, as many as there is room for."""
+    """The warnings, each cut to one line, as many as there is room for.
+
+    Args:
+        warnings: Texts of any length.
+        room: Number of lines there is room for.
+
+    Returns:
+        Lines of at most COLUMNS columns; the last one counts the warnings that are not shown.
+    """
     shown = warnings if len(warnings) <= room else warnings[: max(room - 1, 0)]
     lines = [shorten(f"note: {warning}", COLUMNS) for warning in shown]
     if hidden := len(warnings) - len(shown):
@@ -144,7 +161,15 @@ def note_lines(warnings: list[str], room: int) -> list[str]:
 
 
 def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
-    """How much was looked at, what it cost, and where everything is."""
+    """How much was looked at, what it cost, and where everything is.
+
+    Args:
+        report: The content of report.json.
+        out: The output folder.
+
+    Returns:
+        Lines without markup.
+    """
     lines = []
     if report["settings"].get("evaluation") == "short":
         lines.append(
@@ -181,5 +206,13 @@ def score_table(report: Mapping[str, Any]) -> Table:
 
 
 def shorten(text: str, width: int) -> str:
-    """The text, cut to `width` columns with an ellipsis."""
+    """The text, cut to `width` columns with an ellipsis.
+
+    Args:
+        text: One line.
+        width: Largest length in characters, at least 1.
+
+    Returns:
+        The text itself if it fits.
+    """
     return text if len(text) <= width else text[: width - 1] + "…"

@@ -109,7 +109,16 @@ def remaining_concept(report: Mapping[str, Any]) -> str:
 
 
 def lost_accuracy(report: Mapping[str, Any], group: str) -> str:
-    """What neighbours or unrelated images lost, in words; "" if they kept their accuracy."""
+    """What neighbours or unrelated images lost, in words; "" if they kept their accuracy.
+
+    Args:
+        report: The content of report.json.
+        group: "neighbour" or "unrelated".
+
+    Returns:
+        A clause with the number of images and the worst words. A loss counts if the 95 % interval
+        of the difference lies below 0, or if it is TOLERATED_LOSS or more.
+    """
     row = score_row(report, "right", group)
     if not row or row["before"] is None or row["after"] >= row["before"]:
         return ""
@@ -122,7 +131,16 @@ def lost_accuracy(report: Mapping[str, Any], group: str) -> str:
 
 
 def worst_words(report: Mapping[str, Any], group: str, most: int = 3) -> str:
-    """The words of a group that lost most, as ", worst: fox, wolf"; "" if it is not known."""
+    """The words of a group that lost most, as ", worst: fox, wolf"; "" if it is not known.
+
+    Args:
+        report: The content of report.json.
+        group: Group of prompts, such as "neighbour".
+        most: Largest number of words.
+
+    Returns:
+        The words whose accuracy fell, the largest loss first.
+    """
     losses = []
     for row in report["scores"]:
         kind, _, word = row["name"].partition(": ")
@@ -191,6 +209,16 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
 
 
 def share_tile(name: str, row: Mapping[str, Any], detail: str) -> Tile:
+    """A tile that states a share in images.
+
+    Args:
+        name: Stands above the number.
+        row: A row of report.json whose scores are shares in [0, 1].
+        detail: Stands below the number: what the images show.
+
+    Returns:
+        The tile, with the 95 % interval in percent and the number before.
+    """
     low, high = (round(100 * end) for end in row["ci95"])
     before = round(row["before"] * row["n"])
     value = f"{round(row['after'] * row['n'])} of {row['n']}"
@@ -198,6 +226,15 @@ def share_tile(name: str, row: Mapping[str, Any], detail: str) -> Tile:
 
 
 def change_tile(report: Mapping[str, Any], row: Mapping[str, Any]) -> Tile:
+    """A tile that states how far the unrelated images moved.
+
+    Args:
+        report: The content of report.json; its control with another seed is the yardstick.
+        row: Its row of pixel changes of unrelated images.
+
+    Returns:
+        The tile, with the 95 % interval and the control if it was measured.
+    """
     low, high = row["ci95"]
     interval = f"95 % interval {low:.3f}–{high:.3f}, n {row['n']}"
     if seed := score_row(report, ANOTHER_SEED + PIXELS, "structure"):

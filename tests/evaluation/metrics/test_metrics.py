@@ -137,7 +137,10 @@ def drawings():
         torch.rand(16, 3, 5, 5), size=(64, 64), mode="bicubic"
     ).clamp(0, 1)
     blobs = (blobs > 0.5).float() * 0.8 + 0.1
-    noisy = lambda s: (blobs + s * torch.randn_like(blobs)).clamp(0, 1)
+
+    def noisy(s):
+        return (blobs + s * torch.randn_like(blobs)).clamp(0, 1)
+
     return blobs, noisy(0.05), noisy(0.5), blobs.roll(1, 0)
 
 
@@ -145,11 +148,11 @@ def drawings():
 def test_every_change_moves_the_right_way(name, drawings):
     """The same image: no change. Little noise: little. Much noise, or another image: more."""
     original, little, much, other = drawings
-    change = lambda p: (
-        (1 - CHANGES[name](original, p) if name.startswith("ssim") else CHANGES[name](original, p))
-        .mean()
-        .item()
-    )
+
+    def change(p):
+        values = CHANGES[name](original, p)
+        return (1 - values if name.startswith("ssim") else values).mean().item()
+
     assert change(original) == pytest.approx(0.0, abs=1e-5)
     assert 0 <= change(little) < change(much)
     assert change(little) < change(other)

@@ -68,7 +68,16 @@ class Sight:
 
     @classmethod
     def of(cls, verdict: Verdict, i: int, scene: bool) -> "Sight":
-        """The sight of image `i`: of both halves in a scene, else of the whole image."""
+        """The sight of one image: of both halves in a scene, else of the whole image.
+
+        Args:
+            verdict: What the judge sees in N images.
+            i: Index of the image, 0 to N - 1.
+            scene: Whether the prompt names two objects, one on the left and one on the right.
+
+        Returns:
+            What is seen in it.
+        """
         areas = ("left", "right") if scene else ("whole",)
         return cls(
             objects={int(getattr(verdict, area)[i]) for area in areas},
@@ -76,6 +85,11 @@ class Sight:
             style=STYLES[int(verdict.style[i])],
             colour=int(verdict.colour[i]),
         )
+
+
+def object_indices(concept: Concept) -> set[int]:
+    """Indices into OBJECTS of the objects that a concept stands for."""
+    return {OBJECTS.index(thing) for thing in things(concept)}
 
 
 class EmojiBenchmark:
@@ -103,7 +117,7 @@ class EmojiBenchmark:
         self.seed = seed
         self.rng = np.random.default_rng([7, seed])
         self.likely = tuple(OBJECTS[WORDS.index(word)] for word in likely)
-        self.erased = tuple({OBJECTS.index(thing) for thing in things(c)} for c in concepts)
+        self.erased = tuple(object_indices(concept) for concept in concepts)
         self.styles = {c.erase for c in concepts if c.kind == "style"}
         self.free = self._free_objects()
         self.cases: list[EmojiCase] = []

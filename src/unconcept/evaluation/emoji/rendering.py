@@ -108,11 +108,29 @@ def cells(image: np.ndarray, n: int) -> np.ndarray:
 # Styles: filters of an image p [H, W, 3] in [0, 1], with a random generator for the paper's grain.
 
 
-def pixel_art(p, rng):
+def pixel_art(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Cells of 8 x 8 pixels in 8 levels per channel.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1]; H and W are multiples of 8.
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     return np.round(cells(p, 8) * 7) / 7
 
 
-def pencil_sketch(p, rng):
+def pencil_sketch(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A grey drawing: colour dodge, darkened along edges.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1].
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     g = grey(p)
     dodge = np.clip(g / (ndimage.gaussian_filter(g, 4) + 1e-3), 0, 1) ** 2.5
     lines = 1 - 0.85 * edges(p, 1.0)
@@ -120,7 +138,16 @@ def pencil_sketch(p, rng):
     return np.repeat((np.minimum(dodge, lines) * shade)[..., None], 3, -1)
 
 
-def watercolor(p, rng):
+def watercolor(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Smooth areas with dark rims on grainy paper.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1].
+        rng: Draws the grain of the paper.
+
+    Returns:
+        [H, W, 3].
+    """
     smooth = ndimage.median_filter(p, (9, 9, 1))
     rim = 1 - 0.35 * edges(smooth, 2.0)[..., None]
     noise = rng.standard_normal(p.shape[:2]).astype(np.float32)
@@ -128,7 +155,16 @@ def watercolor(p, rng):
     return np.clip((0.30 + 0.70 * smooth) * rim * paper, 0, 1)
 
 
-def neon(p, rng):
+def neon(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Glowing edges in saturated colours on a dark ground.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1].
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     line = edges(p, 1.0)
     hue = p / (p.max(-1, keepdims=True) + 0.05)
     hue = hue / (hue.max(-1, keepdims=True) + 1e-3)
@@ -140,7 +176,16 @@ def neon(p, rng):
     return np.clip(dark + hue * (line + glow)[..., None], 0, 1)
 
 
-def blueprint(p, rng):
+def blueprint(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """White edges and a grid of 16 pixels on blue.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1].
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     y, x = np.mgrid[: p.shape[0], : p.shape[1]]
     grid = 0.10 * ((y % 16 < 2) | (x % 16 < 2))
     line = np.clip(edges(p, 1.0) * 1.3, 0, 1)
@@ -149,7 +194,16 @@ def blueprint(p, rng):
     return np.clip(blue + (grid + 0.85 * line)[..., None] * white, 0, 1)
 
 
-def halftone(p, rng):
+def halftone(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One dot per cell of 8 x 8 pixels, larger where the image is darker.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1]; H and W are multiples of 8.
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     y, x = np.mgrid[: p.shape[0], : p.shape[1]]
     mean = cells(p, 8)
     radius = 2.2 + 2.6 * (1 - grey(mean))
@@ -157,14 +211,32 @@ def halftone(p, rng):
     return mean * 0.75 * dot + (0.45 + 0.55 * mean) * (1 - dot)
 
 
-def cross_stitch(p, rng):
+def cross_stitch(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A cross of bright thread per cell of 8 x 8 pixels.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1]; H and W are multiples of 8.
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     y, x = np.mgrid[: p.shape[0], : p.shape[1]]
     u, v = y % 8, x % 8
     thread = (np.minimum(abs(u - v), abs(u + v - 7)) <= 1)[..., None]
     return cells(p, 8) * np.where(thread, 1.0, 0.55)
 
 
-def sepia(p, rng):
+def sepia(p: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Luma, on a scale from dark to light brown.
+
+    Args:
+        p: Image [H, W, 3] in [0, 1].
+        rng: Unused.
+
+    Returns:
+        [H, W, 3].
+    """
     g = np.clip(grey(p) * 1.05, 0, 1)[..., None]
     dark = np.array([0.20, 0.11, 0.05], np.float32)
     light = np.array([0.98, 0.88, 0.70], np.float32)
