@@ -365,3 +365,17 @@ def test_an_exported_model_names_its_concept(tmp_path, folder, checkpoint, edit)
     (whole / "unconcept.json").write_text("{")
     with pytest.raises(InputError, match=r"unconcept\.json"):
         read_edit(whole, run, model, ())
+
+
+# The folder of a judge
+
+CONFIGS = ("{", "[]", "{}", '{"model_type": "clip"}', '{"model_type": "nothing"}', "[" * 10**5)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_damaged_judges(tmp_path, config):
+    from unconcept.evaluation.judges import Clip
+
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(InputError, match="CLIP model"):
+        Clip(tmp_path)
