@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from types import SimpleNamespace
+from pathlib import Path
 
 import diffusers
 import pytest
@@ -219,7 +219,7 @@ def test_an_edit_as_a_model(tmp_path, edit):
 
 def test_checkpoints_that_are_not_whole_or_not_text_to_image(checkpoint):
     def problem(tensors) -> str | None:
-        return problem_of(SimpleNamespace(shapes=tensors, metadata={}))
+        return problem_of(Header(Path("m.safetensors"), tensors, {}))
 
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.items()}
     assert problem(shapes) is None
