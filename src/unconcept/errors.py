@@ -17,6 +17,10 @@ class InputError(UnconceptError, ValueError):
     exit_code = 2
 
 
+class UnknownShapesError(InputError):
+    """The files do not say how large the model is: nothing can be estimated."""
+
+
 class RunError(UnconceptError, RuntimeError):
     """The run failed; nothing was written."""
 

@@ -89,6 +89,7 @@ SHAPES = {  # of the published configurations
             num_attention_heads=24, joint_attention_dim=7680, mlp_ratio=3.0,
             axes_dims_rope=[32, 32, 32, 32], timestep_guidance_channels=256,
         ),
+        "vae": dict(latent_channels=32),
         "text_encoder": QWEN_3,
     },
     "qwen-image": {
@@ -96,6 +97,7 @@ SHAPES = {  # of the published configurations
             in_channels=64, out_channels=16, num_layers=60, attention_head_dim=128,
             num_attention_heads=24, joint_attention_dim=3584, axes_dims_rope=[16, 56, 56],
         ),
+        "vae": dict(z_dim=16),
         "text_encoder": {
             "text_config": dict(
                 hidden_size=3584, intermediate_size=18944, num_hidden_layers=28,
@@ -110,6 +112,7 @@ SHAPES = {  # of the published configurations
             attention_head_dim=32, num_cross_attention_heads=20, cross_attention_head_dim=112,
             cross_attention_dim=2240, caption_channels=2304, sample_size=32,
         ),
+        "vae": dict(latent_channels=32),
         "text_encoder": dict(
             hidden_size=2304, intermediate_size=9216, num_hidden_layers=26, num_attention_heads=8,
             num_key_value_heads=4, head_dim=256, vocab_size=256000,

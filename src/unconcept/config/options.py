@@ -11,6 +11,8 @@ Precision = Literal["fp32", "bf16", "fp16"]
 
 Quantized = Literal["nf4", "int8"]
 
+Prediction = Literal["epsilon", "v", "v-zero-snr"]
+
 if TYPE_CHECKING:
     Judge = str | Callable
 else:
@@ -48,6 +50,13 @@ class Source:
     base_config: Annotated[
         str | None,
         Parameter(help="For a single file: a diffusers folder with the same architecture."),
+    ] = None
+    prediction: Annotated[
+        Prediction | None,
+        Parameter(
+            help="What Stable Diffusion's network predicts: epsilon, v, or v-zero-snr with zero "
+            "terminal SNR (default: what the files say)."
+        ),
     ] = None
     variant: Annotated[
         str | None,

@@ -24,6 +24,7 @@ from torch.nn.functional import interpolate, normalize
 
 from ..concepts.templates import article
 from ..errors import InputError
+from ..io.weights import check_safetensors
 from ..models.devices import default_device
 
 Judge = Callable[[Tensor, Sequence[str]], Tensor]
@@ -77,13 +78,24 @@ class Clip:
                 f"{folder} does not contain a CLIP model: --judge takes the folder of one, "
                 '"imagenet" or "nudenet"'
             )
-        if AutoConfig.from_pretrained(folder).model_type != "clip":
-            raise InputError(f"the model in {folder} is not a CLIP model")
+        for file in sorted(folder.glob("*.safetensors")):
+            check_safetensors(file)
+        try:  # never code of the folder, nor the question whether to run it
+            kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+            if kind != "clip":
+                raise InputError(f"the model in {folder} is not a CLIP model")
+            model = CLIPModel.from_pretrained(folder, use_safetensors=True)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        except InputError:
+            raise
+        except Exception as error:  # transformers raises many kinds of errors for a broken folder
+            reason = (str(error).strip() or "no reason given").splitlines()[0]
+            raise InputError(
+                f"the CLIP model in {folder} cannot be opened: {type(error).__name__}: {reason}"
+            ) from error
         self.name = folder.name
-        model = CLIPModel.from_pretrained(folder, use_safetensors=True)
         self.model = model.eval().requires_grad_(False)
         torch.nn.Module.to(self.model, default_device())
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     @torch.no_grad()
     def embed_images(self, images: Tensor, batch: int = 32) -> Tensor:

@@ -109,8 +109,14 @@ def check_safetensors(path: Path) -> None:
     Raises:
         InputError: It does not exist, is a pickle or another kind of file, or is corrupt.
     """
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path} is a link to {path.readlink()}, which does not exist")
     if not path.exists():
         raise InputError(f"{path} does not exist")
+    if not path.is_file():  # opening a named pipe would wait for ever
+        raise InputError(f"{path} is not a file")
+    if not os.access(path, os.R_OK):
+        raise InputError(f"{path} cannot be read: permission denied")
     if path.suffix in PICKLES:
         raise InputError(
             f"{path.name} is a pickle, which can run code when it is opened: it is not read. "

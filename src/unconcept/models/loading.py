@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import torch
 
 from ..concepts.retain import DEFAULT_VOCABULARY
-from ..config.options import Precision, Quantized, Source
-from ..errors import InputError
-from ..io.weights import PICKLES, check_safetensors, names_in
-from . import quantization
+from ..config.options import Precision, Prediction, Quantized, Source
+from ..errors import InputError, UnknownShapesError
+from ..io.weights import PICKLES
+from . import quantization, single_file
+from .consistency import check_complete, check_finite
 from .devices import PRECISIONS, choose_device
 from .families.flux import Flux
 from .families.flux2 import Flux2Klein
@@ -22,6 +23,7 @@ from .families.stable_diffusion import StableDiffusion
 from .families.stable_diffusion_3 import StableDiffusion3
 from .families.stable_diffusion_xl import StableDiffusionXL
 from .families.z_image import ZImage
+from .folder import INDEX, check_folder, check_weights, only_variant, read_json
 from .interface import Model
 
 if TYPE_CHECKING:
@@ -44,14 +46,38 @@ SUPPORTED = (
     "Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image and Sana"
 )
 
-# "diffusion_pytorch_model.fp16.safetensors", in one file or in several: the variant is "fp16"
-WEIGHTS_NAME = re.compile(r"[^.]+(?:\.([^.-]+))?(?:-\d+-of-\d+)?\.safetensors")
+# What `--prediction` takes.
+PREDICTION_CHOICES: Mapping[Prediction, single_file.Prediction] = {
+    "epsilon": single_file.Prediction("epsilon", False),
+    "v": single_file.Prediction("v_prediction", False),
+    "v-zero-snr": single_file.Prediction("v_prediction", True),
+}
+
+HUB_ADVICE = (
+    "it is out of reach, or HF_HUB_OFFLINE is set, and the model was not downloaded before; give a "
+    "folder on disk, or try again with a network"
+)
+
+# Errors of huggingface_hub, httpx and the system without an answer of the hub.
+OUT_OF_REACH = (
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "ConnectError",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "ConnectionError",
+    "gaierror",
+)
+
+# Pipelines that share a family's components and do something else with them.
+RELATIVES = re.compile(r"Img2Img|Inpaint(ing)?|PAG")
 
 
 class SourceFields(TypedDict, total=False):
     """Keywords of `load`, which are fields of `Source`; `config` is its `base_config`."""
 
     config: str | Path | None
+    prediction: Prediction | None
     device: str | None
     dtype: Precision | None
     variant: str | None
@@ -62,21 +88,72 @@ def wrap(pipe: Any, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
     """Put a `Model` around a diffusers pipeline.
 
     Args:
-        pipe: The pipeline; a Model is returned as it is.
+        pipe: The pipeline; a Model is returned as it is. Of an image-to-image or inpainting
+            pipeline the text-to-image model of the same components is taken.
         vocabulary: Words that represent all other prompts.
 
     Returns:
         The model, which uses the pipeline's own modules.
 
     Raises:
-        InputError: The pipeline's family is not supported.
+        InputError: The pipeline's family is not supported, or its parts do not fit together.
     """
     if isinstance(pipe, FAMILIES):
         return pipe
+    candidates = [pipe]
+    if not any(family.fits(pipe) for family in FAMILIES):
+        candidates = [text_to_image(pipe)]
     for family in FAMILIES:
-        if family.fits(pipe):
-            return family(pipe, vocabulary)
-    raise InputError(f"{type(pipe).__name__} is not supported; supported are {SUPPORTED}")
+        if family.fits(candidates[0]):
+            return family(candidates[0], vocabulary)
+    raise InputError(unsupported(pipe))
+
+
+def text_to_image(pipe: Any) -> Any:
+    """The text-to-image pipeline of the same components.
+
+    Args:
+        pipe: A diffusers pipeline, such as one for image-to-image or inpainting.
+
+    Returns:
+        A pipeline that shares its modules; None where diffusers has none of these components.
+    """
+    import diffusers
+
+    kind: Any = None
+    for base in type(pipe).__mro__:
+        if RELATIVES.search(base.__name__) and "Control" not in base.__name__:
+            kind = getattr(diffusers, RELATIVES.sub("", base.__name__), None)
+            break
+    if kind is None or not any(family.fits(object.__new__(kind)) for family in FAMILIES):
+        return None
+    components, optional = kind._get_signature_keys(kind)
+    parts = {}
+    for component in components:
+        parts[component] = pipe.components.get(component)
+    for setting in optional:
+        if setting in pipe.config:
+            parts[setting] = pipe.config[setting]
+    return kind(**parts)
+
+
+def unsupported(pipe: Any) -> str:
+    """The line for a pipeline that is not any family's."""
+    name = type(pipe).__name__
+    if "ControlNet" in name or "Adapter" in name:
+        parent = RELATIVES.sub("", re.sub(r"(XS|Union)?(ControlNet|Adapter)(XS|Union)?", "", name))
+        return (
+            f"{name} holds a ControlNet or an adapter besides the model: use the text-to-image "
+            f"pipeline ({parent}), for example apply an edit to it, and make this one from it with "
+            f"{name}.from_pipe(pipe, ...), which shares its weights"
+        )
+    line = f"{name} is not supported; supported are {SUPPORTED}"
+    if hasattr(pipe, "unet") or hasattr(pipe, "transformer"):
+        line += (
+            ". If it has the components of one of these, apply an edit to that text-to-image "
+            f"pipeline, and make this one from it with {name}.from_pipe(pipe)"
+        )
+    return line
 
 
 def load(
@@ -94,7 +171,8 @@ def load(
         quantize: Hold the linear layers of the denoiser's blocks in 4 or 8 bits.
         keep_precise: Weight group that is not quantized, because an edit of it is trained.
         **fields: Fields of `Source`. `config`: for a single file, a diffusers folder of the same
-            architecture; without it diffusers asks the hub. `variant`: of the weights, such as
+            architecture; without it diffusers asks the hub. `prediction`: what the network
+            predicts, where the files say it wrongly or not at all. `variant`: of the weights, such as
             "fp16"; a folder with one variant alone does not need it. `revision`: of a hub
             repository. `device` and `dtype`: None is explained at `Source`; with the device
             "meta" only shapes are built and no weights are read.
@@ -107,10 +185,10 @@ def load(
     """
     source = as_source(source, fields)
     device = choose_device(source.device)
+    if source.model in EMBEDDED and source.prediction:
+        raise InputError(f"--prediction is for your own models, and {source.model} is embedded")
     if device.type == "meta" and source.model != "emoji-flow":
-        from .meta_device import build_without_weights
-
-        return wrap(build_without_weights(source.model, PRECISIONS[source.dtype or "fp32"]))
+        return wrap_opened(open_without_weights(source), source)
     precision = PRECISIONS[source.dtype or default_precision(source.model, device)]
     if source.model in EMBEDDED:
         from . import emoji
@@ -118,11 +196,64 @@ def load(
         load_embedded = emoji.load if source.model == "emoji" else emoji.load_flow
         model: Any = load_embedded(dtype=precision)
     else:
-        model = wrap(open_pipeline(source, precision))
+        model = wrap_opened(open_pipeline(source, precision), source)
     if quantize:
         quantization.quantize(model, quantize, keep_precise, device)
+    if source.model not in EMBEDDED:
+        check_complete(model.pipe, source.model)
     model.pipe.to(device)
+    if source.model not in EMBEDDED:
+        check_finite(model.pipe, source.model)
     return model
+
+
+def wrap_opened(pipe: Any, source: Source) -> Model:
+    """`wrap` a pipeline that was opened from files, whose settings may be anything.
+
+    Args:
+        pipe: The pipeline.
+        source: Its source, for the message.
+
+    Raises:
+        InputError: See `wrap`; or a setting has a wrong type.
+    """
+    try:
+        return wrap(pipe)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        raise InputError(
+            f'"{source.model}" cannot be used: a setting in its configurations is missing or '
+            f"wrong ({reason_of(error)})"
+        ) from error
+
+
+def open_without_weights(source: Source) -> Any:
+    """The pipeline of a source on the device "meta": shapes alone.
+
+    Args:
+        source: A folder or hub id, or a single file with base_config.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        InputError: There is no such model, it is not one, or a single file without base_config.
+    """
+    from .meta_device import build_without_weights
+
+    dtype = PRECISIONS[source.dtype or "fp32"]
+    path = Path(source.model)
+    if path.is_dir() and not (path / INDEX).exists():
+        check_folder(path)
+    if path.suffix != ".safetensors" or path.is_dir():
+        return with_prediction(build_without_weights(source.model, dtype), source)
+    if path.exists():
+        check_single_file(path, source)
+    if source.base_config is None:
+        raise UnknownShapesError(
+            "a single file does not say its shapes: give --base-config, the diffusers folder of "
+            "the same architecture"
+        )
+    return with_prediction(build_without_weights(source.base_config, dtype), source)
 
 
 def as_source(source: str | Path | Source, fields: Mapping[str, Any]) -> Source:
@@ -164,15 +295,35 @@ def open_pipeline(source: Source, dtype: torch.dtype) -> Any:
     Raises:
         InputError: There is no such model, or it cannot be opened.
     """
+    path = Path(source.model)
+    if path.suffix in (*PICKLES, ".safetensors") and not path.is_dir():
+        return with_prediction(open_single_file(path, source, dtype), source)
+    check_source(source)
+    if path.is_dir() and not source.variant:
+        source = replace(source, variant=only_variant(path))
+    pipe = with_prediction(open_pretrained(source, dtype), source)
+    if path.is_dir():
+        check_weights(path, pipe.components, source.variant)
+    return pipe
+
+
+def check_source(source: Source) -> None:
+    """Check all that can be known of a model before it is opened.
+
+    Args:
+        source: The model.
+
+    Raises:
+        InputError: There is no such model, its files are damaged, or it is something else.
+    """
     name = source.model
     path = Path(name)
-    if path.suffix in (*PICKLES, ".safetensors"):
-        check_safetensors(path)
-        return open_single_file(path, source.base_config, dtype)
-    if path.is_dir():
+    if name in EMBEDDED:
+        return
+    if path.suffix in (*PICKLES, ".safetensors") and not path.is_dir():
+        check_single_file(path, source)
+    elif path.is_dir():
         check_folder(path)
-        if not source.variant:
-            source = replace(source, variant=only_variant(path))
     elif path.exists():
         raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
     elif name.count("/") != 1 or name.startswith((".", "/", "~")):
@@ -180,46 +331,105 @@ def open_pipeline(source: Source, dtype: torch.dtype) -> Any:
             f'there is no model "{name}": give "emoji" or "emoji-flow", a diffusers folder, '
             "a .safetensors file, or a hub id like owner/name"
         )
-    return open_pretrained(source, dtype)
 
 
-def check_folder(path: Path) -> None:
-    """Check that a folder is a diffusers pipeline with complete safetensors weights.
+def check_built(source: Source, model: Any) -> None:
+    """Do the files of a folder hold every tensor of a model that was built without weights?
 
     Args:
-        path: The folder.
+        source: The model's.
+        model: A PipelineModel on any device.
 
     Raises:
-        InputError: It is not.
+        InputError: One is missing.
     """
-    if not (path / "model_index.json").exists():
-        raise InputError(f"{path} is not a diffusers pipeline: it has no model_index.json")
-    weights = sorted(path.glob("*/*.safetensors"))
-    pickles = sorted(file for file in path.glob("*/*") if file.suffix in PICKLES)
-    if not weights and pickles:
-        raise InputError(
-            f"{path} holds only pickled weights ({pickles[0].name}), which are not read: "
-            "convert it to safetensors first"
-        )
-    for file in weights:
-        check_safetensors(file)
+    path = Path(source.model)
+    if path.is_dir():
+        check_weights(path, model.pipe.components, source.variant)
 
 
-def only_variant(path: Path) -> str | None:
-    """The variant of a folder's weights, if all files have the same one.
+def check_single_file(path: Path, source: Source) -> single_file.Header:
+    """Check that a file is a Stable Diffusion checkpoint, and that its base_config fits.
 
     Args:
-        path: A diffusers folder.
+        path: The file.
+        source: With base_config.
 
     Returns:
-        Such as "fp16"; None if there are weights without a variant, or several variants.
+        The header of the file.
+
+    Raises:
+        InputError: It is not, or the base_config is not a diffusers folder of its kind.
     """
-    variants = set()
-    for file in path.glob("*/*.safetensors"):
-        match = WEIGHTS_NAME.fullmatch(file.name)
-        if match:
-            variants.add(match[1])
-    return variants.pop() if len(variants) == 1 else None
+    header = single_file.Header.read(path)
+    if problem := single_file.problem_of(header):
+        raise InputError(f"{path} is {problem}")
+    config = source.base_config
+    if config is None:
+        return header
+    folder = Path(config)
+    if not folder.is_dir():
+        if folder.exists() or config.count("/") != 1 or config.startswith((".", "/", "~")):
+            raise InputError(
+                f"--base-config {config} is not a folder: give a diffusers folder of the same "
+                "architecture"
+            )
+        return header  # a hub id
+    if not (folder / INDEX).exists():
+        raise InputError(f"--base-config {config} is not a diffusers folder: it has no {INDEX}")
+    index = read_json(folder / INDEX)
+    class_name = str(index.get("_class_name")) if isinstance(index, dict) else ""
+    if ("XL" in class_name) != single_file.is_xl(header):
+        kind = "Stable Diffusion XL" if single_file.is_xl(header) else "Stable Diffusion 1.x or 2.x"
+        raise InputError(
+            f"{path} is a checkpoint of {kind}, and --base-config {config} is the folder of a "
+            f"{class_name}: give a folder of the same architecture"
+        )
+    return header
+
+
+def with_prediction(pipe: Any, source: Source) -> Any:
+    """Make a pipeline's scheduler agree with what the network was trained to predict.
+
+    What the user says counts first, then what a single file says of itself, then the scheduler's
+    own configuration. With a terminal signal-to-noise ratio of zero, timesteps are spaced
+    "trailing" (Lin et al. 2023, arXiv 2305.08891).
+
+    Args:
+        pipe: A diffusers pipeline.
+        source: With `prediction`.
+
+    Returns:
+        The pipeline.
+
+    Raises:
+        InputError: The model's family does not have a choice, or a single file contradicts itself.
+    """
+    path = Path(source.model)
+    stated = single_file.Prediction()
+    if path.suffix == ".safetensors" and path.is_file() and not source.prediction:
+        stated = single_file.prediction_of(single_file.Header.read(path))
+    if source.prediction:
+        stated = PREDICTION_CHOICES[source.prediction]
+    if stated == single_file.Prediction():
+        return pipe
+    config = dict(pipe.scheduler.config)
+    if "prediction_type" not in config or not hasattr(pipe, "unet"):
+        raise InputError(
+            f"--prediction is for Stable Diffusion 1.x, 2.x and XL, not for {type(pipe).__name__}"
+        )
+    config["prediction_type"] = stated.kind or config["prediction_type"]
+    if stated.zero_snr and config["prediction_type"] == "epsilon":
+        raise InputError(
+            f"{path} says ztsnr (zero terminal SNR) and does not say that it predicts v: give "
+            "--prediction v-zero-snr, or --prediction epsilon"
+        )
+    if stated.zero_snr is not None:
+        config["rescale_betas_zero_snr"] = stated.zero_snr
+    if stated.zero_snr:
+        config["timestep_spacing"] = "trailing"
+    pipe.scheduler = type(pipe.scheduler).from_config(config)
+    return pipe
 
 
 def open_pretrained(source: Source, dtype: torch.dtype) -> Any:
@@ -245,19 +455,57 @@ def open_pretrained(source: Source, dtype: torch.dtype) -> Any:
             feature_extractor=None,
         )
     except Exception as error:  # diffusers raises many kinds of errors for a broken folder
-        problem = "cannot be opened"
-        if not Path(source.model).is_dir():
-            problem = "is not a folder here, and cannot be loaded from the hub"
-        reason = (str(error) or "no reason given").splitlines()[0]
-        raise InputError(f'"{source.model}" {problem}: {type(error).__name__}: {reason}') from error
+        name = source.model
+        if Path(name).is_dir():
+            reason = diagnosis(source) or f'"{name}" cannot be opened: {reason_of(error)}'
+            raise InputError(reason) from error
+        reason = HUB_ADVICE if is_out_of_reach(error) else reason_of(error)
+        raise InputError(
+            f'"{name}" is not a folder here, and cannot be loaded from the hub: {reason}'
+        ) from error
 
 
-def open_single_file(path: Path, config: str | None, dtype: torch.dtype) -> Any:
+def diagnosis(source: Source) -> str | None:
+    """Why a folder cannot be opened, in words of its own files instead of a library's.
+
+    Args:
+        source: A folder.
+
+    Returns:
+        A setting that does not fit the others, or a tensor that does not fit the settings; None if
+        nothing is known.
+    """
+    try:
+        check_built(source, wrap(open_without_weights(source)))
+    except InputError as problem:
+        return None if "cannot be opened" in str(problem) else str(problem)
+    except Exception:  # the error that is being explained is the better one
+        return None
+    return None
+
+
+def is_out_of_reach(error: BaseException | None) -> bool:
+    """Was the hub not asked, or did it not answer?"""
+    while error is not None:
+        if type(error).__name__ in OUT_OF_REACH or "cached snapshot folder" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of another library's error, with its kind."""
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
+def open_single_file(path: Path, source: Source, dtype: torch.dtype) -> Any:
     """Open a Stable Diffusion checkpoint of one file.
 
     Args:
         path: The .safetensors file.
-        config: A diffusers folder of the same architecture; None: diffusers asks the hub.
+        source: With base_config, a diffusers folder of the same architecture; None: diffusers asks
+            the hub.
         dtype: Data type of the weights.
 
     Raises:
@@ -270,13 +518,26 @@ def open_single_file(path: Path, config: str | None, dtype: torch.dtype) -> Any:
         StableDiffusionXLPipeline,
     )
 
+    header = check_single_file(path, source)
+    config = source.base_config
     options = {} if config is None else {"config": config}
-    is_xl = any(name.startswith("conditioner.embedders.") for name in names_in(path))
+    is_xl = single_file.is_xl(header)
     pipeline = StableDiffusionXLPipeline if is_xl else StableDiffusionPipeline
     try:
         return pipeline.from_single_file(str(path), dtype=dtype, safety_checker=None, **options)
     except Exception as error:  # diffusers' converter raises many kinds of errors
-        reason = (str(error) or type(error).__name__).splitlines()[0]
+        kind = f"Stable Diffusion {'XL' if is_xl else '1.x or 2.x'} checkpoint"
+        if config is None:
+            reason = "the hub is out of reach" if is_out_of_reach(error) else reason_of(error)
+            raise InputError(
+                f"{path} looks like a {kind}, but its configuration could not be read from the "
+                f"hub ({reason}): give --base-config FOLDER, a diffusers folder of the same "
+                "architecture"
+            ) from error
+        reason = reason_of(error)
+        if "meta tensor" in reason:
+            reason = "not all tensors of the architecture are in the file"
         raise InputError(
-            f"{path} cannot be opened as a Stable Diffusion checkpoint: {reason}"
+            f"{path} cannot be opened as a {kind} with --base-config {config}: {reason}; is the "
+            "download complete, and the architecture the same?"
         ) from error

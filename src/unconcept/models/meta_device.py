@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
+from ..errors import InputError, UnknownShapesError
 
 
 def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "meta") -> Any:
@@ -32,7 +32,7 @@ def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "m
 
     place = str(PIPELINE if str(name) == "emoji" else name)
     if place.endswith(".safetensors"):
-        raise InputError(
+        raise UnknownShapesError(
             "a single file does not say its shapes: "
             "give the diffusers folder of the same architecture"
         )
@@ -49,8 +49,9 @@ def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "m
         return DiffusionPipeline.from_pretrained(
             place, safety_checker=None, feature_extractor=None, **networks
         )
-    except (OSError, ValueError) as error:
-        raise InputError(f'"{name}" cannot be opened: {str(error).splitlines()[0]}') from error
+    except Exception as error:  # both libraries raise many kinds of errors for a broken folder
+        reason = (str(error).strip() or "no reason given").splitlines()[0]
+        raise InputError(f'"{name}" cannot be opened: {type(error).__name__}: {reason}') from error
     finally:
         torch.set_default_dtype(dtype_before)
 

@@ -16,6 +16,14 @@ from torch import Tensor, nn
 from ..concepts.concept import Concept
 from ..errors import InputError, RunError
 from .conditioning import join
+from .consistency import (
+    check_channels,
+    check_present,
+    check_size,
+    check_tokenizers,
+    check_widths,
+    latent_side,
+)
 from .interface import Condition, LatentChange, Sampling, Site
 
 log = logging.getLogger(__name__)
@@ -50,6 +58,8 @@ class PipelineModel(ABC):
     groups: ClassVar[Mapping[str, PathTest]]
     readers: ClassVar[Mapping[str, PathTest]]
     schedulers: ClassVar[Mapping[str, type]]
+    # channels of the denoiser's input and prediction for each channel of the latents
+    channels_per_latent: ClassVar[tuple[int, int]] = (1, 1)
     prompt_states_key: str = STATES
     uses_cfg: bool = True
     remark: str = ""
@@ -67,6 +77,11 @@ class PipelineModel(ABC):
             pipe: A diffusers pipeline for which `fits` is true.
             vocabulary: Words that represent all other prompts.
         """
+        check_present(pipe, (self.network, self.encoders[0], "tokenizer", "vae", "scheduler"))
+        check_channels(pipe, self.network, self.channels_per_latent)
+        check_tokenizers(pipe, self.encoders)
+        check_widths(pipe, self.network, self.widths_read(pipe))
+        check_size(pipe, self.network)
         self.pipe = pipe
         self.vocabulary = vocabulary
         self.lexicon = whole_words(pipe.tokenizer)
@@ -81,6 +96,18 @@ class PipelineModel(ABC):
         self.guidance = self.usual_guidance()
         for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
+
+    @classmethod
+    def widths_read(cls, pipe: Any) -> dict[str, int]:
+        """Widths of what the text encoders put out, by the denoiser's setting that must be equal.
+
+        Args:
+            pipe: A pipeline of the family.
+
+        Returns:
+            Such as {"cross_attention_dim": 768}; empty where the family is not checked.
+        """
+        return {}
 
     def usual_guidance(self, parameter: str = "guidance_scale") -> float:
         """The pipeline's default guidance scale.
@@ -433,8 +460,8 @@ class PipelineModel(ABC):
 
     @property
     def latent_shape(self) -> tuple[int, int, int]:
-        config = self.denoiser.config
-        return config["in_channels"], config["sample_size"], config["sample_size"]
+        side = latent_side(self.pipe, self.network)
+        return self.denoiser.config["in_channels"], side, side
 
     @property
     def vae_bytes(self) -> int:

@@ -10,13 +10,13 @@ import torch
 
 from ..concepts.concept import Concept
 from ..config.options import Quantized, Source
-from ..errors import InputError
+from ..errors import UnknownShapesError
 from ..io.units import format_bytes, format_duration
 from ..methods import method_caveat
 from ..methods.all_but_one import AllButOne
 from ..models.devices import choose_device
 from ..models.interface import Model
-from ..models.loading import default_precision, load
+from ..models.loading import check_built, check_source, default_precision, load
 from ..training.distributed import process_count
 from .memory_estimate import CpuMemory, MemoryEstimate, estimate_cpu_memory, estimate_memory
 
@@ -127,18 +127,23 @@ def describe_run(
 
     Returns:
         Lines for people; the last ones warn if the run does not fit.
+
+    Raises:
+        InputError: The model is not there, damaged, or something else than a model.
     """
     device = choose_device(source.device)
     dtype = source.dtype or default_precision(source.model, device)
+    check_source(source)
     try:
         model = load(replace(source, device="meta", dtype=dtype))
+        check_built(source, model)
         notes = [line for line in (model.remark, method_caveat(method, model)) if line]
         notes = [f"note     {line}" for line in notes]
         if not isinstance(method, AllButOne):
             return ["memory   estimated for all-but-one only", *notes]
         need = estimate_memory(model, method, len(concepts), quantize)
         cpu = estimate_cpu_memory(model, method, concepts)
-    except InputError as error:
+    except UnknownShapesError as error:
         return [f"memory   cannot be estimated: {error}"]
     group = f"{need.trained_parameters:,} parameters: {method.tune.group}"
     lines = [f"device   {device}, {dtype}", f"changed  {group}", *describe_needs(need, cpu, device)]

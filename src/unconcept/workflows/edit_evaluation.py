@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept
 from ..edits.edit import Edit, edit_between
@@ -15,6 +16,9 @@ from ..evaluation.features import features_or_none
 from ..evaluation.runner import Measures, evaluate
 from ..evaluation.setup import undrawn_warnings
 from ..io.output_folder import check_out
+from ..models import single_file
+from ..models.folder import INDEX, read_json
+from ..models.interface import Model
 from ..models.loading import load
 from .options import EvaluationOptions
 from .results import RunRecord, write_results
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
 
     from .options import EvaluationKeywords
 
+CARD_FILE = "unconcept.json"  # in the folder of an exported pipeline
+
 
 def evaluate_edit(
     path: Path, concepts: Sequence[Concept] = (), **options: Unpack[EvaluationKeywords]
@@ -31,7 +37,8 @@ def evaluate_edit(
     """Evaluate an edit and write the same folder as `erase`.
 
     Args:
-        path: The file or folder of an edit, or the folder of an erased pipeline of any tool.
+        path: The file or folder of an edit, or the folder or single file of an erased model of
+            any tool.
         concepts: What it erases; needed where that is not written in it.
         **options: Fields of `EvaluationOptions`; `out` is required, `extent` is "full" by default.
 
@@ -45,10 +52,7 @@ def evaluate_edit(
     run = EvaluationOptions(**{"extent": "full", **options})
     check_out(run.out, run.force)
     model = load(run.source)
-    if (path / "model_index.json").exists():
-        edit = edit_between(model, load(replace(run.source, model=str(path))), concepts)
-    else:
-        edit = Edit.load(path)
+    edit = read_edit(path, run, model, concepts)
     mismatch = edit.check(model, force=run.force)
     stored = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not concepts and not stored:
@@ -67,3 +71,88 @@ def evaluate_edit(
     report = record.to_report(edit, evaluation)
     write_results(run, edit, report, benchmark, evaluation)
     return report
+
+
+def read_edit(
+    path: Path, run: EvaluationOptions, model: Model, concepts: Sequence[Concept]
+) -> Edit:
+    """Read an edit, or take the difference between an erased model and its base.
+
+    Args:
+        path: See `evaluate_edit`.
+        run: With the base model's source.
+        model: The base model.
+        concepts: What was erased, if the caller says so.
+
+    Returns:
+        The edit. Where unconcept exported the erased model, with the card of the edit in it.
+    """
+    if (path / INDEX).exists():
+        stated = exported_card(path / CARD_FILE)
+    elif is_checkpoint(path):
+        stated = checkpoint_card(path)
+    else:
+        return Edit.load(path)
+    stored = stated.get("concepts") or []
+    if not concepts:
+        concepts = read_concepts(path, stored)
+    erased = load(replace(run.source, model=str(path), revision=None, variant=None))
+    edit = edit_between(model, erased, concepts)
+    kept = {}
+    for key in ("method", "settings", "model_sha256", "model_weights"):
+        if stated.get(key):
+            kept[key] = stated[key]
+    return replace(edit, card={**edit.card, **kept})
+
+
+def exported_card(file: Path) -> dict:
+    """The card in the folder of an exported pipeline; empty where another tool made it."""
+    if not file.exists():
+        return {}
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise InputError(f"{file} is damaged: it must hold keys and values")
+    return content
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Is this a Stable Diffusion checkpoint of one file?"""
+    if path.suffix != ".safetensors" or not path.is_file():
+        return False
+    return single_file.problem_of(single_file.Header.read(path)) is None
+
+
+def checkpoint_card(path: Path) -> dict:
+    """The card in the header of an exported checkpoint; empty where another tool made it."""
+    metadata = single_file.Header.read(path).metadata
+    try:
+        content = json.loads(metadata.get("unconcept.card", "{}"))
+    except (ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is damaged: its unconcept.card is not JSON of keys and values")
+    if "unconcept.base_sha256" in metadata:
+        content["model_sha256"] = metadata["unconcept.base_sha256"]
+    return content
+
+
+def read_concepts(path: Path, stored: Any) -> list[Concept]:
+    """The concepts that an exported model names.
+
+    Args:
+        path: The model, for the message.
+        stored: What its card holds: a list of mappings.
+
+    Raises:
+        InputError: It holds something else.
+    """
+    concepts = []
+    for fields in stored if isinstance(stored, list) else [stored]:
+        try:
+            concepts.append(Concept.read(fields))
+        except (TypeError, AttributeError):
+            raise InputError(
+                f"{path} does not say in a known form which concept it erases: name it, for "
+                f"example: unconcept evaluate pig=cow --edit {path}"
+            ) from None
+    return concepts

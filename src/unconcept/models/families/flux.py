@@ -1,11 +1,13 @@
 """Flux.1: two kinds of transformer blocks on T5's token states, distilled from guidance."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from diffusers.pipelines.flux.pipeline_flux import FluxPipeline
 from torch import Tensor
 
+from ..consistency import check_present
 from ..interface import Condition
 from ..joint_attention import POOLED, JointModel
 from ..patchify import Patched, packed, unpacked
@@ -29,6 +31,7 @@ class Flux(Patched, JointModel):
     family = "flux"
     encoders = ("text_encoder", "text_encoder_2")
     uses_cfg = False
+    channels_per_latent = (4, 4)
     timestep_scale = 1000.0
     evenly_spaced = True
     remark = (
@@ -36,6 +39,14 @@ class Flux(Patched, JointModel):
         "uses its prediction for the empty prompt, at guidance 1, as ε(∅), and λ preserves that "
         "prediction"
     )
+
+    @classmethod
+    def widths_read(cls, pipe: Any) -> dict[str, int]:
+        check_present(pipe, cls.encoders)
+        return {
+            "joint_attention_dim": pipe.text_encoder_2.config.d_model,
+            "pooled_projection_dim": pipe.text_encoder.config.hidden_size,
+        }
 
     @staticmethod
     def fits(pipe: object) -> bool:

@@ -29,6 +29,7 @@ class Flux2Klein(Chat, JointModel):
     family = "flux-2-klein"
     encoders = ("text_encoder",)
     thinking = False
+    channels_per_latent = (4, 4)
     timestep_scale = 1000.0
     evenly_spaced = True
 

@@ -40,6 +40,7 @@ class QwenImage(Chat, Patched, JointModel):
     encoders = ("text_encoder",)
     groups = TRANSFORMER
     readers = READERS
+    channels_per_latent = (4, 1)
     timestep_scale = 1000.0
     evenly_spaced = True
 

@@ -14,6 +14,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from ...errors import InputError
+from ..consistency import check_present
 from ..cross_attention import GROUPS, CrossModel
 from ..interface import Condition
 from ..pipeline_model import STATES
@@ -62,7 +63,20 @@ class StableDiffusion(CrossModel):
                 "v_prediction is supported"
             )
         self.alphas = self.scheduler.alphas_cumprod
+        if not bool(((self.alphas >= 0) & (self.alphas <= 1)).all()):
+            raise InputError(
+                "the noise schedule of scheduler/scheduler_config.json (beta_start, beta_end, "
+                "beta_schedule) leaves the range from 0 to 1"
+            )
         self.timesteps = len(self.alphas)
+
+    @classmethod
+    def widths_read(cls, pipe: Any) -> dict[str, int]:
+        check_present(pipe, cls.encoders)
+        width = 0
+        for name in cls.encoders:
+            width += getattr(pipe, name).config.hidden_size
+        return {"cross_attention_dim": width}
 
     @staticmethod
     def fits(pipe: object) -> bool:

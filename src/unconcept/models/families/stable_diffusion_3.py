@@ -9,6 +9,7 @@ from diffusers.pipelines.stable_diffusion_3.pipeline_stable_diffusion_3 import (
 )
 from torch import Tensor
 
+from ..consistency import check_present
 from ..interface import Condition
 from ..joint_attention import POOLED, JointModel
 from ..pipeline_model import STATES
@@ -28,6 +29,15 @@ class StableDiffusion3(JointModel):
     family = "stable-diffusion-3"
     encoders = (*CLIP, T5)
     t5_tokens: int = 256  # as in diffusers; without T5 there are as many rows of zeros
+
+    @classmethod
+    def widths_read(cls, pipe: Any) -> dict[str, int]:
+        check_present(pipe, CLIP)
+        pooled = sum(getattr(pipe, name).config.projection_dim for name in CLIP)
+        widths = {"pooled_projection_dim": pooled}
+        if pipe.text_encoder_3 is not None:
+            widths["joint_attention_dim"] = pipe.text_encoder_3.config.d_model
+        return widths
 
     @staticmethod
     def fits(pipe: object) -> bool:
