@@ -5,6 +5,7 @@ Everything that can be checked without torch is checked first; the method's clas
 
 import dataclasses
 import re
+import reprlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,8 +13,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..concepts.concept import Concept
+from ..concepts.words import QUOTES, check_distinct, check_one_name, check_words
 from ..config.options import Quantized
 from ..config.overrides import check_keys, override, read_yaml
+from ..config.ranges import check_numbers, check_settings
 from ..errors import InputError
 from ..methods import METHODS
 from .input_checks import check_concepts, check_model, check_path, unknown_name
@@ -24,6 +27,8 @@ KEYS = ["concepts", "model", "method", "out", "quantize", "seed", "settings"]
 KINDS: dict[str, tuple[type, str]] = {
     "seed": (int, "a whole number"),
     "model": (str, "words"),
+    "method": (str, "words"),
+    "quantize": (str, "words"),
     "out": (str, "words"),
     "settings": (dict, "keys and values"),
 }
@@ -123,13 +128,15 @@ def plan(request: Request) -> Plan:
     quantize = file.get("quantize") or preset.get("quantize") or None
     if quantize not in (None, *get_args(Quantized)):
         raise InputError(f"quantize is {quantize}: one of {', '.join(get_args(Quantized))}")
-    seed = int(file.get("seed", 0)) if request.seed is None else request.seed
+    seed = file.get("seed", 0) if request.seed is None else request.seed
+    check_numbers(seed=seed)
     out = request.out or Path(file.get("out", Path("unconcept-out") / folder_name(concepts)))
 
     method = settings_for_model(name, model)  # from here on torch is loaded
     if preset:
         method = override(method, preset["settings"], f"preset {request.preset}")
     method = override(method, file.get("settings", {}), f"{request.config} / settings")
+    check_settings(method)
     return Plan(tuple(concepts), name, model, with_seed(method, seed), out, seed, quantize)
 
 
@@ -137,8 +144,12 @@ def check_file(file: Mapping[str, Any], path: Path | None) -> None:
     """Are the keys of a config file known, and its values of the right kind?"""
     check_keys(file, KEYS, str(path))
     for key, (kind, description) in KINDS.items():
-        if key in file and not isinstance(file[key], kind):
-            raise InputError(f"{key} in {path} is {file[key]!r}: it must be {description}")
+        value = file.get(key)
+        if key in file and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise InputError(f"{key} in {path} is {reprlib.repr(value)}: it must be {description}")
+    for key in ("model", "out"):
+        if key in file and not file[key].strip():
+            raise InputError(f"{key} in {path} is blank: name one, or leave it away")
 
 
 def concepts_of(request: Request, file: Mapping[str, Any]) -> list[Concept]:
@@ -161,7 +172,12 @@ def concepts_of(request: Request, file: Mapping[str, Any]) -> list[Concept]:
         concepts = concepts_from_file(file.get("concepts", []), str(request.config))
     else:
         words: dict[str, Any] = {"keep": request.keep, "synonyms": request.synonyms}
+        for option, listed in (("--keep", request.keep), ("--synonym", request.synonyms)):
+            check_words(listed, option)
+            for word in listed:
+                check_one_name(word, option, f"give {option} once for each")
         concepts = [Concept.parse(name, request.to, **words) for name in names]
+    check_distinct(concepts)
     if not concepts:
         raise InputError("nothing to erase: name a concept, as in unconcept erase pig --to cow")
     return concepts
@@ -189,8 +205,12 @@ def concepts_from_file(entries: object, where: str) -> list[Concept]:
             if "erase" not in entry:
                 raise InputError(f"a concept in {where} has no erase")
             concepts.append(Concept.read(entry))
+        elif isinstance(entry, str):
+            concepts.append(Concept.parse(entry))
         else:
-            concepts.append(Concept.parse(str(entry)))
+            raise InputError(
+                f"a concept in {where} is {reprlib.repr(entry)}: it must be words{QUOTES}"
+            )
     return concepts
 
 

@@ -77,13 +77,21 @@ class Clip:
                 f"{folder} does not contain a CLIP model: --judge takes the folder of one, "
                 '"imagenet" or "nudenet"'
             )
-        if AutoConfig.from_pretrained(folder).model_type != "clip":
+        local: Any = {"local_files_only": True, "trust_remote_code": False}
+        try:
+            is_clip = AutoConfig.from_pretrained(folder, **local).model_type == "clip"
+            if is_clip:
+                model = CLIPModel.from_pretrained(folder, use_safetensors=True, **local)
+                self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
+        except Exception as error:  # whatever a damaged folder leads to
+            raise InputError(
+                f"{folder} cannot be opened as a CLIP model: {type(error).__name__}: {error}"
+            ) from error
+        if not is_clip:
             raise InputError(f"the model in {folder} is not a CLIP model")
         self.name = folder.name
-        model = CLIPModel.from_pretrained(folder, use_safetensors=True)
         self.model = model.eval().requires_grad_(False)
         torch.nn.Module.to(self.model, default_device())
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
 
     @torch.no_grad()
     def embed_images(self, images: Tensor, batch: int = 32) -> Tensor:

@@ -34,6 +34,7 @@ from torch import Tensor
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..concepts.templates import article
+from ..concepts.words import canonical, number_forms
 from ..edits.edit import Edit
 from ..edits.provenance import make_card, model_identity
 from ..edits.weight_deltas import Deltas, Pair
@@ -118,7 +119,10 @@ class SPEED:
 
     def retained(self, model: Model, concepts: Sequence[Concept]) -> list[str]:
         """Prompts of single words that stay what they are."""
-        erased = {name for concept in concepts for name in (concept.erase, *concept.synonyms)}
+        erased: set[str] = set()
+        for concept in concepts:
+            for name in (concept.erase, *concept.synonyms):
+                erased |= number_forms(name)
         named = [word for concept in concepts for word in concept.keep]
         order = torch.randperm(
             len(model.lexicon), generator=torch.Generator().manual_seed(self.seed)
@@ -127,7 +131,7 @@ class SPEED:
         return [
             article(word)
             for word in dict.fromkeys([*named, *model.vocabulary, *some])
-            if word not in erased
+            if canonical(word) not in erased
         ]
 
     def unchanged(self, null: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..concepts.concept import Concept
+from ..concepts.words import check_distinct
 from ..edits.edit import Edit, edit_between
 from ..errors import InputError
 from ..evaluation.features import features_or_none
@@ -43,6 +44,7 @@ def evaluate_edit(
     """
     started = time.perf_counter()
     run = EvaluationOptions(**{"extent": "full", **options})
+    check_distinct(concepts)
     check_out(run.out, run.force)
     model = load(run.source)
     if (path / "model_index.json").exists():
