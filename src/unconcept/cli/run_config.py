@@ -5,7 +5,6 @@ Everything that can be checked without torch is checked first; the method's clas
 
 import dataclasses
 import re
-import reprlib
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,11 +12,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..concepts.concept import Concept
-from ..concepts.words import QUOTES, check_distinct, check_one_name, check_words
+from ..concepts.words import QUOTES, check_distinct, check_one_name, check_words, style_name
 from ..config.options import Quantized
 from ..config.overrides import check_keys, override, read_yaml
 from ..config.ranges import check_numbers, check_settings
-from ..errors import InputError
+from ..errors import InputError, brief
 from ..methods import METHODS
 from .input_checks import check_concepts, check_model, check_path, unknown_name
 
@@ -146,7 +145,7 @@ def check_file(file: Mapping[str, Any], path: Path | None) -> None:
     for key, (kind, description) in KINDS.items():
         value = file.get(key)
         if key in file and (isinstance(value, bool) or not isinstance(value, kind)):
-            raise InputError(f"{key} in {path} is {reprlib.repr(value)}: it must be {description}")
+            raise InputError(f"{key} in {path} is {brief(value)}: it must be {description}")
     for key in ("model", "out"):
         if key in file and not file[key].strip():
             raise InputError(f"{key} in {path} is blank: name one, or leave it away")
@@ -204,14 +203,27 @@ def concepts_from_file(entries: object, where: str) -> list[Concept]:
             check_keys(entry, CONCEPT_KEYS, f"{where} / concepts")
             if "erase" not in entry:
                 raise InputError(f"a concept in {where} has no erase")
-            concepts.append(Concept.read(entry))
+            concepts.append(Concept.read(with_kind(entry)))
         elif isinstance(entry, str):
             concepts.append(Concept.parse(entry))
         else:
-            raise InputError(
-                f"a concept in {where} is {reprlib.repr(entry)}: it must be words{QUOTES}"
-            )
+            raise InputError(f"a concept in {where} is {brief(entry)}: it must be words{QUOTES}")
     return concepts
+
+
+def with_kind(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A concept of a YAML file, as a style where its words name one and it has no kind.
+
+    Args:
+        entry: Its fields: "van gogh style" is read as the command line reads it.
+    """
+    style = style_name(entry["erase"]) if isinstance(entry["erase"], str) else None
+    if style is None or "kind" in entry:
+        return entry
+    changes: dict[str, Any] = {"erase": style, "kind": "style"}
+    if isinstance(entry.get("alternative"), str):
+        changes["alternative"] = style_name(entry["alternative"]) or entry["alternative"]
+    return {**entry, **changes}
 
 
 def folder_name(concepts: Sequence[Concept]) -> str:
@@ -291,7 +303,9 @@ def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
     Raises:
         InputError: As `plan`, and a file chooses a quantization.
     """
-    entries = list(METHODS) if list(methods) == ["all"] else methods
+    entries = [entry.strip() for entry in methods]
+    if entries == ["all"]:
+        entries = list(METHODS)
     for entry in entries:  # all names are checked before the first class is imported
         if is_yaml(entry):
             check_path(Path(entry), "the settings file")
@@ -306,7 +320,10 @@ def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
                 f"quantize in {file} is for erase: methods are compared on the model as it is"
             )
         out = request.out or one.out.with_name(f"compare-{one.out.name}")
-        plans[file.stem if file else entry] = replace(one, out=out)
+        name = file.stem if file else entry
+        if name in plans:
+            raise InputError(f'two of --methods are called "{name}": rename one, or drop it')
+        plans[name] = replace(one, out=out)
     return plans
 
 

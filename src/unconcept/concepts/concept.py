@@ -1,12 +1,11 @@
 """A concept: what to erase, what appears instead, what to keep, and prompts that name it."""
 
 import re
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, brief
 from .templates import TEMPLATES, Kind, article, rotated
 from .words import (
     QUOTES,
@@ -52,7 +51,7 @@ class Concept:
             self._check_alternative(self.alternative)
         if not isinstance(self.kind, str) or self.kind not in TEMPLATES:
             raise InputError(
-                f"kind is {reprlib.repr(self.kind)}: it must be one of {', '.join(TEMPLATES)} "
+                f"kind is {brief(self.kind)}: it must be one of {', '.join(TEMPLATES)} "
                 "(a character is an object)"
             )
         for template in self.templates:
@@ -61,11 +60,9 @@ class Concept:
 
     def _check_types(self) -> None:
         if not isinstance(self.erase, str):
-            raise InputError(f"erase is {reprlib.repr(self.erase)}: it must be words{QUOTES}")
+            raise InputError(f"erase is {brief(self.erase)}: it must be words{QUOTES}")
         if not isinstance(self.alternative, str | None):
-            raise InputError(
-                f"alternative is {reprlib.repr(self.alternative)}: it must be words{QUOTES}"
-            )
+            raise InputError(f"alternative is {brief(self.alternative)}: it must be words{QUOTES}")
         check_encodable(f"{self.erase} {self.alternative}", "the concept")
         for field in ("synonyms", "keep", "templates"):
             check_words(getattr(self, field), field)
@@ -131,7 +128,7 @@ class Concept:
             InputError: It is not a mapping, or a field is wrong or unknown.
         """
         if not isinstance(values, Mapping) or "erase" not in values:
-            raise InputError(f"{reprlib.repr(values)} is not a concept: it has no erase")
+            raise InputError(f"{brief(values)} is not a concept: it has no erase")
         known = {field.name for field in fields(cls)}
         arguments: dict[str, Any] = {}
         for key, value in values.items():

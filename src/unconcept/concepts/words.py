@@ -1,12 +1,11 @@
 """Words as people write them: singular and plural, names of styles, and lists that are not one word."""
 
 import re
-import reprlib
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ..errors import InputError
+from ..errors import InputError, brief
 
 if TYPE_CHECKING:
     from .concept import Concept
@@ -82,7 +81,7 @@ def number_forms(name: str) -> set[str]:
 
 
 def _plurals(word: str) -> set[str]:
-    if len(word) < 2 or not word[-1].isalpha():
+    if len(word) < 3 or not word[-1].isalpha():
         return set()
     forms = {word + "s"}
     if word.endswith(("s", "x", "z", "ch", "sh", "o")):
@@ -169,7 +168,7 @@ def check_words(words: object, field: str) -> None:
         InputError: It is not a list of words, or one of them is blank.
     """
     if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
-        raise InputError(f"{field} is {reprlib.repr(words)}: it must be a list of words{QUOTES}")
+        raise InputError(f"{field} is {brief(words)}: it must be a list of words{QUOTES}")
     for word in words:
         if not word.strip():
             raise InputError(f"a word in {field} is blank: leave it away, or name something")

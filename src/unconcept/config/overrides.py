@@ -3,13 +3,12 @@
 import contextlib
 import difflib
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ..errors import InputError
+from ..errors import InputError, brief
 
 T = TypeVar("T")
 
@@ -117,7 +116,7 @@ def override(value: T, settings: Mapping, where: str) -> T:
             changes[key] = convert(types[key], new)
         except TypeError as error:
             raise InputError(
-                f'"{key}" in {where} is {reprlib.repr(new)}; expected {error}, like {old!r}'
+                f'"{key}" in {where} is {brief(new)}; expected {error}, like {old!r}'
             ) from None
     return replace(value, **changes)  # type: ignore[type-var]
 

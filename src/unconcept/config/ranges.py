@@ -20,6 +20,10 @@ LARGEST_GUIDANCE = 100.0
 
 LARGEST_RANK = 65_536
 
+MANY = 10**9
+
+ABOVE_0 = math.ulp(0.0)  # the smallest number above 0
+
 
 @dataclass(frozen=True)
 class Range:
@@ -48,13 +52,31 @@ RANGES = {
         f"a number from -{LARGEST_GUIDANCE:g} to {LARGEST_GUIDANCE:g}",
     ),
     "rank": Range(1, LARGEST_RANK, True, f"a whole number from 1 to {LARGEST_RANK}"),
-    "strength": Range(0, 1, False, "above 0 and at most 1"),
-    "save_every": Range(0, 10**9, True, "a whole number, 0 or more"),
-    "sample_every": Range(0, 10**9, True, "a whole number, 0 or more"),
+    "strength": Range(ABOVE_0, 1, False, "above 0 and at most 1"),
+    "save_every": Range(0, MANY, True, "a whole number, 0 or more"),
+    "sample_every": Range(0, MANY, True, "a whole number, 0 or more"),
 }
 
-# Fields of methods that count sampling steps, or are guidance scales.
-SAME_RANGE = {"sampling_steps": "steps", "sampling_guidance": "guidance"}
+COUNT = Range(1, MANY, True, "a whole number, 1 or more")
+
+RATE = Range(ABOVE_0, MANY, False, "above 0")
+
+WEIGHT = Range(0, MANY, False, "0 or more")
+
+SHARE = Range(0, 1, False, "from 0 to 1")
+
+# Hyperparameters that mean the same in every method that has them.
+SETTINGS = {
+    "seed": RANGES["seed"],
+    "sampling_steps": RANGES["steps"],
+    "guidance": RANGES["guidance"],
+    "rank": RANGES["rank"],
+    **dict.fromkeys(("batch", "batch_size", "pictures", "anchors", "tokens", "prompts"), COUNT),
+    **dict.fromkeys(("features", "active", "top", "attacks", "rounds"), COUNT),
+    **dict.fromkeys(("lr", "attack_lr", "clip"), RATE),
+    **dict.fromkeys(("lam", "rho", "erase", "preserve", "weight_decay", "decay"), WEIGHT),
+    **dict.fromkeys(("onset", "average"), SHARE),
+}
 
 
 def check_numbers(**values: Any) -> None:
@@ -71,8 +93,6 @@ def check_numbers(**values: Any) -> None:
         if value is not None and not _fits(RANGES[name], value):
             label = name.replace("_", "-")
             raise InputError(f"{label} is {value}: it must be {RANGES[name].words}")
-    if values.get("strength") == 0:
-        raise InputError(f"strength is 0: it must be {RANGES['strength'].words}")
 
 
 def check_seeds(seed: int, count: int) -> None:
@@ -123,12 +143,11 @@ def check_settings(settings: Any, where: str = "the settings") -> None:
             continue
         if isinstance(value, float) and not math.isfinite(value):
             raise InputError(f'"{field.name}" in {where} is {value}: it must be a finite number')
-        name = SAME_RANGE.get(field.name, field.name)
-        limited = name == "seed" or field.name in SAME_RANGE
-        if limited and value is not None and not _fits(RANGES[name], value):
-            raise InputError(
-                f'"{field.name}" in {where} is {value}: it must be {RANGES[name].words}'
-            )
+        allowed = SETTINGS.get(field.name)
+        if field.name == "steps" and not hasattr(settings, "held_out"):
+            allowed = COUNT  # of a training that may not be left out; Tune checks its own
+        if allowed and isinstance(value, int | float) and not _fits(allowed, value):
+            raise InputError(f'"{field.name}" in {where} is {value}: it must be {allowed.words}')
 
 
 def whole_number(kind: Any, tokens: Sequence[Any]) -> int:

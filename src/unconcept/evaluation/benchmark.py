@@ -220,7 +220,7 @@ def read_seed(text: str, where: str) -> int | None:
         return None
     match = re.fullmatch(r"([+-]?[0-9]{1,40})(\.0*)?", text, re.ASCII)
     if not match:
-        raise InputError(f'{where}: the seed "{text}" is not a whole number, so it is not a number')
+        raise InputError(f'{where}: the seed "{text}" is not a whole number')
     try:
         check_numbers(seed=int(match[1]))
     except InputError as error:

@@ -30,6 +30,15 @@ def check_out(out: Path, force: bool) -> None:
     Raises:
         InputError: It exists or cannot be written.
     """
+    try:
+        _check_out(out, force)
+    except OSError as error:  # a name that is too long, a folder that may not be read
+        raise InputError(
+            f"{out} cannot be written to: {error.strerror or error}; choose another --out"
+        ) from error
+
+
+def _check_out(out: Path, force: bool) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
     if out.exists() and any(out.iterdir()):

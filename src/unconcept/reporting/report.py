@@ -210,11 +210,11 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     Returns:
         The table, with a line break at its end.
     """
-    rows = [header, ["---"] * len(header), *lines]
     text = ""
-    for row in rows:
-        cells = [in_markdown(cell) for cell in row]
-        text += f"| {' | '.join(cells)} |\n"
+    for row in (header, *lines):
+        text += f"| {' | '.join(in_markdown(cell) for cell in row)} |\n"
+        if row is header:
+            text += f"| {' | '.join(['---'] * len(header))} |\n"
     return text
 
 
