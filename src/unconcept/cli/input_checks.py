@@ -4,14 +4,13 @@ A wrong word, name or path is answered with the nearest right one before anythin
 """
 
 import difflib
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..concepts.concept import Concept
 from ..concepts.words import check_encodable
 from ..errors import InputError
-from ..io.peer_weights import MOST_HEADER_BYTES, explain_weights
+from ..io.peer_weights import check_own_edit
 
 EMBEDDED = ("emoji", "emoji-flow")  # models.EMBEDDED, without importing it
 
@@ -124,20 +123,7 @@ def check_edit(path: Path, option: str) -> None:
             how they can be evaluated.
     """
     check_path(path, option)
-    if path.suffix != ".safetensors" or not path.is_file():
-        return
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if length > MOST_HEADER_BYTES:
-                return  # not a safetensors file: what opens it says so
-            header = json.loads(file.read(length))
-    except OSError as error:
-        raise InputError(f"{option} {path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError):
-        return
-    if isinstance(header, dict) and "unconcept" not in (header.pop("__metadata__", None) or {}):
-        raise InputError(explain_weights(path, list(header)))
+    check_own_edit(path)
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

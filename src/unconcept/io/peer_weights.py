@@ -1,7 +1,10 @@
 """What a safetensors file of another tool holds, told by the names of its tensors."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
+
+from ..errors import InputError
 
 MOST_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
@@ -60,3 +63,33 @@ def explain_weights(file: Path, names: Sequence[str]) -> str:
         f"put it into a diffusers pipeline and save that as a folder ({loading}; "
         'pipe.save_pretrained("erased")): unconcept evaluate CONCEPT --edit erased'
     )
+
+
+def check_own_edit(path: Path) -> None:
+    """Refuse weights of another tool in place of an edit.
+
+    Anything but a readable safetensors file is left to what opens it.
+
+    Args:
+        path: The file or folder of an edit.
+
+    Raises:
+        InputError: It is a safetensors file of other weights; the error says what they are, and
+            how they can be evaluated.
+    """
+    if path.is_dir() and (path / "adapter_model.safetensors").is_file():
+        path = path / "adapter_model.safetensors"
+    if path.suffix != ".safetensors" or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= MOST_HEADER_BYTES else None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError):
+        return
+    if isinstance(header, dict):
+        metadata = header.pop("__metadata__", None) or {}
+        if "unconcept" not in metadata:
+            raise InputError(explain_weights(path, list(header)))

@@ -16,6 +16,7 @@ from ..evaluation.features import features_or_none
 from ..evaluation.runner import Measures, evaluate
 from ..evaluation.setup import undrawn_warnings
 from ..io.output_folder import check_out
+from ..io.peer_weights import check_own_edit
 from ..models.loading import load
 from .options import EvaluationOptions
 from .results import RunRecord, write_results
@@ -45,6 +46,7 @@ def evaluate_edit(
     started = time.perf_counter()
     run = EvaluationOptions(**{"extent": "full", **options})
     check_distinct(concepts)
+    check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
     if (path / "model_index.json").exists():

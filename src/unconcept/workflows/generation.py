@@ -10,6 +10,7 @@ from ..config.ranges import check_numbers, check_seeds
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.output_folder import check_out, whole_folder
+from ..io.peer_weights import check_own_edit
 from ..io.text import visible
 from ..models.loading import load
 from ..models.sampling import ImageSampler, Sampling
@@ -56,6 +57,8 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
         check_encodable(prompt, "the prompt")
     if not prompts:
         raise InputError("there is no prompt to sample images from")
+    for path in run.edits:
+        check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
     for path in run.edits:

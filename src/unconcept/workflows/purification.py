@@ -29,6 +29,7 @@ from ..errors import InputError
 from ..evaluation.metrics.similarity import psnr
 from ..io.images import read_rgb
 from ..io.output_folder import check_out, whole_folder
+from ..io.peer_weights import check_own_edit
 from ..models.interface import Model, Sampling
 from ..models.loading import load
 from ..reporting.image_grid import columns, to_image
@@ -153,6 +154,7 @@ def purify_files(paths: Sequence[Path], **options: Any) -> Path:
     run = PurificationOptions(**options)
     check_numbers(strength=run.strength, steps=run.steps, guidance=run.guidance)
     check_names(paths)
+    check_own_edit(run.edit)
     check_out(run.out, run.force)
     edit = Edit.load(run.edit)
     model = load(run.source)
