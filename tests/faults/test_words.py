@@ -92,6 +92,11 @@ def test_a_concept_contradicts_itself():
     for text in ("pig=pig", "pig=Pigs", "pig=the pig"):
         with pytest.raises(InputError, match="the concept itself"):
             Concept.parse(text)
+    with pytest.raises(InputError, match="its own synonym"):
+        concepts_of(Request(("pig",), synonyms=("Pig",)), {})
+    for option in ("method", "preset"):
+        with pytest.raises(InputError, match=f"--{option} is blank"):
+            plan(Request(("pig",), **{option: " "}))
     with pytest.raises(InputError, match='"pigs" is to be kept'):
         concepts_of(Request(("pig",), keep=("pigs",)), {})
     check_distinct([Concept.parse("pig=cow"), Concept.parse("fox=cow")])

@@ -113,6 +113,10 @@ def plan(request: Request) -> Plan:
         InputError: Something is wrong, missing or contradictory. But for hyperparameters, this is
             found before torch is imported.
     """
+    for option in ("method", "preset"):
+        value = getattr(request, option)
+        if value is not None and not value.strip():
+            raise InputError(f"--{option} is blank: name one, or leave it away")
     check_path(request.config, "the settings file")
     file = read_yaml(request.config) if request.config else {}
     check_file(file, request.config)

@@ -207,6 +207,8 @@ def check_distinct(concepts: Sequence["Concept"]) -> None:
     """
     erased: list[tuple[str, int]] = []
     for i, concept in enumerate(concepts):
+        if any(canonical(name) == canonical(concept.erase) for name in concept.synonyms):
+            raise InputError(f'"{concept.erase}" is its own synonym: name another, or none')
         for name in dict.fromkeys((concept.erase, *concept.synonyms)):
             for other, owner in erased:
                 if owner != i and same_name(name, other):
