@@ -1,5 +1,17 @@
 """Errors whose text is for the user: one line that says what to change."""
 
+import reprlib
+
+_brief = reprlib.Repr()
+_brief.maxlevel = 2  # a YAML file of a few lines can hold lists of billions
+_brief.maxlist = _brief.maxtuple = _brief.maxdict = _brief.maxset = 3
+_brief.maxstring = _brief.maxother = 60
+
+
+def brief(value: object) -> str:
+    """A value as an error message shows it: its repr, cut short."""
+    return _brief.repr(value)
+
 
 class UnconceptError(Exception):
     """The base of all errors of this package; `exit_code` is the command line's."""

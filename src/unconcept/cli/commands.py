@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter
 
 from ..concepts.concept import Concept
+from ..concepts.words import check_distinct
 from ..config.options import (
     EVALUATION_IMAGES,
     HOW,
@@ -21,7 +22,17 @@ from ..config.options import (
     Source,
     Training,
 )
-from .input_checks import check_concepts, check_judge, check_model, check_path
+from ..config.ranges import check_numbers, check_seeds, whole_number
+from ..io.text import visible
+from .input_checks import (
+    check_concepts,
+    check_edit,
+    check_file,
+    check_folder,
+    check_judge,
+    check_model,
+    check_prompts,
+)
 
 
 def default_in_help(value: Any) -> Any:
@@ -69,8 +80,12 @@ EditPaths = Annotated[
     Parameter(group=WHAT, help="File or folder of an edit; given several times, they add up."),
 ]
 EditPath = Annotated[Path, Parameter(group=WHAT, help="File or folder of an edit.")]
-Seed = Annotated[int, Parameter(group=HOW, help="First seed of the images.")]
-Steps = Annotated[int, Parameter(group=HOW, help="Sampling steps per image.")]
+Seed = Annotated[
+    int, Parameter(group=HOW, help="First seed of the images.", converter=whole_number)
+]
+Steps = Annotated[
+    int, Parameter(group=HOW, help="Sampling steps per image.", converter=whole_number)
+]
 Debug = Annotated[bool, Parameter(group=WHILE_IT_RUNS, help="Show the traceback of an error.")]
 
 
@@ -115,7 +130,11 @@ def erase(
     ] = None,
     seed: Annotated[
         int | None,
-        Parameter(group=HOW, help="Seed of the training and of the images (default: 0)."),
+        Parameter(
+            group=HOW,
+            help="Seed of the training and of the images (default: 0).",
+            converter=whole_number,
+        ),
     ] = None,
     strict: Annotated[
         bool, Parameter(group=HOW, help="Refuse a concept that the model cannot draw.")
@@ -141,6 +160,7 @@ def erase(
     from .run_config import Request, plan
 
     check_look(look, prompts)
+    check_numbers(save_every=training.save_every, sample_every=training.sample_every)
     job = plan(
         Request(
             concepts=concepts,
@@ -163,9 +183,9 @@ def erase(
         from .progress_bar import hide_other_bars
 
         hide_other_bars()
-        print(job.describe())
+        print(visible(job.describe(), keep="\n"))
         for line in describe_run(source, job.method, job.concepts, training.quantize):
-            print(line)
+            print(visible(line))
         return 0
     from ..models.image_cache import cache_folder
     from ..profiling.stages import erasure_stages
@@ -222,8 +242,10 @@ def evaluate(
     made for another base model.
     """
     names = [Concept.parse(name) for name in concepts]
+    check_distinct(names)
     check_look(look, prompts)
-    check_path(edit, "--edit")
+    check_numbers(seed=seed)
+    check_edit(edit, "--edit")
     check_model(source.model)
     check_concepts(names, source.model)
     from ..models.image_cache import cache_folder
@@ -312,8 +334,8 @@ def compare(
     if json:
         print_json(result)
     else:
-        print(markdown(*table(result)))
-        print(first.out / "compare.html")
+        print(visible(markdown(*table(result)), keep="\n"))
+        print(visible(first.out / "compare.html"))
     return 0
 
 
@@ -323,7 +345,9 @@ def generate(
     /,
     *,
     edit: EditPaths = (),
-    images: Annotated[int, Parameter(group=HOW, help="Images per prompt.")] = 4,
+    images: Annotated[
+        int, Parameter(group=HOW, help="Images per prompt.", converter=whole_number)
+    ] = 4,
     steps: Steps = 25,
     guidance: Annotated[
         float | None, Parameter(group=HOW, help="CFG scale (default: the model's).")
@@ -337,8 +361,11 @@ def generate(
 
     --force also accepts edits that were made for another base model.
     """
+    check_prompts(prompts)
+    check_numbers(images=images, steps=steps, guidance=guidance)
+    check_seeds(seed, images)
     for path in edit:
-        check_path(path, "--edit")
+        check_edit(path, "--edit")
     check_model(source.model)
     from ..workflows import generate as run
     from .progress_bar import ProgressBar
@@ -356,7 +383,7 @@ def generate(
             force=output.force,
             progress=bar,
         )
-    print(path)
+    print(visible(path))
     return 0
 
 
@@ -392,9 +419,12 @@ def purify(
     Each image is center-cropped, inverted to noise by the original model, and sampled again by the
     erased one. --force also accepts an edit that was made for another base model.
     """
+    check_numbers(steps=steps, guidance=guidance, strength=strength)
     for path in images:
-        check_path(path, "the image")
-    check_path(edit, "--edit")
+        check_file(path, "the image")
+    if caption is not None:
+        check_prompts([caption])
+    check_edit(edit, "--edit")
     check_model(source.model)
     from ..workflows import purify_files as run
     from .progress_bar import ProgressBar
@@ -412,7 +442,7 @@ def purify(
             force=output.force,
             progress=bar,
         )
-    print(path / "sheet.png")
+    print(visible(path / "sheet.png"))
     return 0
 
 
@@ -435,6 +465,7 @@ def export(
         Parameter(
             group=HOW,
             help="Rank of a LoRA (default: what its error needs; for kohya the exact change).",
+            converter=whole_number,
         ),
     ] = None,
     model: Annotated[
@@ -452,7 +483,8 @@ def export(
     ] = None,
 ) -> int:
     """Write an edit as a file that other tools open."""
-    check_path(edit, "the edit")
+    check_numbers(rank=rank)
+    check_edit(edit, "the edit")
     check_model(model)
     from ..edits.edit import Edit
     from ..export.formats import export as write
@@ -464,9 +496,9 @@ def export(
     output = replace(output, out=output.out or default)
     loaded, base = Edit.load(edit), base_of(edit)
     written = write(loaded, form, output, model=model, rank=rank, base=base)
-    print(written)
+    print(visible(written))
     if push:
-        print(upload(written, push, export_card(loaded.card, base)))
+        print(visible(upload(written, push, export_card(loaded.card, base))))
     return 0
 
 
@@ -492,10 +524,11 @@ def show(
 
 
 def check_look(look: Look, prompts: Path | None) -> None:
-    """Do the files and folders exist that evaluation images need?"""
-    check_path(prompts, "--prompts")
-    check_path(look.real, "--real")
+    """Do the files and folders exist that evaluation images need, and are the numbers in range?"""
+    check_file(prompts, "--prompts")
+    check_folder(look.real, "--real")
     check_judge(look.judge)
+    look.check()
 
 
 def print_result(result: dict, out: Path, printout: Printout) -> int:

@@ -9,7 +9,20 @@ import sys
 from cyclopts.exceptions import CycloptsError
 
 from ..errors import Terminated, UnconceptError
+from ..io.text import OneLineFormatter, one_line
 from .commands import app
+
+# What the system answers to a path that cannot be right.
+WRONG_PATHS = (
+    errno.ENOENT,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EISDIR,
+    errno.ENOTDIR,
+    errno.ENAMETOOLONG,
+    errno.EROFS,
+    errno.ELOOP,
+)
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -39,7 +52,9 @@ def main() -> None:
     Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work,
     130 interrupted, 143 terminated.
     """
-    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(OneLineFormatter("%(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # diffusers imports bitsandbytes if it is installed, which then lists the kernels it misses.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     for name, value in QUIET.items():
@@ -59,7 +74,7 @@ def main() -> None:
         if debug:
             raise
         message, code = explain(error)
-        print(f"unconcept: {' '.join(message.split())}", file=sys.stderr)
+        print(f"unconcept: {one_line(message)}", file=sys.stderr)
         sys.exit(code)
 
 
@@ -98,4 +113,6 @@ def explain(error: Exception) -> tuple[str, int]:
         return "too many open files: raise the limit (ulimit -n)", 1
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return f"the disk is full{f': {error.filename}' if error.filename else ''}", 1
+    if isinstance(error, OSError) and error.filename is not None and error.errno in WRONG_PATHS:
+        return f"{error.filename}: {error.strerror}", 2
     return f"{type(error).__name__}: {error} (--debug shows where)", 1

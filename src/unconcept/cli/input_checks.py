@@ -8,7 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ..concepts.concept import Concept
+from ..concepts.words import check_encodable
 from ..errors import InputError
+from ..io.peer_weights import check_own_edit
 
 EMBEDDED = ("emoji", "emoji-flow")  # models.EMBEDDED, without importing it
 
@@ -58,16 +60,94 @@ def check_path(path: Path | None, option: str) -> None:
     Raises:
         InputError: There is nothing at `path`; the nearest name in its folder is suggested.
     """
-    if path is None or path.exists():
+    if path is None or exists(path, option):
         return
     raise InputError(f"{option} {path} does not exist{similar_sibling(path)}")
 
 
+def check_file(path: Path | None, option: str) -> None:
+    """Does a file that is to be read exist, and is it a file?
+
+    Args:
+        path: What was given for the option; None is fine.
+        option: The option's name, for the message.
+
+    Raises:
+        InputError: There is nothing at `path`, or a folder.
+    """
+    check_path(path, option)
+    if path is not None and path.is_dir():
+        raise InputError(f"{option} {path} is a folder: name the file in it")
+
+
+def check_folder(path: Path | None, option: str) -> None:
+    """Does a folder that is to be read exist, and is it a folder?
+
+    Args:
+        path: What was given for the option; None is fine.
+        option: The option's name, for the message.
+
+    Raises:
+        InputError: There is nothing at `path`, or a file.
+    """
+    check_path(path, option)
+    if path is not None and not path.is_dir():
+        raise InputError(f"{option} {path} is a file: name the folder that holds it")
+
+
+def exists(path: Path, option: str) -> bool:
+    """Is there something at a path?
+
+    Args:
+        path: Any path.
+        option: The option's name, for the message.
+
+    Raises:
+        InputError: The system cannot answer, as for a name that is too long.
+    """
+    try:
+        return path.exists()
+    except OSError as error:
+        raise InputError(f"{option} {path} cannot be read: {error.strerror or error}") from error
+
+
+def check_edit(path: Path, option: str) -> None:
+    """Is this an edit of unconcept, and not the weights of another tool? Folders are left alone.
+
+    Args:
+        path: What was given for the option.
+        option: The option's name, for the message.
+
+    Raises:
+        InputError: There is nothing at `path`, or other weights; the error says what they are, and
+            how they can be evaluated.
+    """
+    check_path(path, option)
+    check_own_edit(path)
+
+
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Can these be prompts?
+
+    Args:
+        prompts: What the user typed.
+
+    Raises:
+        InputError: There are none, or one is not valid text.
+    """
+    if not prompts:
+        raise InputError('name a prompt, as in unconcept generate "a pig"')
+    for prompt in prompts:
+        check_encodable(prompt, "the prompt")
+
+
 def similar_sibling(path: Path) -> str:
     """ ": did you mean ...?" with the name in the same folder that looks most like the path's."""
-    if not path.parent.is_dir():
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except OSError:
         return ""
-    match = nearest(path.name, [entry.name for entry in path.parent.iterdir()], cutoff=0.6)
+    match = nearest(path.name, names, cutoff=0.6)
     return f": did you mean {path.parent / match}?" if match else ""
 
 
@@ -81,7 +161,9 @@ def check_model(name: str) -> None:
         InputError: It is not an embedded model, nothing on disk, and not a Hub id.
     """
     path = Path(name)
-    if name in EMBEDDED or path.exists():
+    if not name.strip():
+        raise InputError("--model is blank: name a model, or leave it away")
+    if name in EMBEDDED or exists(path, "--model"):
         return
     if path.suffix in SINGLE_FILES:
         raise InputError(f"{path} does not exist{similar_sibling(path)}")
@@ -104,7 +186,10 @@ def check_judge(judge: object) -> None:
     Raises:
         InputError: It is neither a judge's name nor a folder that exists.
     """
-    if not isinstance(judge, str) or judge in JUDGES or Path(judge).exists():
+    if not isinstance(judge, str) or judge in JUDGES:
+        return
+    if judge.strip() and exists(Path(judge), "--judge"):
+        check_folder(Path(judge), "--judge")
         return
     match = nearest(judge, JUDGES, cutoff=0.6)
     suggestion = f': did you mean "{match}"?' if match else similar_sibling(Path(judge))

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
 from ..callbacks import Progress
+from ..io.text import plain_console, visible
 
 if TYPE_CHECKING:
     from ..profiling.stages import Stage
@@ -31,13 +31,13 @@ class ProgressBar:
         self.total = sum(stage.work for stage in self.plan)
         self.position = 0  # in the plan
         self.stage: str | None = None
-        self.console = Console(stderr=True)
+        self.console = plain_console(stderr=True)
         self.rich = RichProgress(
-            TextColumn("{task.description:<36}"),
+            TextColumn("{task.description:<36}", markup=False),
             BarColumn(24),
             TaskProgressColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
             speed_estimate_period=SPEED_WINDOW,
@@ -57,7 +57,7 @@ class ProgressBar:
             self.stage = progress.stage
             self.position = self.find(progress.stage)
             if not self.console.is_terminal:
-                self.console.print(progress.stage, highlight=False)
+                self.console.print(visible(progress.stage))
         share = min(1.0, progress.done / progress.total) if progress.total else 0.0
         completed, total = share, 1.0
         if self.plan:
@@ -107,7 +107,7 @@ def hide_other_bars() -> None:
 def describe(progress: Progress) -> str:
     """The stage with its count, short enough for its column: "training 12/100"."""
     count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
-    return f"{progress.stage[: 36 - len(count)]}{count}"
+    return f"{visible(progress.stage)[: 36 - len(count)]}{count}"
 
 
 def losses(progress: Progress) -> str:

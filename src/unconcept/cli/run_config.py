@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..concepts.concept import Concept
+from ..concepts.words import QUOTES, check_distinct, check_one_name, check_words, style_name
 from ..config.options import Quantized
 from ..config.overrides import check_keys, override, read_yaml
-from ..errors import InputError
+from ..config.ranges import check_numbers, check_settings
+from ..errors import InputError, brief
 from ..methods import METHODS
 from .input_checks import check_concepts, check_model, check_path, unknown_name
 
@@ -24,6 +26,8 @@ KEYS = ["concepts", "model", "method", "out", "quantize", "seed", "settings"]
 KINDS: dict[str, tuple[type, str]] = {
     "seed": (int, "a whole number"),
     "model": (str, "words"),
+    "method": (str, "words"),
+    "quantize": (str, "words"),
     "out": (str, "words"),
     "settings": (dict, "keys and values"),
 }
@@ -117,6 +121,10 @@ def plan(request: Request) -> Plan:
         InputError: Something is wrong, missing or contradictory. But for hyperparameters, this is
             found before torch is imported.
     """
+    for option in ("method", "preset"):
+        value = getattr(request, option)
+        if value is not None and not value.strip():
+            raise InputError(f"--{option} is blank: name one, or leave it away")
     check_path(request.config, "the settings file")
     file = read_yaml(request.config) if request.config else {}
     check_file(file, request.config)
@@ -131,13 +139,15 @@ def plan(request: Request) -> Plan:
     quantize = file.get("quantize") or preset.get("quantize") or None
     if quantize not in (None, *get_args(Quantized)):
         raise InputError(f"quantize is {quantize}: one of {', '.join(get_args(Quantized))}")
-    seed = int(file.get("seed", 0)) if request.seed is None else request.seed
+    seed = file.get("seed", 0) if request.seed is None else request.seed
+    check_numbers(seed=seed)
     out = request.out or Path(file.get("out", Path("unconcept-out") / folder_name(concepts)))
 
     method = settings_for_model(name, model)  # from here on torch is loaded
     if preset:
         method = override(method, preset["settings"], f"preset {request.preset}")
     method = override(method, file.get("settings", {}), f"{request.config} / settings")
+    check_settings(method)
     return Plan(tuple(concepts), name, model, with_seed(method, seed), out, seed, quantize)
 
 
@@ -153,8 +163,12 @@ def check_file(file: Mapping[str, Any], path: Path | None) -> None:
     """
     check_keys(file, KEYS, str(path))
     for key, (kind, description) in KINDS.items():
-        if key in file and not isinstance(file[key], kind):
-            raise InputError(f"{key} in {path} is {file[key]!r}: it must be {description}")
+        value = file.get(key)
+        if key in file and (isinstance(value, bool) or not isinstance(value, kind)):
+            raise InputError(f"{key} in {path} is {brief(value)}: it must be {description}")
+    for key in ("model", "out"):
+        if key in file and not file[key].strip():
+            raise InputError(f"{key} in {path} is blank: name one, or leave it away")
 
 
 def concepts_of(request: Request, file: Mapping[str, Any]) -> list[Concept]:
@@ -188,7 +202,12 @@ def concepts_of(request: Request, file: Mapping[str, Any]) -> list[Concept]:
         concepts = concepts_from_file(file.get("concepts", []), str(request.config))
     else:
         words: dict[str, Any] = {"keep": request.keep, "synonyms": request.synonyms}
+        for option, listed in (("--keep", request.keep), ("--synonym", request.synonyms)):
+            check_words(listed, option)
+            for word in listed:
+                check_one_name(word, option, f"give {option} once for each")
         concepts = [Concept.parse(name, request.to, **words) for name in names]
+    check_distinct(concepts)
     if not concepts:
         raise InputError("nothing to erase: name a concept, as in unconcept erase pig --to cow")
     return concepts
@@ -215,10 +234,27 @@ def concepts_from_file(entries: object, where: str) -> list[Concept]:
             check_keys(entry, CONCEPT_KEYS, f"{where} / concepts")
             if "erase" not in entry:
                 raise InputError(f"a concept in {where} has no erase")
-            concepts.append(Concept.read(entry))
+            concepts.append(Concept.read(with_kind(entry)))
+        elif isinstance(entry, str):
+            concepts.append(Concept.parse(entry))
         else:
-            concepts.append(Concept.parse(str(entry)))
+            raise InputError(f"a concept in {where} is {brief(entry)}: it must be words{QUOTES}")
     return concepts
+
+
+def with_kind(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A concept of a YAML file, as a style where its words name one and it has no kind.
+
+    Args:
+        entry: Its fields: "van gogh style" is read as the command line reads it.
+    """
+    style = style_name(entry["erase"]) if isinstance(entry["erase"], str) else None
+    if style is None or "kind" in entry:
+        return entry
+    changes: dict[str, Any] = {"erase": style, "kind": "style"}
+    if isinstance(entry.get("alternative"), str):
+        changes["alternative"] = style_name(entry["alternative"]) or entry["alternative"]
+    return {**entry, **changes}
 
 
 def folder_name(concepts: Sequence[Concept]) -> str:
@@ -306,7 +342,9 @@ def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
     Raises:
         InputError: As `plan`, and a file chooses a quantization.
     """
-    entries = list(METHODS) if list(methods) == ["all"] else methods
+    entries = [entry.strip() for entry in methods]
+    if entries == ["all"]:
+        entries = list(METHODS)
     for entry in entries:  # all names are checked before the first class is imported
         if is_yaml(entry):
             check_path(Path(entry), "the settings file")
@@ -321,7 +359,10 @@ def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
                 f"quantize in {file} is for erase: methods are compared on the model as it is"
             )
         out = request.out or one.out.with_name(f"compare-{one.out.name}")
-        plans[file.stem if file else entry] = replace(one, out=out)
+        name = file.stem if file else entry
+        if name in plans:
+            raise InputError(f'two of --methods are called "{name}": rename one, or drop it')
+        plans[name] = replace(one, out=out)
     return plans
 
 

@@ -5,11 +5,21 @@ import inspect
 import json
 from pathlib import Path
 
-from rich.console import Console
-
 from ..errors import InputError
+from ..io.text import plain_console, visible
 from ..methods import METHODS, table
-from .input_checks import nearest, similar_sibling
+from .input_checks import check_edit, exists, nearest, similar_sibling
+
+# What reading a file leads to that is not a report, or was changed by hand.
+NOT_A_REPORT = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 METHODS_FOLDER = Path(table.__file__).parent
 
@@ -25,14 +35,14 @@ def show(what: str, full: bool = False) -> None:
     Raises:
         InputError: It is none of these.
     """
-    console, path = Console(highlight=False), Path(what)
+    path = Path(what)
     report = path if path.suffix == ".json" else path / "report.json"
-    if report.exists():
+    if exists(report, "the report"):
         show_report(report, full)
-    elif path.exists():
-        show_edit(path, console)
+    elif exists(path, "the edit"):
+        show_edit(path)
     else:
-        show_method(what, console)
+        show_method(what)
 
 
 def show_report(file: Path, full: bool) -> None:
@@ -48,51 +58,55 @@ def show_report(file: Path, full: bool) -> None:
     from ..reporting.terminal import print_report
 
     try:
-        report = json.loads(file.read_text())
+        report = json.loads(file.read_text(encoding="utf-8"))
         print_report(report, file.parent, full=full)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except NOT_A_REPORT as error:
         raise InputError(f"{file} is not a report of unconcept") from error
 
 
-def show_edit(path: Path, console: Console) -> None:
+def show_edit(path: Path) -> None:
     """Print what an edit erases, by which method, and its tensors.
 
     Args:
         path: Its file or folder.
-        console: Where to print.
     """
     from ..edits.edit import Edit
 
+    check_edit(path, "the edit")
     edit = Edit.load(path)
+    lines = []
     for concept in edit.card.get("concepts", []):
-        alternative = f" → {concept['alternative']}" if concept["alternative"] else ""
-        console.print(f"erases   {concept['erase']}{alternative}")
-    console.print(f"method   {edit.card.get('method')}")
-    console.print(f"model    sha256 {edit.card.get('model_sha256')}")
+        alternative = concept.get("alternative")
+        lines.append(f"erases   {concept['erase']}{f' → {alternative}' if alternative else ''}")
+    lines.append(f"method   {edit.card.get('method')}")
+    lines.append(f"model    sha256 {edit.card.get('model_sha256')}")
     tensors = edit.tensors()
     count = sum(tensor.numel() for tensor in tensors.values())
-    console.print(f"holds    {count:,} numbers in {len(tensors)} tensors")
+    lines.append(f"holds    {count:,} numbers in {len(tensors)} tensors")
     for name, tensor in tensors.items():
         rms = tensor.square().mean().sqrt()
-        console.print(f"  {name}  {list(tensor.shape)}  rms {rms:.2e}", soft_wrap=True)
+        lines.append(f"  {name}  {list(tensor.shape)}  rms {rms:.2e}")
+    console = plain_console()
+    for line in lines:
+        console.print(visible(line), soft_wrap=True)
 
 
-def show_method(what: str, console: Console) -> None:
+def show_method(what: str) -> None:
     """Print a method's equation, cost, problems and hyperparameters.
 
     Args:
         what: The method's name; "methods" for the first line of each.
-        console: Where to print.
 
     Raises:
         InputError: There is no such method; the nearest name is suggested.
     """
+    console = plain_console()
     if what == "methods":
         for name, text in method_texts().items():
-            console.print(f"{name:<18}{text.splitlines()[0]}", soft_wrap=True, markup=False)
+            console.print(f"{name:<18}{text.splitlines()[0]}", soft_wrap=True)
     elif what in METHODS:
         text = f"{method_text(what)}\n\n{inspect.getdoc(METHODS[what])}"
-        console.print(text, soft_wrap=True, markup=False)
+        console.print(text, soft_wrap=True)
     else:
         match = nearest(what, ["methods", *METHODS], cutoff=0.5)
         suggestion = f': did you mean "{match}"?' if match else similar_sibling(Path(what))

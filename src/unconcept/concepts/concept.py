@@ -2,11 +2,22 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, brief
 from .templates import TEMPLATES, Kind, article, rotated
+from .words import (
+    QUOTES,
+    check_encodable,
+    check_one_name,
+    check_words,
+    describes_style,
+    same_name,
+    style_name,
+)
+
+SEVERAL = "give several as words of their own, unconcept erase pig horse dog"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +49,9 @@ class Concept:
             )
         if self.alternative is not None:
             self._check_alternative(self.alternative)
-        if self.kind not in TEMPLATES:
+        if not isinstance(self.kind, str) or self.kind not in TEMPLATES:
             raise InputError(
-                f"kind is {self.kind!r}: it must be one of {', '.join(TEMPLATES)} "
+                f"kind is {brief(self.kind)}: it must be one of {', '.join(TEMPLATES)} "
                 "(a character is an object)"
             )
         for template in self.templates:
@@ -49,19 +60,17 @@ class Concept:
 
     def _check_types(self) -> None:
         if not isinstance(self.erase, str):
-            raise InputError(f"erase is {self.erase!r}: it must be words")
+            raise InputError(f"erase is {brief(self.erase)}: it must be words{QUOTES}")
         if not isinstance(self.alternative, str | None):
-            raise InputError(f"alternative is {self.alternative!r}: it must be words")
+            raise InputError(f"alternative is {brief(self.alternative)}: it must be words{QUOTES}")
+        check_encodable(f"{self.erase} {self.alternative}", "the concept")
         for field in ("synonyms", "keep", "templates"):
-            words = getattr(self, field)
-            if isinstance(words, str) or not all(isinstance(word, str) for word in words):
-                raise InputError(f"{field} is {words!r}: it must be a list of words")
+            check_words(getattr(self, field), field)
 
     def _check_alternative(self, alternative: str) -> None:
         if not alternative.strip():
             raise InputError("the alternative is empty: name one, or leave --to away")
-        names = {name.strip().lower() for name in (self.erase, *self.synonyms)}
-        if alternative.strip().lower() in names:
+        if any(same_name(alternative, name) for name in (self.erase, *self.synonyms)):
             raise InputError(
                 f'the alternative "{alternative}" is the concept itself: '
                 "choose something else, or leave --to away"
@@ -72,42 +81,64 @@ class Concept:
         """Read a concept as the command line writes it.
 
         Args:
-            text: "pig", "pig=cow", or "van gogh style" for the style "van gogh".
+            text: "pig", "pig=cow", or for the style "van gogh": "van gogh style", "in the style of
+                van gogh", "by van gogh".
             alternative: What appears instead, unless `text` names it.
             **fields: Further fields of the concept.
 
         Raises:
-            InputError: There are two alternatives, or a field is wrong.
+            InputError: There are two alternatives, several concepts in one text, or a field is
+                wrong.
         """
         erase, sign, after = text.partition("=")
         if sign and alternative is not None:
             raise InputError(
                 f'"{text}" names an alternative and --to names another: keep one of them'
             )
-        erase = erase.strip()
+        check_one_name(erase, "the concept", SEVERAL)
         if sign:
-            alternative = after.strip()
-        if erase.lower().endswith(" style"):
+            alternative = after
+        if alternative is not None:
+            check_one_name(alternative, "the alternative", "there is one for each concept")
+            alternative = alternative.strip()
+        erase = erase.strip()
+        if style := style_name(erase):
             fields = {"kind": "style", **fields}
-            erase = erase[: -len(" style")].strip()
-            if alternative and alternative.lower().endswith(" style"):
-                alternative = alternative[: -len(" style")].strip()
+            erase = style
+        if fields.get("kind") == "style":
+            alternative = _without_style(alternative)
+            for field in ("synonyms", "keep"):
+                fields[field] = tuple(_without_style(word) for word in fields.get(field, ()))
+        elif alternative and describes_style(alternative):
+            raise InputError(
+                f'the alternative "{alternative}" is a style, and "{erase}" an object: '
+                f'name the style "{erase} style" if it is one'
+            )
         return cls(erase=erase, alternative=alternative, **fields)
 
     @classmethod
-    def read(cls, fields: Mapping[str, Any]) -> "Concept":
+    def read(cls, values: Mapping[str, Any]) -> "Concept":
         """Build a concept from a mapping, as YAML and JSON hold it.
 
         Args:
-            fields: The fields by name; lists instead of tuples are allowed.
+            values: The fields by name; lists instead of tuples are allowed, and nothing instead of
+                an empty list.
 
         Raises:
-            InputError: A field is wrong.
+            InputError: It is not a mapping, or a field is wrong or unknown.
         """
-        values: dict[str, Any] = {}
-        for key, value in fields.items():
-            values[key] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
+        if not isinstance(values, Mapping) or "erase" not in values:
+            raise InputError(f"{brief(values)} is not a concept: it has no erase")
+        known = {field.name for field in fields(cls)}
+        arguments: dict[str, Any] = {}
+        for key, value in values.items():
+            if key not in known:
+                raise InputError(f'unknown key "{key}" in a concept: known are {sorted(known)}')
+            if key in ("synonyms", "keep", "templates"):
+                value = () if value is None else value
+                value = tuple(value) if isinstance(value, list) else value
+            arguments[key] = value.strip() if isinstance(value, str) else value
+        return cls(**arguments)
 
     def with_(self, **fields: Any) -> "Concept":
         """The concept with some fields replaced.
@@ -138,11 +169,11 @@ class Concept:
             words: What replaces {}; with an article if the concept is an object.
 
         Returns:
-            The prompt, without brackets.
+            The prompt, without the brackets of the template.
         """
         subject = article(words) if self.kind == "object" else words
-        filled = template.partition("=>")[0].strip().replace("{}", subject)
-        return filled.replace("[", "").replace("]", "")
+        text = template.partition("=>")[0].strip().replace("[", "").replace("]", "")
+        return text.replace("{}", subject)
 
     def instead(self, template: str) -> str:
         """The prompt that replaces a filled template.
@@ -183,3 +214,8 @@ class Concept:
 
     def __str__(self) -> str:
         return self.erase if self.alternative is None else f"{self.erase} → {self.alternative}"
+
+
+def _without_style(words: Any) -> Any:
+    """ "monet" for "monet style" or "in the style of monet"; all else as it is."""
+    return (style_name(words) or words) if isinstance(words, str) else words

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from .concept import Concept
 from .templates import TEMPLATES, article
+from .words import number_forms
 
 # Other words that each word of the vocabulary is paired with. Without pairs, "an eagle and a
 # trumpet" lost its eagle to an erased weapon in 6 of 6 images.
@@ -47,7 +48,8 @@ def retain_prompts(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> li
         vocabulary: Words that represent all other prompts.
 
     Returns:
-        Distinct prompts. None contains an erased name, unless within a word that a concept keeps
+        Distinct prompts. None contains an erased name, in the singular or the plural, unless
+        within a word that a concept keeps
         (the "guinea pig" of an erased "pig").
     """
     styles = []
@@ -68,14 +70,17 @@ def retain_prompts(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> li
 
 
 def without_erased(prompts: Sequence[str], concepts: Sequence[Concept]) -> list[str]:
-    """The prompts that do not contain an erased name.
+    """The prompts that do not contain an erased name, in the singular or the plural.
 
     Args:
         prompts: Any prompts.
         concepts: The erased concepts. A kept word may contain an erased name ("guinea pig").
     """
-    names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
-    erased = whole_words_of(names)
+    names: set[str] = set()
+    for concept in concepts:
+        for name in (concept.erase, *concept.synonyms):
+            names |= {name, *number_forms(name)}
+    erased = whole_words_of(sorted(names))
     exceptions = []
     for concept in concepts:
         for word in concept.keep:
@@ -92,7 +97,8 @@ def whole_words_of(words: Sequence[str]) -> re.Pattern[str]:
         words: The words; without any, nothing is found.
     """
     choices = "|".join(re.escape(word) for word in words)
-    return re.compile(rf"\b({choices})\b" if words else "(?!)", re.IGNORECASE)
+    # not \b: a word may end with a sign, as "C++" does
+    return re.compile(rf"(?<!\w)({choices})(?!\w)" if words else "(?!)", re.IGNORECASE)
 
 
 def word_pairs(vocabulary: Sequence[str]) -> list[str]:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from .ranges import check_numbers, whole_number
+
 Precision = Literal["fp32", "bf16", "fp16"]
 
 Quantized = Literal["nf4", "int8"]
@@ -99,11 +101,17 @@ class Look:
             "of unrelated prompts is reported."
         ),
     ] = None
-    steps: Annotated[int, Parameter(help="Sampling steps for evaluation images.")] = 25
+    steps: Annotated[
+        int, Parameter(help="Sampling steps for evaluation images.", converter=whole_number)
+    ] = 25
     guidance: Annotated[
         float | None,
         Parameter(help="CFG scale for evaluation images (default: the model's)."),
     ] = None
+
+    def check(self) -> None:
+        """Raise an InputError where a number is out of range."""
+        check_numbers(steps=self.steps, guidance=self.guidance)
 
 
 @dataclass(frozen=True)
@@ -114,12 +122,17 @@ class Training:
         False
     )
     save_every: Annotated[
-        int, Parameter(help="Training steps between two saved states for --resume; 0: never.")
+        int,
+        Parameter(
+            help="Training steps between two saved states for --resume; 0: never.",
+            converter=whole_number,
+        ),
     ] = 25
     sample_every: Annotated[
         int,
         Parameter(
-            help="Training steps between two columns of samples in OUT.samples.png; 0: never."
+            help="Training steps between two columns of samples in OUT.samples.png; 0: never.",
+            converter=whole_number,
         ),
     ] = 0
     quantize: Annotated[

@@ -2,12 +2,13 @@
 
 import contextlib
 import difflib
+import math
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from ..errors import InputError
+from ..errors import InputError, brief
 
 T = TypeVar("T")
 
@@ -37,15 +38,25 @@ def read_yaml(path: Path) -> dict:
         Its content.
 
     Raises:
-        InputError: It does not exist, or does not hold keys and values.
+        InputError: It does not exist, cannot be read, or does not hold keys and values.
     """
     import yaml
 
-    if not path.exists():
-        raise InputError(f"the settings file {path} does not exist")
+    from .yaml_files import load_yaml
+
     try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = load_yaml(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"the settings file {path} does not exist") from None
+    except IsADirectoryError:
+        raise InputError(
+            f"the settings file {path} is a folder: name the .yaml file in it"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"the settings file {path} cannot be read: {error.strerror or error}"
+        ) from error
+    except yaml.YAMLError as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path} is not a YAML file: {reason}") from error
     if not isinstance(content, dict):
@@ -89,6 +100,9 @@ def override(value: T, settings: Mapping, where: str) -> T:
     """
     types = get_type_hints(type(value))
     renamed = RENAMED_KEYS.get(type(value).__name__, {})
+    for old_key, new_key in renamed.items():
+        if old_key in settings and new_key in settings:
+            raise InputError(f'"{old_key}" and "{new_key}" in {where} are the same: keep one')
     settings = {renamed.get(key, key): new for key, new in settings.items()}
     check_keys(settings, [field.name for field in fields(value)], where)  # type: ignore[arg-type]
     changes = {}
@@ -104,7 +118,7 @@ def override(value: T, settings: Mapping, where: str) -> T:
             changes[key] = convert(types[key], new)
         except TypeError as error:
             raise InputError(
-                f'"{key}" in {where} is {new!r}; expected {error}, like {old!r}'
+                f'"{key}" in {where} is {brief(new)}; expected {error}, like {old!r}'
             ) from None
     return replace(value, **changes)  # type: ignore[type-var]
 
@@ -139,10 +153,13 @@ def convert(kind: Any, new: Any) -> Any:
 
 
 def convert_number(new: Any) -> float:
-    """Convert a value from YAML to a float; a TypeError says that a number is expected."""
-    if isinstance(new, str):
-        with contextlib.suppress(ValueError):
-            return float(new)
-    elif isinstance(new, int | float) and not isinstance(new, bool):
-        return float(new)
-    raise TypeError(TYPE_NAMES[float])
+    """Convert a value from YAML to a float; a TypeError says what is expected."""
+    number = None
+    if isinstance(new, str | int | float) and not isinstance(new, bool):
+        with contextlib.suppress(ValueError, OverflowError):
+            number = float(new)
+    if number is None:
+        raise TypeError(TYPE_NAMES[float])
+    if not math.isfinite(number):
+        raise TypeError("a finite number")
+    return number

@@ -1,7 +1,10 @@
 """The protocol of a benchmark, its prompts, and the groups that they belong to."""
 
 import csv
-from collections.abc import Iterator, Sequence
+import difflib
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -9,8 +12,11 @@ from typing import Protocol
 from torch import Tensor
 
 from ..concepts.concept import Concept
+from ..config.ranges import check_numbers
 from ..errors import InputError
 from ..models.interface import Model
+
+log = logging.getLogger(__name__)
 
 # Prompts that name the concept, name it by a synonym, or may imply it; near neighbours, and the
 # rest.
@@ -101,38 +107,125 @@ def read_prompts(path: Path) -> list[PromptCase]:
     """Read a user's own prompts.
 
     Args:
-        path: A CSV file with the column prompt, and optionally seed (or evaluation_seed) and group
-            ("target" where it is empty).
+        path: A CSV file in UTF-8 with the column prompt, and optionally seed (or evaluation_seed,
+            or I2P's sd_seed) and group ("target" where it is empty). Cells are separated by commas,
+            semicolons or tabs. Other columns are not used, which is logged.
 
     Returns:
         One case per line.
 
     Raises:
-        InputError: The file cannot be read, or a line of it is wrong.
+        InputError: The file cannot be read, a column is nearly one of these, or a line is wrong.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = csv.DictReader(file)
-            rows = [(table.line_num, row) for row in table]
+            first = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=_delimiter(first))
+            rows = [(reader.line_num, row) for row in reader if row]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    if not rows or "prompt" not in rows[0][1]:
-        raise InputError(f"{path} needs a first line with the column names prompt, seed, group")
-    return [_read_case(row, f"line {line} of {path}") for line, row in rows]
+    if len(rows) < 2:
+        raise InputError(f"{path} needs {COLUMN_NAMES}, and a line for each prompt")
+    columns = _find_columns(rows[0][1], path)
+    width = len(rows[0][1])
+    cases = []
+    for line, row in rows[1:]:
+        where = f"line {line} of {path}"
+        if any(cell.strip() for cell in row[width:]):
+            raise InputError(
+                f"{where} has {len(row)} cells, the first line {width}: "
+                "put a prompt that has a comma in it into quotes"
+            )
+        cells = [*row, *[""] * (width - len(row))]
+        cases.append(_read_case({name: cells[i] for name, i in columns.items()}, where))
+    return cases
 
 
-def _read_case(row: dict[str, str], where: str) -> PromptCase:
-    if not (row["prompt"] or "").strip():
+COLUMN_NAMES = "a first line with the column names prompt, seed, group"
+
+# Other names of a column; the first that is there is used.
+COLUMNS = {
+    "prompt": ("prompt",),
+    "seed": ("seed", "evaluation_seed", "sd_seed"),
+    "group": ("group",),
+}
+
+
+def _delimiter(first: str) -> str:
+    """What separates the cells of a file, by its first line."""
+    for delimiter in (",", ";", "\t"):
+        cells = next(csv.reader([first], delimiter=delimiter), [])
+        if "prompt" in [column_name(cell) for cell in cells]:
+            return delimiter
+    return ","
+
+
+def column_name(cell: str) -> str:
+    """The name of a column: in small letters, without blanks around it."""
+    return "_".join(cell.strip().strip('"').casefold().split())
+
+
+def _find_columns(header: Sequence[str], path: Path) -> dict[str, int]:
+    """Where the columns are that are used, by their name in COLUMNS."""
+    names = [column_name(cell) for cell in header]
+    places: dict[str, int] = {}
+    for column, aliases in COLUMNS.items():
+        for alias in aliases:
+            if names.count(alias) > 1:
+                raise InputError(f'{path} has the column "{alias}" twice: keep one')
+            if alias in names:
+                places.setdefault(column, names.index(alias))
+    known = [alias for aliases in COLUMNS.values() for alias in aliases]
+    unused = []
+    for i, name in enumerate(names):
+        if not name or i in places.values():
+            continue
+        similar = difflib.get_close_matches(name, known, 1, 0.75)
+        if similar and name not in known:
+            raise InputError(f'unknown column "{name}" in {path}: did you mean "{similar[0]}"?')
+        unused.append(name)
+    if "prompt" not in places:
+        raise InputError(f"{path} needs {COLUMN_NAMES}")
+    if unused:
+        log.warning("columns of %s that are not used: %s", path, ", ".join(unused))
+    return places
+
+
+def _read_case(row: Mapping[str, str], where: str) -> PromptCase:
+    if not row["prompt"].strip():
         raise InputError(f"{where}: the prompt is empty")
-    group = row.get("group") or "target"
+    group = row.get("group", "").strip().casefold() or "target"
     if group not in GROUPS:
-        raise InputError(f'{where}: unknown group "{group}"; groups are {", ".join(GROUPS)}')
-    seed = row.get("seed") or row.get("evaluation_seed")
+        similar = difflib.get_close_matches(group, GROUPS, 1, 0.6)
+        hint = f'did you mean "{similar[0]}"? ' if similar else ""
+        raise InputError(f'{where}: unknown group "{group}"; {hint}groups are {", ".join(GROUPS)}')
+    return PromptCase(
+        row["prompt"], group, "", way="own", seed=read_seed(row.get("seed", ""), where)
+    )
+
+
+def read_seed(text: str, where: str) -> int | None:
+    """Read a seed as it stands: through a float a large one would become another.
+
+    Args:
+        text: Its digits, after which ".0" may follow as pandas writes it; blank for none.
+        where: Where it stands, for the error.
+
+    Raises:
+        InputError: It is not a whole number, or out of range.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    match = re.fullmatch(r"([+-]?[0-9]{1,40})(\.0*)?", text, re.ASCII)
+    if not match:
+        raise InputError(f'{where}: the seed "{text}" is not a whole number')
     try:
-        number = int(float(seed)) if seed else None
-    except (ValueError, OverflowError) as error:
-        raise InputError(f'{where}: the seed "{seed}" is not a number') from error
-    return PromptCase(row["prompt"], group, "", way="own", seed=number)
+        check_numbers(seed=int(match[1]))
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    return int(match[1])
 
 
 def truncation_warnings(model: Model, concepts: Sequence[Concept]) -> Iterator[str]:

@@ -80,12 +80,13 @@ class Clip:
             )
         for file in sorted(folder.glob("*.safetensors")):
             check_safetensors(file)
+        local: Any = {"local_files_only": True, "trust_remote_code": False}
         try:  # never code of the folder, nor the question whether to run it
-            kind = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+            kind = AutoConfig.from_pretrained(folder, **local).model_type
             if kind != "clip":
                 raise InputError(f"the model in {folder} is not a CLIP model")
-            model = CLIPModel.from_pretrained(folder, use_safetensors=True)
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            model = CLIPModel.from_pretrained(folder, use_safetensors=True, **local)
+            self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
         except InputError:
             raise
         except Exception as error:  # transformers raises many kinds of errors for a broken folder

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..concepts.concept import Concept
 from ..concepts.templates import article
+from ..concepts.words import canonical, number_forms
 from ..errors import InputError
 from ..models.conditioning import rank_by_similarity
 from ..models.interface import Model
@@ -101,10 +102,12 @@ class PromptBenchmark:
 
     def _other_words(self, vocabulary: Sequence[str]) -> list[str]:
         """Retained words of the concepts and the vocabulary, without what is erased."""
-        erased = {name.casefold() for name in self.erased}  # a tokenizer reads "Dog" as "dog"
+        erased: set[str] = set()
+        for name in self.erased:
+            erased |= number_forms(name)  # a tokenizer reads "Dog" as "dog", and "dogs" nearly so
         retained = itertools.chain.from_iterable(c.keep for c in self.concepts)
         words = dict.fromkeys([*retained, *vocabulary])
-        return [word for word in words if word.casefold() not in erased]
+        return [word for word in words if canonical(word) not in erased]
 
     def _judged_names(self, words: Sequence[str]) -> list[str]:
         """The names among which the judge decides: those of the concepts, and `words`."""

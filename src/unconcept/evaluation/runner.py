@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..config.ranges import SEEDS
 from ..edits.edit import Edit
 from ..models.sampling import ImageSampler
 from .benchmark import Benchmark
@@ -89,7 +90,7 @@ def sampling_seeds(benchmark: Benchmark, seed: int) -> list[int]:
     """
     seeds = []
     for i, case in enumerate(benchmark.cases):
-        seeds.append((1 + seed) * BLOCK + i if case.seed is None else case.seed)
+        seeds.append(((1 + seed) * BLOCK + i) % SEEDS if case.seed is None else case.seed)
     return seeds
 
 
@@ -161,7 +162,7 @@ def control_scores(
     seeds = sampling_seeds(benchmark, sampler.sampling.seed)
     prompts = [benchmark.cases[i].prompt for i in some]
     same_seeds = [seeds[i] for i in some]
-    other_seeds = [seed + BLOCK // 4 for seed in same_seeds]
+    other_seeds = [(seed + BLOCK // 4) % SEEDS for seed in same_seeds]
     other_sampler = sampler.with_sampling(sampler=sampler.model.samplers[1])
     controls = {
         "control, another seed: ": sampler.images(

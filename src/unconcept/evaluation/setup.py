@@ -12,13 +12,12 @@ from torch import Tensor
 from ..concepts.concept import Concept
 from ..config.options import Look
 from ..errors import InputError
+from ..io.images import images_in, read_rgb
 from ..models.emoji.loading import EmojiVocabulary
 from ..models.interface import Model
 from .benchmark import Benchmark, PromptCase, read_prompts
 from .judges import load_judge
 from .prompt_benchmark import PromptBenchmark, log, rank_words
-
-IMAGE_FILES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def prepare(
@@ -125,7 +124,7 @@ def load_images(folder: Path, size: int = 224, most: int = 10_000) -> Tensor:
     """Load real images, center-cropped to squares and resized.
 
     Args:
-        folder: PNG, JPEG and WebP files, in subfolders, too.
+        folder: PNG, JPEG and WebP files, in subfolders, too; hidden files are left out.
         size: Height and width in pixels.
         most: How many are loaded at most, in the order of their paths.
 
@@ -135,19 +134,15 @@ def load_images(folder: Path, size: int = 224, most: int = 10_000) -> Tensor:
     Raises:
         InputError: There are no images, or one cannot be read.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_FILES)[:most]
+    files = images_in(folder, most)
     if not files:
         raise InputError(
             f"there are no images in {folder}: --real takes a folder of PNG, JPEG or WebP files"
         )
     pixels = []
-    try:
-        for file in files:
-            image = Image.open(file).convert("RGB")
-            square = ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
-            pixels.append(np.asarray(square))
-    except OSError as error:
-        raise InputError(f"an image in {folder} cannot be read: {error}") from error
+    for file in files:
+        square = ImageOps.fit(read_rgb(file), (size, size), Image.Resampling.BILINEAR)
+        pixels.append(np.asarray(square))
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 255
 
 

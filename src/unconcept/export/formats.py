@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..config.options import Output
+from ..config.ranges import check_numbers
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import write_safetensors
@@ -56,6 +57,7 @@ def export(
     Raises:
         InputError: The edit does not fit this form or base, or `out` exists.
     """
+    check_numbers(rank=rank)
     output = out if isinstance(out, Output) else Output(out)
     if output.out is None:
         raise InputError("export needs a path to write to")

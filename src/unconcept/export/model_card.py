@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from ..io.text import in_code_span, in_markdown, one_line
+
 CARD = """---
 {data}
 ---
@@ -23,7 +25,7 @@ An edit made by [unconcept](https://github.com/unconcept/unconcept) {version}.
 {verdict}
 
 - method: {method}
-- base model sha256: `{sha}`
+- base model sha256: {sha}
 - the file holds {parameters:,} changed parameters in {bytes:,} bytes and nothing else of the model;
   the base model's licence applies to it too
 
@@ -41,7 +43,7 @@ Exported by [unconcept](https://github.com/unconcept/unconcept) {version}:
 *{erase}* was taken out{instead}.
 
 - method: {method}
-- base model sha256: `{sha}`
+- base model sha256: {sha}
 - the base model's licence applies to this too
 
 {promise}
@@ -84,17 +86,17 @@ def card(report: Mapping[str, Any], title: str, verdict: str) -> str:
         **relation,
     )
     words = concept_words(report["concept"])
-    claim = f"It takes *{words['erase']}* out of `{model}`{words['instead']}."
+    claim = f"It takes *{words['erase']}* out of {in_code_span(model)}{words['instead']}."
     if report.get("failure"):
-        claim = f"It was to take *{words['erase']}* out of `{model}`, and did not work."
+        claim = f"It was to take *{words['erase']}* out of {in_code_span(model)}, and did not work."
     return CARD.format(
         data=data.to_yaml(),
-        title=title,
+        title=in_markdown(title),
         version=report["versions"]["unconcept"],
-        model=model,
-        verdict=verdict,
-        method=method,
-        sha=report["model"]["sha256"],
+        model=one_line(model),
+        verdict=in_markdown(verdict),
+        method=in_markdown(method),
+        sha=in_code_span(report["model"]["sha256"]),
         parameters=cost["tuned_parameters"],
         bytes=cost["edit_bytes"],
         claim=claim,
@@ -124,8 +126,8 @@ def export_card(edit: Mapping[str, Any], base: Mapping[str, Any], model: str = "
     new_card = EXPORTED.format(
         data=ModelCardData(**known).to_yaml(),
         version=version("unconcept"),
-        method=edit.get("method") or "not known",
-        sha=edit.get("model_sha256") or "not known",
+        method=in_markdown(edit.get("method") or "not known"),
+        sha=in_code_span(edit.get("model_sha256") or "not known"),
         promise=PROMISE,
         **concept_words(edit.get("concepts", ())),
     )
@@ -139,8 +141,10 @@ def concept_words(concepts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     instead = ""
     for concept in concepts:
         if alternative := concept.get("alternative"):
-            instead += f", with *{alternative}* in place of *{concept['erase']}*"
-    return {"erase": ", ".join(concept["erase"] for concept in concepts), "instead": instead}
+            erased = in_markdown(concept["erase"])
+            instead += f", with *{in_markdown(alternative)}* in place of *{erased}*"
+    names = [in_markdown(concept["erase"]) for concept in concepts]
+    return {"erase": ", ".join(names), "instead": instead}
 
 
 def is_hub_id(model: str) -> bool:

@@ -45,8 +45,27 @@ def check_out(out: Path, force: bool) -> None:
             f"the name {out.name[:20]}… is {length} bytes long, above {LONGEST_NAME}: "
             "choose another --out"
         )
-    if out.is_symlink():
-        raise InputError(f"{out} is a link: give --out the folder that it names")
+    try:
+        if out.is_symlink():
+            raise InputError(f"{out} is a link: give --out the folder that it names")
+        check_place(out, force)
+    except OSError as error:  # a folder that may not be read
+        raise InputError(
+            f"{out} cannot be written to: {error.strerror or error}; choose another --out"
+        ) from error
+
+
+def check_place(out: Path, force: bool) -> None:
+    """Check what is where a folder is to be written.
+
+    Args:
+        out: The folder.
+        force: Replace what an earlier run wrote there, and nothing else.
+
+    Raises:
+        InputError: Something else is there, or nothing can be written.
+        OSError: It cannot be looked at.
+    """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")
     if out.exists() and Path.cwd().is_relative_to(out.resolve()):

@@ -4,7 +4,9 @@ Files are written completely or not at all.
 """
 
 import json
+import logging
 import os
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from torch import Tensor
 from ..errors import InputError
 from .whole_file import whole_file
 
+log = logging.getLogger(__name__)
+
 PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
 
 
@@ -24,6 +28,26 @@ def user_cache() -> Path:
         return Path(folder)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "unconcept"
+
+
+def can_write(folder: Path) -> bool:
+    """Can files be written into a folder, which is created if need be? If not, that is logged.
+
+    Args:
+        folder: Of a cache: without it a run is slower and gives the same.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        log.warning(
+            "nothing is cached, and no training can be resumed: %s cannot be written (%s). "
+            "UNCONCEPT_CACHE names another folder",
+            folder,
+            error.strerror or error,
+        )
+        return False
 
 
 def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -30,6 +30,7 @@ from torch import Tensor
 
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
+from ..config.ranges import SEEDS
 from ..edits.edit import Edit
 from ..edits.provenance import make_card
 from ..errors import InputError
@@ -136,6 +137,6 @@ class ConceptAblation:
         latents = []
         for start in range(0, len(prompts), SAMPLED_AT_ONCE):
             chunk = prompts[start : start + SAMPLED_AT_ONCE]
-            seeds = range(self.seed + start, self.seed + start + len(chunk))
+            seeds = [(self.seed + start + i) % SEEDS for i in range(len(chunk))]
             latents.append(model.sample(chunk, seeds, Sampling(self.sampling_steps, self.guidance)))
         return torch.cat(latents)

@@ -35,6 +35,7 @@ from torch import Tensor
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..concepts.templates import article
+from ..concepts.words import canonical, number_forms
 from ..edits.edit import Edit
 from ..edits.provenance import make_card, model_identity
 from ..edits.weight_deltas import Deltas, Pair
@@ -133,7 +134,7 @@ class SPEED:
 
         Args:
             model: Says its vocabulary and its lexicon.
-            concepts: The concepts to erase; their names are left out.
+            concepts: The concepts to erase; their names, singular and plural, are left out.
 
         Returns:
             What the concepts name to keep, the vocabulary, and at most `words` random words of the
@@ -142,14 +143,15 @@ class SPEED:
         erased: set[str] = set()
         words: list[str] = []
         for concept in concepts:
-            erased.update((concept.erase, *concept.synonyms))
+            for name in (concept.erase, *concept.synonyms):
+                erased |= number_forms(name)
             words += concept.keep
         words += model.vocabulary
         generator = torch.Generator().manual_seed(self.seed)
         order = torch.randperm(len(model.lexicon), generator=generator).tolist()
         for i in order[: self.words]:
             words.append(model.lexicon[i])
-        return [article(word) for word in dict.fromkeys(words) if word not in erased]
+        return [article(word) for word in dict.fromkeys(words) if canonical(word) not in erased]
 
     def unchanged(self, null: Tensor) -> Tensor:
         """K: the start token of ∅, and cluster centres of its other states.

@@ -172,8 +172,8 @@ def load(
         keep_precise: Weight group that is not quantized, because an edit of it is trained.
         **fields: Fields of `Source`. `config`: for a single file, a diffusers folder of the same
             architecture; without it diffusers asks the hub. `prediction`: what the network
-            predicts, where the files say it wrongly or not at all. `variant`: of the weights, such as
-            "fp16"; a folder with one variant alone does not need it. `revision`: of a hub
+            predicts, where the files say it wrongly or not at all. `variant`: of the weights, such
+            as "fp16"; a folder with one variant alone does not need it. `revision`: of a hub
             repository. `device` and `dtype`: None is explained at `Source`; with the device
             "meta" only shapes are built and no weights are read.
 

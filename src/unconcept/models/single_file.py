@@ -23,8 +23,8 @@ FOLDER = (
 )
 
 MERGE = (
-    "not a model by itself; merge it into its base model with diffusers (load_lora_weights, fuse_lora, "
-    "unload_lora_weights, save_pretrained) and give the folder"
+    "not a model by itself; merge it into its base model with diffusers (load_lora_weights, "
+    "fuse_lora, unload_lora_weights, save_pretrained) and give the folder"
 )
 
 BASE = "not a model by itself; give the model that it belongs to"

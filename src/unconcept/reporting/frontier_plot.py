@@ -44,14 +44,17 @@ def plot(curves: Mapping[str, Sequence[Point]], path: str, title: str = "") -> b
             label=f"{name}  ({area(points):.2f})",
         )
     axes.plot([0, 1], [1, 0], color="0.7", linewidth=1, linestyle=":", zorder=0)
-    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=REMOVED, ylabel=KEPT, title=title)
+    axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), xlabel=REMOVED, ylabel=KEPT)
+    axes.set_title(title, parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(
+    legend = figure.legend(
         frameon=False,
         loc="outside right center",
         title="method  (area)",
         fontsize=8,
         title_fontsize=8,
     )
+    for text in legend.get_texts():
+        text.set_parse_math(False)
     figure.savefig(path)
     return True

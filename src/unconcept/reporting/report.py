@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..evaluation.scores import BETTER, PIXELS
 from ..export.model_card import card
+from ..io.text import in_markdown
 from ..io.units import format_bytes, format_duration
 from .html import ReportPage, page
 from .image_grid import before_after_grid
@@ -209,11 +210,11 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     Returns:
         The table, with a line break at its end.
     """
-    rows = [header, ["---"] * len(header), *lines]
     text = ""
-    for row in rows:
-        cells = [str(cell).replace("|", "\\|") for cell in row]
-        text += f"| {' | '.join(cells)} |\n"
+    for row in (header, *lines):
+        text += f"| {' | '.join(in_markdown(cell) for cell in row)} |\n"
+        if row is header:
+            text += f"| {' | '.join(['---'] * len(header))} |\n"
     return text
 
 
@@ -227,9 +228,10 @@ def to_markdown(report: Mapping[str, Any], images: Sequence[str]) -> str:
     Returns:
         The text of report.md.
     """
-    parts = [f"# {title(report)}", f"**{judge_verdict(report).text}** ({subject(report)})"]
-    parts.append(verdict_sentence(report))
-    parts += [f"> {line}" for line in report["warnings"]]
+    verdict = in_markdown(judge_verdict(report).text)
+    parts = [f"# {in_markdown(title(report))}", f"**{verdict}** ({in_markdown(subject(report))})"]
+    parts.append(in_markdown(verdict_sentence(report)))
+    parts += [f"> {in_markdown(line)}" for line in report["warnings"]]
     parts += [f"![{name.removesuffix('.png')}]({name})" for name in images]
     for heading, rows in groupby(table(report["scores"]), key=lambda row: row["title"]):
         lines = []
@@ -239,7 +241,7 @@ def to_markdown(report: Mapping[str, Any], images: Sequence[str]) -> str:
             lines.append((name, change, row["ci"], row["d"], row["n"]))
         header = ("measure", "before → after", "95 % interval", "change, in points", "n")
         parts += [f"## Scores: {heading}", markdown(header, lines)]
-    parts += [f"{describe_judge(report)} {LEGEND}", "## Cost and settings"]
+    parts += [f"{in_markdown(describe_judge(report))} {LEGEND}", "## Cost and settings"]
     parts.append(markdown(("", ""), run_facts(report)))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -268,8 +270,9 @@ def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Te
         legend=LEGEND,
         facts=run_facts(report),
     )
-    (folder / "report.html").write_text(page(content, cases, before, after))
-    (folder / "README.md").write_text(card(report, title(report), verdict_sentence(report)))
+    (folder / "report.html").write_text(page(content, cases, before, after), encoding="utf-8")
+    readme = card(report, title(report), verdict_sentence(report))
+    (folder / "README.md").write_text(readme, encoding="utf-8")
     images = []
     if cases:
         head = f"{judge_verdict(report).text}: {subject(report)}".replace("→", "->")
@@ -277,4 +280,4 @@ def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Te
         images.append("before-after.png")
     if draw(scores, str(folder / "scores.png"), title(report)):
         images.append("scores.png")
-    (folder / "report.md").write_text(to_markdown(report, images))
+    (folder / "report.md").write_text(to_markdown(report, images), encoding="utf-8")

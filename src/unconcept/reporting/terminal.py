@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 
 from ..evaluation.scores import PIXELS
+from ..io.text import one_line, plain_console, visible
 from ..io.units import format_bytes, format_duration
 from .report import table
 from .verdict import (
@@ -38,18 +38,18 @@ def print_report(report: Mapping[str, Any], out: Path, *, full: bool = False) ->
         out: The folder that holds it.
         full: Every score and every note, after the summary.
     """
-    console = Console(highlight=False)
+    console = plain_console()
     verdict = judge_verdict(report)
     headline, *rest = summary_lines(report, out, notes=not full)
-    console.print(headline, style=COLOURS[verdict.outcome], soft_wrap=True, markup=False)
+    console.print(headline, style=COLOURS[verdict.outcome], soft_wrap=True)
     for line in rest:
-        console.print(line, soft_wrap=True, markup=False)
+        console.print(line, soft_wrap=True)
     if not full:
         return
     console.print()
     console.print(score_table(report))
     for warning in report["warnings"]:
-        console.print(f"note: {warning}", style="yellow", soft_wrap=True, markup=False)
+        console.print(f"note: {one_line(warning)}", style="yellow", soft_wrap=True)
 
 
 def summary_lines(report: Mapping[str, Any], out: Path, *, notes: bool = True) -> list[str]:
@@ -64,11 +64,11 @@ def summary_lines(report: Mapping[str, Any], out: Path, *, notes: bool = True) -
         At most 20 lines of at most 80 columns, the headline first; a verdict that is longer than
         a line is wrapped.
     """
-    verdict = judge_verdict(report)
-    if verdict.text == "Erased":
-        lines = textwrap.wrap(f"Erased: {subject(report)}", COLUMNS)
+    verdict, about = one_line(judge_verdict(report).text), one_line(subject(report))
+    if verdict == "Erased":
+        lines = textwrap.wrap(f"Erased: {about}", COLUMNS)
     else:
-        lines = textwrap.wrap(verdict.text, COLUMNS) + textwrap.wrap(subject(report), COLUMNS)
+        lines = textwrap.wrap(verdict, COLUMNS) + textwrap.wrap(about, COLUMNS)
     bodies = [presence_lines(report), change_lines(report)]
     closing = closing_lines(report, out)
     for body in bodies:
@@ -187,7 +187,7 @@ def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
     names = ["report.html", "edit.safetensors"]
     if report["scores"]:
         names.insert(0, "before-after.png")
-    lines.append(f"{out}/{' | '.join(names)}")
+    lines.append(f"{visible(out)}/{' | '.join(names)}")
     return lines
 
 
@@ -200,13 +200,15 @@ def score_table(report: Mapping[str, Any]) -> Table:
     for line in table(report["scores"]):
         heading = line["title"] if line["title"] != group else ""
         interval = f"{line['low']} – {line['high']}"
-        view.add_row(heading, line["name"], line["b"], line["a"], interval, str(line["n"]))
+        view.add_row(
+            heading, one_line(line["name"]), line["b"], line["a"], interval, str(line["n"])
+        )
         group = line["title"]
     return view
 
 
 def shorten(text: str, width: int) -> str:
-    """The text, cut to `width` columns with an ellipsis.
+    """The text with nothing in it that acts, cut to `width` columns with an ellipsis.
 
     Args:
         text: One line.
@@ -215,4 +217,5 @@ def shorten(text: str, width: int) -> str:
     Returns:
         The text itself if it fits.
     """
+    text = one_line(text)
     return text if len(text) <= width else text[: width - 1] + "…"

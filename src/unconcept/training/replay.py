@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from ..config.ranges import SEEDS
 from ..models.conditioning import (
     PromptConditions,
     gather_conditions,
@@ -207,12 +208,12 @@ def sample_points(model: Model, plan: ReplayPlan, batch_size: int) -> Replay:
         The replay, in CPU memory.
     """
     stride = max(1, plan.steps // plan.points)
-    generator = torch.Generator().manual_seed(plan.seed)
+    generator = torch.Generator().manual_seed(plan.seed % SEEDS)
     offset = torch.randint(stride, (len(plan.drive),), generator=generator)
     chunks: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
     for rows in torch.arange(len(plan.drive)).split(batch_size // 2):
         prompts = [plan.drive[int(row)] for row in rows]
-        seeds = [plan.seed + int(row) for row in rows]
+        seeds = [(plan.seed + int(row)) % SEEDS for row in rows]
         points = model.trajectory(prompts, seeds, Sampling(plan.steps, plan.guidance))
         for step, (x, t) in enumerate(points):
             if step == plan.steps:

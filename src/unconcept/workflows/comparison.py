@@ -13,6 +13,8 @@ from torch import Tensor
 
 from ..callbacks import prefixed
 from ..concepts.concept import Concept
+from ..concepts.words import check_distinct
+from ..config.ranges import check_settings
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..evaluation.benchmark import Benchmark
@@ -29,6 +31,7 @@ from ..evaluation.runner import (
 )
 from ..evaluation.scores import PIXELS, find_score
 from ..io.output_folder import check_out, whole_folder
+from ..io.text import in_markdown
 from ..methods import Method, method_caveat
 from ..models.loading import load
 from ..models.sampling import ImageSampler
@@ -130,6 +133,9 @@ def compare(
         InputError: Something of the input is wrong, or no method can be run.
     """
     run = EvaluationOptions(**options)
+    check_distinct(concepts)
+    for method in methods.values():
+        check_settings(method)
     check_out(run.out, run.force)
     model = load(run.source)
     benchmark = run.benchmark(model, model.complete(concepts))
@@ -316,7 +322,7 @@ def write_comparison(
         images[entry.name] = entry.evaluation.after
         entry.edit.save(folder / f"{entry.name}.safetensors")
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
-    (folder / "compare.md").write_text(_markdown_page(result, entries))
+    (folder / "compare.md").write_text(_markdown_page(result, entries), encoding="utf-8")
     columns(benchmark.cases, images).save(folder / "compare.png")
     curves = {entry.name: entry.points for entry in entries if entry.points}
     drawn = bool(curves) and plot(curves, str(folder / "frontier.png"), title(result))
@@ -334,7 +340,7 @@ def write_comparison(
         frontier=embed_file(folder / "frontier.png") if drawn else None,
         small=before.shape[-1] < 160,
     )
-    (folder / "compare.html").write_text(page)
+    (folder / "compare.html").write_text(page, encoding="utf-8")
 
 
 def _markdown_page(result: dict, entries: Sequence[Entry]) -> str:
@@ -344,8 +350,8 @@ def _markdown_page(result: dict, entries: Sequence[Entry]) -> str:
     for entry in entries:
         if entry.remark:
             notes.append(f"{entry.name}: {entry.remark}")
-    page = f"# {title(result)}\n\n{markdown(*table(result))}"
-    return page + "".join(f"\n{note}\n" for note in notes)
+    page = f"# {in_markdown(title(result))}\n\n{markdown(*table(result))}"
+    return page + "".join(f"\n{in_markdown(note)}\n" for note in notes)
 
 
 def _image_rows(

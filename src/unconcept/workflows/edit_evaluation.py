@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept
+from ..concepts.words import check_distinct
 from ..edits.edit import Edit, edit_between
 from ..errors import InputError
 from ..evaluation.features import features_or_none
 from ..evaluation.runner import Measures, evaluate
 from ..evaluation.setup import undrawn_warnings
 from ..io.output_folder import check_out
+from ..io.peer_weights import check_own_edit
 from ..models import single_file
 from ..models.folder import INDEX, read_json
 from ..models.interface import Model
@@ -50,6 +52,8 @@ def evaluate_edit(
     """
     started = time.perf_counter()
     run = EvaluationOptions(**{"extent": "full", **options})
+    check_distinct(concepts)
+    check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
     edit = read_edit(path, run, model, concepts)

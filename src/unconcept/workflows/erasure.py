@@ -16,7 +16,9 @@ from torch import Tensor
 
 from ..callbacks import ProgressCallback
 from ..concepts.concept import Concept
+from ..concepts.words import check_distinct
 from ..config.options import Training
+from ..config.ranges import check_settings
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..evaluation.benchmark import Benchmark, truncation_warnings
@@ -88,6 +90,8 @@ class _Erasure:
         self.options = EvaluationOptions(**options)
 
     def __call__(self, concepts: Sequence[Concept], strict: bool) -> dict:
+        check_distinct(concepts)
+        check_settings(self.method)
         check_out(self.options.out, self.options.force)
         self.check_training(strict)
         model = self.load_model()
@@ -140,6 +144,11 @@ class _Erasure:
             raise InputError(
                 "save-every and sample-every count steps, 0 or more; "
                 "with --resume save-every must be above 0"
+            )
+        if training.resume and not self.options.cache:
+            raise InputError(
+                "--resume continues from files in the cache, which cannot be written: "
+                "UNCONCEPT_CACHE names another folder"
             )
         if strict and self.options.extent == "none":
             raise InputError(

@@ -5,8 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..concepts.words import check_encodable
+from ..config.ranges import check_numbers, check_seeds
 from ..edits.edit import Edit
+from ..errors import InputError
 from ..io.output_folder import check_out, whole_folder
+from ..io.peer_weights import check_own_edit
+from ..io.text import visible
 from ..models.loading import load
 from ..models.sampling import ImageSampler, Sampling
 from ..reporting.image_grid import grid, to_image
@@ -42,9 +47,18 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
         The folder.
 
     Raises:
-        InputError: A file cannot be read, or an edit belongs to another model.
+        InputError: A number is out of range, a file cannot be read, or an edit belongs to another
+            model.
     """
     run = GenerationOptions(**options)
+    check_numbers(images=run.images, steps=run.steps, guidance=run.guidance)
+    check_seeds(run.seed, run.images)
+    for prompt in prompts:
+        check_encodable(prompt, "the prompt")
+    if not prompts:
+        raise InputError("there is no prompt to sample images from")
+    for path in run.edits:
+        check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
     for path in run.edits:
@@ -57,7 +71,7 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
         for i, (seed, image) in enumerate(zip(seeds, images)):
             file = folder / f"{i // run.images:03}-seed{seed}.png"
             to_image(image, image.shape[-1]).save(file)
-        grid(images, columns=max(run.images, 1)).save(folder / "sheet.png")
-        lines = [f"{i:03} {prompt}\n" for i, prompt in enumerate(prompts)]
-        (folder / "prompts.txt").write_text("".join(lines))
+        grid(images, columns=run.images).save(folder / "sheet.png")
+        lines = [f"{i:03} {visible(prompt)}\n" for i, prompt in enumerate(prompts)]
+        (folder / "prompts.txt").write_text("".join(lines), encoding="utf-8")
     return run.out

@@ -10,9 +10,11 @@ from typing import TypedDict
 from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..config.options import Look, Source
+from ..config.ranges import check_numbers
 from ..evaluation.benchmark import Benchmark
 from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
 from ..evaluation.setup import prepare
+from ..io.weights import can_write
 from ..models.interface import Model
 from ..models.sampling import ImageSampler, Sampling
 
@@ -53,6 +55,12 @@ class EvaluationOptions(RunOptions):
     prompts: Path | None = None
     look: Look = Look()
     cache: Path | None = None
+
+    def __post_init__(self):
+        check_numbers(seed=self.seed)
+        self.look.check()
+        if self.cache and not can_write(self.cache):
+            object.__setattr__(self, "cache", None)
 
     @property
     def controls(self) -> int:

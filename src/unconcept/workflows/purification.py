@@ -23,10 +23,13 @@ from torch import Tensor
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..concepts.templates import article
+from ..config.ranges import check_numbers
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..evaluation.metrics.similarity import psnr
+from ..io.images import read_rgb
 from ..io.output_folder import check_out, whole_folder
+from ..io.peer_weights import check_own_edit
 from ..models.interface import Model, Sampling
 from ..models.loading import load
 from ..reporting.image_grid import columns, to_image
@@ -149,16 +152,16 @@ def purify_files(paths: Sequence[Path], **options: Any) -> Path:
             concept and there is no caption.
     """
     run = PurificationOptions(**options)
+    check_numbers(strength=run.strength, steps=run.steps, guidance=run.guidance)
+    check_names(paths)
+    check_own_edit(run.edit)
     check_out(run.out, run.force)
-    if not 0 < run.strength <= 1:
-        raise InputError(f"strength is {run.strength}: it must be above 0 and at most 1")
     edit = Edit.load(run.edit)
     model = load(run.source)
     mismatch = edit.check(model, force=run.force)
     if mismatch:
         log.warning(mismatch)
     caption = run.caption or caption_from_edit(edit, run.edit)
-    check_names(paths)
     images = torch.stack([read_image(path, model.image_size) for path in paths])
     inversion = Inversion(strength=run.strength, steps=run.steps, guidance=run.guidance)
     captions = [caption] * len(images)
@@ -182,7 +185,7 @@ def purify_files(paths: Sequence[Path], **options: Any) -> Path:
         )
     with whole_folder(run.out, run.force) as folder:
         for path, image in zip(paths, purified):
-            to_image(image, image.shape[-1]).save(folder / f"{path.stem}.png")
+            to_image(image, image.shape[-1]).save(folder / f"{path.stem}.png", "png")
         looks = {"as it was": images, "control": control, "purified": purified}
         sheet = columns([Row(path.name) for path in paths], looks, rows=len(paths))
         sheet.save(folder / "sheet.png")
@@ -200,6 +203,8 @@ def check_names(paths: Sequence[Path]) -> None:
     Raises:
         InputError: Two have the same name, or one is called "sheet".
     """
+    if not paths:
+        raise InputError("name an image file")
     names = [path.stem for path in paths]
     if "sheet" in names:
         raise InputError('an image is called "sheet", as the overview of the results: rename it')
@@ -245,9 +250,6 @@ def read_image(path: Path, size: int) -> Tensor:
     Raises:
         InputError: It cannot be read.
     """
-    try:
-        image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read as an image") from error
+    image = read_rgb(path)
     image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).float() / 255
