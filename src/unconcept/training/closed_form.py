@@ -324,7 +324,7 @@ def rest_of(concept: Concept, template: str) -> str:
     """
     if concept.alternative is not None or "[" in template:
         return concept.instead(template)
-    return template.partition("=>")[0].replace("{}", "").strip(" ,")
+    return template.partition("=>")[0].replace("{}", "").replace("{s}", "").strip(" ,")
 
 
 def nothing_state(model: Model, name: str) -> Tensor:
