@@ -58,12 +58,13 @@ class SourceFields(TypedDict, total=False):
     revision: str | None
 
 
-def wrap(pipe: Any, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
+def wrap(pipe: Any, vocabulary: tuple[str, ...] | None = None) -> Model:
     """Put a `Model` around a diffusers pipeline.
 
     Args:
         pipe: The pipeline; a Model is returned as it is.
-        vocabulary: Words that represent all other prompts.
+        vocabulary: Words that represent all other prompts. None: common ones, and concepts are
+            completed with the lexicon. Who chooses the words completes concepts themselves.
 
     Returns:
         The model, which uses the pipeline's own modules.
@@ -75,7 +76,9 @@ def wrap(pipe: Any, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
         return pipe
     for family in FAMILIES:
         if family.fits(pipe):
-            return family(pipe, vocabulary)
+            model = family(pipe, DEFAULT_VOCABULARY if vocabulary is None else vocabulary)
+            model.completes = vocabulary is None
+            return model
     raise InputError(f"{type(pipe).__name__} is not supported; supported are {SUPPORTED}")
 
 
