@@ -85,7 +85,9 @@ def test_a_closed_form_edit_is_a_small_lora():
     """One concept against one guide, in one phrasing: every matrix changes by rank one, and the
     LoRA of rank one is exact.
     """
-    one = UCE()(wrap(tiny_pipeline()), Concept(erase="pig", alternative="cow", templates=("{}",)))
+    one = UCE()(
+        wrap(tiny_pipeline(), ()), Concept(erase="pig", alternative="cow", templates=("{}",))
+    )
     for delta in one.deltas.values():
         A, B = low_rank_factors(delta, None, 1e-4)
         assert len(A) == 1

@@ -4,8 +4,9 @@ from dataclasses import asdict
 
 import pytest
 import yaml
+from support.tiny_pipelines import tiny_pipeline
 
-from unconcept import AllButOne, Concept, Edit, Tune, load
+from unconcept import AllButOne, Concept, Edit, Tune, load, wrap
 from unconcept.methods.esd import ESD
 from unconcept.methods.uce import UCE
 
@@ -31,3 +32,17 @@ def test_python_and_the_command_line_train_on_the_same_prompts(name, run, tmp_pa
     (concept,) = ours.card["concepts"]
     assert set(concept["synonyms"]) == {"hog", "piglet"}
     assert len(Concept.read(concept).pairs()) == 48
+
+
+@pytest.mark.parametrize("method", [UCE(), AllButOne()])
+def test_a_strangers_model_asks_the_lexicon(method):
+    pig = Concept(erase="pig", alternative="cow")
+    edit = method(wrap(tiny_pipeline()), pig)
+    (concept,) = edit.card["concepts"]
+    assert {"hog", "swine"} <= set(concept["synonyms"])
+    assert {"sheep", "goat"} <= set(concept["keep"])
+    assert "two {s}" in concept["templates"]
+    again = method(wrap(tiny_pipeline()), Concept.read(concept))
+    assert again.fingerprint() == edit.fingerprint()
+    (plain,) = method(wrap(tiny_pipeline(), ("cat", "dog")), pig).card["concepts"]
+    assert Concept.read(plain) == pig

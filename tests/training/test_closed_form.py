@@ -136,11 +136,20 @@ def test_it_does_not_depend_on_scale():
 
 
 def test_lambda_is_lowered_until_enough_is_erased():
-    system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), torch.eye(2, dtype=torch.double))
+    rare = torch.diag(torch.tensor([0.05, 1.0], dtype=torch.double))
+    system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), rare)
     lam = system.choose_lambda(ClosedForm(lam=64.0, left=0.2))
     assert lam < 64.0
     assert system.share_missing(system.test, system.solve(system.fit, lam, 1e-3)) <= 0.2
     assert system.choose_lambda(ClosedForm(lam=0.1, left=0.2)) == 0.1
+
+
+def test_lambda_is_not_lowered_where_retained_states_would_pay_for_it():
+    common = torch.eye(2, dtype=torch.double)
+    system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), common)
+    lam = system.choose_lambda(ClosedForm(lam=64.0, left=0.1))
+    S = system.solve(system.fit, lam, 1e-3)
+    assert system.share_moved(S) <= 0.1 < system.share_missing(system.test, S)
 
 
 def test_what_differs_between_two_prompts():

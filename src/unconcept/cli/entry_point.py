@@ -59,6 +59,7 @@ def main() -> None:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
+    received.clear()
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, interrupt)

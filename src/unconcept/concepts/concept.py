@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..errors import InputError, brief
-from .templates import TEMPLATES, Kind, article, rotated
+from .templates import TEMPLATES, Kind, article, plural, rotated
 from .words import (
     QUOTES,
     check_encodable,
@@ -29,7 +29,8 @@ class Concept:
     synonyms     other names for it, erased along with it
     keep         words that must not change; empty: a list of common ones
     kind         "object" gets an article in prompts (see `article`), "style" does not
-    templates    prompts with {} for the concept; empty: those of its kind. From "[{} and ]a chair"
+    templates    prompts with {} for the concept ({s}: in the plural); empty: those of its kind.
+                 From "[{} and ]a chair"
                  the chair remains without an alternative; without brackets nothing does. A template
                  "{} at night => {}" has its own text for the alternative
     """
@@ -55,7 +56,7 @@ class Concept:
                 "(a character is an object)"
             )
         for template in self.templates:
-            if "{}" not in template:
+            if "{}" not in template and "{s}" not in template:
                 raise InputError(f'the template "{template}" has no {{}} for the concept')
 
     def _check_types(self) -> None:
@@ -166,14 +167,15 @@ class Concept:
 
         Args:
             template: Its text before "=>" is used.
-            words: What replaces {}; with an article if the concept is an object.
+            words: What replaces {}, with an article if the concept is an object; {s} is replaced
+                by their plural.
 
         Returns:
             The prompt, without the brackets of the template.
         """
         subject = article(words) if self.kind == "object" else words
         text = template.partition("=>")[0].strip().replace("[", "").replace("]", "")
-        return text.replace("{}", subject)
+        return text.replace("{}", subject).replace("{s}", plural(words))
 
     def instead(self, template: str) -> str:
         """The prompt that replaces a filled template.

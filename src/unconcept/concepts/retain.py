@@ -61,7 +61,9 @@ def retain_prompts(concepts: Sequence[Concept], vocabulary: Sequence[str]) -> li
     if not styles or any(concept.kind == "object" for concept in concepts):
         prompts += scenes
     for scene, style in zip(scenes, itertools.cycle(styles)):
-        prompts.append(f"{article(style)} of {scene}")
+        # "a watercolor of a cat", "a painting by Claude Monet of a cat"
+        work = article(style) if style == style.lower() else f"a painting by {style}"
+        prompts.append(f"{work} of {scene}")
     for concept in concepts:
         words = concept.keep if concept.kind == "style" else (*concept.keep, *vocabulary)
         templates = ("{}", *(concept.templates or TEMPLATES[concept.kind]))

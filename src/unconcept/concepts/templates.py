@@ -35,6 +35,26 @@ PLURALS = (
     "weapons",
 )
 
+IRREGULAR_PLURALS = {
+    "child": "children",
+    "deer": "deer",
+    "fish": "fish",
+    "foot": "feet",
+    "goose": "geese",
+    "half": "halves",
+    "knife": "knives",
+    "leaf": "leaves",
+    "mouse": "mice",
+    "ox": "oxen",
+    "person": "people",
+    "sheep": "sheep",
+    "shelf": "shelves",
+    "swine": "swine",
+    "thief": "thieves",
+    "tooth": "teeth",
+    "wolf": "wolves",
+}
+
 DETERMINERS = ("a", "an", "the", "some", "two")
 
 # Written with a vowel and spoken with a consonant: "a unicorn", "a ukulele".
@@ -57,6 +77,26 @@ def article(words: str) -> str:
         return words
     is_vowel = first[0] in "aeiou" and not first.startswith(CONSONANT_SOUNDS)
     return f"{'an' if is_vowel else 'a'} {words}"
+
+
+def plural(words: str) -> str:
+    """The plural: "pigs", "fire engines", "women".
+
+    Args:
+        words: One word or more, of which the last is changed; plurals are returned as they are.
+    """
+    start, space, last = words.rpartition(" ")
+    if last in PLURALS or last in IRREGULAR_PLURALS.values():
+        return words
+    if last in IRREGULAR_PLURALS:
+        return start + space + IRREGULAR_PLURALS[last]
+    if last.endswith("man") and last not in ("human", "german"):
+        return words[:-2] + "en"
+    if last.endswith("y") and last[-2:-1] not in tuple("aeiou"):
+        return words[:-1] + "ies"
+    if last.endswith(("ss", "us", "is", "x", "z", "ch", "sh")):
+        return words + "es"
+    return words if last.endswith("s") else words + "s"
 
 
 def rotated(items: Sequence[T], n: int) -> list[T]:

@@ -32,7 +32,8 @@ ARTICLES = ("a ", "an ", "the ")
 
 # "in the style of X", "style of X", "by X": all of them name the style X.
 STYLE_OF = re.compile(
-    r"(?:in\s+)?(?:(?:the|a|an)\s+)?(?:art(?:istic)?\s+)?style\s+of\s+(?P<name>\S.*)|by\s+(?P<by>\S.*)",
+    r"(?:in\s+)?(?:(?:the|a|an)\s+)?(?:art(?:istic)?\s+)?style\s+of\s+(?P<name>\S.*)"
+    r"|by\s+(?P<by>\S.*)",
     re.IGNORECASE | re.DOTALL,
 )
 
@@ -109,7 +110,12 @@ def _singulars(word: str) -> set[str]:
 
 
 def same_name(one: str, other: str) -> bool:
-    """Are two names the same up to capitals, spaces, articles, and singular or plural?"""
+    """Are two names the same up to capitals, spaces, articles, and singular or plural?
+
+    Args:
+        one: A name as somebody wrote it, "The pigs".
+        other: Another, "pig".
+    """
     return canonical(one) in number_forms(other) or canonical(other) in number_forms(one)
 
 

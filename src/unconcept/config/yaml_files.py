@@ -17,6 +17,15 @@ class StrictLoader(yaml.SafeLoader):
     """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping, each key of which is given once.
+
+        Args:
+            node: Of the document.
+            deep: Of PyYAML: construct what is inside at once.
+
+        Raises:
+            ConstructorError: A key is given twice; YAML itself would take the last.
+        """
         seen = set()
         for key_node, _ in node.value:
             key = key_node.value if isinstance(key_node, yaml.ScalarNode) else None

@@ -196,7 +196,17 @@ def check_tokenizers(pipe: Any, encoders: Sequence[str]) -> None:
 
 
 def check_vocabulary(tokenizer: Any, tokenizer_name: str, encoder: Any, name: str) -> None:
-    """Is there a vector for every token, and a token to pad with?"""
+    """Is there a vector for every token, and a token to pad with?
+
+    Args:
+        tokenizer: Of transformers.
+        tokenizer_name: Its folder, for the message.
+        encoder: The text encoder that reads its tokens.
+        name: The encoder's folder, for the message.
+
+    Raises:
+        InputError: There is not.
+    """
     if tokenizer.pad_token is None:
         raise InputError(
             f"the tokenizer in {tokenizer_name}/ has no pad_token: set it in "
@@ -215,7 +225,17 @@ def check_vocabulary(tokenizer: Any, tokenizer_name: str, encoder: Any, name: st
 
 
 def check_length(pipe: Any, tokenizer_name: str, encoder: Any, name: str) -> None:
-    """Is there a position embedding for every token that the tokenizer keeps?"""
+    """Is there a position embedding for every token that the tokenizer keeps?
+
+    Args:
+        pipe: The pipeline; a tokenizer without a limit gets the encoder's.
+        tokenizer_name: Of its tokenizer.
+        encoder: The text encoder that reads its tokens.
+        name: The encoder's folder, for the message.
+
+    Raises:
+        InputError: There is not.
+    """
     tokenizer: Any = getattr(pipe, tokenizer_name)
     text = getattr(encoder.config, "text_config", None) or encoder.config
     places = int(text.max_position_embeddings)

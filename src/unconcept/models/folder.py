@@ -166,7 +166,15 @@ def check_components(path: Path, index: Any) -> None:
 
 
 def check_configuration(folder: Path, class_name: str) -> None:
-    """Does the folder of a component have the configuration that its class reads?"""
+    """Does the folder of a component have the configuration that its class reads?
+
+    Args:
+        folder: Of the component.
+        class_name: From model_index.json.
+
+    Raises:
+        InputError: It is missing or damaged.
+    """
     if class_name.endswith("Scheduler"):
         name = "scheduler_config.json"
     elif class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):

@@ -158,9 +158,10 @@ class Model(Protocol):
     def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
         """Add what the model knows about concepts that are erased in one run.
 
-        The embedded models add synonyms, members of a category, neighbors that stay and prompt
-        templates; every other model returns the concepts as they are. What the caller set is left
-        as it is, and completing twice changes nothing.
+        Synonyms, members of a category, neighbors that stay and prompt templates are added. The
+        embedded models know their own words; every other model asks the lexicon
+        (`concepts.completion`). What the caller set is left as it is, and completing twice changes
+        nothing.
 
         Args:
             concepts: All concepts of the run: a template of one must not name another.

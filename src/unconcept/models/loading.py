@@ -84,13 +84,14 @@ class SourceFields(TypedDict, total=False):
     revision: str | None
 
 
-def wrap(pipe: Any, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
+def wrap(pipe: Any, vocabulary: tuple[str, ...] | None = None) -> Model:
     """Put a `Model` around a diffusers pipeline.
 
     Args:
         pipe: The pipeline; a Model is returned as it is. Of an image-to-image or inpainting
             pipeline the text-to-image model of the same components is taken.
-        vocabulary: Words that represent all other prompts.
+        vocabulary: Words that represent all other prompts. None: common ones, and concepts are
+            completed with the lexicon. Who chooses the words completes concepts themselves.
 
     Returns:
         The model, which uses the pipeline's own modules.
@@ -105,7 +106,9 @@ def wrap(pipe: Any, vocabulary: tuple[str, ...] = DEFAULT_VOCABULARY) -> Model:
         candidates = [text_to_image(pipe)]
     for family in FAMILIES:
         if family.fits(candidates[0]):
-            return family(candidates[0], vocabulary)
+            model = family(candidates[0], DEFAULT_VOCABULARY if vocabulary is None else vocabulary)
+            model.completes = vocabulary is None
+            return model
     raise InputError(unsupported(pipe))
 
 

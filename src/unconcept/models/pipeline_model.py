@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from ..concepts.completion import complete
 from ..concepts.concept import Concept
 from ..errors import InputError, RunError
 from .conditioning import join
@@ -69,6 +70,7 @@ class PipelineModel(ABC):
     guidance: float
     quantized: str = ""
     base_sha256: str | None = None  # fingerprint of the weights before they were quantized
+    completes: bool = False  # with the lexicon, see `complete`
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         """Wrap a pipeline.
@@ -129,8 +131,12 @@ class PipelineModel(ABC):
         return next(name for name, part in self.components.items() if part is module)
 
     def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
-        """The concepts as they are: nothing is known about the words of an arbitrary model."""
-        return tuple(concepts)
+        """Complete concepts with the lexicon, unless the caller chose the vocabulary (`wrap`).
+
+        Args:
+            concepts: All concepts of one run; see `Model.complete`.
+        """
+        return complete(concepts, self.vocabulary) if self.completes else tuple(concepts)
 
     @abstractmethod
     def encode(self, prompts: Sequence[str]) -> Condition: ...

@@ -47,8 +47,7 @@ from ..models.interface import Condition, Model, Site
 
 KEYS, POOLED, CONTEXT = "cross-attention keys and values", "prompt embedders", "context embedder"
 
-# K has at most width / UNCHANGED_DIVISOR directions; the concept needs the others.
-UNCHANGED_DIVISOR = 4
+FREE_SHARE = 0.25  # of the directions, where the states of ∅ would hold all: so many are free
 
 # Singular values of the states of ∅ below this share of the largest one count as 0.
 RANK_TOLERANCE = 1e-4
@@ -423,8 +422,8 @@ def second_moment(model: Model, name: str, prompts: Sequence[str]) -> Tensor:
 def unchanged_basis(model: Model, name: str) -> Tensor:
     """An orthonormal basis of the states of the empty prompt, which must not change.
 
-    Where a long template surrounds ∅ its states would fill all directions and leave the concept
-    none: the basis has the width / UNCHANGED_DIVISOR strongest ones at most.
+    Where a long template surrounds ∅, its states may fill all directions and leave the concept
+    none: then only the strongest ones are held, and a `FREE_SHARE` of all is free.
 
     Args:
         model: Encodes ∅.
@@ -437,8 +436,10 @@ def unchanged_basis(model: Model, name: str) -> Tensor:
     if not states.any():
         return states.new_zeros(states.shape[1], 0)
     _, values, right = torch.linalg.svd(states, full_matrices=False)
-    strongest = right[: max(1, states.shape[1] // UNCHANGED_DIVISOR)]
-    return strongest[values[: len(strongest)] > RANK_TOLERANCE * values[0]].T
+    basis, width = right[values > RANK_TOLERANCE * values[0]], states.shape[1]
+    if len(basis) == width:
+        basis = basis[: int((1 - FREE_SHARE) * width)]
+    return basis.T
 
 
 def concept_rows(
@@ -524,7 +525,7 @@ def alternative_prompt(concept: Concept, template: str) -> str:
     """
     if concept.alternative is not None or "[" in template:
         return concept.instead(template)
-    return template.partition("=>")[0].replace("{}", "").strip(" ,")
+    return template.partition("=>")[0].replace("{}", "").replace("{s}", "").strip(" ,")
 
 
 def empty_prompt_state(model: Model, name: str) -> Tensor:

@@ -126,13 +126,16 @@ def test_no_template_of_a_run_names_another_of_its_concepts():
     "names", [("pig=cow",), ("weapon",), ("pig=cow", "guitar=violin", "neon=sepia"), ("giraffe",)]
 )
 def test_the_model_completes_concepts_once(model, names):
-    """Completing completed concepts changes nothing; an arbitrary model adds nothing."""
+    """Completing completed concepts changes nothing; another model does not know these words, and
+    adds nothing to a vocabulary of the caller's.
+    """
     concepts = [Concept.parse(name) for name in names]
     complete = model.complete(concepts)
     assert complete == known.completed(concepts)
     assert complete != tuple(concepts)
     assert model.complete(complete) == complete
-    assert wrap(model.pipe).complete(concepts) == tuple(concepts)
+    assert wrap(model.pipe, world.WORDS).complete(concepts) == tuple(concepts)
+    assert wrap(model.pipe).complete(concepts) not in (complete, tuple(concepts))
 
 
 def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch):
