@@ -10,10 +10,11 @@ import sys
 import pytest
 import torch
 from conftest import one_line
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from support.report_schema import check
 
 from unconcept.errors import InputError
+from unconcept.export.lora import kohya_name
 
 
 def processor_seconds(*words: str) -> tuple[float, subprocess.CompletedProcess]:
@@ -226,6 +227,32 @@ def test_dry_run_writes_nothing(run, tmp_path):
     assert code == 0
     assert "pig → cow" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_strength_of_an_edit(run, tmp_path, folder, edit):
+    """Half of an edit is half of its change; none of it is the original model, image for image."""
+    file = edit.save(tmp_path / "edit.safetensors")
+    sampled = ["generate", "a pig", "--model", folder, "--images", "1", "--steps", "2"]
+    images = {}
+    for name, options in {
+        "plain": [],
+        "none": ["--edit", file, "--strength", "0"],
+        "half": ["--edit", file, "--strength", ".5"],
+        "whole": ["--edit", file],
+    }.items():
+        code, _, error = run(*sampled, *options, "--out", tmp_path / name)
+        assert code == 0, error
+        images[name] = (tmp_path / name / "000-seed0.png").read_bytes()
+    assert images["none"] == images["plain"]
+    assert len(set(images.values())) == 3
+    lora = tmp_path / "half.safetensors"
+    code, _, error = run("export", file, "--as", "kohya", "--strength", ".5", "--out", lora)
+    assert code == 0, error
+    for name, half in load_file(lora).items():
+        whole = next(d for n, d in edit.deltas.items() if kohya_name(n, "stable-diffusion") in name)
+        torch.testing.assert_close(half, whole / 2)
+    code, _, error = run(*sampled, "--strength", "nan", "--out", tmp_path / "nan")
+    assert (code, "strength" in error) == (2, True)
 
 
 def test_erase_generate_show(run, tmp_path, folder, quick):

@@ -80,6 +80,10 @@ EditPaths = Annotated[
     Parameter(group=WHAT, help="File or folder of an edit; given several times, they add up."),
 ]
 EditPath = Annotated[Path, Parameter(group=WHAT, help="File or folder of an edit.")]
+Strength = Annotated[
+    float,
+    Parameter(group=HOW, help="How much of the edit is applied: 0 nothing, 1 all, above 1 more."),
+]
 Seed = Annotated[
     int, Parameter(group=HOW, help="First seed of the images.", converter=whole_number)
 ]
@@ -227,6 +231,7 @@ def evaluate(
             help="File or folder of an edit, or the folder of an erased pipeline, whoever made it.",
         ),
     ],
+    strength: Strength = 1.0,
     seed: Seed = 0,
     source: SourceOptions = Source(),
     extent: Images = "full",
@@ -244,7 +249,7 @@ def evaluate(
     names = [Concept.parse(name) for name in concepts]
     check_distinct(names)
     check_look(look, prompts)
-    check_numbers(seed=seed)
+    check_numbers(seed=seed, edit_strength=strength)
     check_edit(edit, "--edit")
     check_model(source.model)
     check_concepts(names, source.model)
@@ -258,6 +263,7 @@ def evaluate(
         result = evaluate_edit(
             edit,
             names,
+            strength,
             model=source,
             out=out,
             seed=seed,
@@ -345,6 +351,7 @@ def generate(
     /,
     *,
     edit: EditPaths = (),
+    strength: Strength = 1.0,
     images: Annotated[
         int, Parameter(group=HOW, help="Images per prompt.", converter=whole_number)
     ] = 4,
@@ -362,7 +369,7 @@ def generate(
     --force also accepts edits that were made for another base model.
     """
     check_prompts(prompts)
-    check_numbers(images=images, steps=steps, guidance=guidance)
+    check_numbers(images=images, steps=steps, guidance=guidance, edit_strength=strength)
     check_seeds(seed, images)
     for path in edit:
         check_edit(path, "--edit")
@@ -375,6 +382,7 @@ def generate(
             prompts,
             model=source,
             edits=edit,
+            strength=strength,
             out=output.out or Path("unconcept-out/pictures"),
             seed=seed,
             images=images,
@@ -468,6 +476,7 @@ def export(
             converter=whole_number,
         ),
     ] = None,
+    strength: Strength = 1.0,
     model: Annotated[
         str,
         Parameter(
@@ -483,7 +492,7 @@ def export(
     ] = None,
 ) -> int:
     """Write an edit as a file that other tools open."""
-    check_numbers(rank=rank)
+    check_numbers(rank=rank, edit_strength=strength)
     check_edit(edit, "the edit")
     check_model(model)
     from ..edits.edit import Edit
@@ -494,7 +503,7 @@ def export(
     names = {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}
     default = Path("unconcept-out") / names.get(form, f"{form}.safetensors")
     output = replace(output, out=output.out or default)
-    loaded, base = Edit.load(edit), base_of(edit)
+    loaded, base = Edit.load(edit).scale(strength), base_of(edit)
     written = write(loaded, form, output, model=model, rank=rank, base=base)
     print(visible(written))
     if push:

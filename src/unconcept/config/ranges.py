@@ -18,6 +18,8 @@ MOST_SAMPLING_STEPS = 999
 
 LARGEST_GUIDANCE = 100.0
 
+LARGEST_STRENGTH = 10.0  # of an edit; 1 is what was trained
+
 LARGEST_RANK = 65_536
 
 MANY = 10**9
@@ -53,6 +55,7 @@ RANGES = {
     ),
     "rank": Range(1, LARGEST_RANK, True, f"a whole number from 1 to {LARGEST_RANK}"),
     "strength": Range(ABOVE_0, 1, False, "above 0 and at most 1"),
+    "edit_strength": Range(0, LARGEST_STRENGTH, False, f"a number from 0 to {LARGEST_STRENGTH:g}"),
     "save_every": Range(0, MANY, True, "a whole number, 0 or more"),
     "sample_every": Range(0, MANY, True, "a whole number, 0 or more"),
 }
@@ -71,7 +74,7 @@ SETTINGS = {
     "sampling_steps": RANGES["steps"],
     "guidance": RANGES["guidance"],
     "rank": RANGES["rank"],
-    **dict.fromkeys(("batch", "batch_size", "pictures", "anchors", "tokens", "prompts"), COUNT),
+    **dict.fromkeys(("batch", "batch_size", "images", "anchors", "tokens", "prompts"), COUNT),
     **dict.fromkeys(("features", "active", "top", "attacks", "rounds"), COUNT),
     **dict.fromkeys(("lr", "attack_lr", "clip"), RATE),
     **dict.fromkeys(("lam", "rho", "erase", "preserve", "weight_decay", "decay"), WEIGHT),
@@ -91,7 +94,7 @@ def check_numbers(**values: Any) -> None:
     """
     for name, value in values.items():
         if value is not None and not _fits(RANGES[name], value):
-            label = name.replace("_", "-")
+            label = name.replace("_", "-").removeprefix("edit-")
             raise InputError(f"{label} is {value}: it must be {RANGES[name].words}")
 
 

@@ -266,13 +266,16 @@ class Edit:
             s: 1: as it is, 0: the original model; any other number.
 
         Returns:
-            A new edit.
+            A new edit, whose card holds its strength.
         """
+        if s == 1:
+            return self
         adapters = {}
         for site, adapter in self.adapters.items():
             adapters[site] = build_adapter(adapter.kind, adapter.state_dict())
             adapters[site].strength.mul_(s)
-        return replace(self, deltas=Deltas.of(self.deltas) * s, adapters=adapters)
+        card = {**self.card, "strength": s * self.card.get("strength", 1)}
+        return Edit(Deltas.of(self.deltas) * s, card, adapters)
 
     def __add__(self, other: "Edit") -> "Edit":
         """Both erasures as one edit.

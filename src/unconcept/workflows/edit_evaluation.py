@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept
 from ..concepts.words import check_distinct
+from ..config.ranges import check_numbers
 from ..edits.edit import Edit, edit_between
 from ..errors import InputError
 from ..evaluation.features import features_or_none
@@ -34,7 +35,10 @@ CARD_FILE = "unconcept.json"  # in the folder of an exported pipeline
 
 
 def evaluate_edit(
-    path: Path, concepts: Sequence[Concept] = (), **options: Unpack[EvaluationKeywords]
+    path: Path,
+    concepts: Sequence[Concept] = (),
+    strength: float = 1.0,
+    **options: Unpack[EvaluationKeywords],
 ) -> dict:
     """Evaluate an edit and write the same folder as `erase`.
 
@@ -42,6 +46,7 @@ def evaluate_edit(
         path: The file or folder of an edit, or the folder or single file of an erased model of
             any tool.
         concepts: What it erases; needed where that is not written in it.
+        strength: How much of the edit is applied: 0 nothing, 1 all of it.
         **options: Fields of `EvaluationOptions`; `out` is required, `extent` is "full" by default.
 
     Returns:
@@ -52,11 +57,12 @@ def evaluate_edit(
     """
     started = time.perf_counter()
     run = EvaluationOptions(**{"extent": "full", **options})
+    check_numbers(edit_strength=strength)
     check_distinct(concepts)
     check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
-    edit = read_edit(path, run, model, concepts)
+    edit = read_edit(path, run, model, concepts).scale(strength)
     mismatch = edit.check(model, force=run.force)
     stored = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
     if not concepts and not stored:

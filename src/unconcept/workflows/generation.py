@@ -23,6 +23,7 @@ class GenerationOptions(RunOptions):
     """Options of `generate`, besides `RunOptions`.
 
     edits     files or folders of edits; they add up
+    strength  how much of each edit is applied: 0 nothing, 1 all of it
     seed      first seed; the others count up
     images    images per prompt
     steps     sampling steps
@@ -30,6 +31,7 @@ class GenerationOptions(RunOptions):
     """
 
     edits: Sequence[Path] = ()
+    strength: float = 1.0
     seed: int = 0
     images: int = 4
     steps: int = 25
@@ -52,6 +54,7 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
     """
     run = GenerationOptions(**options)
     check_numbers(images=run.images, steps=run.steps, guidance=run.guidance)
+    check_numbers(edit_strength=run.strength)
     check_seeds(run.seed, run.images)
     for prompt in prompts:
         check_encodable(prompt, "the prompt")
@@ -62,7 +65,7 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
     check_out(run.out, run.force)
     model = load(run.source)
     for path in run.edits:
-        Edit.load(path).apply(model, force=run.force)
+        Edit.load(path).scale(run.strength).apply(model, force=run.force)
     seeds = list(range(run.seed, run.seed + run.images)) * len(prompts)
     repeated = [prompt for prompt in prompts for _ in range(run.images)]
     sampling = Sampling(steps=run.steps, guidance=run.guidance, seed=run.seed)
