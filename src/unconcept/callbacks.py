@@ -15,6 +15,8 @@ class Progress:
     loss      training loss of the last step, in a training
     held_out  best loss so far on held-out points, in a training that measures it
     on        in a training: `with progress.on():` replaces the model's weights by the trained ones
+    part      units that are under way, by the share of them that is done: of a batch of four images
+              after half of its sampling steps, 2
     """
 
     stage: str
@@ -23,6 +25,7 @@ class Progress:
     loss: float | None = None
     held_out: float | None = None
     on: Callable[[], AbstractContextManager] | None = None
+    part: float = 0.0
 
 
 ProgressCallback = Callable[[Progress], None]

@@ -121,6 +121,17 @@ def test_every_batch_is_reported(model):
     ImageSampler(model, Sampling(steps=2), progress=seen.append, batch_size=2).images(
         PROMPTS, SEEDS, stage="images before"
     )
-    assert [(p.stage, p.done, p.total) for p in seen] == [
-        ("images before", done, 3) for done in (0, 2, 3)
-    ]
+    reports = dict.fromkeys((p.stage, p.done, p.total) for p in seen)
+    assert list(reports) == [("images before", done, 3) for done in (0, 2, 3)]
+
+
+def test_progress_is_reported_after_every_sampling_step(model):
+    reports = []
+    watched = ImageSampler(model, Sampling(steps=4), progress=reports.append, batch_size=2)
+    images = watched.images(PROMPTS, SEEDS)
+    places = [report.done + report.part for report in reports]
+    assert places == [0, 0, 0.5, 1, 1.5, 2, 2, 2, 2.25, 2.5, 2.75, 3, 3]
+    assert {report.total for report in reports} == {3}
+    assert torch.equal(
+        images, ImageSampler(model, Sampling(steps=4), batch_size=2).images(PROMPTS, SEEDS)
+    )

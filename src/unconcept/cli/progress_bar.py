@@ -58,7 +58,8 @@ class ProgressBar:
             self.position = self.find(progress.stage)
             if not self.console.is_terminal:
                 self.console.print(visible(progress.stage))
-        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+        done = progress.done + progress.part
+        share = min(1.0, done / progress.total) if progress.total else 0.0
         completed, total = share, 1.0
         if self.plan:
             finished = sum(stage.work for stage in self.plan[: self.position])

@@ -103,14 +103,27 @@ class ImageSampler:
         batches = [torch.zeros(0, 3, 1, 1)] if not prompts else []
         with nullcontext() if edit is None else edit.on(self.model):
             for i in range(0, len(prompts), batch_size):
-                self.progress(Progress(stage, i, len(prompts)))
+                start = Progress(stage, i, len(prompts))
+                self.progress(start)
                 batch = slice(i, i + batch_size)
-                batches.append(self._batch(prompts[batch], seeds[batch], key))
+                batches.append(self._batch(prompts[batch], seeds[batch], key, start))
         if prompts:
             self.progress(Progress(stage, len(prompts), len(prompts)))
         return torch.cat(batches)
 
-    def _batch(self, prompts: Sequence[str], seeds: Sequence[int], key: str) -> Tensor:
+    def _sample(self, prompts: Sequence[str], seeds: Sequence[int], start: Progress) -> Tensor:
+        """Latents of a batch; progress is reported after every sampling step."""
+        if self.progress is no_progress:
+            return self.model.sample(prompts, seeds, self.sampling)
+        latents, steps = torch.empty(0), self.sampling.steps
+        trajectory = self.model.trajectory(prompts, seeds, self.sampling)
+        for step, (latents, _) in enumerate(trajectory):  # noqa: B007  (the last are returned)
+            self.progress(replace(start, part=len(prompts) * step / steps))
+        return latents
+
+    def _batch(
+        self, prompts: Sequence[str], seeds: Sequence[int], key: str, start: Progress
+    ) -> Tensor:
         """Sample a batch completely or read it completely.
 
         An image that is cached is never replaced, because in another batch its last bit may differ.
@@ -126,7 +139,7 @@ class ImageSampler:
         present = [image for image in cached if image is not None]
         if files and len(present) == len(files):
             return torch.stack(present)
-        latents = self.model.sample(prompts, seeds, self.sampling)
+        latents = self._sample(prompts, seeds, start)
         images = (self.model.decode(latents).cpu() * 255).round() / 255
         for row, (file, image) in enumerate(zip(files, cached, strict=True)):
             if image is not None:
