@@ -1,6 +1,7 @@
 """Exported files do in their own tools' loaders what the edit does here."""
 
 import logging
+import re
 import shutil
 
 import huggingface_hub
@@ -352,3 +353,16 @@ def test_kohya_says_its_rank(edit, tmp_path):
     assert "ss_network_module" not in metadata_of(
         export(edit, "kohya", tmp_path / "exact.safetensors")
     )
+
+
+def test_a_lora_says_how_large_and_how_exact_it_is(run, edit, tmp_path):
+    file = edit.save(tmp_path / "edit.safetensors")
+    for form, rank, line in (
+        ("lora", ["--rank", "2"], r"\d+ kB, 32 matrices of rank 2, error at most \d+\.\d\d% of"),
+        ("lora", [], r"32 matrices of rank 8 to 16, error at most 0\.\d\d% of a matrix"),
+        ("kohya", [], r"32 changes as they are, exact"),
+    ):
+        out = tmp_path / f"{form}{len(rank)}.safetensors"
+        code, printed, said = run("export", file, "--as", form, *rank, "--out", out)
+        assert (code, printed.strip()) == (0, str(out))
+        assert re.search(line.replace("32", str(len(edit.deltas))), said), said

@@ -1,6 +1,7 @@
 """What the command line can do: a thin face. torch is imported only when a command runs."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -498,6 +499,7 @@ def export(
     from ..edits.edit import Edit
     from ..export.formats import export as write
     from ..export.hub import push as upload
+    from ..export.lora import describe_adapter
     from ..export.model_card import base_of, export_card
 
     names = {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}
@@ -506,6 +508,8 @@ def export(
     loaded, base = Edit.load(edit).scale(strength), base_of(edit)
     written = write(loaded, form, output, model=model, rank=rank, base=base)
     print(visible(written))
+    if form in ("lora", "kohya"):
+        print(describe_adapter(loaded, written), file=sys.stderr)
     if push:
         print(visible(upload(written, push, export_card(loaded.card, base))))
     return 0
