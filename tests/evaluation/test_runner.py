@@ -198,7 +198,7 @@ def test_own_prompts(tmp_path):
     for text, message in (
         ("words\nx\n", "column names"),
         ("prompt,group\nx,nobody\n", "line 2"),
-        ("prompt,seed\nx,y\n", "not a number"),
+        ("prompt,seed\nx,y\n", "not a whole number"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):

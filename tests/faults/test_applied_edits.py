@@ -171,5 +171,5 @@ def test_apply_is_all_or_nothing(edit):
 
 @pytest.mark.parametrize("rank", [0, -3])
 def test_a_rank_is_at_least_one(edit, rank, tmp_path):
-    with pytest.raises(InputError, match="1 or more"):
+    with pytest.raises(InputError, match="from 1 to"):
         export(edit, "lora", tmp_path / "lora.safetensors", rank=rank)

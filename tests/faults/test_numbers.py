@@ -99,7 +99,7 @@ def test_the_defaults_of_every_method_are_in_range(name):
         ("sdd", {"average": 1.5}),
         ("spm", {"rank": 0}),
         ("receler", {"lr": -1.0}),
-        ("concept-ablation", {"pictures": 0}),
+        ("concept-ablation", {"images": 0}),
         ("sae", {"features": -1}),
         ("uce", {"lam": -0.5}),
         ("all-but-one", {"kappa": math.inf}),

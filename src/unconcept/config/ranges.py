@@ -133,12 +133,14 @@ def check_settings(settings: Any, where: str = "the settings") -> None:
     """Refuse hyperparameters that are not numbers, and sampling that cannot be done.
 
     Args:
-        settings: A dataclass of hyperparameters, with others in it.
+        settings: A dataclass of hyperparameters, with others in it; anything else is passed.
         where: What they are, for the error.
 
     Raises:
         InputError: A field is NaN or infinite, or out of its range.
     """
+    if not is_dataclass(settings):  # a method may be any callable
+        return
     for field in fields(settings):
         value = getattr(settings, field.name)
         if is_dataclass(value):

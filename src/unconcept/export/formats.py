@@ -66,8 +66,6 @@ def export(
     if not edit.deltas:
         raise InputError("this edit changes nothing")
     edit.check_numbers()
-    if rank is not None and rank < 1:
-        raise InputError(f"the rank of a LoRA is 1 or more, not {rank}")
     if form == "pipeline":
         return to_pipeline(edit, base_folder(model), output, export_card(edit.card, base, model))
     if form == "checkpoint":
