@@ -22,6 +22,7 @@ from ..concepts.concept import Concept
 from ..errors import InputError
 from ..models.interface import Model, Site
 from .adapters import KINDS, build_adapter
+from .card import read_card
 from .hooks import attach_adapter, attach_adapters
 from .parameters import swap_parameters
 from .provenance import Comparison, compare_weights, model_identity, named_tensors
@@ -350,7 +351,7 @@ class Edit:
         tensors, metadata = open_safetensors(file)
         if "unconcept" not in metadata:
             raise InputError(f"{file} holds weights, but it is not an edit of unconcept")
-        card = json.loads(metadata["unconcept"])
+        card = read_card(metadata["unconcept"], file)
         deltas = dict(tensors)
         adapters = {}
         for site, kind in card.get("adapters", {}).items():

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+
 UP, DOWN = ":up", ":down"  # in a file, behind the name of a tensor that is stored as factors
 
 Pair = tuple[Tensor, Tensor]
@@ -107,15 +109,40 @@ class Deltas(Mapping[str, Tensor]):
 
         Returns:
             The deltas.
+
+        Raises:
+            InputError: A factor has no partner, or does not fit it.
         """
         whole, pairs = {}, {}
         for key, tensor in tensors.items():
             if key.endswith(UP):
                 name = key.removesuffix(UP)
-                pairs[name] = tensor, tensors[name + DOWN]
+                pairs[name] = checked_pair(name, tensor, tensors.get(name + DOWN))
             elif not key.endswith(DOWN):
                 whole[key] = tensor
+            elif key.removesuffix(DOWN) + UP not in tensors:
+                raise InputError(f"{key} has no partner: the file is damaged")
         return cls(whole, pairs)
+
+
+def checked_pair(name: str, U: Tensor, V: Tensor | None) -> Pair:
+    """Two factors, if they can be multiplied.
+
+    Args:
+        name: Of the tensor that they give, for the message.
+        U: Should be [out, r].
+        V: Should be [r, in].
+
+    Returns:
+        (U, V).
+
+    Raises:
+        InputError: They cannot.
+    """
+    fits = V is not None and U.ndim == V.ndim == 2 and U.shape[1] == V.shape[0]
+    if V is None or not fits or not (U.is_floating_point() and V.is_floating_point()):
+        raise InputError(f"the factors of {name} do not fit each other: the file is damaged")
+    return U, V
 
 
 def is_smaller(U: Tensor, V: Tensor) -> bool:
