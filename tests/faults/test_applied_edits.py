@@ -36,6 +36,14 @@ def test_applied_twice_is_refused(edit):
     assert torch.equal(prediction(pipe), once)
 
 
+def test_an_edit_without_content_is_applied_and_removed_without_a_word():
+    pipe = tiny_pipeline()
+    empty = Edit({}, {"concepts": []})
+    empty.apply(pipe)
+    empty.apply(pipe)
+    empty.remove(pipe)
+
+
 def test_removed_where_it_is_not_applied_is_refused(edit):
     with pytest.raises(InputError, match="nothing to remove"):
         edit.remove(tiny_pipeline())

@@ -97,7 +97,8 @@ class Edit:
 
         model = wrap(model)
         fingerprint = self.fingerprint()
-        if not force and self._is_applied(model, fingerprint):
+        has_content = bool(self.deltas or self.adapters)
+        if has_content and not force and self._is_applied(model, fingerprint):
             raise InputError("this edit is applied to the model already: --force applies it twice")
         if warning := self.check(model, force=force):
             log.warning(warning)
