@@ -47,12 +47,12 @@ TRIED = {
     "concept-ablation": {"lr": [1e-4, 3e-4, 1e-3]},
     "esd": {"lr": [1e-4, 3e-4, 1e-3]},
     "rece": {"tokens": ["last", "all"], "lam": [0.1, 1.0]},
-    "receler": {"lr": [1e-3, 3e-3]},
+    "receler": {"lr": [1e-3, 3e-3], "mask": ["range", "otsu"]},
     "sae": {"features": [2048, 4096], "active": [16, 32]},
     "sdd": {"lr": [3e-5, 1e-4, 3e-4]},
     "sld": {"warmup": [2], "scale": [50.0, 200.0, 500.0, 2000.0]},
-    "spm": {"lr": [1e-3, 1e-2], "lam": [1.0, 10.0]},
-    "uce": {"tokens": ["last", "all"], "lam": [0.1, 0.5]},
+    "spm": {"lr": [1e-3, 1e-2], "lam": [1.0, 10.0, 1000.0]},
+    "uce": {"tokens": ["last", "all"], "lam": [0.1, 0.5], "phrasings": ["article", "all"]},
 }
 
 

@@ -6,14 +6,23 @@
 It is `unconcept compare CONCEPT --methods all` on one concept after the other; of each the content
 of compare.json is kept. The first table is over all concepts, shares with Wilson intervals over
 their pictures; then one for each concept.
+
+    python benchmarks/method_comparison.py --half reporting [--every 4] [--most 10]
+
+measures two rows of every method on the pair benchmark instead: as it is given on the embedded
+model ("uce"), and with its authors' settings ("uce@authors"). The settings were chosen on the
+tuning half; the reporting half is for the results.
 """
 
+import argparse
 import functools
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from common import arguments, as_given, once
+import pairs
+from common import RESULTS, arguments, as_given, once
 
+from unconcept.cli.run_config import AUTHORS, authors_settings
 from unconcept.concepts.concept import Concept
 from unconcept.methods import METHODS
 from unconcept.models.image_cache import cache_folder
@@ -39,8 +48,47 @@ def compared(case: str) -> dict:
         )
 
 
+def rows_of_pairs() -> list[str]:
+    """Every method as it is given, and with its authors' settings where those are others."""
+    rows = []
+    for name in METHODS:
+        rows.append(name)
+        if authors_settings(name) != as_given(name):
+            rows.append(f"{name}@{AUTHORS}")
+    return rows
+
+
+def measure_pairs(half: str, every: int, most: int | None) -> None:
+    """Run and print the pair benchmark of both rows of every method."""
+    settings = argparse.Namespace(
+        half=half,
+        every=every,
+        most=most,
+        methods=rows_of_pairs(),
+        model="emoji",
+        kinds="",
+        names="",
+        shard="0/1",
+        threads=1,
+        out=RESULTS / "pairs",
+    )
+    pairs.run(settings)
+    pairs.table(settings)
+
+
 def main() -> None:
-    given = arguments(__doc__, "methods", None, only={"choices": CASES})
+    given = arguments(
+        __doc__,
+        "methods",
+        None,
+        only={"choices": CASES},
+        half={"choices": ("tuning", "reporting")},
+        every={"type": int, "default": 1},
+        most={"type": int},
+    )
+    if given.half:
+        measure_pairs(given.half, given.every, given.most)
+        return
     for case in [given.only] if given.only else CASES:
         if result := once(given.out / f"{case}.json", functools.partial(compared, case)):
             print(f"{case}\n{markdown(*table(result))}", flush=True)

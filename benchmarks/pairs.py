@@ -38,7 +38,7 @@ from pair_prompts import build_exam, thinned
 from torch import Tensor
 
 from unconcept import load
-from unconcept.cli.run_config import settings_for_model
+from unconcept.cli.run_config import AUTHORS, authors_settings, settings_for_model
 from unconcept.config.overrides import override
 from unconcept.edits.edit import Edit
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
@@ -150,12 +150,19 @@ def feature_distances(after: Tensor, outright: Tensor) -> tuple[list[float], lis
 
 
 def method_of(spec: str, model: str) -> Any:
+<<<<<<< HEAD
     """A method by its name, or with settings: "all-but-one:strength=3,tune.steps=0"; or the code
     of its authors: "speed-authors".
     """
     if spec in authors_code.METHODS:
         return authors_code.METHODS[spec]
+=======
+    """A method by its name, or with settings: "all-but-one:strength=3,tune.steps=0";
+    "uce@authors": with its authors' settings instead of those chosen for the embedded model.
+    """
+>>>>>>> 20b6dc1 (Methods are set as their authors set them: SDD trains all names in every step, SLD and UCE name the concept once; --preset authors)
     name, _, rest = spec.partition(":")
+    name, _, preset = name.partition("@")
     settings: dict = {}
     for entry in filter(None, rest.split(",")):
         key, _, value = entry.partition("=")
@@ -164,7 +171,8 @@ def method_of(spec: str, model: str) -> Any:
         for part in path:
             place = place.setdefault(part, {})
         place[last] = json.loads(value) if value[0] in "-.0123456789tfn[" else value
-    return override(settings_for_model(name, model), settings, spec)
+    method = authors_settings(name) if preset == AUTHORS else settings_for_model(name, model)
+    return override(method, settings, spec)
 
 
 def run(arguments: argparse.Namespace) -> None:

@@ -109,7 +109,7 @@ def test_receler_mask():
     They average over the tokens, which after normalization is the same as our sum.
     """
     maps = {"a": (wave(1, 2, 256, 6) + 1) / 2, "b": (wave(1, 2, 64, 6) + 1) / 2}
-    mask = Receler(threshold=0.3).mask(attention_to_tokens(maps))
+    mask = Receler(threshold=0.3).concept_mask(attention_to_tokens(maps))
     assert int(mask.sum()) == 160
     assert first_places(mask, 12) == [0, 1, 3, 5, 6, 8, 9, 11, 13, 14, 16, 17]
     small = interpolate(mask, (8, 8), mode="nearest")
@@ -125,7 +125,7 @@ def test_receler_mask_without_maps_of_16():
     of 8: 41 places in the layer of 8, 11 in the layer of 4.
     """
     maps = {"a": (wave(1, 2, 64, 6) + 1) / 2, "b": (wave(1, 2, 16, 6) + 1) / 2}
-    mask = Receler(threshold=0.3).mask(attention_to_tokens(maps))
+    mask = Receler(threshold=0.3).concept_mask(attention_to_tokens(maps))
     assert mask.shape == (1, 1, 8, 8)
     assert int(mask.sum()) == 41
     assert first_places(mask, 12) == [0, 1, 3, 4, 6, 8, 9, 11, 12, 14, 16, 17]
@@ -148,7 +148,7 @@ def test_receler_mask_of_a_map_without_contrast():
     """For a constant map theirs returns NaN, which no weight recovers from; ours has no place
     inside.
     """
-    assert Receler(threshold=0.3).mask({"a": torch.full((1, 16, 16), 0.2)}).sum() == 0
+    assert Receler(threshold=0.3).concept_mask({"a": torch.full((1, 16, 16), 0.2)}).sum() == 0
 
 
 def test_receler_eraser():

@@ -34,7 +34,7 @@ def test_the_mask_by_hand():
     """
     fine = torch.zeros(1, 8, 8)
     fine[0, 0, :3] = torch.tensor([0.5, 2.0, 10.0])
-    mask = Receler(threshold=0.1).mask({"a": torch.ones(1, 4, 4), "b": fine})
+    mask = Receler(threshold=0.1).concept_mask({"a": torch.ones(1, 4, 4), "b": fine})
     assert mask.shape == (1, 1, 8, 8)
     assert mask.flatten().nonzero().flatten().tolist() == [1, 2]
 

@@ -130,7 +130,7 @@ def erase(
         Parameter(
             group=HOW,
             help="Hyperparameters for a model and a GPU: sdxl-12gb, sd3-24gb, ... "
-            "(--preset list shows all).",
+            "(--preset list shows all), or authors: those of the method's own authors.",
         ),
     ] = None,
     seed: Annotated[

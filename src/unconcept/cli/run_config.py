@@ -36,6 +36,8 @@ CONCEPT_KEYS = [field.name for field in dataclasses.fields(Concept)]
 
 PRESETS = Path(__file__).parent / "presets"
 
+AUTHORS = "authors"  # the preset that holds what every method's authors use
+
 INDENT = " " * 9
 
 
@@ -131,7 +133,7 @@ def plan(request: Request) -> Plan:
     name = request.method or file.get("method", "all-but-one")
     if name not in METHODS:
         raise unknown_name("method", str(name), list(METHODS))
-    preset = read_preset(request.preset) if request.preset else {}
+    preset = read_preset(request.preset, name) if request.preset else {}
     model = request.model if request.model != "emoji" else str(file.get("model", request.model))
     check_model(model)
     concepts = concepts_of(request, file)
@@ -143,7 +145,8 @@ def plan(request: Request) -> Plan:
     check_numbers(seed=seed)
     out = request.out or Path(file.get("out", Path("unconcept-out") / folder_name(concepts)))
 
-    method = settings_for_model(name, model)  # from here on torch is loaded
+    chosen_for = "" if request.preset == AUTHORS else model
+    method = settings_for_model(name, chosen_for)  # from here on torch is loaded
     if preset:
         method = override(method, preset["settings"], f"preset {request.preset}")
     method = override(method, file.get("settings", {}), f"{request.config} / settings")
@@ -282,6 +285,19 @@ def settings_for_model(name: str, model: str) -> Any:
     return override(method, read_yaml(files[model]).get(name, {}), "methods.yaml")
 
 
+def authors_settings(name: str) -> Any:
+    """A method with the hyperparameters that its authors' code has as its defaults.
+
+    Args:
+        name: A key of METHODS.
+
+    Returns:
+        An instance of the method.
+    """
+    settings = read_preset(AUTHORS, name)["settings"]
+    return override(METHODS[name](), settings, f"preset {AUTHORS}")
+
+
 def preset_settings(method: Any, preset: str) -> Any:
     """A method with the hyperparameters of a preset.
 
@@ -295,11 +311,12 @@ def preset_settings(method: Any, preset: str) -> Any:
     return override(method, read_preset(preset)["settings"], f"preset {preset}")
 
 
-def read_preset(preset: str) -> dict:
+def read_preset(preset: str, method: str = "") -> dict:
     """The content of a preset.
 
     Args:
         preset: The name of a file in presets/.
+        method: The method that is run: the preset "authors" has settings of its own for each.
 
     Returns:
         Its keys and values: settings, and quantize where the preset has it.
@@ -310,7 +327,10 @@ def read_preset(preset: str) -> dict:
     files = {file.stem: file for file in sorted(PRESETS.glob("*.yaml"))}
     if preset not in files:
         raise unknown_name("preset", preset, list(files))
-    return read_yaml(files[preset])
+    content = read_yaml(files[preset])
+    if preset == AUTHORS:
+        return {"settings": content.get(method, {})}
+    return content
 
 
 def with_seed(method: Any, seed: int) -> Any:

@@ -7,7 +7,8 @@ Idea        Leave the weights unchanged. A small perceptron behind each cross-at
             states that bring it back.
 Equation    L = E ‖ε_θ(x,c̃) − [ε*(x,∅) − η g*(x,c)]‖² + w R,       g*(x,c) = ε*(x,c) − ε*(x,∅)
             R = mean over blocks of Σ (E(o)·(1 − M))² / Σ (1 − M)
-            M: where attention to the concept's tokens, min-max normalized, is at least τ
+            M: where attention to the concept's tokens, min-max normalized, is at least τ, or at
+            least where it falls into two classes best (`mask`)
             c̃: the states of c, with `tokens` learned ones P behind the concept's;
             P ← P − lr Adam(∇ ‖ε_θ(x,c̃) − ε*(x,c)‖²), `attacks` times in every step
 Cost        Half a guided trajectory, three calls of the teacher, and `attacks` forward and backward
@@ -25,9 +26,11 @@ Differences from the official code
             fails where a model has none.
 """
 
+import logging
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -48,7 +51,11 @@ from ..training.replay import Replay, sample_point
 from ..training.replay_trainer import Student
 from ..training.resume import TrainingState, resumable
 
+log = logging.getLogger(__name__)
+
 Erasers = Mapping[str, Eraser]  # by site
+
+MOST_COVERED = 0.9  # share of the image beyond which a mask excludes almost nothing from R
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,9 @@ class Receler:
     attack_lr  its learning rate
     tokens     states that it may choose, behind the concept's own
     local      w, weight of R
-    threshold  τ
+    threshold  τ, a share of the way from the map's lowest value to its highest
+    mask       "range": M is where the map is at least τ (the authors'); "otsu": at least the value
+               that separates it into two classes best, which a map of little contrast needs
     sampling_steps, guidance   of the trajectories
     """
 
@@ -74,6 +83,7 @@ class Receler:
     tokens: int = 16
     local: float = 0.1
     threshold: float = 0.1
+    mask: Literal["range", "otsu"] = "range"
     sampling_steps: int = 50
     guidance: float = 3.0
     seed: int = 0
@@ -135,7 +145,8 @@ class Receler:
         def student() -> AbstractContextManager:
             return attach_adapters(model.components, erasers)
 
-        state = TrainingState(optimizer, generator, {"adversary": P})
+        covered = torch.zeros(())  # sum over steps of the mask's share of the image
+        state = TrainingState(optimizer, generator, {"adversary": P, "covered": covered})
         for step in resumable(state, self.steps):
             prompt = torch.randint(len(names), (1,), generator=generator)
             name = names[int(prompt)]
@@ -152,7 +163,9 @@ class Receler:
             with torch.no_grad():
                 teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)
                 target = teacher_null - self.eta * (teacher_c - teacher_null)
-                M = self.mask(model.attention(x, t, c, list(range(1, int(last_token) + 1))))
+                tokens = list(range(1, int(last_token) + 1))
+                M = self.concept_mask(model.attention(x, t, c, tokens))
+            covered += float(M.mean())
             with student():
                 point = Replay(x, t, prompt, {"c": c}, {"c": teacher_c})
                 adversary.attack(model.predict, point, last_token, prompt)
@@ -169,7 +182,15 @@ class Receler:
         for site, eraser in erasers.items():
             adapters[site] = build_adapter(eraser.kind, eraser.state_dict())
         card = {**make_card("receler", self, concepts, model), **model_identity(model, ())}
-        return Edit({}, {**card, "training": {"steps": self.steps}}, adapters)
+        record = {"steps": self.steps, "mask": round(float(covered) / self.steps, 3)}
+        if record["mask"] > MOST_COVERED:
+            log.warning(
+                "the concept's mask covers %.0f %% of the image on average: R holds almost "
+                "nothing, and what is beside the concept is not preserved "
+                "(settings: mask: otsu, or a larger threshold)",
+                100 * record["mask"],
+            )
+        return Edit({}, {**card, "training": record}, adapters)
 
     def untrained_erasers(self, model: Model) -> dict[str, Eraser]:
         """An eraser behind each cross-attention, which changes nothing yet.
@@ -186,10 +207,11 @@ class Receler:
                 site: Eraser(width, self.rank) for site, width in model.cross_attentions().items()
             }
 
-    def mask(self, maps: Mapping[str, Tensor]) -> Tensor:
+    def concept_mask(self, maps: Mapping[str, Tensor]) -> Tensor:
         """M of attention maps: where the image shows the concept.
 
-        It is the mean of the maps whose side is nearest to 16, min-max normalized and thresholded.
+        It is the mean of the maps whose side is nearest to 16, min-max normalized and thresholded
+        at τ, or at Otsu's value for each map.
 
         Args:
             maps: Attention [N, h, w] by site.
@@ -203,4 +225,31 @@ class Receler:
         mean = torch.stack(nearest).mean(0)
         low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
         normalized = (mean - low) / (high - low).clamp(min=1e-8)
+        if self.mask == "otsu":
+            thresholds = torch.stack([otsu_threshold(one) for one in normalized])
+            return (normalized >= thresholds[:, None, None]).float()[:, None]
         return (normalized >= self.threshold).float()[:, None]
+
+
+def otsu_threshold(values: Tensor) -> Tensor:
+    """The value that separates numbers into two classes with the least variance inside them.
+
+    Source: Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on
+    Systems, Man, and Cybernetics 9, 1979; here over the values themselves, without a histogram.
+
+    Args:
+        values: N numbers of any shape, at least 1.
+
+    Returns:
+        A scalar: the lowest value of the upper class; infinity where all are equal.
+    """
+    ordered = values.flatten().double().sort().values
+    if len(ordered) < 2 or ordered[0] == ordered[-1]:
+        return values.new_tensor(float("inf"))
+    n = len(ordered)
+    below = torch.arange(1, n, dtype=ordered.dtype, device=ordered.device)
+    sums = ordered.cumsum(0)
+    mean_below = sums[:-1] / below
+    mean_above = (sums[-1] - sums[:-1]) / (n - below)
+    between = below * (n - below) * (mean_above - mean_below).square()
+    return ordered[int(between.argmax()) + 1].to(values.dtype)

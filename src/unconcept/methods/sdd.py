@@ -15,6 +15,8 @@ Differences from the official code
             schedule that the sampler's step covers. Where the noise itself is drawn, one time in
             50, ours trains on it; theirs samples to the end and takes the clean image for noise.
             Of its ways to erase several concepts ours has the default, one after the other.
+            Synonyms, which theirs does not know, are trained in the same step as the concept's
+            name: they take no steps from it, and no trajectory is sampled for them.
 """
 
 from dataclasses import dataclass
@@ -60,7 +62,7 @@ class SDD:
             student: Predicts ε_θ(x, ·) for x [N, C, H, W], t [N] and a condition.
             x: Noisy latents [N, C, H, W].
             t: Timesteps [N].
-            c: Conditions of the concept's name, N rows.
+            c: Conditions of the concept's names, N rows.
             null: Conditions of the empty prompt, N rows.
 
         Returns:
@@ -73,23 +75,26 @@ class SDD:
     def __call__(
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
-        """Erase the concepts, one after the other on trajectories of all names together.
+        """Erase the concepts, one after the other on trajectories of all of them together.
 
-        The alternative is not used.
+        Every step of a concept trains all its names. The alternative is not used.
         """
         concepts = model.complete(concepts)
-        names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
+        together = ", ".join(concept.erase for concept in concepts)
 
         def draw(step: int, student: StudentContext, generator: torch.Generator) -> tuple:
+            concept = concepts[step % len(concepts)]
+            names = [concept.erase, *concept.synonyms]
             x, t = sample_point(
                 model,
-                [", ".join(names)],
+                [together],
                 student,
                 generator,
                 steps=self.sampling_steps,
                 guidance=self.guidance,
             )
-            return x, t, model.encode([names[step % len(names)]]), model.encode([""])
+            x, t = x.expand(len(names), *x.shape[1:]), t.expand(len(names))
+            return x, t, model.encode(names), model.encode([""] * len(names))
 
         training = OnlineTraining(
             group=self.group,

@@ -11,11 +11,11 @@ Cost        No training. Two additional network calls in every sampling step of 
 Problems    Whoever runs the model can leave it out. Strong settings leave images of the concept
             without content. No alternative can be chosen.
 Differences from the official code
-            e is the concept; theirs is a list of unsafe contents by default. γ_t is computed with
-            ε*(x,∅), which costs a call of its own; theirs uses a negative prompt instead where one
-            is passed, and ours subtracts γ_t from its prediction, too. Without guidance (s_g = 1)
-            ours subtracts γ_t as well; theirs does nothing then. Its safety checker is not
-            implemented.
+            e is the concept's name; theirs is a list of unsafe contents by default. γ_t is computed
+            with ε*(x,∅), which costs a call of its own; theirs uses a negative prompt instead where
+            one is passed, and ours subtracts γ_t from its prediction, too. Without guidance
+            (s_g = 1) ours subtracts γ_t as well; theirs does nothing then. Its safety checker is
+            not implemented.
 """
 
 from dataclasses import asdict, dataclass
@@ -61,13 +61,14 @@ class SLD:
     def __call__(
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
     ) -> Edit:
-        """Put all concepts in one prompt, with commas, as the authors do.
+        """Guide away from the concept's name; several concepts stand in one prompt, with commas,
+        as the authors' list of unsafe contents does.
 
-        The alternative is not used.
+        Synonyms and the alternative are not used.
         """
         concepts = model.complete(concepts)
-        names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
-        tensors = SafeGuidance.tensors(model, ", ".join(names))
+        together = ", ".join(concept.erase for concept in concepts)
+        tensors = SafeGuidance.tensors(model, together)
         for setting, value in asdict(self).items():
             tensors[setting] = torch.tensor(value)
         tensors["noise"] = model.weight(torch.arange(model.timesteps)).sqrt()

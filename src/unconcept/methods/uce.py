@@ -19,8 +19,8 @@ Cost        One pass of the text encoder, one solve of a [width, width] system f
 Problems    It maps the token states that it is given: other phrasings of the concept have other
             states.
 Differences from the official code
-            Prompts: "a pig", "a picture of a pig", "a painting of a pig"; theirs "pig", and with
-            --expand_prompts five more. Without an alternative the guide is ∅, also for a style,
+            Prompts: "a pig", and the same of each synonym; theirs "pig", and with --expand_prompts
+            five more (`phrasings`). Without an alternative the guide is ∅, also for a style,
             where theirs is "art". Where no retained word is named, ∅ is preserved; in the newer
             code nothing is. p is 1 by default; in the older code it is 1 over the number of
             preserved tokens, at least 0.1, and a list of artists is preserved where a style is
@@ -68,19 +68,23 @@ class System(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class UCE:
-    """Defaults are the authors'. As theirs, it maps phrasings that end with the concept.
+    """Defaults are the authors', but for the phrasings.
 
     erase, preserve  s and p, weights of the erased and of the preserved tokens (a concept's `keep`)
     lam              λ, how firmly everything else is held
     tokens           "last": the last token of each prompt (the newer code); "all": it and every
                      token behind it, and of preserved prompts, ∅ among them, every token (the
                      older code; λ is 0.1 in its function, and 0.5 where its script calls it)
+    phrasings        "article": each name once, an object with its article, "a pig"; "bare": each
+                     name alone, "pig" (the authors'); "all": every template that ends with the
+                     concept, "a picture of a pig" among them
     """
 
     erase: float = 1.0
     preserve: float = 1.0
     lam: float = 0.5
     tokens: Literal["last", "all"] = "last"
+    phrasings: Literal["article", "bare", "all"] = "article"
 
     def __call__(
         self, model: Model, *concepts: Concept, progress: ProgressCallback = no_progress
@@ -118,7 +122,7 @@ class UCE:
         guide_prompts: list[str] = []
         retained: list[str] = []
         for concept in concepts:
-            for concept_prompt, guide_prompt in concept.pairs_ending_with_concept():
+            for concept_prompt, guide_prompt in self.prompt_pairs(concept):
                 concept_prompts.append(concept_prompt)
                 guide_prompts.append(guide_prompt)
             retained += concept.keep
@@ -128,6 +132,22 @@ class UCE:
         for site in sites:
             W[site.name] = getattr(*site.find(model.components)).detach().cpu().double()
         return System(W, c, g, k)
+
+    def prompt_pairs(self, concept: Concept) -> list[tuple[str, str]]:
+        """The prompts whose tokens are mapped, and those that they are mapped to.
+
+        Args:
+            concept: The concept, completed.
+
+        Returns:
+            (prompt that ends with a name of the concept, prompt of the guide) of each.
+        """
+        if self.phrasings == "all":
+            return concept.pairs_ending_with_concept()
+        if self.phrasings == "article":
+            return concept.with_(templates=("{}",)).pairs()
+        names = (concept.erase, *concept.synonyms)
+        return [(name, concept.alternative or "") for name in names]
 
     def preserved_prompts(self, retained: Sequence[str]) -> list[str]:
         """The preserved prompts, ∅ among them where no word is named or all tokens are used."""
@@ -230,6 +250,7 @@ class RECE(UCE):
     ridge: float = 0.1
     lam: float = 0.1
     tokens: Literal["last", "all"] = "all"
+    phrasings: Literal["article", "bare", "all"] = "all"
 
     def __post_init__(self):
         if self.rounds < 1 or self.ridge <= 0:
