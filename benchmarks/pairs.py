@@ -150,17 +150,12 @@ def feature_distances(after: Tensor, outright: Tensor) -> tuple[list[float], lis
 
 
 def method_of(spec: str, model: str) -> Any:
-<<<<<<< HEAD
-    """A method by its name, or with settings: "all-but-one:strength=3,tune.steps=0"; or the code
+    """A method by its name, or with settings: "all-but-one:strength=3,tune.steps=0"; with its
+    authors' settings instead of those chosen for the embedded model, "uce@authors"; or the code
     of its authors: "speed-authors".
     """
     if spec in authors_code.METHODS:
         return authors_code.METHODS[spec]
-=======
-    """A method by its name, or with settings: "all-but-one:strength=3,tune.steps=0";
-    "uce@authors": with its authors' settings instead of those chosen for the embedded model.
-    """
->>>>>>> 20b6dc1 (Methods are set as their authors set them: SDD trains all names in every step, SLD and UCE name the concept once; --preset authors)
     name, _, rest = spec.partition(":")
     name, _, preset = name.partition("@")
     settings: dict = {}
