@@ -25,12 +25,12 @@ from unconcept.evaluation.emoji import rendering
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark, EmojiCase
 from unconcept.evaluation.emoji.judge import Verdict
 from unconcept.evaluation.frontier import Point, point
-from unconcept.evaluation.judges import Clip
 from unconcept.evaluation.metrics.distribution import kid
 from unconcept.evaluation.metrics.similarity import psnr
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark
 from unconcept.evaluation.runner import Evaluation, Measures, evaluate
 from unconcept.evaluation.scores import CHANGES, PIXELS, Score, Scores, compute_scores
+from unconcept.evaluation.zero_shot import ZeroShot
 from unconcept.models.emoji import concepts as known
 from unconcept.models.emoji import vocabulary
 from unconcept.models.sampling import ImageSampler, Sampling
@@ -215,7 +215,7 @@ class Cells:
         return torch.cat([mean - 0.5, deviation], 1).flatten(1)
 
 
-class Reader(Clip):
+class Reader(ZeroShot):
     """A CLIP that reads the words of objects, and recognizes them by the embedded model's judge."""
 
     def __init__(self):

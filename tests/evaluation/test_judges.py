@@ -9,55 +9,107 @@ import torch
 
 from unconcept.concepts.concept import Concept
 from unconcept.errors import InputError
-from unconcept.evaluation.judges import Clip, ImageNet, NudeNet, judge_name, load_judge
+from unconcept.evaluation.judges import ImageNet, NudeNet, judge_name, load_judge
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark
 from unconcept.evaluation.scores import compute_scores
+from unconcept.evaluation.zero_shot import ZeroShot
+
+SMALL = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2)
 
 
-@pytest.fixture(scope="module")
-def clip_folder(tmp_path_factory):
+def tiny_judge(kind: str, folder):
+    """A folder with a random model of a kind, and its processor, as a download has it."""
+    import transformers
     from support.tiny_pipelines import tiny_pipeline
-    from transformers import CLIPConfig, CLIPModel
 
     torch.manual_seed(0)
     tokenizer = tiny_pipeline().tokenizer
-    small = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
     text = dict(
         vocab_size=len(tokenizer),
         max_position_embeddings=24,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
-        **small,
+        pad_token_id=tokenizer.pad_token_id,
+        **SMALL,
     )
-    folder = tmp_path_factory.mktemp("clip") / "tiny-clip"
-    CLIPModel(
-        CLIPConfig(
-            text_config=text,
-            vision_config=dict(image_size=16, patch_size=8, **small),
-            projection_dim=8,
+    vision = dict(image_size=16, patch_size=8, **SMALL)
+    if kind == "clip":
+        config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
+        model = transformers.CLIPModel(config)
+        images = transformers.CLIPImageProcessorPil(
+            size={"shortest_edge": 16}, crop_size={"height": 16, "width": 16}
         )
-    ).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+        processor = transformers.CLIPProcessor(images, tokenizer)
+    elif kind == "siglip":
+        config = transformers.SiglipConfig(text_config=text, vision_config=vision)
+        model = transformers.SiglipModel(config)
+        images = transformers.SiglipImageProcessorPil(size={"height": 16, "width": 16})
+        processor = transformers.SiglipProcessor(images, tokenizer)
+    else:
+        vision = dict(patch_size=8, num_patches=4, **SMALL)
+        config = transformers.Siglip2Config(text_config=text, vision_config=vision)
+        model = transformers.Siglip2Model(config)
+        images = transformers.Siglip2ImageProcessorPil(patch_size=8, max_num_patches=4)
+        processor = transformers.Siglip2Processor(images, tokenizer)
+    if kind != "clip":
+        model.logit_scale.data.fill_(3.0)
+        model.logit_bias.data.fill_(-1.0)
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
     return folder
 
 
-def test_clip_says_what_transformers_says(clip_folder):
-    judge, images, names = Clip(clip_folder), torch.rand(3, 3, 16, 16), ["pig", "cow", "owl"]
-    mean, std = (
-        torch.tensor([0.48145466, 0.4578275, 0.40821073]),
-        torch.tensor([0.26862954, 0.26130258, 0.27577711]),
+@pytest.fixture(scope="module", params=["clip", "siglip", "siglip2"])
+def judge_folder(request, tmp_path_factory):
+    return tiny_judge(
+        request.param, tmp_path_factory.mktemp(request.param) / f"tiny-{request.param}"
     )
-    tokens = judge.tokenizer(
-        [f"a photo of {n}" for n in ("a pig", "a cow", "an owl")], padding=True, return_tensors="pt"
-    )
-    pixels = (images - mean.view(3, 1, 1)) / std.view(3, 1, 1)
+
+
+def test_a_judge_says_what_transformers_says(judge_folder):
+    """Softmax for CLIP; for SigLIP the sigmoid, of small letters and padding to the full length."""
+    judge, images = ZeroShot(str(judge_folder)), torch.rand(3, 3, 16, 16)
+    assert judge.name == judge_folder.name, "no path"
+    sigmoid = "siglip" in judge.name
+    padding = dict(padding="max_length", max_length=24) if sigmoid else dict(padding=True)
+    texts = [f"a photo of {n}" for n in ("a pig", "Cow", "an owl")]
+    if sigmoid:
+        texts = [text.lower() for text in texts]
+    tokens = judge.processor.tokenizer(texts, return_tensors="pt", **padding)
+    tokens = {
+        name: tokens[name] for name in ("input_ids", *(() if sigmoid else ("attention_mask",)))
+    }
+    pixels = list((images * 255).round().byte().permute(0, 2, 3, 1).numpy())
     with torch.no_grad():
-        said = judge.model(
-            input_ids=tokens.input_ids, attention_mask=tokens.attention_mask, pixel_values=pixels
+        logits = judge.model(
+            **tokens, **judge.processor.image_processor(pixels, return_tensors="pt")
         ).logits_per_image
-    torch.testing.assert_close(judge(images, names), said.softmax(1), rtol=1e-4, atol=1e-5)
-    prompts = ["a pig", "a cow", "a pig"]
-    assert judge.agreement(images, prompts).abs().max() <= 1
+    expected = logits.sigmoid() if sigmoid else logits.softmax(1)
+    probabilities = judge(images, ["pig", "Cow", "owl"])
+    torch.testing.assert_close(probabilities, expected, rtol=1e-4, atol=1e-5)
+    assert sigmoid == bool((probabilities.sum(1) - 1).abs().max() > 0.01)
+    assert judge.agreement(images, ["a pig", "a cow", "a pig"]).abs().max() <= 1
+
+
+def test_images_of_any_size_are_judged_once(judge_folder, monkeypatch):
+    judge = load_judge(str(judge_folder))
+    first = judge(torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(0)), ["pig"])
+    monkeypatch.setattr(judge.model, "get_image_features", None)
+    again = judge(torch.rand(2, 3, 24, 40, generator=torch.Generator().manual_seed(0)), ["pig"])
+    assert torch.equal(first, again)
+
+
+def test_a_benchmark_takes_a_sigmoid_judge(judge_folder):
+    """The likeliest name is seen, however small its probability is."""
+    concept = Concept(erase="pig", alternative="cow")
+    exam = PromptBenchmark(
+        [concept], ("cat", "dog"), {"target": 2, "unrelated": 2}, judge=load_judge(judge_folder)
+    )
+    marks = exam.marks(torch.rand(4, 3, 16, 16))
+    assert marks["concept"].isfinite().all()
+    assert list(exam.values(torch.rand(4, 3, 16, 16))) == [
+        f"CLIP score, cosine, {judge_folder.name}"
+    ]
 
 
 def test_imagenet_knows_its_own_names():
@@ -70,10 +122,28 @@ def test_imagenet_knows_its_own_names():
 
 
 def test_a_wrong_judge_is_refused(tmp_path, folder):
-    with pytest.raises(InputError, match="does not contain a CLIP model"):
+    with pytest.raises(InputError, match="does not contain a CLIP or SigLIP model"):
         load_judge(str(tmp_path))
-    with pytest.raises(InputError, match="not a CLIP model"):
+    with pytest.raises(InputError, match="not a CLIP or SigLIP model but a clip_text_model"):
         load_judge(str(folder / "text_encoder"))
+    with pytest.raises(InputError, match="owner/name is not a folder here"):
+        load_judge("owner/name")
+
+
+def test_a_judge_without_some_weights_or_its_processor_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    tiny_judge("clip", tmp_path / "judge")
+    file = tmp_path / "judge/model.safetensors"
+    tensors = {name: t for name, t in load_file(file).items() if "visual_projection" not in name}
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(InputError, match=r"not complete.*visual_projection"):
+        load_judge(str(tmp_path / "judge"))
+    tiny_judge("clip", tmp_path / "other")
+    for name in ("processor_config.json", "preprocessor_config.json"):
+        (tmp_path / "other" / name).unlink(missing_ok=True)
+    with pytest.raises(InputError, match="cannot be opened"):
+        load_judge(str(tmp_path / "other"))
 
 
 def test_nudenet_by_hand(monkeypatch):

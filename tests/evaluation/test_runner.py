@@ -116,6 +116,37 @@ def test_an_edit_that_does_nothing_where_no_judge_saw_anything():
     assert failure.startswith("no-op")
 
 
+DEEP = "feature change, 1-cos EffLite0"
+
+
+@pytest.mark.parametrize(
+    ("target", "unrelated", "kid", "failure"),
+    [
+        (0.3, 0.02, None, None),
+        (0.01, 0.001, None, "no-op"),
+        (0.05, 0.06, None, "over-erasure: unrelated images changed more"),
+        (0.5, 0.41, None, "over-erasure: unrelated images changed as much as by another seed"),
+        (0.3, 0.02, (0.2, 0.1), None),
+        (0.3, 0.02, (0.2, 0.2), "alternative ignored"),
+    ],
+)
+def test_without_a_judge_deep_features_decide(target, unrelated, kid, failure):
+    """Though the pixels say the opposite: a new background in every unrelated image."""
+    scores = [
+        score(PIXELS, "target", None, 0.01),
+        score(PIXELS, "unrelated", None, 0.3),
+        score(OTHER_SEED, "structure", None, 0.2),
+        score(DEEP, "target", None, target),
+        score(DEEP, "unrelated", None, unrelated),
+        score(f"control, another seed: {DEEP}", "structure", None, 0.4),
+    ]
+    if kid:
+        scores.append(score("KID EffLite0 to the alternative's own pictures", "target", *kid))
+    torch.manual_seed(0)
+    detected = detect_failure(Scores(scores), torch.rand(8, 3, 16, 16), torch.rand(8, 3, 16, 16))
+    assert detected is None if failure is None else detected.startswith(failure)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from unconcept import Concept, Edit
 from unconcept.evaluation.benchmark import PromptCase
-from unconcept.evaluation.judges import Clip
 from unconcept.evaluation.metrics.proportions import difference
 from unconcept.evaluation.metrics.unconditional_drift import drift
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark
 from unconcept.evaluation.scores import compute_scores, median_score, selectivity
 from unconcept.evaluation.set_distances import compute_set_distances
+from unconcept.evaluation.zero_shot import ZeroShot
 
 
 def flat(*values: float) -> Tensor:
@@ -183,9 +183,9 @@ def test_the_difference_of_pairs_at_the_ends():
 # By hand: other models' judges.
 
 
-def stub_clip(looks: list, reads: dict[str, tuple], scale: float = 1.0) -> Clip:
+def stub_clip(looks: list, reads: dict[str, tuple], scale: float = 1.0) -> ZeroShot:
     """A CLIP with given features: of images in their order, of texts by the text."""
-    clip = object.__new__(Clip)
+    clip = object.__new__(ZeroShot)
     clip.name, clip.model = "stub", SimpleNamespace(logit_scale=torch.tensor(scale).log())
     clip.embed_images = lambda images, batch=32: torch.tensor(looks)
     clip.embed_texts = lambda texts: torch.tensor([reads[text] for text in texts])

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from unconcept.errors import InputError
-from unconcept.evaluation.judges import Clip, load_judge
+from unconcept.evaluation.judges import load_judge
 from unconcept.evaluation.setup import load_images
 from unconcept.io.images import read_rgb
 from unconcept.workflows.purification import read_image
@@ -105,4 +105,4 @@ def test_folders_that_are_no_judges(tmp_path, config):
     with pytest.raises(InputError, match="CLIP"):
         load_judge(str(tmp_path))
     with pytest.raises(InputError, match="does not contain"):
-        Clip(tmp_path / "nowhere")
+        load_judge(str(tmp_path / "nowhere"))

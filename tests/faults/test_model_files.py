@@ -374,8 +374,8 @@ CONFIGS = ("{", "[]", "{}", '{"model_type": "clip"}', '{"model_type": "nothing"}
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_damaged_judges(tmp_path, config):
-    from unconcept.evaluation.judges import Clip
+    from unconcept.evaluation.judges import load_judge
 
     (tmp_path / "config.json").write_text(config)
-    with pytest.raises(InputError, match="CLIP model"):
-        Clip(tmp_path)
+    with pytest.raises(InputError, match="CLIP or SigLIP model"):
+        load_judge(str(tmp_path))

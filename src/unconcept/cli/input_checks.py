@@ -167,8 +167,8 @@ def check_model(name: str) -> None:
         return
     if path.suffix in SINGLE_FILES:
         raise InputError(f"{path} does not exist{similar_sibling(path)}")
-    if name.count("/") == 1 and not name.startswith((".", "/", "~")):
-        return  # a Hub id
+    if is_hub_id(name):
+        return
     match = nearest(name, EMBEDDED, cutoff=0.6)
     suggestion = f': did you mean "{match}"?' if match else similar_sibling(path)
     raise InputError(
@@ -181,22 +181,29 @@ def check_judge(judge: object) -> None:
     """Can this be a judge?
 
     Args:
-        judge: What `--judge` got: a name, a CLIP folder, or None.
+        judge: What `--judge` got: a name, a folder, a Hub id, or None.
 
     Raises:
-        InputError: It is neither a judge's name nor a folder that exists.
+        InputError: It is neither a judge's name, nor a folder that exists, nor a Hub id.
     """
     if not isinstance(judge, str) or judge in JUDGES:
         return
     if judge.strip() and exists(Path(judge), "--judge"):
         check_folder(Path(judge), "--judge")
         return
+    if is_hub_id(judge):
+        return
     match = nearest(judge, JUDGES, cutoff=0.6)
     suggestion = f': did you mean "{match}"?' if match else similar_sibling(Path(judge))
     raise InputError(
-        f"there is no CLIP model in {judge}{suggestion or ':'} --judge takes the folder of one, "
-        '"imagenet" or "nudenet"'
+        f"there is no CLIP or SigLIP model in {judge}{suggestion or ':'} --judge takes the folder "
+        'or the Hub id of one, "imagenet" or "nudenet"'
     )
+
+
+def is_hub_id(name: str) -> bool:
+    """Could this be a repository of the Hub, owner/name?"""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def check_concepts(concepts: Sequence[Concept], model: str) -> None:

@@ -90,8 +90,8 @@ class Look:
     judge: Annotated[
         Judge | None,
         Parameter(
-            help="Who recognizes concepts in images of your own model: a CLIP folder, imagenet "
-            "or nudenet."
+            help="Who recognizes concepts in images of your own model: the folder or Hub id of a "
+            "CLIP or SigLIP model, imagenet or nudenet."
         ),
     ] = None
     real: Annotated[

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from .benchmark import PROMPT_STYLES
-from .scores import PIXELS, Score, Scores
+from .scores import ANOTHER_SEED, FEATURES, PIXELS, Score, Scores
+from .set_distances import ALTERNATIVE
 
 TOO_LITTLE = ("no-op", "alternative ignored", "broken images")  # where erasing more may help
 BROKEN = 0.7  # share of the judge's confidence before, below which images count as broken
@@ -19,10 +20,16 @@ def detect_failure(scores: Scores, before: Tensor, after: Tensor) -> str | None:
                          half as often as before
     no-op                a concept is still there; where no judge ever found it, its images are
                          nearly unchanged
-    over-erasure         unrelated images changed more than the concept's own
+    over-erasure         unrelated images changed more than the concept's own; where no judge ever
+                         found it, also: as much as by another seed
     alternative ignored  the concept is gone, but the alternative hardly ever appears
+                         where no judge ever found the concept: its images are no nearer to the
+                         alternative's own than before
     broken images        the judge is far less sure of what it sees in the concept's place than it
                          was of the concept
+
+    Where no judge ever found the concept, changes are measured in deep features, if there are any
+    (`features`): they tell another object from another background, which pixels do not.
 
     Args:
         scores: Of the evaluation.
@@ -69,21 +76,25 @@ def _no_op(scores: Scores) -> str | None:
             what = score.part or "the concept"
             shares = f"{now:.0%} of its images (before: {earlier:.0%})"
             return f"no-op: {what} is still in {shares}"
-    concept = scores["concept", "target"]
-    if concept and concept.before:
+    if is_judged(scores):
         return None
-    _, change = _values(scores[PIXELS, "target"])
-    _, other_seed = _values(scores[f"control, another seed: {PIXELS}", "structure"])
+    measure = deciding_change(scores)
+    _, change = _values(scores[measure, "target"])
+    _, other_seed = _values(scores[ANOTHER_SEED + measure, "structure"])
     if change < 0.1 * other_seed:
         return "no-op: the images of the concept are nearly the same as before"
     return None
 
 
 def _over_erasure(scores: Scores) -> str | None:
-    _, target = _values(scores[PIXELS, "target"])
-    _, unrelated = _values(scores[PIXELS, "unrelated"])
+    measure = deciding_change(scores)
+    _, target = _values(scores[measure, "target"])
+    _, unrelated = _values(scores[measure, "unrelated"])
     if unrelated > target:
         return "over-erasure: unrelated images changed more than those of the concept"
+    _, other_seed = _values(scores[ANOTHER_SEED + measure, "structure"])
+    if unrelated >= other_seed and not is_judged(scores):
+        return "over-erasure: unrelated images changed as much as by another seed"
     return None
 
 
@@ -91,7 +102,40 @@ def _alternative_ignored(scores: Scores) -> str | None:
     _, now = _values(scores["alternative", "target"])
     if now < 0.25:
         return f"alternative ignored: it is seen in {now:.0%} of the concept's images"
+    if is_judged(scores):
+        return None
+    for score in scores:
+        if score.group == "target" and score.name.endswith(f" to {ALTERNATIVE}"):
+            earlier, now = _values(score)
+            if now >= earlier:
+                return (
+                    "alternative ignored: the concept's images are no nearer to the alternative's "
+                    f"own than before ({score.name})"
+                )
     return None
+
+
+def is_judged(scores: Scores) -> bool:
+    """Did a judge find the concept before the edit, so that its marks decide?"""
+    concept = scores["concept", "target"]
+    return bool(concept and concept.before)
+
+
+def deciding_change(scores: Scores) -> str:
+    """The measure of change by which failures are detected.
+
+    Args:
+        scores: Of the evaluation.
+
+    Returns:
+        The name of the change in deep features, where no judge decides and it was measured; else
+        that of the change of pixels.
+    """
+    if not is_judged(scores):
+        for score in scores:
+            if score.name.startswith(FEATURES) and score.group == "target":
+                return score.name
+    return PIXELS
 
 
 def _broken_images(scores: Scores) -> str | None:

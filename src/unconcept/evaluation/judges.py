@@ -10,22 +10,18 @@ Optional attributes of a judge:
     knows(name) -> bool          False for words that it cannot be asked about
     agreement(images, prompts)   how well each image fits its prompt [N]
 
-Three judges are included. Their errors are part of every score, so look at the images too.
+Three kinds are included: `ZeroShot`, `ImageNet` and `NudeNet`. Their errors are part of every
+score, so look at the images too.
 """
 
 import re
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, normalize
 
-from ..concepts.templates import article
 from ..errors import InputError
-from ..io.weights import check_safetensors
-from ..models.devices import default_device
+from .zero_shot import ZeroShot
 
 Judge = Callable[[Tensor, Sequence[str]], Tensor]
 
@@ -34,8 +30,8 @@ def load_judge(judge: str | Judge) -> Judge:
     """Open the judge that `--judge` names.
 
     Args:
-        judge: "imagenet", "nudenet", or the folder of a CLIP model in transformers' layout with
-            safetensors weights. A callable is returned as it is.
+        judge: "imagenet", "nudenet", or the folder or Hub id of a CLIP or SigLIP model in
+            transformers' layout with safetensors weights. A callable is returned as it is.
 
     Returns:
         The judge.
@@ -49,7 +45,7 @@ def load_judge(judge: str | Judge) -> Judge:
         return ImageNet()
     if judge == "nudenet":
         return NudeNet()
-    return Clip(Path(judge))
+    return ZeroShot(judge)
 
 
 def judge_name(judge: Judge) -> str:
@@ -62,98 +58,6 @@ def judge_name(judge: Judge) -> str:
         Its attribute `name`, else the name of the function or class.
     """
     return getattr(judge, "name", "") or getattr(judge, "__name__", type(judge).__name__)
-
-
-class Clip:
-    """Zero-shot classification by CLIP (Radford et al. 2021, §3.1).
-
-    Softmax over the scaled cosines of an image with "a photo of a NAME".
-    """
-
-    def __init__(self, folder: Path):
-        from transformers import AutoConfig, AutoTokenizer, CLIPModel
-
-        if not (folder / "config.json").exists():
-            raise InputError(
-                f"{folder} does not contain a CLIP model: --judge takes the folder of one, "
-                '"imagenet" or "nudenet"'
-            )
-        for file in sorted(folder.glob("*.safetensors")):
-            check_safetensors(file)
-        local: Any = {"local_files_only": True, "trust_remote_code": False}
-        try:  # never code of the folder, nor the question whether to run it
-            kind = AutoConfig.from_pretrained(folder, **local).model_type
-            if kind != "clip":
-                raise InputError(f"the model in {folder} is not a CLIP model")
-            model = CLIPModel.from_pretrained(folder, use_safetensors=True, **local)
-            self.tokenizer = AutoTokenizer.from_pretrained(folder, **local)
-        except InputError:
-            raise
-        except Exception as error:  # transformers raises many kinds of errors for a broken folder
-            reason = (str(error).strip() or "no reason given").splitlines()[0]
-            raise InputError(
-                f"the CLIP model in {folder} cannot be opened: {type(error).__name__}: {reason}"
-            ) from error
-        self.name = folder.name
-        self.model = model.eval().requires_grad_(False)
-        torch.nn.Module.to(self.model, default_device())
-
-    @torch.no_grad()
-    def embed_images(self, images: Tensor, batch: int = 32) -> Tensor:
-        """Unit features of images, resized and normalised as CLIP's own processor does.
-
-        Args:
-            images: [N, 3, H, W] in [0, 1].
-            batch: Images per forward pass.
-
-        Returns:
-            [N, D] on the CPU.
-        """
-        vision: Any = self.model.config.vision_config
-        size = vision.image_size
-        mean = torch.tensor([0.48145466, 0.4578275, 0.40821073]).view(3, 1, 1)
-        std = torch.tensor([0.26862954, 0.26130258, 0.27577711]).view(3, 1, 1)
-        features = []
-        for x in images.split(batch):
-            x = interpolate(x, (size, size), mode="bicubic", antialias=True).clamp(0, 1)
-            x = ((x - mean) / std).to(default_device())
-            pooled = self.model.vision_model(pixel_values=x).pooler_output
-            features.append(self.model.visual_projection(pooled))
-        return normalize(torch.cat(features), dim=1).cpu()
-
-    @torch.no_grad()
-    def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit features of texts.
-
-        Args:
-            texts: N texts.
-
-        Returns:
-            [N, D] on the CPU.
-        """
-        tokens = self.tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt")
-        inputs = {
-            name: tokens[name].to(default_device()) for name in ("input_ids", "attention_mask")
-        }
-        pooled = self.model.text_model(**inputs).pooler_output
-        return normalize(self.model.text_projection(pooled), dim=1).cpu()
-
-    def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:
-        captions = [f"a photo of {article(name)}" for name in names]
-        cosine = self.embed_images(images) @ self.embed_texts(captions).T
-        return (self.model.logit_scale.exp().cpu() * cosine).softmax(1)
-
-    def agreement(self, images: Tensor, prompts: Sequence[str]) -> Tensor:
-        """The raw CLIP score: neither scaled nor clipped.
-
-        Args:
-            images: [N, 3, H, W] in [0, 1].
-            prompts: N prompts.
-
-        Returns:
-            Cosine of each image with its prompt [N] in [-1, 1].
-        """
-        return (self.embed_images(images) * self.embed_texts(prompts)).sum(1)
 
 
 class ImageNet:
@@ -199,7 +103,7 @@ class ImageNet:
         for name in names:
             if not self.knows(name):
                 raise InputError(
-                    f'no ImageNet class is called "{name}": use a CLIP folder as --judge'
+                    f'no ImageNet class is called "{name}": use a CLIP or SigLIP model as --judge'
                 )
         members = torch.stack([self.classes_called(name) for name in names], 1).float()
         return self.net.classify(images).softmax(1) @ members
@@ -248,7 +152,8 @@ class NudeNet:
         for name in names:
             if not self.knows(name):
                 raise InputError(
-                    f'NudeNet detects nudity alone, not "{name}": use a CLIP folder as --judge'
+                    f'NudeNet detects nudity alone, not "{name}": '
+                    "use a CLIP or SigLIP model as --judge"
                 )
         pixels = (images.flip(1) * 255).round().byte()  # BGR: it expects OpenCV's order
         highest = []

@@ -69,7 +69,8 @@ class PromptBenchmark:
         for concept in concepts:
             if not self._judge_knows(concept.erase):
                 raise InputError(
-                    f'the judge does not know "{concept.erase}": use a CLIP folder as --judge'
+                    f'the judge does not know "{concept.erase}": '
+                    "use a CLIP or SigLIP model as --judge"
                 )
         others = self._other_words(vocabulary)
         known = [word for word in others if self._judge_knows(word)]

@@ -17,7 +17,7 @@ from ..models.sampling import ImageSampler
 from .benchmark import Benchmark
 from .features import Features
 from .metrics.unconditional_drift import drift
-from .scores import Scores, change_scores, compute_scores, median_score, selectivity
+from .scores import ANOTHER_SEED, Scores, change_scores, compute_scores, median_score, selectivity
 from .set_distances import compute_set_distances
 
 # How many images are made. Short: what `erase` does along the way. Full: more than a thousand
@@ -165,9 +165,7 @@ def control_scores(
     other_seeds = [(seed + BLOCK // 4) % SEEDS for seed in same_seeds]
     other_sampler = sampler.with_sampling(sampler=sampler.model.samplers[1])
     controls = {
-        "control, another seed: ": sampler.images(
-            prompts, other_seeds, stage="control: another seed"
-        ),
+        ANOTHER_SEED: sampler.images(prompts, other_seeds, stage="control: another seed"),
         "control, another sampler: ": other_sampler.images(
             prompts, same_seeds, stage="control: another sampler"
         ),

@@ -46,6 +46,10 @@ CHANGES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 PIXELS = "pixel change, L1"
 
+FEATURES = "feature change, 1-cos "  # the name of the feature space follows
+
+ANOTHER_SEED = "control, another seed: "  # the name of the change follows
+
 SELECTIVITY = "selectivity, pixel change of target / unrelated"
 
 BOOTSTRAP_SAMPLES = 2000
@@ -262,7 +266,7 @@ def change_scores(
         direction = better and ("higher" if name.startswith("ssim") else better)
         scores.append(median_score(prefix + name, group, change(before, after), direction))
     if features is not None:
-        name = f"{prefix}feature change, 1-cos {features.name}"
+        name = f"{prefix}{FEATURES}{features.name}"
         change = feature_change(features(before), features(after))
         scores.append(median_score(name, group, change, better))
     return scores

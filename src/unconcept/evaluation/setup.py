@@ -19,6 +19,11 @@ from .benchmark import Benchmark, PromptCase, read_prompts
 from .judges import load_judge
 from .prompt_benchmark import PromptBenchmark, log, rank_words
 
+# 151 million parameters, 0.6 GB.
+SMALL_JUDGE = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+
+NO_JUDGE = f"no judge: name one, as --judge {SMALL_JUDGE}: without it presence is not scored"
+
 
 def prepare(
     model: Model,
@@ -160,9 +165,7 @@ def undrawn_warnings(benchmark: Benchmark, before: Tensor) -> list[str]:
         return []
     marks = benchmark.marks(before)
     if not marks:
-        return [
-            "no judge knows this concept here: its presence is not scored, look at before-after.png"
-        ]
+        return [NO_JUDGE]
     warnings = []
     for concept in benchmark.concepts:
         members = []

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..evaluation.scores import PIXELS
+from ..evaluation.scores import ANOTHER_SEED, PIXELS
 
 Outcome = Literal["good", "doubtful", "bad", "unknown"]
 
@@ -14,8 +14,6 @@ ERASED_SHARE = 0.02
 # Points of accuracy that neighbours and unrelated images may lose before the verdict says so, even
 # if so few images cannot prove the loss.
 TOLERATED_LOSS = 0.1
-
-ANOTHER_SEED = "control, another seed: "
 
 ANOTHER_SAMPLER = "control, another sampler: "
 
@@ -87,7 +85,7 @@ def judge_verdict(report: Mapping[str, Any]) -> Verdict:
     if not report["scores"]:
         return Verdict("unknown", "Not evaluated: no images were sampled")
     if not score_row(report, "concept", "target"):
-        return Verdict("unknown", "Not scored: no judge knows the concept; look at the images")
+        return Verdict("unknown", "Not scored: no judge; look at the images")
     if remains := remaining_concept(report):
         return Verdict("doubtful", f"Partly erased: {remains}")
     losses = []
