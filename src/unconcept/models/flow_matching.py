@@ -97,6 +97,19 @@ class FlowModel(PipelineModel):
         sigma = per_row(self.sigma(t).to(x), x)
         return (1 - sigma) * x + sigma * noise
 
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The flow v = n − x, at every t.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise n [N, C, H, W].
+            t: Timesteps [N].
+
+        Returns:
+            v [N, C, H, W].
+        """
+        return noise - x
+
     def weight(self, t: Tensor) -> Tensor:
         """n = x_t + (1 − σ) v, so that an error of v counts (1 − σ)²."""
         return (1 - self.sigma(t)).square()

@@ -155,6 +155,19 @@ class PipelineModel(ABC):
         """
 
     @abstractmethod
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """What the denoiser should predict for `add_noise(x, noise, t)`.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise n [N, C, H, W].
+            t: Timesteps [N].
+
+        Returns:
+            The noise, velocity or flow [N, C, H, W].
+        """
+
+    @abstractmethod
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Native prediction of the denoiser: noise, velocity or flow.
 

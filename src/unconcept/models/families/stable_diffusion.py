@@ -14,6 +14,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from ...errors import InputError
+from ..conditioning import per_row
 from ..consistency import check_present
 from ..cross_attention import GROUPS, CrossModel
 from ..interface import Condition
@@ -122,6 +123,22 @@ class StableDiffusion(CrossModel):
             x_t [N, C, H, W].
         """
         return self.scheduler.add_noise(x, noise, t)
+
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The noise n, or the velocity v = √ᾱ n − √(1 − ᾱ) x.
+
+        Args:
+            x: Clean latents [N, C, H, W].
+            noise: Standard normal noise n [N, C, H, W].
+            t: Timesteps [N].
+
+        Returns:
+            n or v [N, C, H, W].
+        """
+        if self.prediction == "epsilon":
+            return noise
+        ᾱ = per_row(self.alphas.to(x.device)[t], x).to(x)
+        return ᾱ.sqrt() * noise - (1 - ᾱ).sqrt() * x
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict noise or velocity, whichever the model was trained for.
