@@ -1,10 +1,10 @@
-"""The paper's claims, measured: All but One against its own ablations and against ESD's loss, on
-one seam, from the same seeds.
+"""The paper's claims, measured: All but One against its own ablations and against ESD's loss, in
+the same training loop and from the same seeds.
 
-    python benchmarks/ablations.py [--seeds 3]     # hours; what is done is not done again
-    python benchmarks/result_pages.py ablations    # the tables of what is done
+    python benchmarks/ablations.py [--seeds 3]     # hours; finished results are not computed again
+    python benchmarks/result_pages.py ablations    # the tables of the finished results
 
-(1) Do objects fall apart?  (2) Does the picture of the same seed drift?  (3) Does the rest suffer?
+(1) Do objects fall apart?  (2) Does the image of the same seed drift?  (3) Does the rest suffer?
 (4) What does it cost?
 """
 
@@ -41,7 +41,7 @@ CASES = (
     "neon=sepia",
     "weapon",
 )
-ASKED = {"target": 32, "synonym": 8, "neighbour": 24, "unrelated": 24}
+PROMPTS_PER_GROUP = {"target": 32, "synonym": 8, "neighbour": 24, "unrelated": 24}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class EsdLoss(AllButOne):
     """ESD's loss (Gandikota et al. 2023) on our replay, weights and schedule: ε_θ(x, c) → ε*(x, ∅)
     − η (ε*(x, c) − ε*(x, ∅)), and no other term.
 
-    This compares losses. ESD as its authors run it differs in more: where x_t comes from, learning
-    rate, number of steps.
+    This compares losses. The authors' ESD also differs in the source of x_t, the learning rate and
+    the number of steps.
     """
 
     def loss(self, student, z, kappa, eta):
@@ -71,14 +71,15 @@ METHODS: dict[str, AllButOne] = {
     "without weight decay": replace(BASE, tune=replace(BASE.tune, decay=0.0)),
     "without whitening": replace(BASE, tune=replace(BASE.tune, whiten=None)),
 }
-OWN, REAL = "KID EffLite0 to the alternative's own pictures", "KID EffLite0 to real pictures"
+OWN = "KID EffLite0 to the alternative's own pictures"
+REAL = "KID EffLite0 to real pictures"
 TABLES = {
-    "1. Do objects fall apart? (the concept's pictures)": (
+    "1. Do objects fall apart? (the concept's images)": (
         ("confidence of the judge", "target"),
         (OWN, "target"),
         (REAL, "target"),
     ),
-    "2. Does the picture of the same seed drift? (the concept's pictures)": (
+    "2. Does the image of the same seed drift? (the concept's images)": (
         ("layout change, 8x8 L1", "target"),
         ("background change, rim L1", "target"),
         ("background", "target"),
@@ -101,30 +102,30 @@ TABLES = {
 
 
 class Recorder:
-    """`record`, which makes every replay once: methods of one concept and seed walk the same
-    trajectories. What was saved counts as spent.
+    """`record` with a cache: methods of one concept and seed share their trajectories. The cost of
+    a reused replay counts for every method.
     """
 
     def __init__(self) -> None:
-        self.made: dict[str, tuple[Replay, int, float]] = {}
-        self.calls, self.seconds = 0, 0.0  # saved so far
+        self.replays: dict[str, tuple[Replay, int, float]] = {}
+        self.calls, self.seconds = 0, 0.0  # cost of the reused replays
 
     def __call__(self, model: Model, plan: ReplayPlan) -> Replay:
         key = json.dumps(asdict(plan))
-        if key in self.made:
-            replay, calls, seconds = self.made[key]
+        if key in self.replays:
+            replay, calls, seconds = self.replays[key]
             self.calls += calls
             self.seconds += seconds
             return replay
         began = time.perf_counter()
         with count_calls(model) as calls:
             replay = record(model, plan)
-        self.made[key] = replay, calls["n"], time.perf_counter() - began
+        self.replays[key] = replay, calls["n"], time.perf_counter() - began
         return replay
 
 
 def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
-    """The edit in `file`, made now when it is not there. Its card says what it cost."""
+    """The edit in `file`, computed now if the file does not exist. Its card has the cost."""
     if file.exists():
         return Edit.load(file)
     method, concept, recorder = METHODS[name], complete(Concept.parse(case)), all_but_one.record
@@ -146,7 +147,7 @@ def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
 def measure(case: str, name: str, seed: int, file: Path) -> dict[str, Any]:
     model = load("emoji")
     edit = erased(model, case, name, seed, file)
-    exam = EmojiBenchmark([complete(Concept.parse(case))], ASKED, seed=2000 + seed)
+    exam = EmojiBenchmark([complete(Concept.parse(case))], PROMPTS_PER_GROUP, seed=2000 + seed)
     sampler = ImageSampler(model, Sampling(seed=60 + seed), cache_folder())
     before = images_before(sampler, exam)
     measures = Measures(controls=8, features=features_or_none())
@@ -172,11 +173,11 @@ def main() -> None:
     for seed, case in itertools.product(range(given.seeds), CASES):
         with alone(given.out / f"{case}-{seed}") as mine:
             if not mine:
-                continue  # another process is at it
+                continue  # another process computes it
             all_but_one.record = Recorder()
             for name in given.only:
                 if name == "without an alternative" and "=" not in case:
-                    continue  # it has none
+                    continue  # the case has no alternative anyway
                 file = plain(given.out / f"{case}-{name}-{seed}.safetensors")
                 once(file.with_suffix(".json"), functools.partial(measure, case, name, seed, file))
 

@@ -155,7 +155,7 @@ def checkout(name: str) -> Path:
 
 
 def imported(file: Path, stand_ins: dict[str, ModuleType]) -> ModuleType:
-    """A script as a module, with other modules in place of packages that it does not need here."""
+    """A script as a module, with stand-ins for packages that it does not need here."""
     spec = importlib.util.spec_from_file_location(f"authors_{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
@@ -175,6 +175,6 @@ def imported(file: Path, stand_ins: dict[str, ModuleType]) -> ModuleType:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[types.SimpleNamespace]:
-    """What their code prints stays out of the benchmark's output."""
+    """Suppress what their code prints."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         yield types.SimpleNamespace()

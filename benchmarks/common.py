@@ -1,9 +1,9 @@
-"""What the benchmarks share: arguments, results that are made once, and cells of a table.
+"""What the benchmarks share: arguments, results that are computed once, and cells of a table.
 
-A benchmark runs on the graphics card where there is one (CUDA_VISIBLE_DEVICES= : on the processor).
-Start its command several times, and the processes share the work: what one is making the others
-leave alone. Results are kept in benchmarks/results, one file each, and result_pages.py writes the
-tables of docs/results from them: to measure anew, remove what is there.
+A benchmark runs on the GPU if there is one; CUDA_VISIBLE_DEVICES= (empty) selects the CPU. Start
+its command several times, and the processes share the work: each skips what another one computes.
+Results are stored in benchmarks/results, one file each, and result_pages.py writes the tables of
+docs/results from them. To measure again, remove the stored file.
 """
 
 import argparse
@@ -25,15 +25,15 @@ from unconcept.reporting.report import format_value
 RESULTS = Path(__file__).parent / "results"
 
 # All but One trained once for 100 steps, without the closed form: its default when the pages of
-# docs/results were measured, and what settings of the training are compared on.
+# docs/results were measured, and the baseline for settings of the training.
 TRAINED = AllButOne(start="none", rounds=1, tune=Tune(steps=100))
 
 
 def arguments(
     doc: str | None, name: str, n: int | None, **more: dict[str, Any]
 ) -> argparse.Namespace:
-    """--n images per group (None: no such option), --out; more: other options, as argparse takes
-    them.
+    """Parse --n (images per group; None: no such option), --out, and `more` options in the form of
+    argparse.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -49,32 +49,32 @@ def arguments(
 
 
 def once(file: Path, make: Callable[[], Any] | None) -> Any:
-    """The result in `file`; made now when it is not there; None without a `make`, and where another
-    process is making it.
+    """The result in `file`, computed now if the file does not exist. None without `make`, and while
+    another process is computing it.
     """
     file = plain(file)
     with alone(file) as first:
         if not file.exists():
             if make is None or not first:
                 return None
-            made = json.dumps(make())
+            text = json.dumps(make())
             part = file.with_suffix(".part")
-            part.write_text(made)
+            part.write_text(text)
             part.replace(file)
             print(file.stem, flush=True)
     return json.loads(file.read_text())
 
 
 def plain(file: Path) -> Path:
-    """The file's name without what a shell would trip over; its folder is there."""
+    """The path with a name that needs no quotes in a shell. Its folder is created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     return file.with_name(file.name.replace(" ", "-").replace(",", "").replace("'", ""))
 
 
 @contextlib.contextmanager
 def alone(file: Path) -> Iterator[bool]:
-    """Is this the only process inside, for this file? The system takes the lock back from a process
-    that dies.
+    """Yield whether this process alone holds the lock of the file. The operating system releases
+    the lock of a process that dies.
     """
     lock = file.with_name(f".{file.name}.lock")
     with lock.open("w") as handle:
@@ -99,7 +99,7 @@ def last_line(command: Sequence[str]) -> Any:
 
 
 def machine() -> str:
-    """What computes here."""
+    """The name of the GPU, or the number of CPU cores."""
     return (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
@@ -118,9 +118,9 @@ def cell(row: dict | None, value: str = "value") -> str:
 
 
 def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:
-    """The share over all pictures of several concepts."""
-    found = [row for row in rows if row]
-    marks = [float(i < round(row[value] * row["n"])) for row in found for i in range(row["n"])]
+    """The share over the images of several concepts."""
+    present = [row for row in rows if row]
+    marks = [float(i < round(row[value] * row["n"])) for row in present for i in range(row["n"])]
     return proportion(torch.tensor(marks)) if marks else None
 
 

@@ -3,7 +3,7 @@ embedded model, without the closed form.
 
     python benchmarks/default_sensitivity.py [--n 64] [--case pig=cow] [--only "lam 0"]
 
-What is done is not done again: kill it, and the same command goes on.
+Finished results are not computed again: after an interruption the same command continues.
 """
 
 import functools

@@ -1,10 +1,10 @@
-"""Memory and time on a graphics card, at the true shapes of large models with random weights,
-against what `--dry-run` tells of them.
+"""Memory and time on a GPU, at the true shapes of large models with random weights, against the
+estimate of `--dry-run`.
 
     PYTHONPATH=tests python benchmarks/gpu_memory.py
 
-Each row is a process of its own: few trajectories and steps, everything else as the preset or the
-command has it. A step's memory does not depend on its weights, and neither does its time.
+Each row runs in its own process, with few trajectories and steps and otherwise the settings of the
+preset or the command. The memory and time of a step do not depend on the values of the weights.
 """
 
 import functools
@@ -43,9 +43,7 @@ def method(settings: str | dict) -> AllButOne:
 
 
 def measure(name: str) -> dict:
-    """Told and measured, in bytes; seconds of a training step and of a sampling step (two rows: one
-    picture with guidance).
-    """
+    """Estimated and measured memory in bytes, and seconds of a training step."""
     kind, settings = ROWS[name]
     chosen, ticks = method(settings), []
     short = replace(
@@ -57,7 +55,7 @@ def measure(name: str) -> dict:
     )
     with tempfile.TemporaryDirectory() as place:
         path = folder(kind, Path(place))
-        told = estimate_memory(wrap(build_without_weights(path, torch.bfloat16)), chosen)
+        estimate = estimate_memory(wrap(build_without_weights(path, torch.bfloat16)), chosen)
         pipe = build_without_weights(path, torch.bfloat16, "cuda")
     if kind == "flux":
         pipe.default_sample_size = 128
@@ -77,8 +75,8 @@ def measure(name: str) -> dict:
     steps = sorted(b - a for a, b in zip(times, times[1:]))
     return {
         "told": {
-            "training": told.weights + told.training + told.activations,
-            "sampling": told.weights + told.text_encoders,
+            "training": estimate.weights + estimate.training + estimate.activations,
+            "sampling": estimate.weights + estimate.text_encoders,
         },
         "peaks": peaks,
         "seconds": steps[len(steps) // 2] if steps else None,
@@ -92,7 +90,7 @@ def main() -> None:
     if given.row:
         print(json.dumps(measure(given.row)))
         return
-    heads = ["", "told, GiB", "measured while training, GiB", "the most of any stage, GiB"]
+    heads = ["", "estimated, GiB", "measured while training, GiB", "largest stage, GiB"]
     print("\n".join(head([*heads, "seconds a step"])))
     for name in ROWS:
         command = [sys.executable, __file__, "--row", name, "--out", str(given.out)]

@@ -1,14 +1,14 @@
-"""What each method is given on the embedded model: a few settings tried on one concept, the best of
-them written for all others.
+"""Choose each method's settings for the embedded model: a few candidates are tried on one concept,
+and the best is used for all others.
 
     python benchmarks/hyperparameter_search.py [--case cat=dog] [--only esd]
     python benchmarks/hyperparameter_search.py --write               # into the package
 
-What is done is not done again.
+Finished results are not computed again.
 
-Every candidate ends within about a minute on two cores. Best is the largest area of removed against
-kept among those that no detector complains about. The case is one that no table of results is
-about. All but One is not tuned here: benchmarks/default_sensitivity.py is its own.
+Every candidate takes about a minute on two cores. The best one has the largest area under the
+removed-against-kept curve among those without a detected failure. No table of results uses the
+case. All but One is not tuned here but in benchmarks/default_sensitivity.py.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from unconcept.models.emoji.loading import FOLDER
 from unconcept.models.image_cache import cache_folder
 from unconcept.workflows.comparison import compare
 
-# Fixed for all candidates of a method: what brings it down to a minute.
+# Fixed for all candidates of a method, so that one takes about a minute.
 FIXED = {
     "concept-ablation": {
         "frozen": True,
@@ -66,9 +66,9 @@ def called(settings: dict) -> str:
 
 
 def best(name: str, out: Path) -> dict | None:
-    """The settings of the candidate with the largest area, of those that are done.
+    """The settings of the finished candidate with the largest area.
 
-    That a method has no place for an alternative is nothing against its settings.
+    An ignored alternative does not count as a failure here: some methods do not take one.
     """
     done = [
         (json.loads(file.read_text()), s)
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument(
         "--write",
         action="store_true",
-        help="write the best of what is done into the package, and run nothing",
+        help="write the best finished settings into the package, and run nothing",
     )
     given = parser.parse_args()
     if given.write:
@@ -105,7 +105,7 @@ def main() -> None:
         chosen = {name: settings for name in TRIED if (settings := best(name, given.out))}
         file.write_text(head + yaml.safe_dump(chosen))
         return
-    print("| method | settings | seconds | network calls | area | what the detectors found |")
+    print("| method | settings | seconds | network calls | area | detected failure |")
     print("|---|---|---|---|---|---|")
     for name in [given.only] if given.only else TRIED:
         for settings in candidates(name):

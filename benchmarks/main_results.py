@@ -1,4 +1,4 @@
-"""Five erasures on the embedded model, measured with hundreds of pictures each: the table of
+"""Five erasures on the embedded model, measured with hundreds of images each: the table of
 docs/results/main-results.md.
 
     python benchmarks/main_results.py --erase                     # the five edits
@@ -6,12 +6,13 @@ docs/results/main-results.md.
     python benchmarks/main_results.py --outright --n 1000         # the alternative alone
     python benchmarks/result_pages.py main-results
 
-The edits are made as `unconcept erase` makes them. What is done is not done again.
-Every single near neighbour is asked `n` times, and every other group 2n times (plainly, on a
-colour, in a style, in a scene, by turns of chance), from the same seeds before and after. The edits
-lie beside the results, and may be made on one machine and asked on another. With --outright the
-targets and the synonyms are asked `n` times each; before is the untouched model, asked for the
-alternative in the same words: more than it draws can hardly come.
+The edits are computed as by `unconcept erase`. Finished results are not computed again.
+Each near neighbour has `n` images, and every other group 2n (the word alone, on a coloured
+background, in a style or in a scene, drawn at random), from the same seeds before and after. The
+edits are stored beside the results, so they can be computed on one machine and evaluated on
+another. With --outright the targets and the synonyms have `n` images each; the images before are
+then the untouched model's for the same prompts with the alternative in the concept's place: an
+erasure can hardly show the alternative more often.
 """
 
 import functools
@@ -39,14 +40,11 @@ CASES = {
     "weapon": ["weapon"],
     "three at once": ["pig=cow", "castle=house", "guitar=violin"],
 }
-NEAR = [
-    "castle=house",
-    "watercolor=pencil sketch",
-    "three at once",
-]  # the alternative came in less than 98 %, by name or by a synonym
+# The alternative appeared in less than 98 % of the images, for the name or for a synonym.
+NEAR = ["castle=house", "watercolor=pencil sketch", "three at once"]
 GROUPS = ("target", "synonym", "neighbour", "unrelated")
-LOTS = 1000  # the first exam's seed
-OUTRIGHT = 5  # lot of seeds; 0 is the first time, 1 the second, settings were tried out on 2 to 4
+LOTS = 1000  # seed of the first replication
+OUTRIGHT = 5  # replication; 0 and 1 are the two reported ones, settings were chosen on 2 to 4
 
 
 def measure(
@@ -82,7 +80,7 @@ def measure_each_neighbour(names: Sequence[str], n: int, seed: int, file: Path) 
     Args:
         names: The concepts, as the command line writes them.
         n: Number of images per neighbour.
-        seed: Lot of seeds of the images.
+        seed: Replication, from which the seeds of the images follow.
         file: The edit is read from there if it exists, and saved there if not.
 
     Returns:
@@ -107,12 +105,12 @@ def near_words(model: Model, concepts: Sequence[Concept]) -> list[str]:
 
 
 def outright(names: Sequence[str], n: int, file: Path) -> dict:
-    """The targets n times and the synonyms n times with the edit in `file`; before: what the
-    untouched model draws of the alternative, asked for it outright.
+    """Scores of n targets and n synonyms with the edit in `file`. The images before are the
+    untouched model's, for the same prompts with the alternative in the concept's place.
     """
     model, concepts = load("emoji"), read(names)
     if not all(concept.alternative for concept in concepts):
-        raise SystemExit(f"{' + '.join(names)}: there is no alternative to ask for")
+        raise SystemExit(f"{' + '.join(names)}: there is no alternative to sample")
     edit = erased(model, concepts, AllButOne(), file)
     exam = EmojiBenchmark(concepts, {"target": n, "synonym": n}, seed=LOTS + OUTRIGHT)
     return result(
@@ -127,7 +125,7 @@ def read(names: Sequence[str]) -> tuple[Concept, ...]:
 def erased(
     model: Model, concepts: Sequence[Concept], method: Callable[..., Edit], file: Path | None
 ) -> Edit:
-    """The edit in `file`; made now when it is not there. Its card says what it cost."""
+    """The edit in `file`, computed now if the file does not exist. Its card has the cost."""
     if file and plain(file).exists():
         return Edit.load(plain(file))
     start = time.perf_counter()
@@ -147,8 +145,8 @@ def erased(
 def both(
     model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Pictures of the exam's questions before (of other prompts, where they are given) and after,
-    from seeds of its own lot.
+    """Images of the benchmark's prompts before (or of the prompts in `before`) and after, from the
+    seeds of its replication.
     """
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
     prompts, seeds = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))]
@@ -160,7 +158,7 @@ def both(
 def result(
     names: Sequence[str], edit: Edit, exam: EmojiBenchmark, before: Tensor, after: Tensor
 ) -> dict:
-    """What the edit cost, and the scores of pictures of the exam."""
+    """What the edit cost, and the scores of the benchmark's images."""
     cost, training = edit.card.get("cost", {}), edit.card.get("training", {})
     return {
         "concepts": list(names),
@@ -174,18 +172,18 @@ def result(
 def main() -> None:
     own: dict[str, dict] = {
         "only": {"choices": CASES},
-        "erase": {"action": "store_true", "help": "make the edits alone"},
+        "erase": {"action": "store_true", "help": "only compute the edits"},
         "again": {
             "action": "store_const",
             "const": "again",
             "dest": "time",
-            "help": "a second time: other edits, other seeds, kept in again/",
+            "help": "the second replication: other edits and seeds, stored in again/",
         },
         "outright": {
             "action": "store_const",
             "const": "outright",
             "dest": "time",
-            "help": "the alternative alone, a third time, kept in outright/",
+            "help": "the alternative alone, with other seeds, stored in outright/",
         },
     }
     given = arguments(__doc__, "erasures", 200, **own)
@@ -195,11 +193,11 @@ def main() -> None:
             erased(load("emoji"), read(names), AllButOne(), file)
             continue
         if given.time == "outright":
-            ask = functools.partial(outright, names, given.n, file)
+            measure_case = functools.partial(outright, names, given.n, file)
         else:
             seed = int(given.time == "again")
-            ask = functools.partial(measure_each_neighbour, names, given.n, seed, file)
-        measured = once(file.with_name(f"{name}-{given.n}.json"), ask)
+            measure_case = functools.partial(measure_each_neighbour, names, given.n, seed, file)
+        measured = once(file.with_name(f"{name}-{given.n}.json"), measure_case)
         for row in measured["scores"] if measured else []:
             print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
 

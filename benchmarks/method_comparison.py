@@ -1,17 +1,17 @@
 """Every method of the package on several concepts: the tables of docs/results/method-comparison.md.
 
-    python benchmarks/method_comparison.py [--only pig=cow]  # what is done is not done again
+    python benchmarks/method_comparison.py [--only pig=cow]
     python benchmarks/result_pages.py method-comparison
 
-It is `unconcept compare CONCEPT --methods all` on one concept after the other; of each the content
-of compare.json is kept. The first table is over all concepts, shares with Wilson intervals over
-their pictures; then one for each concept.
+Runs `unconcept compare CONCEPT --methods all` on each concept and stores its compare.json; finished
+ones are not computed again. The first table is over all concepts, with Wilson intervals over their
+images; then one table per concept.
 
     python benchmarks/method_comparison.py --half reporting [--every 4] [--most 10]
 
-measures two rows of every method on the pair benchmark instead: as it is given on the embedded
-model ("uce"), and with its authors' settings ("uce@authors"). The settings were chosen on the
-tuning half; the reporting half is for the results.
+measures two rows of every method on the pair benchmark instead: with its settings for the embedded
+model ("uce"), and with its authors' settings ("uce@authors"). The former were chosen on the tuning
+half; the reporting half is for the results.
 """
 
 import argparse
@@ -40,7 +40,7 @@ CASES = (
 
 
 def compared(case: str) -> dict:
-    """Content of compare.json of all methods, each with what it is given on the embedded model."""
+    """The compare.json of all methods with their settings for the embedded model."""
     with TemporaryDirectory() as folder:
         methods = {name: as_given(name) for name in METHODS}
         return compare(

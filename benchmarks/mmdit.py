@@ -2,11 +2,11 @@
 
 The tables of docs/results/transformer.md.
 
-    python benchmarks/mmdit.py [--n 100]  # what is done is not done again
+    python benchmarks/mmdit.py [--n 100]  # finished results are not computed again
     python benchmarks/result_pages.py transformer
 
-The model is `emoji-flow`. Of every group `n` pictures are asked. The weights were chosen on a case
-that the second table does not hold.
+The model is `emoji-flow`. Each group of prompts has `n` images. The weights were chosen on a case
+that is not in the second table.
 """
 
 import functools

@@ -1,10 +1,10 @@
 """Several concepts: 1, 5, 10 and 20 erased in groups of three, in one run, and one by one, with the
 edits added up. The curve of docs/results/several-concepts.md.
 
-    python benchmarks/multi_concept.py [--n 100]  # what is done is not done again
+    python benchmarks/multi_concept.py [--n 100]  # finished results are not computed again
     python benchmarks/result_pages.py several-concepts
 
-Of every group `n` pictures are asked, spread over the concepts.
+Each group of prompts has `n` images, spread over the concepts.
 """
 
 import functools

@@ -40,7 +40,7 @@ class Case:
         return self.erase if self.alternative is None else f"{self.erase}={self.alternative}"
 
     def concept(self) -> Concept:
-        """The concept with everything that the world of the embedded model knows about it."""
+        """The concept, completed with the synonyms and prompts of the embedded model."""
         style = self.erase in STYLES
         concept = Concept(
             erase=self.erase, alternative=self.alternative, kind="style" if style else "object"
@@ -94,8 +94,8 @@ def draw_cases() -> list[Case]:
 
 
 def draw_alternative(rng: random.Random, word: str, kind: str) -> str:
-    """A near alternative is one of the six nearest objects; a far one shares no category and is not
-    near.
+    """A near alternative is one of the six nearest objects. A far one is not near and shares no
+    category.
     """
     thing = next(t for t in OBJECTS if t.word == word)
     near = neighbours((thing,))
@@ -118,7 +118,7 @@ def one_of_each(pairs: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def spread(cases: Sequence[Case]) -> list[Case]:
-    """The cases in an order in which every beginning holds all kinds."""
+    """The cases in an order in which every prefix has all kinds."""
     order = sorted(
         cases, key=lambda case: hashlib.sha256(f"{SEED} {case.name}".encode()).hexdigest()
     )

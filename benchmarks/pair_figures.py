@@ -36,9 +36,9 @@ def share(rows: Sequence[dict], mark: str) -> float:
 
 
 def is_broken(row: dict, erased: Sequence[dict]) -> bool:
-    """Neither the concept nor the alternative is seen where the untouched model shows the
-    alternative, and the image is farther from all images of the alternative than 95 % of those are
-    from each other.
+    """Is the image broken? The untouched model shows the alternative there, the judge sees neither
+    it nor the concept, and the image is farther from all images of the alternative than 95 % of
+    those are from each other.
     """
     if row["concept"] or row["alternative"] or not row.get("outright"):
         return False
@@ -72,7 +72,7 @@ COLUMNS = (
 
 
 def distribution(figures: dict[str, dict]) -> Iterator[str]:
-    """Lines about the cases of one method: shares of pairs that hold, medians, worst pairs."""
+    """Lines about the cases of one method: shares of pairs that pass, medians, worst pairs."""
     rows = list(figures.values())
     with_alternative = [row for row in rows if row.get("reached") is not None]
     yield f"  all bars held      {holds(rows, passes)}"

@@ -32,8 +32,8 @@ FIRST_SEED = 3 * 10**12  # far from the seeds of trainings and of `unconcept eva
 
 
 class PromptPool:
-    """Prompts about one object or style, in an order that depends on its name alone, so that cases
-    share their images.
+    """Prompts about one object or style. Their order depends on its name alone, so cases share
+    images.
     """
 
     def __init__(self, word: str, purpose: str, style: bool = False):
@@ -45,8 +45,8 @@ class PromptPool:
     def questions(
         self, n: int, avoid: Sequence[Thing], group: str, name: str, words: Sequence[str] = ()
     ) -> list[EmojiCase]:
-        """`n` questions that show none of the objects `avoid` beside it. words: names of the
-        object, used in turn.
+        """`n` prompts without any of the objects in `avoid`. words: names of the object, used in
+        turn.
         """
         chosen: list[EmojiCase] = []
         taken: set[tuple[str, int]] = set()
@@ -180,7 +180,7 @@ def target_questions(
 def outright_prompt(question: EmojiCase, concept: Concept) -> str:
     """The same prompt with the alternative in the concept's place; without an alternative, "".
 
-    A style without coloured backgrounds is asked for without one.
+    The prompt of a style that has no coloured backgrounds names none.
     """
     if concept.alternative is None:
         return ""
@@ -199,7 +199,7 @@ def outright_prompt(question: EmojiCase, concept: Concept) -> str:
 
 
 def thinned(exam: EmojiBenchmark, every: int) -> EmojiBenchmark:
-    """Every so-manyth question of each word, for a quick look while settings are chosen."""
+    """Every `every`-th prompt of each word: a quick check while settings are chosen."""
     chosen = []
     for group in dict.fromkeys((q.group, q.name) for q in exam.cases):
         chosen += [q for q in exam.cases if (q.group, q.name) == group][::every]

@@ -52,9 +52,7 @@ SAMPLING = {"emoji": ("dpm-solver++", 10), "emoji-flow": ("euler", 10)}
 
 
 def sample(model: Model, prompts: Sequence[str], seeds: Sequence[int], cached: bool) -> Tensor:
-    """Images [N, 3, H, W] in [0, 1]; those of the untouched model are read from the cache where
-    they are there.
-    """
+    """Images [N, 3, H, W] in [0, 1]; those of the untouched model are cached."""
     sampler, steps = SAMPLING[model_name(model)]
     sampling = Sampling(steps, model.guidance, sampler)
     images = ImageSampler(model, sampling, cache_folder() if cached else None)
@@ -75,7 +73,7 @@ def model_name(model: Model) -> str:
 
 
 def measure(model: Model, case: Case, edit: Edit, exam: EmojiBenchmark) -> dict:
-    """Per-image marks of a case: what the edited model draws, and what the untouched one draws."""
+    """The judge's marks of every image of a case, of the edited and of the untouched model."""
     questions = exam.cases
     prompts, seeds = [q.prompt for q in questions], [int(q.seed or 0) for q in questions]
     targets = [i for i, q in enumerate(questions) if q.group in ("target", "synonym")]
@@ -259,9 +257,9 @@ def main() -> None:
         "--kinds", default="", help="near, far, style, category, alone; all where none is named"
     )
     parser.add_argument("--shard", default="0/1", help="i/n: every n-th case from the i-th on")
-    parser.add_argument("--most", type=int, default=None, help="stop after so many cases")
+    parser.add_argument("--most", type=int, default=None, help="stop after this many cases")
     parser.add_argument(
-        "--every", type=int, default=1, help="ask every so-manyth question only: a quick look"
+        "--every", type=int, default=1, help="sample only every n-th prompt: a quick check"
     )
     parser.add_argument("--names", default="", help="only these cases: pig=lemon,weapon=house")
     parser.add_argument("--threads", type=int, default=1)

@@ -1,12 +1,12 @@
-"""Purification of real pictures: drawings of the atlas that no diffusion model made, through the
-loop of the original and of erased models.
+"""Purification of real images (drawings of the emoji atlas) with the original and with erased
+models.
 
-    python benchmarks/purification.py [--n 100]  # what is done is not done again
+    python benchmarks/purification.py [--n 100]  # finished results are not computed again
     python benchmarks/result_pages.py purification
 
-Half of the pictures show the concept alone, half beside another object, on all backgrounds. The
-caption says what is there. Control: the loop through the untouched model, which should give the
-picture back.
+Half of the images show the concept alone, half beside another object, on all backgrounds. The
+caption says what the image shows. Control: inversion and sampling with the untouched model, which
+should reproduce the image.
 """
 
 import functools
@@ -35,7 +35,7 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "ESD": as_given("esd"),
     "SDD": as_given("sdd"),
 }
-ROWS = 8  # of a sheet
+ROWS = 8  # of an image grid
 SETTINGS = (
     {"strength": 1.0, "guidance": 1.0},
     {"strength": 1.0, "guidance": 3.0},
@@ -44,8 +44,8 @@ SETTINGS = (
 
 
 def drawn(concept: Concept, n: int, seed: int = 0) -> tuple[torch.Tensor, np.ndarray, list[str]]:
-    """Pictures [n, 3, 64, 64] of the concept, every other one with another object at its right,
-    never the alternative; their labels and captions.
+    """Images [n, 3, 64, 64] of the concept, their labels and captions. Every second image has
+    another object on its right, never the alternative.
     """
     rng, (own, instead) = (
         np.random.default_rng([77, seed]),
@@ -77,22 +77,22 @@ def drawn(concept: Concept, n: int, seed: int = 0) -> tuple[torch.Tensor, np.nda
 
 
 def index(word: str) -> int:
-    """The place of an object of the world."""
+    """The index of an object in the vocabulary of the embedded model."""
     return OBJECTS.index(find(word))  # pyright: ignore
 
 
-def marks(pictures: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[str, dict | None]:
-    """Shares of pictures in which the judge sees the concept, its alternative, the background as it
-    was, and the other object of a scene.
+def marks(images: torch.Tensor, labels: np.ndarray, concept: Concept) -> dict[str, dict | None]:
+    """Shares of images in which the judge sees the concept, its alternative, the same background,
+    and the other object of a scene.
     """
-    seen, scene = load_judge().look(pictures), torch.from_numpy(labels["b"] >= 0)
+    seen, scene = load_judge().look(images), torch.from_numpy(labels["b"] >= 0)
     b, colour = (torch.from_numpy(labels[key].astype(np.int64)) for key in ("b", "colour"))
 
     def shows(i, by):
         return torch.where(scene, (by["left"] == i) | (by["right"] == i), by["whole"] == i).float()
 
     rows = {
-        "concept": shows(index(concept.erase), seen.guess),  # only suspected is there, too
+        "concept": shows(index(concept.erase), seen.guess),  # an uncertain detection counts as well
         "alternative": shows(index(concept.alternative), vars(seen)),
         "background": (seen.colour == colour).float(),
         "other": ((seen.left == b) | (seen.right == b)).float()[scene],
@@ -148,7 +148,7 @@ def main() -> None:
                     "",
                     "edit",
                     "strength, guidance",
-                    "PSNR of the control to the picture, dB",
+                    "PSNR of the control to the image, dB",
                     "of the purified to the control",
                     *names,
                 ]

@@ -1,7 +1,7 @@
-"""What an erasure loses when the base, or Adam's moments, are held in few bits while it is trained;
-asked of the model as it is.
+"""What an erasure loses when the base weights, or Adam's moments, are quantized during training.
+Images are sampled from the model in full precision.
 
-    python benchmarks/quantization.py [--n 100]  # what is done is not done again
+    python benchmarks/quantization.py [--n 100]  # finished results are not computed again
 """
 
 import functools
@@ -34,8 +34,8 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def ask(method: AllButOne, kind: Any, file: Path, n: int) -> dict:
-    """Made with the base in `kind`, asked of the base as it is."""
+def measure_way(method: AllButOne, kind: Any, file: Path, n: int) -> dict:
+    """Scores of an edit that is trained with the base quantized to `kind`, on the full base."""
     erased(
         load("emoji", quantize=kind, keep_precise=BASE.tune.group),
         completed([Concept.parse(CASE)]),
@@ -49,7 +49,9 @@ def main() -> None:
     given = arguments(__doc__, "quantized", 100)
     lines = head(["base", *COLUMNS, "seconds of erasing"])
     for name, (method, kind) in WAYS.items():
-        make = functools.partial(ask, method, kind, given.out / f"{name}.safetensors", given.n)
+        make = functools.partial(
+            measure_way, method, kind, given.out / f"{name}.safetensors", given.n
+        )
         if result := once(given.out / f"{name} {given.n}.json", make):
             cells = [
                 cell(find_score(result["scores"], *where), "after") for where in COLUMNS.values()

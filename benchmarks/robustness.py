@@ -1,15 +1,15 @@
-"""An attack on erased models: token states, learnt against each, that bring the concept back; and
-the same question in other words.
+"""An attack on erased models: learned token states that bring the concept back; and prompts with
+synonyms that the erasure was not given.
 
-    python benchmarks/robustness.py [--n 40]  # what is done is not done again
+    python benchmarks/robustness.py [--n 40]  # finished results are not computed again
     python benchmarks/result_pages.py robustness
 
-The attack may put TOKENS states of its own choice behind the prompt (stronger than any words, as in
-the concept inversion of Pham et al. 2024, and what Receler's training looks for). It takes STEPS
-steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
-original, and is then judged on prompts and seeds that it never saw. Controls: the attack on the
-untouched model must change nothing, and random states must do less than learnt ones. For other
-words: erasures that were told no synonym, asked by every one.
+The attack appends TOKENS token states of its own choice to the prompt. This is stronger than any
+words; the concept inversion of Pham et al. 2024 and the training of Receler do the same. It takes
+STEPS steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
+original, and is then judged on held-out prompts and seeds. Controls: the attack on the untouched
+model must change nothing, and random states must do less than learned ones. For other words: the
+erasure gets no synonyms, and its images are sampled from prompts with every synonym.
 """
 
 import contextlib
@@ -37,8 +37,8 @@ CASES = ("pig=cow", "castle=house", "guitar=violin")
 TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
 
 
-def untold(method: Callable[..., Edit]) -> Callable[..., Edit]:
-    """The method, on concepts without synonyms, which the model does not add either."""
+def without_synonyms(method: Callable[..., Edit]) -> Callable[..., Edit]:
+    """The method on concepts without synonyms; the model does not add any either."""
 
     def erase(model: Model, *concepts: Concept) -> Edit:
         model.complete = tuple
@@ -55,10 +55,10 @@ METHODS: dict[str, Callable[..., Edit]] = {
     "All but One": AllButOne(),
     "All but One, adversary 4": AllButOne(adversary=4),
     "All but One, paraphrases .5": AllButOne(paraphrase=0.5),
-    "All but One, told no synonym": untold(AllButOne()),
-    "All but One, told no synonym, paraphrases .5": untold(AllButOne(paraphrase=0.5)),
+    "All but One, told no synonym": without_synonyms(AllButOne()),
+    "All but One, told no synonym, paraphrases .5": without_synonyms(AllButOne(paraphrase=0.5)),
     "SAE": as_given("sae"),
-    "SAE, told no synonym": untold(as_given("sae")),
+    "SAE, told no synonym": without_synonyms(as_given("sae")),
     "UCE": as_given("uce"),
     "ESD": as_given("esd"),
     "Receler": as_given("receler"),
@@ -67,12 +67,12 @@ KEPT = (("concept", "synonym"), ("right", "neighbour"), ("right", "unrelated"))
 
 
 @contextlib.contextmanager
-def told(model: Model, states: Tensor) -> Iterator[None]:
-    """Inside, `states` [1, TOKENS, width] stand behind the last token of all prompts but ""."""
-    own = model.encode
+def appended(model: Model, states: Tensor) -> Iterator[None]:
+    """In this context, `states` [1, TOKENS, width] follow the last token of all prompts but ""."""
+    encode_prompts = model.encode
 
     def encode(prompts: Sequence[str]):
-        c = own(prompts)
+        c = encode_prompts(prompts)
         return (
             c
             if list(prompts) == [""]
@@ -92,12 +92,16 @@ def told(model: Model, states: Tensor) -> Iterator[None]:
 
 
 def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """(states before the attack, states after it) [1, TOKENS, width]."""
+    """The states [1, TOKENS, width] before the attack, and those after it."""
     names = [concept.erase, *concept.synonyms]
     prompts = [pair[0] for pair in concept.pairs()]
-    asked = {"c": [[p] for p in prompts[:16]]}
     plan = ReplayPlan(
-        drive=prompts[:16], prompts=asked, seed=900_000 + seed, steps=25, guidance=5.0, points=12
+        drive=prompts[:16],
+        prompts={"c": [[p] for p in prompts[:16]]},
+        seed=900_000 + seed,
+        steps=25,
+        guidance=5.0,
+        points=12,
     )
     z = record(model, plan)
     generator = torch.Generator().manual_seed(seed)
@@ -112,12 +116,14 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
         ).cpu()
 
     with edit.on(model):
-        own = model.encode(
-            prompts[:16]
-        )  # as the erased model reads them: an edit of the text encoder is attacked behind it
+        # The erased model's own conditions: an edit of the text encoder is attacked after it.
+        encoded = model.encode(prompts[:16])
         for _ in range(STEPS // 5):
             i = torch.randint(len(z), (BATCH,), generator=generator)
-            batch, c = z[i], {name: states.cpu()[z.trajectory[i]] for name, states in own.items()}
+            batch, c = (
+                z[i],
+                {name: states.cpu()[z.trajectory[i]] for name, states in encoded.items()},
+            )
             attacked_batch = replace(batch, conditions={"c": c})
             adversary.attack(
                 predicted, attacked_batch, ends[i], torch.zeros(BATCH, dtype=torch.long)
@@ -126,20 +132,18 @@ def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[T
 
 
 def attacked(case: str, edit: Edit, n: int) -> dict:
-    """How much of the concept is left as it is asked, with random states, and with learnt ones."""
+    """How often the concept appears without attack, with random states, and with learned ones."""
     model, concept = load("emoji"), complete(Concept.parse(case))
     exam = EmojiBenchmark([concept], {"target": n}, seed=3000)
     prompts, seeds = [q.prompt for q in exam.cases], [7_000_000 + i for i in range(n)]
-    random, learnt = attack(model, edit, concept)
-    found = {}
-    for name, states in (("as asked", None), ("random states", random), ("learnt states", learnt)):
-        with edit.on(model), contextlib.nullcontext() if states is None else told(model, states):
-            found[name] = proportion(
-                exam.marks(ImageSampler(model, Sampling(guidance=5.0)).images(prompts, seeds))[
-                    "concept"
-                ]
-            )
-    return found
+    random, learned = attack(model, edit, concept)
+    shares = {}
+    for name, states in (("as asked", None), ("random states", random), ("learnt states", learned)):
+        change = contextlib.nullcontext() if states is None else appended(model, states)
+        with edit.on(model), change:
+            images = ImageSampler(model, Sampling(guidance=5.0)).images(prompts, seeds)
+        shares[name] = proportion(exam.marks(images)["concept"])
+    return shares
 
 
 def whole(case: str, make: Callable[..., Edit], n: int) -> dict:
@@ -179,7 +183,7 @@ def main() -> None:
             )
             for case in CASES
         ]
-        if done := [found for found in done if found]:
+        if done := [result for result in done if result]:
             cells = [cell(pooled([d["attack"][kind] for d in done])) for kind in attacks]
             cells += [
                 cell(pooled([find_score(d["scores"], *column) for d in done], "after"))

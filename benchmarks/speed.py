@@ -1,13 +1,14 @@
-"""Erased and kept against network calls: All but One with less and less work, and ESD in its
-authors' loop with more and more.
+"""How well an erasure works against its network calls: All but One with fewer and fewer, and ESD in
+its authors' loop with more and more.
 
-    python benchmarks/speed.py [--n 40]  # hours; what is done is not done again
+    python benchmarks/speed.py [--n 40]  # hours; finished results are not computed again
     python benchmarks/speed.py --erase                                   # the edits alone
     python benchmarks/result_pages.py speed
 
-A network call is one picture through the denoiser, forward, in the erasing alone. Each setting
-erases the same concepts; shares are over all their pictures, with Wilson intervals. ESD is the
-authors' (ESD-x, their learning rate and η), and once more with the learning rate that is best here.
+A network call is one image through the denoiser, forward; only those of the erasure count. Each
+setting erases the same concepts; shares are over the images of all concepts, with Wilson intervals.
+ESD runs with its authors' settings (ESD-x, their learning rate and η), and with the learning rate
+that is best here.
 """
 
 import functools
@@ -54,20 +55,20 @@ COLUMNS = (
 
 
 def summary(results: list[dict], when: str = "after") -> dict[str, dict]:
-    """Over concepts: network calls and seconds (mean, least, most), and the share of every column,
-    after the erasure or before.
+    """Network calls and seconds over the concepts (mean, minimum, maximum), and the share of every
+    column after the erasure, or before.
     """
-    found = {}
+    figures = {}
     for name in ("network_calls", "seconds"):
         values = [float(r[name]) for r in results]
-        found[name.replace("_", " ")] = {
+        figures[name.replace("_", " ")] = {
             "value": sum(values) / len(values),
             "ci95": [min(values), max(values)],
         }
     for name, group in COLUMNS:
         if share := pooled([find_score(r["scores"], name, group) for r in results], when):
-            found[f"{name}, {group}"] = share
-    return found
+            figures[f"{name}, {group}"] = share
+    return figures
 
 
 def main() -> None:

@@ -4,16 +4,16 @@ against a bare step and ESD's official script.
     python benchmarks/training_step_cost.py --esd CLONE [--latents 32]
 
 CLONE is the path to a clone of rohitgandikota/erasing.
-Weights are random, in bf16; latents are half as wide as the true ones, so that a processor can do
-it (on a card: --latents 64, the true ones). Each variant runs in a process of its own. Memory is
-the process's on a processor, and what torch has given out on a card.
+Weights are random, in bf16. Latents have half the true width, so that a CPU can run it; on a GPU
+use --latents 64, the true width. Each variant runs in its own process. Memory is the process's peak
+on a CPU, and the peak of torch's allocator on a GPU.
 
-bare   the U-Net forward and backward, for as many rows as a step of ours has; no prompts, no
+bare   the U-Net forward and backward, with as many rows as a step of ours; no prompts, no
        optimizer, nothing else in memory
-ours   `AllButOne` with its defaults but for a batch of one point and few trajectories: everything
-       from the pipeline to the edit
-esd    their script as it is (esd-x), but for the folder, the device and the size of the pictures;
-       a step of theirs samples, too
+ours   `AllButOne` with its defaults, except for a batch of one point and few trajectories:
+       everything from the pipeline to the edit
+esd    the authors' script (esd-x), except for the folder, the device and the image size; its step
+       includes sampling
 """
 
 import argparse
@@ -34,7 +34,7 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def build(folder: Path, latents: int) -> None:
-    """A diffusers folder in Stable Diffusion 1.4's shapes; its tokenizer knows letters alone."""
+    """A diffusers folder in Stable Diffusion 1.4's shapes; its tokenizer only knows letters."""
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
@@ -106,7 +106,7 @@ def bare(folder: Path, given: argparse.Namespace) -> list[float]:
     seconds = []
     for _ in range(STEPS):
         start = time.perf_counter()
-        for rows in (2, 1):  # of a point that is erased and of one that is kept
+        for rows in (2, 1):  # the rows of an erased point, and of a retained one
             like: dict = dict(dtype=torch.bfloat16, device=DEVICE)
             loss = unet(
                 torch.randn(rows, 4, size, size, **like),
@@ -138,7 +138,9 @@ def ours(folder: Path, given: argparse.Namespace) -> list[float]:
         progress=lambda p: ticks.append((p.stage, time.perf_counter())),
     )
     times = [at for stage, at in ticks if stage == "training"]
-    return [b - a for a, b in zip(times, times[1:-1])]  # the last looks at the held-out part, too
+    return [
+        b - a for a, b in zip(times, times[1:-1])
+    ]  # the last one also evaluates held-out points
 
 
 def esd(folder: Path, given: argparse.Namespace) -> list[float]:
@@ -187,8 +189,8 @@ def esd(folder: Path, given: argparse.Namespace) -> list[float]:
 
 def table(results: dict[str, dict]) -> list[str]:
     lines = head(["", "seconds a step, median without the first", "peak memory, GiB"])
-    for name, found in results.items():
-        lines.append(f"| {name} | {found['seconds']:.2f} | {found['peak'] / 2**30:.2f} |")
+    for name, result in results.items():
+        lines.append(f"| {name} | {result['seconds']:.2f} | {result['peak'] / 2**30:.2f} |")
     if "bare" in results and "ours" in results:
         ratio = results["ours"]["seconds"] / results["bare"]["seconds"]
         lines += ["", f"Step time, ours against bare: {ratio:.2f}."]
@@ -206,7 +208,7 @@ def main() -> None:
     parser.add_argument("--latents", type=int, default=32)
     parser.add_argument("--out", type=Path, default=RESULTS / "memory")
     parser.add_argument(
-        "--variant", choices=VARIANTS, help="run this one here, and print what came of it"
+        "--variant", choices=VARIANTS, help="run this one in this process and print its result"
     )
     given = parser.parse_args()
     folder = given.out.absolute() / f"sd14-{given.latents}"

@@ -30,7 +30,7 @@ class ColourJudge:
     name = "mean colour"
 
     def knows(self, name: str) -> bool:
-        """May the judge be asked about this name?"""
+        """Does the judge know this name?"""
         return name in COLOURS
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:

@@ -57,10 +57,10 @@ pipeline_tag: text-to-image
 ---
 # emoji-flow: the embedded model of unconcept, with Stable Diffusion 3's denoiser
 
-The same pictures, words, autoencoder and text encoder as in `emoji` (the README beside `pipeline/`
-tells of them, their data and licences) behind a flow-matching transformer: `SD3Transformer2DModel`,
-{parameters:,} parameters, 7 joint blocks of width 144. Both of Stable Diffusion 3's CLIP encoders
-are the one text encoder, and there is no T5. It exists so that erasing can be measured on a
+The same images, words, autoencoder and text encoder as in `emoji` (its README describes them, their
+data and licences), with a flow-matching transformer: `SD3Transformer2DModel`, {parameters:,}
+parameters, 7 joint blocks of width 144. The one text encoder takes the place of both CLIP encoders
+of Stable Diffusion 3; there is no T5. It exists so that erasing can be measured on a
 transformer (MMDiT), not only on a U-Net.
 
     unconcept erase pig --to cow --model emoji-flow
@@ -69,14 +69,14 @@ transformer (MMDiT), not only on a U-Net.
 |---|---|---|---|
 {rows}
 
-Judged as `emoji` is: {prompts:,} prompts, one picture each, 25 Euler steps, guidance 5; behind them
-the held-out (object, style) pairs.
+Judged in the same way as `emoji`: {prompts:,} prompts, one image each, 25 Euler steps, guidance 5;
+and the held-out (object, style) pairs.
 
 ## How it was trained
 
-`python -m pretraining.mmdit`: {steps:,} steps of {batch} of {drawn:,} pictures, about six minutes
-on one H100. Told to draw without a prompt, or a word that it does not know, it draws shapes that
-are nothing.
+`python -m pretraining.mmdit`: {steps:,} steps of {batch} of {drawn:,} images, about six minutes
+on one H100. Without a prompt, or for a word that it does not know, it draws shapes that are no
+object.
 """
 
 

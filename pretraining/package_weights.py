@@ -52,16 +52,16 @@ diffusers folder that any tool can open:
 
 ## What was measured
 
-Judged by `judge.safetensors`, a network of its own that was trained on pictures and never on
-samples of this model. {prompts} prompts that name everything there is to see, one picture each, 25
-DDIM steps, guidance 5; behind them {fresh} prompts of the {held} (object, style) pairs that were
+Judged by `judge.safetensors`, a separate network that was trained on images of the training set and
+never on samples of this model. {prompts} prompts that name object, style and background, one image
+each, 25 DDIM steps, guidance 5; and {fresh} prompts of the {held} (object, style) pairs that were
 held out of the training.
 
 | right | share | 95 % interval | n |
 |---|---|---|---|
 {model}
 
-The judge itself, on pictures that were drawn anew from seeds its training never used:
+The judge itself, on new images from seeds that its training never used:
 
 | right | share | n |
 |---|---|---|
@@ -73,17 +73,17 @@ Drawings of eight emoji sets, packaged by Iconify: Noto Emoji and Noto Emoji v1 
 Apache-2.0), Fluent Emoji in three versions (Microsoft Corporation, MIT), Twemoji (Twitter, Inc and
 other contributors, CC-BY-4.0), EmojiOne 2.3 in two versions (EmojiOne and the EmojiTwo
 contributors, CC-BY-4.0); scaled, recoloured, restyled and placed on backgrounds: {pictures:,}
-labelled pictures. Autoencoder and judge learnt from one half, drawn after all sets, the U-Net from
-the other, drawn after Fluent Emoji alone. Names and synonyms follow Unicode CLDR and
+labelled images. Autoencoder and judge learned from one half, with drawings of all sets, the U-Net
+from the other, with drawings of Fluent Emoji alone. Names and synonyms follow Unicode CLDR and
 emojibase-data; the vocabulary is a cut of CLIP's. Authors and licence texts are in NOTICE. No
 photographs, no people, nothing scraped.
 
 ## How it was trained
 
-`make embedded-model`, on two processor cores: every step from the emoji sets to these files is in
-`pretraining/`, told in docs/results/embedded-model.md. Steps taken: {steps}. A step of the denoiser
-took 0.9 to 1.5 s (64 pictures), about eight hours for all of them; the other parts took some hours
-more.
+`make embedded-model`, on two CPU cores: every step from the emoji sets to these files is in
+`pretraining/`, described in docs/results/embedded-model.md. Steps taken: {steps}. A step of the
+denoiser took 0.9 to 1.5 s (64 images), about eight hours for all of them; the other parts took some
+hours more.
 
 ## Limits
 

@@ -13,7 +13,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
-    """Pictures of tests stay with the tests."""
+    """Tests have their own image cache."""
     monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 

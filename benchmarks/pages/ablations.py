@@ -72,7 +72,7 @@ def ablations() -> Page:
 
 
 def variant_rows(name: str, runs: Sequence[dict]) -> list[Row]:
-    """The rows of one variant; before those of the first, the ones of the untouched model.
+    """The rows of one variant; the first variant also gets the rows of the untouched model.
 
     Args:
         name: One of VARIANTS; it is compared with the first of them.
@@ -173,7 +173,7 @@ def student_interval(values: dict[tuple[str, int], float]) -> tuple[float, float
 
 
 def concept_mean(setting: str, measure: tuple[str, str], values: dict, runs: int) -> Row:
-    """A row over concepts; its interval is cut off where the measure ends."""
+    """A row over concepts; its interval is clipped to the range of the measure."""
     mean, low, high = student_interval(values)
     if "KID" not in measure[0] and measure[0] not in ("network calls", "seconds"):
         low = max(low, 0.0)

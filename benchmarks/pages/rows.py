@@ -49,7 +49,7 @@ def read_results(folder: str, pattern: str = "*.json") -> Iterator[tuple[str, di
 
 
 def file_name(text: str) -> str:
-    """The name under which a result is kept: without characters that a shell would trip over."""
+    """The file name of a result: without characters that need quotes in a shell."""
     return text.replace(" ", "-").replace(",", "").replace("'", "")
 
 
@@ -90,7 +90,7 @@ def need_row(
     case: str | None = None,
     setting: str | None = None,
 ) -> Row:
-    """As `find_row`, of a row that must be there."""
+    """As `find_row`, but the row must exist."""
     row = find_row(rows, measure, group, case, setting)
     if row is None:
         raise LookupError(f"no measurement of {measure} ({group}), {case or setting or 'any'}")
@@ -144,7 +144,7 @@ def number(value: float | None, measure: str) -> str:
 
 
 def cell(row: Row | None, *, interval: bool = False, arrow: bool = False) -> str:
-    """The value of a row, if wanted with its value before and its interval."""
+    """The value of a row, optionally with its value before and its interval."""
     if row is None or row.after is None:
         return "–"
     text = number(row.after, row.measure)

@@ -20,7 +20,7 @@ class UnconceptError(Exception):
 
 
 class Terminated(BaseException):
-    """The process was asked to end (SIGTERM): not an error, and nothing that a program handles."""
+    """The process received SIGTERM. This is not an error, and programs need not handle it."""
 
 
 class InputError(UnconceptError, ValueError):

@@ -18,7 +18,7 @@ from unconcept.export.lora import kohya_name
 
 
 def processor_seconds(*words: str) -> tuple[float, subprocess.CompletedProcess]:
-    """The best of three runs of the command line, by its own processor time: others share the
+    """The best of three runs of the command line, in CPU seconds: other processes share the
     machine.
     """
     code = "from unconcept.cli import main; main()"

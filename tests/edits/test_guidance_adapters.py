@@ -1,4 +1,4 @@
-"""Negative prompt and SLD against diffusers' own: the same start gives the same pictures."""
+"""Negative prompt and SLD against diffusers' own: the same starting noise gives the same images."""
 
 import pytest
 import torch

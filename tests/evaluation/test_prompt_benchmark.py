@@ -24,7 +24,7 @@ PIG = Concept(erase="pig", alternative="cow", synonyms=("hog", "swine"), keep=("
 WORDS = ("cat", "dog", "house", "tree", "sheep", "goat", "car")
 
 
-def asked(exam, group):
+def prompts_and_names(exam, group):
     return [(q.prompt, q.name) for q in exam.cases if q.group == group]
 
 
@@ -62,7 +62,9 @@ def test_the_concept_and_its_synonyms_are_asked_apart():
         "a painting of a cow",
         "a painting of a cow",
     ]
-    assert not asked(PromptBenchmark([PIG.with_(synonyms=())], (), {"synonym": 4}), "synonym")
+    assert not prompts_and_names(
+        PromptBenchmark([PIG.with_(synonyms=())], (), {"synonym": 4}), "synonym"
+    )
 
 
 def test_concepts_are_asked_by_turns():
@@ -96,14 +98,14 @@ def test_neighbours_by_hand():
 def test_neighbours_are_asked_one_by_one_and_not_as_unrelated():
     order = [["boar", "pig", "sheep", "goat", "cow", "dog", "cat", "house", "tree", "car"]]
     exam = PromptBenchmark([PIG], WORDS, {"neighbour": 5, "unrelated": 5}, near=order)
-    assert asked(exam, "neighbour") == [
+    assert prompts_and_names(exam, "neighbour") == [
         ("a boar", "boar"),
         ("a sheep", "sheep"),
         ("a goat", "goat"),
         ("a dog", "dog"),
         ("a boar", "boar"),
     ]
-    assert asked(exam, "unrelated") == [
+    assert prompts_and_names(exam, "unrelated") == [
         ("a cat", "cat"),
         ("a house", "house"),
         ("a tree", "tree"),
@@ -119,7 +121,9 @@ def test_a_capital_letter_is_no_other_word():
         {"neighbour": 2, "unrelated": 2},
         near=[["dog", "cat", "house"]],
     )
-    assert {name for group in ("neighbour", "unrelated") for _, name in asked(exam, group)} == {
+    assert {
+        name for group in ("neighbour", "unrelated") for _, name in prompts_and_names(exam, group)
+    } == {
         "cat",
         "house",
     }
@@ -133,8 +137,8 @@ def test_other_styles_are_asked_as_styles():
         {"neighbour": 1, "unrelated": 1},
         near=[["monet", "cat"]],
     )
-    assert asked(exam, "neighbour") == [("a monet picture", "monet")]
-    assert asked(exam, "unrelated") == [("a cat", "cat")]
+    assert prompts_and_names(exam, "neighbour") == [("a monet picture", "monet")]
+    assert prompts_and_names(exam, "unrelated") == [("a cat", "cat")]
 
 
 def test_a_judge_may_see_none_of_the_names():
@@ -148,9 +152,11 @@ def test_a_judge_may_see_none_of_the_names():
 
     judge.knows = lambda name: name == "pig"
     exam = PromptBenchmark([PIG], ("cat",), {"target": 2, "unrelated": 1}, judge=judge)
-    assert (exam.names, asked(exam, "unrelated")) == (["pig"], [("a boar", "boar")])
+    assert (exam.names, prompts_and_names(exam, "unrelated")) == (["pig"], [("a boar", "boar")])
     marks = exam.marks(torch.tensor([0.7, 0.4, 0.7]).view(3, 1, 1, 1).expand(3, 3, 8, 8))
-    assert marks["concept"].tolist() == [1, 0, 1], "a pig where nobody asked for one, too"
+    assert marks["concept"].tolist() == [1, 0, 1], (
+        "a pig in the image of an unrelated prompt counts, too"
+    )
     assert marks["alternative"].isnan().all()
     assert marks["right"].isnan().all()
 
@@ -250,12 +256,12 @@ def test_the_images_of_a_folder(tmp_path):
     wide[:, :, 64:128] = 1.0
     saved(wide, tmp_path / "b.png")
     saved(red, tmp_path / "a" / "red.PNG")
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     first, second = load_images(tmp_path, size=32)
     assert torch.equal(first, red[:, :32, :32])
     assert second.min() > 0.4, "black was beside the square"
     assert len(load_images(tmp_path, most=1)) == 1
-    (tmp_path / "c.jpg").write_text("no picture")
+    (tmp_path / "c.jpg").write_text("not an image")
     with pytest.raises(InputError, match="cannot be read"):
         load_images(tmp_path)
     with pytest.raises(InputError, match="there are no images"):

@@ -18,7 +18,7 @@ from unconcept.evaluation.set_distances import (
 )
 from unconcept.models.emoji.concepts import complete
 
-ASKED = {"target": 20, "neighbour": 20, "unrelated": 20}
+PROMPTS_PER_GROUP = {"target": 20, "neighbour": 20, "unrelated": 20}
 
 
 class Means:
@@ -32,13 +32,13 @@ class Means:
 
 @pytest.fixture(scope="module")
 def exam():
-    return EmojiBenchmark([complete(Concept.parse("pig=cow"))], ASKED, seed=3)
+    return EmojiBenchmark([complete(Concept.parse("pig=cow"))], PROMPTS_PER_GROUP, seed=3)
 
 
 @pytest.fixture(scope="module")
 def drawn(exam):
     """Real images of all cases, in their order."""
-    return torch.cat([exam.real(group) for group in ASKED])
+    return torch.cat([exam.real(group) for group in PROMPTS_PER_GROUP])
 
 
 def own(exam):
@@ -99,7 +99,7 @@ def test_distances_grow_with_the_damage(exam, drawn):
         compute_set_distances(exam, drawn, after, Means(), lambda: own(exam))
         for after in (drawn, white(0.6), white(0.95))
     ]
-    for name, group in [("KID means to real pictures", g) for g in ASKED] + [
+    for name, group in [("KID means to real pictures", g) for g in PROMPTS_PER_GROUP] + [
         ("KID means to the original's pictures", "unrelated")
     ]:
         none, some, much = (rows[name, group].after for rows in found)

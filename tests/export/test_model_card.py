@@ -1,4 +1,4 @@
-"""The card of an exported model: what of its base's is kept, and where the base is told."""
+"""The card of an exported model: what it takes from the card of its base, and its base's name."""
 
 import shutil
 
@@ -43,7 +43,7 @@ def test_a_pipelines_own_card_is_kept(edit, folder, tmp_path):
 
 
 def test_the_licence_of_a_model_of_the_hub(tmp_path, monkeypatch):
-    """Of its card as it lies in the hub's cache; nothing is asked of the network."""
+    """It is read from the card in the hub's cache, without a network call."""
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     cached = tmp_path / "models--owner--name"
     (cached / "refs").mkdir(parents=True)

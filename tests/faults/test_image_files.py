@@ -44,10 +44,10 @@ def test_transparency_is_laid_on_white(tmp_path):
     logo = np.zeros((64, 64, 4), np.uint8)
     logo[16:48, 16:48, 3] = 255
     logo[0, 0] = 0, 0, 0, 128
-    picture = np.asarray(read_rgb(saved(logo, tmp_path / "logo.png")))
-    assert picture[20, 20].tolist() == [0, 0, 0]
-    assert picture[5, 5].tolist() == [255, 255, 255]
-    assert picture[0, 0, 0] in (127, 128)
+    image = np.asarray(read_rgb(saved(logo, tmp_path / "logo.png")))
+    assert image[20, 20].tolist() == [0, 0, 0]
+    assert image[5, 5].tolist() == [255, 255, 255]
+    assert image[0, 0, 0] in (127, 128)
     grey = Image.fromarray(logo[..., 3]).convert("LA")
     grey.putalpha(Image.fromarray(logo[..., 3]))
     grey.save(tmp_path / "la.png")

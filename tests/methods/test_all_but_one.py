@@ -26,7 +26,7 @@ def replay(c: float, a: float, null: float, n: int = 1) -> Replay:
 
 
 def student(c, null):
-    """Answers c where c is asked, and null where ∅ is."""
+    """Predicts c for the condition of c, and null for that of ∅."""
 
     def predict(x, t, condition):
         return torch.where(condition["role"].view(-1, 1, 1, 1) == 0, c, null) + 0 * x

@@ -60,7 +60,7 @@ def test_the_two_forms_of_eta():
 
 
 def test_sdd_by_hand():
-    """Asked the student says 5, unasked 2: 9; and only the asked side is moved."""
+    """The student predicts 5 with the prompt and 2 without: 9. Only the former gets a gradient."""
     student, leaves = says(5.0, 2.0)
     loss = SDD().loss(student, X, T, C, C)
     loss.backward()

@@ -43,7 +43,7 @@ def both(request, tmp_path):
 
 
 def saved_bytes(model, rows: int) -> int:
-    """Bytes that autograd really keeps of a forward pass on the processor, weights apart."""
+    """Bytes that autograd really keeps of a forward pass on the CPU, without the weights."""
     weights, seen = {p.untyped_storage()._cdata for p in model.denoiser.parameters()}, {}
     for site in model.weight_group("cross-attention keys and values"):
         getattr(*site.find(model.components)).requires_grad_(True)
@@ -158,7 +158,7 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
         code,
         "warning" in out,
         "while training" in out,
-        "of CPU memory besides (points" in out,
+        "of CPU memory in addition (replay points" in out,
     ) == (0, False, True, True)
     assert re.search(
         r"time     at least [0-9.]+ (s|min|h|days) of erasing: [0-9,]+ network calls", out
@@ -174,7 +174,7 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     )
     beside = budget.estimate_cpu_memory(
         ghost, method, [Concept(erase="pig")]
-    ).whole  # on a processor it is the same memory
+    ).whole  # on a CPU it is the same memory
 
     def holds(need, quantize=None):
         bytes_free = budget.estimate_memory(ghost, need, quantize=quantize).peak + beside
@@ -301,3 +301,5 @@ def test_a_wrong_precision_in_a_file_names_the_right_ones(run, tmp_path):
 def test_an_unknown_preset_names_the_known_ones(run):
     code, _, err = run("erase", "pig", "--preset", "sd-1gb", "--dry-run")
     assert (code, "sdxl-12gb" in err) == (2, True)
+    code, out, _ = run("erase", "--preset", "list")
+    assert (code, "sdxl-12gb " in out, max(map(len, out.splitlines())) < 80) == (0, True, True)

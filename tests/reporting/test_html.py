@@ -58,7 +58,7 @@ SCORES = [
     ),
     score_row("right: a|b", "neighbour", 1.0, 1.0, [0.0945, 1.0], "higher", n=1),
     unmeasured_score(
-        "KID EffLite0 to real pictures", "unrelated", "12 pictures; it takes 16", "lower"
+        "KID EffLite0 to real pictures", "unrelated", "12 images; it takes 16", "lower"
     ).to_json(),
 ]
 
@@ -93,9 +93,7 @@ def report_of(scores=SCORES, **settings) -> dict:
 
 
 def natural(size: int) -> torch.Tensor:
-    """A picture [1, 3, H, W] of 1/f noise, which is how much of everything natural pictures
-    hold; bright, and in all colours.
-    """
+    """A bright image [1, 3, H, W] of 1/f noise in all colours: the spectrum of natural images."""
     f = torch.fft.fftfreq(size)
     far = (f[:, None] ** 2 + f**2).sqrt()
     far[0, 0] = 1
@@ -113,8 +111,8 @@ def cases(n: int) -> list[PromptCase]:
     ]
 
 
-def written_page(folder, report: dict, pictures: torch.Tensor) -> str:
-    reports.write(folder, report, cases(len(pictures)), pictures, pictures.flip(3))
+def written_page(folder, report: dict, images: torch.Tensor) -> str:
+    reports.write(folder, report, cases(len(images)), images, images.flip(3))
     return (folder / "report.html").read_text()
 
 
@@ -123,7 +121,7 @@ def written_page(folder, report: dict, pictures: torch.Tensor) -> str:
     [(64, natural), (512, natural), (160, lambda size: torch.rand(1, 3, size, size).round())],
 )
 def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, noise):
-    """Of 200 pairs of pictures that are hard to compress; the last is the worst there is."""
+    """For 200 pairs of images that are hard to compress; the last kind is the worst case."""
     page = written_page(tmp_path, report_of(), noise(size).expand(200, -1, -1, -1))
     assert len(page.encode()) < 3e6
     assert page.count("<figure>") == 100
@@ -140,7 +138,7 @@ def test_all_of_few_pairs_are_shown(tmp_path):
     assert page.count("<figure>") == 12
     assert "pairs are shown" not in page
     [first, *_] = re.findall(r"base64,([^\"]*)", page)
-    assert b"VP8L" in base64.b64decode(first), "small pictures lose nothing"
+    assert b"VP8L" in base64.b64decode(first), "small images are stored without loss"
 
 
 def test_what_is_shown_is_spread_evenly():

@@ -49,9 +49,9 @@ def test_the_sentence_says_what_came_of_it():
 
 
 def test_what_is_not_measured_is_no_zero():
-    [line] = reports.table([unmeasured_score("KID", "target", "too few pictures").to_json()])
+    [line] = reports.table([unmeasured_score("KID", "target", "too few images").to_json()])
     assert (line["a"], line["low"], line["n"]) == ("–", "–", 0)
-    assert "too few pictures" in line["name"]
+    assert "too few images" in line["name"]
 
 
 def test_the_card_carries_the_licence_of_the_base(tmp_path):

@@ -1,14 +1,13 @@
-"""A graphics card that is not there: tensors that say they are on it, are computed on the
-processor, and are refused where a real one refuses.
+"""A simulated GPU: its tensors report its device, are computed on the CPU, and are refused where a
+real GPU refuses them.
 
     with card() as device:
         pipe.to(device)
 
-Where there is a real one, UNCONCEPT_CARD=cuda asks for it, and the same tests run there.
+UNCONCEPT_CARD=cuda selects a real GPU for the same tests.
 
-Inside, an operation on tensors of both places raises, as it does on a real card (numbers without a
-dimension, copies, and indices that lie on the processor may cross). What runs here touches the card
-alone, and gives the processor's numbers, up to how it groups its operations.
+In this context, an operation on tensors of both devices raises, as on a real GPU. Scalars, copies
+and indices on the CPU may cross. The results are those of the CPU, up to the order of operations.
 """
 
 import os
@@ -47,7 +46,7 @@ if not os.environ.get("UNCONCEPT_CARD"):  # a machine has one accelerator
 
 
 class OnCard(torch.Tensor):
-    """`inner`, a tensor of the processor, that says it is on the card."""
+    """`inner`, a CPU tensor, that reports the simulated GPU as its device."""
 
     @staticmethod
     def __new__(cls, inner):
@@ -98,10 +97,10 @@ def run(func, args, kwargs):
         and not (func in INDEXED and isinstance(args[0], OnCard))
     ):
         raise RuntimeError(
-            f"{func} on tensors of {NAME}:0 and of the processor ({[tuple(a.shape) for a in here]})"
+            f"{func} on tensors of {NAME}:0 and of the cpu ({[tuple(a.shape) for a in here]})"
         )
     if kwargs.get("generator") is not None and (there or asks_for_card(kwargs)):
-        raise RuntimeError(f"{func} on {NAME}:0 with a generator of the processor")
+        raise RuntimeError(f"{func} on {NAME}:0 with a generator of the cpu")
 
     def unwrap(a):
         return a.inner if isinstance(a, OnCard) else a

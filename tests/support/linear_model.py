@@ -24,7 +24,7 @@ class Scaled:
         return {"states": torch.zeros(len(prompts), 1, 1)}
 
     def predict(self, x, t, condition):
-        assert (t > 0).all(), "a finished picture is predicted nothing of"
+        assert (t > 0).all(), "there is no prediction for a finished image"
         return x * (1 + self.edited * x[:, :1, :1, :1] * t.view(-1, 1, 1, 1) / 100)
 
     @contextmanager

@@ -212,7 +212,7 @@ def test_without_matplotlib_the_page_says_so(side_by_side, monkeypatch, tmp_path
 def test_a_second_run_samples_nothing(side_by_side, monkeypatch):
     first = side_by_side("first")
     monkeypatch.setattr(
-        StableDiffusion, "sample", lambda *_, **__: pytest.fail("these pictures had been made")
+        StableDiffusion, "sample", lambda *_, **__: pytest.fail("these images are in the cache")
     )
     again = side_by_side("again")
     for one, other in zip(first["methods"], again["methods"]):

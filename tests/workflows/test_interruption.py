@@ -69,13 +69,13 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
     assert process.returncode == 143, rest
     assert "Traceback" not in rest
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
-    told = json.loads(run(*words, "one", "--json", "--resume")[1])["warnings"]
-    assert any("resumed at step" in line for line in told)
-    told = json.loads(run(*words, "two", "--json", "--resume")[1])["warnings"]
-    assert not any("resumed at step" in line for line in told), (
+    warnings = json.loads(run(*words, "one", "--json", "--resume")[1])["warnings"]
+    assert any("resumed at step" in line for line in warnings)
+    warnings = json.loads(run(*words, "two", "--json", "--resume")[1])["warnings"]
+    assert not any("resumed at step" in line for line in warnings), (
         "a training that is done leaves no state"
     )
-    assert any("--resume found no training" in line for line in told)
+    assert any("--resume found no training" in line for line in warnings)
     one, two = (Edit.load(tmp_path / name).deltas for name in ("one", "two"))
     assert all(torch.equal(one[name], two[name]) for name in two)
 

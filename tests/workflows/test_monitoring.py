@@ -103,36 +103,36 @@ def test_what_reads_prompts_leaves_the_card_while_training(model):
         assert model.pipe.text_encoder.device == there
 
 
-class Told(tracking.GeneralTracker):
-    """A tracker that remembers what it is told."""
+class Recording(tracking.GeneralTracker):
+    """A tracker that records its calls."""
 
-    name, requires_logging_directory, tracker, told = "told", True, None, []
+    name, requires_logging_directory, tracker, calls = "recording", True, None, []
 
     def __init__(self, run, logging_dir):
         super().__init__()
-        self.told.append((run, logging_dir))
+        self.calls.append((run, logging_dir))
 
     def start(self):
         pass
 
     def store_init_configuration(self, values):
-        self.told.append(values)
+        self.calls.append(values)
 
     def log(self, values, step, **more):
-        self.told.append((step, sorted(values)))
+        self.calls.append((step, sorted(values)))
 
     def finish(self):
-        self.told.append("finished")
+        self.calls.append("finished")
 
 
 def test_samples_and_trackers_change_nothing(run, quick, folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "told", Told)
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "recording", Recording)
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--steps", "2")
     assert run(*words, "--out", "plain")[0] in (0, 3)
-    code, _, err = run(*words, "--out", "seen", "--sample-every", "1", "--track", "told")
+    code, _, err = run(*words, "--out", "seen", "--sample-every", "1", "--track", "recording")
     assert code in (0, 3), err
     assert same(Edit.load("plain").tensors(), Edit.load("seen").tensors())
-    (name, logs), settings, *steps, end = Told.told
+    (name, logs), settings, *steps, end = Recording.calls
     assert (name, logs, end) == ("seen", "seen.logs", "finished")
     assert settings["tune.steps"] == 2
     assert steps == [(1, ["best held-out loss", "loss"]), (2, ["best held-out loss", "loss"])]
@@ -184,7 +184,7 @@ def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path
 
 
 def test_two_processes_end_together(quick, folder, tmp_path):
-    """When one of them is asked to, and not the one that writes: the other would wait for its
+    """SIGTERM reaches one of them, and not the one that writes: the other would wait for its
     gradients for ever.
     """
     quick.write_text(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -34,6 +35,13 @@ from .input_checks import (
     check_model,
     check_prompts,
 )
+
+
+def wrapped(line: str) -> str:
+    """A line of `--dry-run`, broken at 79 columns with an indent of 9 if stdout is a terminal."""
+    if not sys.stdout.isatty():
+        return line
+    return "\n".join(textwrap.wrap(line, 79, subsequent_indent=" " * 9))
 
 
 def default_in_help(value: Any) -> Any:
@@ -162,8 +170,11 @@ def erase(
     printout: PrintoutOptions = Printout(),
 ) -> int:
     """Erase concepts, and show the same seeds before and after."""
-    from .run_config import Request, plan
+    from .run_config import Request, describe_presets, plan
 
+    if preset == "list":
+        print("\n".join(describe_presets()))
+        return 0
     check_look(look, prompts)
     check_numbers(save_every=training.save_every, sample_every=training.sample_every)
     job = plan(
@@ -190,7 +201,7 @@ def erase(
         hide_other_bars()
         print(visible(job.describe(), keep="\n"))
         for line in describe_run(source, job.method, job.concepts, training.quantize):
-            print(visible(line))
+            print(wrapped(visible(line)))
         return 0
     from ..models.image_cache import cache_folder
     from ..profiling.stages import erasure_stages

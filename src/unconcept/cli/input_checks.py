@@ -47,7 +47,7 @@ def unknown_name(kind: str, name: str, choices: Sequence[str]) -> InputError:
     """
     match = nearest(name, choices)
     suggestion = f'did you mean "{match}"? ' if match else ""
-    return InputError(f'unknown {kind} "{name}": {suggestion}One of {", ".join(choices)}')
+    return InputError(f'unknown {kind} "{name}": {suggestion}The choices are {", ".join(choices)}')
 
 
 def check_path(path: Path | None, option: str) -> None:

@@ -12,7 +12,7 @@ from ..io.text import plain_console, visible
 if TYPE_CHECKING:
     from ..profiling.stages import Stage
 
-SPEED_WINDOW = 120.0  # seconds: the time left is told by the speed of these
+SPEED_WINDOW = 120.0  # seconds; their speed predicts the time left
 
 
 class ProgressBar:

@@ -311,6 +311,23 @@ def preset_settings(method: Any, preset: str) -> Any:
     return override(method, read_preset(preset)["settings"], f"preset {preset}")
 
 
+def describe_presets() -> list[str]:
+    """What every preset is for: the comment at the head of its file.
+
+    Returns:
+        Lines of at most 79 characters, the name of each preset at the beginning.
+    """
+    lines = []
+    for file in sorted(PRESETS.glob("*.yaml")):
+        comment = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("#"):
+                comment.append(line.removeprefix("#").strip())
+        text = f"{file.stem:<18}{' '.join(comment)}"
+        lines += textwrap.wrap(text, 79, subsequent_indent=" " * 18)
+    return lines
+
+
 def read_preset(preset: str, method: str = "") -> dict:
     """The content of a preset.
 

@@ -7,7 +7,7 @@ names: where that column is the highest, none of the names is seen. It holds the
 
 Optional attributes of a judge:
     name                         what reports call it
-    knows(name) -> bool          False for words that it cannot be asked about
+    knows(name) -> bool          False for words that it does not know
     agreement(images, prompts)   how well each image fits its prompt [N]
 
 Three kinds are included: `ZeroShot`, `ImageNet` and `NudeNet`. Their errors are part of every

@@ -114,7 +114,7 @@ def fill_counts(
     """Replace prompts that a benchmark does not have by unrelated ones.
 
     Args:
-        n: Number of prompts by group that were asked for.
+        n: Number of requested prompts by group.
         benchmark: What these numbers gave.
         own: The user's own prompts in it, which do not count.
 

@@ -488,7 +488,7 @@ def diagnosis(source: Source) -> str | None:
 
 
 def is_out_of_reach(error: BaseException | None) -> bool:
-    """Was the hub not asked, or did it not answer?"""
+    """Is this the error of a hub that was not contacted, or did not answer?"""
     while error is not None:
         if type(error).__name__ in OUT_OF_REACH or "cached snapshot folder" in str(error):
             return True

@@ -81,7 +81,7 @@ def find_saving(
 
     Args:
         model: A model on the device "meta".
-        method: The method as it was asked for.
+        method: The method as requested.
         concepts: How many concepts are erased.
         bytes_free: Memory that it must fit into.
         quantize: A quantization that is chosen already.
@@ -188,8 +188,8 @@ def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -
         f"activations {format_bytes(need.activations)})",
         f"         {format_bytes(need.while_sampling)} and more while sampling; "
         f"{format_bytes(free) if free else 'an unknown amount'} free",
-        f"         {format_bytes(cpu.whole)} of CPU memory besides "
-        f"(points {format_bytes(cpu.points)}, {cpu.prompts:,} prompts "
+        f"         {format_bytes(cpu.whole)} of CPU memory in addition "
+        f"(replay points {format_bytes(cpu.points)}, {cpu.prompts:,} prompts "
         f"{format_bytes(cpu.conditions)}, token states {format_bytes(cpu.states)}){moved}",
     ]
 
@@ -206,7 +206,10 @@ def describe_time(need: MemoryEstimate, device: torch.device, dtype: torch.dtype
         One line. The time is a lower bound: FLOPs / (FLOPs per second of the product).
     """
     if not need.calls:
-        return "time     seconds: a closed form, without network calls"
+        return (
+            "time     seconds: a closed form, without network calls; most of a run is the images "
+            "before and after"
+        )
     seconds = need.flops / matmul_speed(device, dtype)
     return (
         f"time     at least {format_duration(seconds)} of erasing: {need.calls:,} network calls "
