@@ -321,8 +321,9 @@ def describe_presets() -> list[str]:
     for file in sorted(PRESETS.glob("*.yaml")):
         comment = []
         for line in file.read_text(encoding="utf-8").splitlines():
-            if line.startswith("#"):
-                comment.append(line.removeprefix("#").strip())
+            if not line.startswith("#"):
+                break
+            comment.append(line.removeprefix("#").strip())
         text = f"{file.stem:<18}{' '.join(comment)}"
         lines += textwrap.wrap(text, 79, subsequent_indent=" " * 18)
     return lines
