@@ -7,6 +7,7 @@ import torch
 from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import Concept, InputError, wrap
+from unconcept.training import closed_form
 from unconcept.training.closed_form import (
     ClosedForm,
     Moments,
@@ -15,7 +16,6 @@ from unconcept.training.closed_form import (
     alternative_prompt,
     build_system,
     differing_spans,
-    moments_of,
     prompt_readers,
     token_spans,
     unchanged_basis,
@@ -32,7 +32,7 @@ def numbers(*rows):
 
 def plain(x, d, C, K=None) -> System:
     """A system of one concept whose matrices give states as they are."""
-    parts = moments_of([(x, d)], torch.eye(2, dtype=torch.double))
+    parts = Moments.of([(x, d)]).divided(torch.eye(2, dtype=torch.double))
     return System(
         parts,
         parts,
@@ -80,7 +80,7 @@ def random_system() -> System:
     x, d, e = (torch.randn(n, 6, dtype=torch.double) for n in (5, 5, 40))
     W = torch.randn(9, 6, dtype=torch.double)
     G = W.T @ W
-    parts = moments_of([(x, d)], G)
+    parts = Moments.of([(x, d)]).divided(G)
     K = torch.linalg.qr(torch.randn(6, 2, dtype=torch.double))[0]
     return System(parts, parts, parts, e.T @ e / 40, K, G)
 
@@ -128,7 +128,7 @@ def test_it_does_not_depend_on_scale():
         C = states**2 * e.T @ e / 40
         W = matrix * torch.eye(4, dtype=torch.double)
         G = W.T @ W / (W @ C @ W.T).trace()
-        parts = moments_of([(states * x, states * d)], G)
+        parts = Moments.of([(states * x, states * d)]).divided(G)
         system = System(parts, parts, parts, C, torch.zeros(4, 0, dtype=torch.double), G)
         results.append(system.solve(parts, 2.0, 1e-3))
     assert torch.allclose(results[0], results[1])
@@ -212,4 +212,18 @@ def test_wrong_settings(settings):
 def test_moments_add_up():
     one, two = Moments(*(torch.ones(2, 2),) * 3), Moments(*(2 * torch.ones(2, 2),) * 3)
     assert (one + two).R.tolist() == [[3.0, 3.0], [3.0, 3.0]]
-    assert (two / 2.0).P.tolist() == one.P.tolist()
+    divided = two.divided(torch.eye(2))  # tr Q = 4
+    assert divided.P.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert float(divided.Q.trace()) == 1.0
+
+
+def test_wide_states_are_multiplied_in_pieces_of_single_precision(monkeypatch):
+    monkeypatch.setattr(closed_form, "DOUBLE_WIDTH", 4)
+    monkeypatch.setattr(closed_form, "ROWS_AT_ONCE", 3)
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(10, 6, generator=generator, dtype=torch.double)
+    b = torch.randn(10, 5, generator=generator, dtype=torch.double)
+    product = closed_form.product(a, b)
+    assert product.dtype == torch.double
+    assert torch.allclose(product, a.T @ b, rtol=0, atol=1e-5)
+    assert not torch.equal(product, a.T @ b)

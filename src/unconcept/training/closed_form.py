@@ -53,6 +53,11 @@ FREE_SHARE = 0.25  # of the directions, where the states of ∅ would hold all: 
 RANK_TOLERANCE = 1e-4
 
 PROMPTS_AT_ONCE = 32  # prompts of a concept that are encoded together
+
+# Wider states are multiplied in single precision, a few thousand at a time, and the products are
+# added in double precision: at SDXL's width of 2048 that halves the time of the closed form.
+DOUBLE_WIDTH = 1024
+ROWS_AT_ONCE = 4096
 FOLDS = 4  # every fourth prompt of a concept is held out while λ is chosen
 HALVINGS = 7  # of λ, at most
 
@@ -98,11 +103,27 @@ class Moments:
     R: Tensor
     Q: Tensor
 
+    @classmethod
+    def of(cls, rows: Sequence[tuple[Tensor, Tensor]]) -> "Moments":
+        """The sums over some prompts of one concept, not yet divided.
+
+        Args:
+            rows: x and d [n, width] of each prompt.
+        """
+        x, d = (torch.cat(parts) for parts in zip(*rows, strict=True))
+        return cls(product(x, x), product(d, x), product(d, d))
+
     def __add__(self, other: "Moments") -> "Moments":
         return Moments(self.P + other.P, self.R + other.R, self.Q + other.Q)
 
-    def __truediv__(self, number: float | Tensor) -> "Moments":
-        return Moments(self.P / number, self.R / number, self.Q / number)
+    def divided(self, G: Tensor) -> "Moments":
+        """The sums divided by E_c = Σ dᵀ G d, so that tr(G Q) is 1.
+
+        Args:
+            G: Metric of changes [width, width].
+        """
+        E = trace(G, self.Q)
+        return Moments(self.P / E, self.R / E, self.Q / E)
 
 
 @dataclass(frozen=True)
@@ -212,12 +233,14 @@ class System:
         """
         ridge = 1e-9 * self.G.diagonal().mean() * torch.eye(len(S), dtype=S.dtype)
         g, a = torch.linalg.cholesky(self.G + ridge), torch.linalg.cholesky(A)
-        left, values, right = torch.linalg.svd(g.T @ S @ a)
+        M = g.T @ S @ a
+        squares, right = torch.linalg.eigh(M.T @ M)  # of the singular values, the largest last
         # Entry r: what the objective rises by without the singular values from the r-th on.
-        cost = values.square().flip(0).cumsum(0).flip(0)
+        cost = squares.clamp(min=0).cumsum(0).flip(0)
         rank = max(1, int((cost > share * self.objective(S, A)).sum()))
-        U = torch.linalg.solve_triangular(g.T, left[:, :rank] * values[:rank], upper=True)
-        V = torch.linalg.solve_triangular(a, right[:rank], upper=False, left=False)
+        right = right.flip(1)[:, :rank]
+        U = torch.linalg.solve_triangular(g.T, M @ right, upper=True)
+        V = torch.linalg.solve_triangular(a, right.T, upper=False, left=False)
         return U, V
 
     def objective(self, S: Tensor, A: Tensor) -> float:
@@ -311,7 +334,7 @@ def build_system(
     C = second_moment(model, name, ["", *retained])
     G = torch.zeros_like(C)
     for W in weights.values():
-        gram = W.T @ W
+        gram = product(W, W)
         G += gram / trace(gram, C)
     prefixes = word_prefixes(retained)
     all_prompts: list[Moments] = []
@@ -319,11 +342,12 @@ def build_system(
     test: list[Moments] = []
     for concept in concepts:
         rows = list(concept_rows(model, name, concept, prefixes))
-        fit_rows = [row for i, row in enumerate(rows) if i % FOLDS != FOLDS - 1] or rows
-        test_rows = rows[FOLDS - 1 :: FOLDS] or rows
-        all_prompts.append(moments_of(rows, G))
-        fit.append(moments_of(fit_rows, G))
-        test.append(moments_of(test_rows, G))
+        fit_rows = [row for i, row in enumerate(rows) if i % FOLDS != FOLDS - 1]
+        test_rows = rows[FOLDS - 1 :: FOLDS] or fit_rows
+        of_fit, of_test = Moments.of(fit_rows), Moments.of(test_rows)
+        all_prompts.append((of_fit + of_test).divided(G))
+        fit.append(of_fit.divided(G))
+        test.append(of_test.divided(G))
     return System(
         sum_of(all_prompts),
         sum_of(fit),
@@ -335,19 +359,22 @@ def build_system(
     )
 
 
-def moments_of(rows: Sequence[tuple[Tensor, Tensor]], G: Tensor) -> Moments:
-    """The moments of one concept, divided by E_c = Σ dᵀ G d.
+def product(a: Tensor, b: Tensor) -> Tensor:
+    """aᵀ b in double precision; of wide rows nearly so (`DOUBLE_WIDTH`).
 
     Args:
-        rows: x and d [n, width] of each prompt.
-        G: Metric of changes [width, width].
+        a: [n, k].
+        b: [n, m].
 
     Returns:
-        P, R and Q; tr(G Q) is 1.
+        [k, m] in double precision.
     """
-    x, d = (torch.cat(parts) for parts in zip(*rows, strict=True))
-    Q = d.T @ d
-    return Moments(x.T @ x, d.T @ x, Q) / trace(G, Q)
+    if b.shape[1] <= DOUBLE_WIDTH:
+        return a.T @ b
+    total = torch.zeros(a.shape[1], b.shape[1], dtype=torch.double)
+    for rows, others in zip(a.split(ROWS_AT_ONCE), b.split(ROWS_AT_ONCE), strict=True):
+        total += rows.float().T @ others.float()
+    return total
 
 
 def sum_of(parts: Sequence[Moments]) -> Moments:
@@ -414,8 +441,8 @@ def second_moment(model: Model, name: str, prompts: Sequence[str]) -> Tensor:
     """
     total, n = torch.zeros((), dtype=torch.double), 0
     for condition in encode_points(model, prompts):
-        for states in states_of(model, name, condition):
-            total, n = total + states.T @ states, n + len(states)
+        states = torch.cat(states_of(model, name, condition))
+        total, n = total + product(states, states), n + len(states)
     return total / n
 
 
