@@ -35,7 +35,7 @@ demo: .venv/.ready
 	@echo "the edit   $(DEMO)/edit.safetensors"
 
 test: .venv/.ready
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadgroup
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

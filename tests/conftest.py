@@ -105,7 +105,11 @@ def one_line(err: str) -> bool:
 
 
 @pytest.fixture
-def quick(tmp_path):
+def quick(tmp_path, monkeypatch):
+    """A configuration file for tiny models; few retained prompts are read with it."""
+    from unconcept.methods import all_but_one
+
+    monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", 100)
     file = tmp_path / "quick.yaml"
     file.write_text(QUICK)
     return file

@@ -1,8 +1,11 @@
 """Every family agrees with its pipeline: conditions, ∅, guidance, sampler, exported files."""
 
+import inspect
+
 import pytest
 import torch
 from conftest import same, state
+from support.contexts import with_full_contexts
 from support.tiny_pipelines import TINY, tiny_3, tiny_flux, tiny_flux2, tiny_xl
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
@@ -11,6 +14,7 @@ from unconcept.methods.negative_prompt import NegativePrompt
 from unconcept.models.flow_matching import FlowModel
 from unconcept.models.interface import Sampling
 from unconcept.models.patchify import packed
+from unconcept.models.pipeline_model import STATES
 from unconcept.profiling.usage import count_calls
 
 
@@ -64,8 +68,15 @@ def noise(model):
     return torch.randn(1, *model.latent_shape, generator=generator).repeat(2, 1, 1, 1)
 
 
-def test_it_samples_what_the_pipeline_samples(pipe, start):
-    """Conditions, ∅, guidance, sign and time are the pipeline's own."""
+def test_it_samples_what_the_pipeline_samples(pipe, start, monkeypatch):
+    """Conditions, ∅, guidance, sign and time are the pipeline's own, at its own length of prompts.
+
+    This one test reads as many tokens as the pipeline does.
+    """
+    with_full_contexts(monkeypatch)
+    if "max_sequence_length" in inspect.signature(type(pipe).__call__).parameters:
+        states = wrap(pipe, ()).encode(["a pig"])[STATES]
+        assert states.shape[1] >= 256
     agree(pipe, start)
 
 
@@ -331,9 +342,15 @@ def test_3_without_t5_and_what_it_refuses(tmp_path):
     pipe = type(whole)(**{**whole.components, "text_encoder_3": None, "tokenizer_3": None})
     model, base = wrap(pipe, ("cat", "dog")), state(pipe.transformer)
     assert set(model.components) == {"transformer", "text_encoder", "text_encoder_2"}
-    edit = AllButOne(start="none", rounds=1, trajectories=4, points=2, sampling_steps=3)(
-        model, Concept(erase="pig", alternative="cow")
+    quick = AllButOne(
+        start="none",
+        rounds=1,
+        trajectories=4,
+        points=2,
+        sampling_steps=3,
+        tune=Tune(steps=8, batch_size=4, check=4),
     )
+    edit = quick(model, Concept(erase="pig", alternative="cow"))
     assert same(base, state(pipe.transformer))
     with pytest.raises(InputError, match="lora"):
         export(edit, "kohya", tmp_path / "kohya.safetensors")

@@ -11,6 +11,7 @@ from support.interruption import Stop, equal, stops
 from support.tiny_pipelines import TINY
 
 from unconcept import AllButOne, Concept, InputError, Tune, load, wrap
+from unconcept.methods import all_but_one
 from unconcept.methods.uce import UCE
 from unconcept.models.quantization import quantizable_layers, quantize
 from unconcept.profiling.memory_estimate import estimate_memory
@@ -32,7 +33,10 @@ PIG = Concept(erase="pig", alternative="cow")
 
 @pytest.fixture(scope="module")
 def emoji():
-    return load("emoji", device="cpu")
+    """The embedded model, of which few retained prompts are read."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", 100)
+        yield load("emoji", device="cpu")
 
 
 @pytest.fixture(params=["nf4", "int8"])

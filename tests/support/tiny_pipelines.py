@@ -1,8 +1,8 @@
 """Tiny pipelines of every family with random weights: the classes of diffusers, a few kilobytes."""
 
-import re
-
 import torch
+
+from support.contexts import shorten
 
 
 def tiny_parts(prediction: str = "epsilon", width: int = 16, **unet_more) -> dict:
@@ -133,6 +133,7 @@ def tiny_3():
     from transformers.models.t5.configuration_t5 import T5Config
     from transformers.models.t5.modeling_t5 import T5EncoderModel
 
+    shorten("stable-diffusion-3")
     tokenizer = tiny_parts()["tokenizer"]
     transformer = SD3Transformer2DModel(
         sample_size=8,
@@ -188,6 +189,7 @@ def tiny_flux(dev: bool = True):
     )
     from transformers.models.clip.modeling_clip import CLIPTextModel
 
+    shorten("flux")
     three = tiny_3()
     transformer = FluxTransformer2DModel(
         in_channels=16,
@@ -229,8 +231,20 @@ def sharpen(transformer) -> None:
         transformer.time_text_embed.text_embedder.linear_2.weight.data.mul_(0.05)
 
 
+# Qwen-Image's template tells its language model this.
+DESCRIBE = (
+    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial "
+    "relationships of the objects and background:"
+)
+DESCRIBE_TOKENS = 18
+
+
 def tiny_language(kind: str = "Qwen3", layers: int = 3):
-    """(tokenizer, language model) like Qwen's: one token for each byte, and a chat template."""
+    """(tokenizer, language model) like Qwen's: one token for each byte, and a chat template.
+
+    Qwen-Image's pipeline cuts off the first 34 tokens, its template. These are as many here: the
+    sentence within it has 18.
+    """
     import tokenizers
     import transformers
     from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
@@ -248,6 +262,9 @@ def tiny_language(kind: str = "Qwen3", layers: int = 3):
     tokenizer.chat_template = (
         "{% for m in messages %}" + turn + "{% endfor %}<|im_start|>assistant\n"
     )
+    if kind == "Qwen2.5-VL":
+        ends = [round(i * len(DESCRIBE) / DESCRIBE_TOKENS) for i in range(DESCRIBE_TOKENS + 1)]
+        tokenizer.add_tokens([DESCRIBE[start:end] for start, end in zip(ends, ends[1:])])
     size = dict(
         vocab_size=len(tokenizer),
         hidden_size=16,
@@ -273,6 +290,7 @@ def tiny_z_image():
         FlowMatchEulerDiscreteScheduler,
     )
 
+    shorten("z-image")
     tokenizer, text_encoder = tiny_language()
     transformer = ZImageTransformer2DModel(
         in_channels=4,
@@ -312,6 +330,7 @@ def tiny_qwen_image():
         FlowMatchEulerDiscreteScheduler,
     )
 
+    shorten("qwen-image")
     tokenizer, text_encoder = tiny_language("Qwen2.5-VL")
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
@@ -352,6 +371,7 @@ def tiny_flux2(distilled: bool = False):
         FlowMatchEulerDiscreteScheduler,
     )
 
+    shorten("flux-2-klein")
     tokenizer, text_encoder = tiny_language(layers=28)  # the pipeline reads the 9th, 18th and 27th
     transformer = Flux2Transformer2DModel(
         in_channels=16,
@@ -398,12 +418,13 @@ def tiny_sana():
 
     from unconcept.models.families.sana import INSTRUCTION
 
+    shorten("sana")
     torch.manual_seed(0)
     letters = [chr(c) for c in range(33, 127)]
     vocabulary = ["<pad>", "<eos>", "<bos>", "<unk>", "\n", "▁", *letters]
     tokenizer = GemmaTokenizer(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[])
-    # letter by letter the instruction has thousands of tokens
-    tokenizer.add_tokens(sorted(set(re.findall("[A-Za-z]{5,}", "\n".join(INSTRUCTION)))))
+    # letter by letter the instruction has thousands of tokens: here each line is one
+    tokenizer.add_tokens(sorted({line for line in INSTRUCTION if line}))
     config = Gemma2Config(
         vocab_size=len(tokenizer),
         hidden_size=16,

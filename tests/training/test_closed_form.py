@@ -17,6 +17,7 @@ from unconcept.training.closed_form import (
     build_system,
     differing_spans,
     prompt_readers,
+    second_moments,
     token_spans,
     unchanged_basis,
     weight_of,
@@ -193,7 +194,9 @@ def test_places_of_a_span():
 def test_held_out_prompts_are_measured():
     model = wrap(tiny_pipeline(), ("cat", "dog", "tree"))
     weights = {site.name: weight_of(model, site) for site in prompt_readers(model)}
-    system = build_system(model, model.prompt_states_key, [PIG], ["a cat", "a dog"], weights)
+    name, retained = model.prompt_states_key, ["a cat", "a dog"]
+    C = second_moments(model, [name], ["", *retained])[name]
+    system = build_system(model, name, [PIG], word_prefixes(retained), weights, C)
     S = system.solve(system.all_prompts, 1.0, 1e-3)
     assert 0 < system.share_missing(system.all_prompts, S) < 1
     assert float((system.G * system.all_prompts.Q).sum()) == pytest.approx(1.0), (

@@ -1,15 +1,13 @@
 """Runs that do not end well: interrupted, terminated, a full disk, a loss that is not finite."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
 from conftest import QUICK, one_line
 from safetensors import SafetensorError
+from support.command_process import CommandProcess, processes
 
 from unconcept.errors import InputError
 from unconcept.io.weights import write_safetensors
@@ -28,45 +26,32 @@ def test_interrupted_leaves_nothing(run, tmp_path, folder, quick, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 
+@processes
 def test_a_real_signal_in_the_middle_of_the_training(tmp_path, folder, quick):
     quick.write_text(QUICK.replace("steps: 2", "steps: 100000").replace("check: 1", "check: 1000"))
     words = ("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
-    start = [sys.executable, "-c", "from unconcept.cli import main; main()", *map(str, words)]
-    with subprocess.Popen(start, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr
+    with CommandProcess(*words, folder=tmp_path) as process:
         assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()
-    assert process.returncode == 130, rest
+        assert process.wait() == 130, rest
     assert rest.strip().endswith(
         "interrupted (a training goes on with --resume); no output was left behind"
     )
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 
+@processes
 def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick):
     from unconcept import Edit
 
     quick.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
     words = ("erase", "pig", "--model", folder, "--config", quick, "--evaluate", "none", "--out")
-    start = [
-        sys.executable,
-        "-c",
-        "from unconcept.cli import main; main()",
-        *map(str, (*words, "gone")),
-    ]
-    with subprocess.Popen(
-        start,
-        cwd=tmp_path,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    ) as process:
-        assert process.stderr
+    with CommandProcess(*words, "gone", folder=tmp_path) as process:
         assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
         process.send_signal(signal.SIGTERM)
         rest = process.stderr.read()
-    assert process.returncode == 143, rest
+        assert process.wait() == 143, rest
     assert "Traceback" not in rest
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
     warnings = json.loads(run(*words, "one", "--json", "--resume")[1])["warnings"]

@@ -12,6 +12,7 @@ import torch
 from accelerate import tracking
 from conftest import QUICK, same
 from PIL import Image
+from support.command_process import CommandProcess, processes
 from support.fake_device import card
 from support.tiny_pipelines import TINY
 
@@ -148,6 +149,7 @@ def apart(one: Edit, other: Edit) -> float:
     return float((flat(one) - flat(other)).norm() / flat(one).norm())
 
 
+@processes
 def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
     """Started by torchrun, ten steps. The second writes nothing.
 
@@ -183,6 +185,7 @@ def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path
     )
 
 
+@processes
 def test_two_processes_end_together(quick, folder, tmp_path):
     """SIGTERM reaches one of them, and not the one that writes: the other would wait for its
     gradients for ever.
@@ -214,22 +217,18 @@ def test_two_processes_end_together(quick, folder, tmp_path):
         OMP_NUM_THREADS="1",
         PYTHONWARNINGS="default",
     )
-    command = [sys.executable, "-m", "unconcept", *map(str, words)]
-    first, second = (
-        subprocess.Popen(
-            command,
-            env={**os.environ, **team, "RANK": rank, "LOCAL_RANK": rank},
-            cwd=tmp_path,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in "01"
-    )
-    assert first.stderr
-    assert any(line.strip() == "training" for line in first.stderr), "it never began to train"
-    second.send_signal(signal.SIGTERM)
-    ends = [(process.communicate(timeout=60)[1], process.returncode) for process in (first, second)]
-    assert [code for _, code in ends] == [143, 143], ends
+    with (
+        CommandProcess(
+            *words, folder=tmp_path, environment={**team, "RANK": "0", "LOCAL_RANK": "0"}
+        ) as first,
+        CommandProcess(
+            *words, folder=tmp_path, environment={**team, "RANK": "1", "LOCAL_RANK": "1"}
+        ) as second,
+    ):
+        assert any(line.strip() == "training" for line in first.stderr), "it never began to train"
+        second.send_signal(signal.SIGTERM)
+        ends = [(process.stderr.read(), process.wait()) for process in (first, second)]
+        assert [code for _, code in ends] == [143, 143], ends
     assert not (tmp_path / "out").exists()
 
 

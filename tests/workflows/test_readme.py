@@ -40,10 +40,6 @@ def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
     def files():
         return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
-    if family == "sana":
-        # Its instruction is a thousand letters before every word that whitening reads, and each
-        # letter is a token here.
-        quick.write_text(quick.read_text().replace("lr: 1.0e-4", "lr: 1.0e-4, whiten: null"))
     base, few = files(), ("--model", "mine", "--steps", "2")
 
     def done(*words, codes=(0,)):

@@ -1,14 +1,12 @@
 """Same seed, same bytes; killed evaluations continue; failures have an exit code."""
 
 import json
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from support.command_process import CommandProcess, processes
 
 from unconcept.models import image_cache as gallery
 from unconcept.models.image_cache import cache_folder
@@ -89,6 +87,7 @@ def test_from_two_empty_caches_come_the_same_bytes(run, tmp_path, folder, edit, 
     assert made[0] == made[1] != {}
 
 
+@processes
 def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
     """SIGKILL in the middle; the same command then samples what is missing.
 
@@ -107,25 +106,17 @@ def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
         "--json",
         "--out",
     )
-    start = [
-        sys.executable,
-        "-c",
-        "from unconcept.cli import main; main()",
-        *map(str, words),
-        "cut",
-    ]
-    with subprocess.Popen(
-        start, cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL
-    ) as process:
+    with CommandProcess(*words, "cut", folder=tmp_path) as process:
         until = time.monotonic() + 120
         while (
             (kept := len(list(cache_folder().rglob("*.png")))) < 40
-            and process.poll() is None
+            and process.runs()
             and time.monotonic() < until
         ):
             time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL, "it came to its end before anybody could kill it"
+        code = process.wait()
+    assert code == -signal.SIGKILL, "it came to its end before anybody could kill it"
     assert kept >= 40
     assert not (tmp_path / "cut").exists()
 

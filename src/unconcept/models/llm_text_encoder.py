@@ -61,10 +61,15 @@ class Chat:
         """How many tokens of the template follow the prompt."""
         return len(self.token_ids(self.in_template(MARK).rpartition(MARK)[2]))
 
-    def truncated_text(self, prompt: str) -> str:
-        ids = self.token_ids(self.in_template(prompt))
-        lost = ids[self.limit + self.dropped : len(ids) - self.suffix_length]
-        return self.pipe.tokenizer.decode(lost).strip()
+    def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
+        """The part of each prompt that does not fit; "" where the whole prompt is read."""
+        texts = []
+        suffix = self.suffix_length
+        for prompt in prompts:
+            ids = self.token_ids(self.in_template(prompt))
+            lost = ids[self.limit + self.dropped : len(ids) - suffix]
+            texts.append(self.pipe.tokenizer.decode(lost).strip() if lost else "")
+        return texts
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         lengths = [len(self.token_ids(self.in_template(prompt))) for prompt in prompts]

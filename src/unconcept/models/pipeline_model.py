@@ -308,8 +308,7 @@ class PipelineModel(ABC):
     def warn_of_truncation(self, prompts: Sequence[str]) -> None:
         """Log how many prompts are longer than the text encoder reads, and one of them."""
         truncated = []
-        for prompt in prompts:
-            lost = self.truncated_text(prompt)
+        for prompt, lost in zip(prompts, self.truncated_texts(prompts)):
             if lost:
                 truncated.append((prompt, lost))
         if truncated:
@@ -321,19 +320,17 @@ class PipelineModel(ABC):
             )
 
     def truncated_text(self, prompt: str) -> str:
-        ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
-        limit = self.pipe.tokenizer.model_max_length - 2
-        return self.pipe.tokenizer.decode(ids[limit:]).strip() if len(ids) > limit else ""
+        return self.truncated_texts([prompt])[0]
+
+    def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
+        """`truncated_text` of many prompts, which are tokenized together."""
+        tokenizer = self.pipe.tokenizer
+        return texts_behind(tokenizer, prompts, tokenizer.model_max_length - 2)
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         tokenizer = self.pipe.tokenizer
-        lengths = []
-        for prompt in prompts:
-            ids = tokenizer(
-                prompt, truncation=True, max_length=tokenizer.model_max_length
-            ).input_ids
-            lengths.append(len(ids))
-        return torch.tensor(lengths) - 2  # the end token follows, the start token comes first
+        lengths = token_counts(tokenizer, prompts, tokenizer.model_max_length)
+        return lengths - 2  # the end token follows, the start token comes first
 
     def weight_group(self, name: str) -> tuple[Site, ...]:
         if name not in self.groups:
@@ -559,6 +556,40 @@ def whole_words(tokenizer: Any) -> tuple[str, ...]:
         if token.endswith("</w>") and len(word) > 2 and word.isascii() and word.isalpha():
             words.append(word)
     return tuple(sorted(words))
+
+
+def texts_behind(tokenizer: Any, prompts: Sequence[str], limit: int) -> list[str]:
+    """The part of each prompt that is not read.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        prompts: N prompts.
+        limit: Tokens of a prompt that are read, special tokens apart.
+
+    Returns:
+        N texts; "" where the whole prompt is read.
+    """
+    texts = []
+    for ids in tokenizer(list(prompts), add_special_tokens=False).input_ids if prompts else ():
+        texts.append(tokenizer.decode(ids[limit:]).strip() if len(ids) > limit else "")
+    return texts
+
+
+def token_counts(tokenizer: Any, prompts: Sequence[str], limit: int) -> Tensor:
+    """How many tokens each prompt has, special tokens included.
+
+    Args:
+        tokenizer: A tokenizer of transformers.
+        prompts: N prompts.
+        limit: The most that are counted.
+
+    Returns:
+        Counts [N].
+    """
+    if not prompts:
+        return torch.tensor([], dtype=torch.long)
+    ids = tokenizer(list(prompts), truncation=True, max_length=limit).input_ids
+    return torch.tensor([len(row) for row in ids])
 
 
 def hash_weights(modules: Mapping[str, nn.Module]) -> str:

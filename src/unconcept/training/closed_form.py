@@ -290,12 +290,15 @@ def solve(
     sites = prompt_readers(model)
     pairs: dict[str, Pair] = {}
     facts: dict[str, dict] = {}
-    for name in dict.fromkeys(site.reads for site in sites):
+    names = list(dict.fromkeys(site.reads for site in sites))
+    moments = second_moments(model, names, ["", *retained])
+    prefixes = word_prefixes(retained)
+    for name in names:
         weights = {}
         for site in sites:
             if site.reads == name:
                 weights[site.name] = weight_of(model, site)
-        system = build_system(model, name, concepts, retained, weights)
+        system = build_system(model, name, concepts, prefixes, weights, moments[name])
         lam = system.choose_lambda(settings)
         S = system.solve(system.all_prompts, lam, settings.mu)
         A = system.all_prompts.P + system.metric(lam, settings.mu)
@@ -316,27 +319,27 @@ def build_system(
     model: Model,
     name: str,
     concepts: Sequence[Concept],
-    retained: Sequence[str],
+    prefixes: set[tuple[str, ...]],
     weights: dict[str, Tensor],
+    C: Tensor,
 ) -> System:
-    """Encode all prompts, and sum up what S is solved from.
+    """Encode the concepts' prompts, and sum up what S is solved from.
 
     Args:
         model: Encodes the prompts.
         name: Of the states that the matrices read (`Site.reads`).
         concepts: What is erased, each with its alternative.
-        retained: Prompts whose states C is made of; ∅ is added.
+        prefixes: Beginnings of retained prompts (`word_prefixes`).
         weights: W* [out, width] of every matrix that reads these states.
+        C: Second moment of these states of retained prompts [width, width].
 
     Returns:
         The system.
     """
-    C = second_moment(model, name, ["", *retained])
     G = torch.zeros_like(C)
     for W in weights.values():
         gram = product(W, W)
         G += gram / trace(gram, C)
-    prefixes = word_prefixes(retained)
     all_prompts: list[Moments] = []
     fit: list[Moments] = []
     test: list[Moments] = []
@@ -428,22 +431,25 @@ def states_of_prompts(model: Model, name: str, prompts: Sequence[str]) -> list[T
     return states
 
 
-def second_moment(model: Model, name: str, prompts: Sequence[str]) -> Tensor:
+def second_moments(model: Model, names: Sequence[str], prompts: Sequence[str]) -> dict[str, Tensor]:
     """E e eᵀ over all states of some prompts, one batch of prompts in memory at a time.
 
     Args:
-        model: Encodes the prompts.
-        name: Of the states that the matrices read (`Site.reads`).
+        model: Encodes the prompts, each once.
+        names: Of the states that the matrices read (`Site.reads`).
         prompts: One or more.
 
     Returns:
-        [width, width] in double precision on the CPU.
+        By name [width, width] in double precision on the CPU.
     """
-    total, n = torch.zeros((), dtype=torch.double), 0
+    totals = {name: torch.zeros((), dtype=torch.double) for name in names}
+    counts = dict.fromkeys(names, 0)
     for condition in encode_points(model, prompts):
-        states = torch.cat(states_of(model, name, condition))
-        total, n = total + product(states, states), n + len(states)
-    return total / n
+        for name in names:
+            states = torch.cat(states_of(model, name, condition))
+            totals[name] = totals[name] + product(states, states)
+            counts[name] += len(states)
+    return {name: total / counts[name] for name, total in totals.items()}
 
 
 def unchanged_basis(model: Model, name: str) -> Tensor:

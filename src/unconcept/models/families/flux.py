@@ -11,7 +11,7 @@ from ..consistency import check_present
 from ..interface import Condition
 from ..joint_attention import POOLED, JointModel
 from ..patchify import Patched, packed, unpacked
-from ..pipeline_model import STATES
+from ..pipeline_model import STATES, texts_behind, token_counts
 from ..token_embeddings import padded_ids, run_text_encoder
 
 T5_TOKENS = 512
@@ -83,19 +83,14 @@ class Flux(Patched, JointModel):
             POOLED: outputs["text_encoder"].pooler_output.to(self.dtype),
         }
 
-    def truncated_text(self, prompt: str) -> str:
+    def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
         """What T5 does not read. CLIP, which only gives a pooled state here, reads less."""
-        ids = self.pipe.tokenizer_2(prompt, add_special_tokens=False).input_ids
-        limit = T5_TOKENS - 1
-        return self.pipe.tokenizer_2.decode(ids[limit:]).strip() if len(ids) > limit else ""
+        return texts_behind(self.pipe.tokenizer_2, prompts, T5_TOKENS - 1)
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         """T5 has an end token and not a start token."""
-        lengths = []
-        for prompt in prompts:
-            ids = self.pipe.tokenizer_2(prompt, truncation=True, max_length=T5_TOKENS).input_ids
-            lengths.append(len(ids))
-        return (torch.tensor(lengths) - 2).clamp(min=0)
+        lengths = token_counts(self.pipe.tokenizer_2, prompts, T5_TOKENS)
+        return (lengths - 2).clamp(min=0)
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
         """Predict at guidance scale 1.

@@ -17,7 +17,7 @@ from ..cross_attention import GROUPS, CrossModel, reads_states
 from ..flow_matching import FlowModel
 from ..interface import Condition
 from ..llm_text_encoder import WITHIN
-from ..pipeline_model import STATES
+from ..pipeline_model import STATES, texts_behind
 
 MASK = "encoder_attention_mask"  # [N, tokens]: which tokens are not padding
 
@@ -112,17 +112,26 @@ class Sana(CrossModel, FlowModel):
         The empty prompt has no instruction.
         """
         self.warn_of_truncation(prompts)
-        states, masks = [], []
-        for prompt in prompts:
-            state, mask, *_ = self.pipe.encode_prompt(
-                [prompt],
+        states: dict[int, Tensor] = {}
+        masks: dict[int, Tensor] = {}
+        for instruction in (INSTRUCTION, None):
+            rows = [
+                i for i, prompt in enumerate(prompts) if (prompt == "") == (instruction is None)
+            ]
+            if not rows:
+                continue
+            encoded, present, *_ = self.pipe.encode_prompt(
+                [prompts[row] for row in rows],
                 device=self.device,
-                complex_human_instruction=INSTRUCTION if prompt else None,
+                complex_human_instruction=instruction,
                 do_classifier_free_guidance=False,
             )
-            states.append(state)
-            masks.append(mask)
-        return {STATES: torch.cat(states).to(self.dtype), MASK: torch.cat(masks)}
+            states.update(zip(rows, encoded))
+            masks.update(zip(rows, present))
+        return {
+            STATES: torch.stack([states[i] for i in range(len(prompts))]).to(self.dtype),
+            MASK: torch.stack([masks[i] for i in range(len(prompts))]),
+        }
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
         """Compute what keys and values or the caption projection multiply.
@@ -139,9 +148,8 @@ class Sana(CrossModel, FlowModel):
             return condition[name]
         return self.denoiser.caption_norm(self.denoiser.caption_projection(condition[STATES]))
 
-    def truncated_text(self, prompt: str) -> str:
-        ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
-        return self.pipe.tokenizer.decode(ids[TOKENS:]).strip() if len(ids) > TOKENS else ""
+    def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
+        return texts_behind(self.pipe.tokenizer, prompts, TOKENS)
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         """The last token that is not padding; the tokenizer does not append an end token."""
