@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import subprocess
@@ -10,8 +11,10 @@ import sys
 import pytest
 import torch
 from conftest import one_line
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from support.report_schema import check
+from support.samples_schema import read_samples
 
 from unconcept.errors import InputError
 from unconcept.export.lora import kohya_name
@@ -278,10 +281,20 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
         "report.html",
         "report.md",
         "README.md",
+        "samples.jsonl",
+        "images",
     }
+    records = read_samples(tmp_path / "gone")
+    assert {record["stage"] for record in records} == {"before", "after"}
+    assert all(record["file"] for record in records)
+    assert [row["strength"] for row in report["strengths"]] == [0, 0.5, 1, 1.25]
     assert report == json.loads((tmp_path / "gone" / "report.json").read_text())
     page = (tmp_path / "gone" / "report.html").read_text()
-    assert page.count("data:image/webp;base64,") == 2 * page.count("<figure>") > 0
+    images, _, strengths = page.partition('<section class="strengths">')
+    assert images.count("data:image/webp;base64,") == 2 * images.count("<figure>") > 0
+    assert strengths.count("data:image/webp;base64,") == 4 * min(8, len(records) // 2) > 0
+    for file in re.findall(r'href="(images/[^"]*)"', page):
+        assert (tmp_path / "gone" / file).exists()
     assert "http" not in page, "the page is whole in itself"
     check(report)
     assert not any(row["name"] == "concept" for row in report["scores"]), (
@@ -310,6 +323,23 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     )
     assert code == 0
     assert len(list((tmp_path / "pictures").glob("0*.png"))) == 4
+    records = read_samples(tmp_path / "pictures")
+    assert [(r["prompt"], r["seed"], r["stage"]) for r in records] == [
+        (prompt, seed, "after") for prompt in ("a pig", "a cat") for seed in (0, 1)
+    ]
+
+    words = ("generate", "a pig", "--model", folder, "--images", 2, "--steps", 2, "--compare")
+    code, _, err = run(*words, "--edit", "gone", "--out", "both")
+    assert code == 0, err
+    records = read_samples(tmp_path / "both")
+    assert [r["file"] for r in records] == [
+        f"000-seed{seed}{side}.png" for side in ("-before", "") for seed in (0, 1)
+    ]
+    with Image.open(tmp_path / "both/sheet.png") as sheet:
+        assert sheet.width > 2 * 128
+        assert sheet.height > 2 * 128
+    code, _, err = run(*words, "--out", "nothing")
+    assert (code, "--edit" in err, one_line(err)) == (2, True, True)
 
     assert "pig → cow" in run("show", "gone/edit.safetensors")[1]
     assert "same seed, how far images moved" in run("show", "gone")[1]

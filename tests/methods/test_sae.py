@@ -245,3 +245,18 @@ def test_whole_words():
     ) == ("cat", "neon")
     assert whole_words(tokenizer("cat", "▁cat")) == ()
     assert {"hog", "pixel art", "farm animal", "blue"} <= set(load("emoji").lexicon)
+
+
+def test_retained_prompts_of_a_concept_that_the_lexicon_completes(model):
+    """A fixed random choice, with every word alone; without the lexicon all of them."""
+    words = tuple(f"word{i}" for i in range(300))
+    concept = Concept(erase="pig", keep=words, templates=("{}", *(f"{{}} {i}" for i in range(20))))
+    everything = SAE().retained(model, [concept])
+    assert len(everything) > 6000
+    model.completes = True
+    some = SAE().retained(model, [concept])
+    assert len(some) == len(set(some)) == sae.RETAINED
+    assert set(some) < set(everything)
+    assert {article(word) for word in (*words, *model.vocabulary)} < set(some)
+    assert some == SAE().retained(model, [concept])
+    assert some != SAE(seed=1).retained(model, [concept])

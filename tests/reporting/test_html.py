@@ -12,9 +12,12 @@ import torch
 from PIL import Image
 
 from unconcept.evaluation.benchmark import GROUPS, PromptCase
-from unconcept.evaluation.scores import PIXELS, unmeasured_score
+from unconcept.evaluation.runner import Evaluation
+from unconcept.evaluation.scores import PIXELS, Scores, unmeasured_score
+from unconcept.evaluation.strength_curve import StrengthCurve
 from unconcept.reporting import report as reports
 from unconcept.reporting.html import GLOSSARY, bar, meaning_of, measure_of, pick_spread
+from unconcept.reporting.verdict import model_title
 
 
 def score_row(name, group, before, after, *rest, n=50, **more):
@@ -112,7 +115,8 @@ def cases(n: int) -> list[PromptCase]:
 
 
 def written_page(folder, report: dict, images: torch.Tensor) -> str:
-    reports.write(folder, report, cases(len(images)), images, images.flip(3))
+    evaluation = Evaluation(Scores(), images, images.flip(3))
+    reports.write(folder, report, cases(len(images)), evaluation)
     return (folder / "report.html").read_text()
 
 
@@ -128,8 +132,12 @@ def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, n
     assert "100 of 200 pairs are shown" in page
     assert "http" not in page
     assert not re.search(r"url\(|@import|<link|<iframe", page)
-    loaded = re.findall(r"""(?:src|href|srcset|poster|data)\s*=\s*["']?([^"'>\s]*)""", page)
+    tags = page.partition("<script>")[0]
+    loaded = re.findall(r"""\s(?:src|srcset|poster|data)\s*=\s*["']?([^"'>\s]*)""", tags)
     assert len(loaded) == 200
+    linked = re.findall(r"""\shref\s*=\s*["']?([^"'>\s]*)""", tags)
+    assert len(linked) == 100
+    assert all(re.fullmatch(r"images/\d{3}-after\.webp", file) for file in linked)
     assert all(uri.startswith("data:image/webp;base64,") for uri in loaded)
 
 
@@ -242,8 +250,8 @@ def test_the_slider_is_only_over_the_images(tmp_path):
 
 def test_every_pair_says_what_it_is(tmp_path):
     page = written_page(tmp_path, report_of(), natural(64).expand(5, -1, -1, -1))
-    labels = re.findall(r'<button class="pair" aria-label="([^"]*)"', page)
-    assert len(labels) == len(set(labels)) == 5
+    labels = re.findall(r'<(?:button class="pair"|a class="open")[^>]* aria-label="([^"]*)"', page)
+    assert len(labels) == len(set(labels)) == 5 + 5 + 1, "the last is the dialog's"
 
 
 def test_the_glossary_explains_every_measure():
@@ -286,9 +294,9 @@ def test_the_figure(tmp_path, monkeypatch):
 
 
 def test_without_pictures_there_is_no_table(tmp_path):
-    reports.write(
-        tmp_path, report_of([], judge=None), [], torch.zeros(0, 3, 1, 1), torch.zeros(0, 3, 1, 1)
-    )
+    nothing = torch.zeros(0, 3, 1, 1)
+    evaluation = Evaluation(Scores(), nothing, nothing)
+    reports.write(tmp_path, report_of([], judge=None), [], evaluation)
     assert {p.name for p in tmp_path.iterdir()} == {
         "report.json",
         "report.html",
@@ -299,3 +307,41 @@ def test_without_pictures_there_is_no_table(tmp_path):
     assert '<table class="scores">' not in page
     assert "Not evaluated" in page
     assert "## Scores" not in (tmp_path / "report.md").read_text()
+
+
+def test_the_concept_at_several_strengths(tmp_path):
+    pictures = natural(64).expand(5, -1, -1, -1)
+    rows = [
+        {
+            "strength": 0.0,
+            "concept": {"value": 1.0, "n": 2, "ci95": [0.3, 1.0]},
+            "alternative": None,
+        },
+        {
+            "strength": 1.25,
+            "concept": {"value": 0.0, "n": 2, "ci95": [0.0, 0.7]},
+            "alternative": None,
+        },
+    ]
+    curve = StrengthCurve([0, 3], {0.0: pictures[:2], 1.25: pictures[:2]}, rows)
+    evaluation = Evaluation(Scores(), pictures, pictures)
+    reports.write(tmp_path, {**report_of(), "strengths": rows}, cases(5), evaluation, curve)
+    page = (tmp_path / "report.html").read_text()
+    section = page.partition('<section class="strengths">')[2].partition("</section>")[0]
+    assert section.count("<img") == 4
+    assert "<td>1.25</td><td>0 of 2</td><td>–</td>" in section
+    assert "| 0 | 2 of 2 | – |" in (tmp_path / "report.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "called"),
+    [
+        ("emoji", "emoji"),
+        ("/home/me/models/sdxl", "sdxl"),
+        ("./models/sdxl", "sdxl"),
+        ("owner/name", "owner/name"),
+        ("models/mine/v2.safetensors", "v2.safetensors"),
+    ],
+)
+def test_pages_do_not_name_paths_of_the_machine(name, called):
+    assert model_title(name) == called

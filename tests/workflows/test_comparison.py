@@ -4,10 +4,12 @@ import base64
 import json
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from support.samples_schema import read_samples
 
 from unconcept import Concept, Edit
 from unconcept.config.options import Look
@@ -142,7 +144,14 @@ def test_compare(run, tmp_path, folder, quick):
         "compare.png",
         "quick.safetensors",
         "joint.safetensors",
+        "samples.jsonl",
+        "images",
     }
+    records = read_samples(tmp_path / "both")
+    assert Counter(record["method"] for record in records) == dict.fromkeys(
+        (None, "quick", "joint"), len(records) // 3
+    )
+    assert any(record["file"] for record in records)
     assert "http" not in (tmp_path / "both" / "compare.html").read_text()
     assert run(*words, "--methods", "quick.yaml,nobody")[0] == 2
     (tmp_path / "small.yaml").write_text("quantize: nf4\n")

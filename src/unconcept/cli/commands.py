@@ -25,8 +25,10 @@ from ..config.options import (
     Training,
 )
 from ..config.ranges import check_numbers, check_seeds, whole_number
+from ..errors import InputError
 from ..io.text import visible
 from .input_checks import (
+    EMBEDDED,
     check_concepts,
     check_edit,
     check_file,
@@ -149,6 +151,14 @@ def erase(
             converter=whole_number,
         ),
     ] = None,
+    no_lexicon: Annotated[
+        bool,
+        Parameter(
+            group=WHAT,
+            help="Add no words to the concepts of your own model: no synonyms, neighbours or "
+            "templates of the lexicon.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, Parameter(group=HOW, help="Refuse a concept that the model cannot draw.")
     ] = False,
@@ -191,6 +201,8 @@ def erase(
             out=output.out,
         )
     )
+    if no_lexicon and job.model in EMBEDDED:
+        raise InputError(f"--no-lexicon is for your own model: {job.model} has its own words")
     source = replace(source, model=job.model)
     training = replace(training, quantize=training.quantize or job.quantize)
     extent = evaluate or extent
@@ -208,7 +220,8 @@ def erase(
     from ..workflows import erase as run
     from .progress_bar import ProgressBar
 
-    stages = erasure_stages(job.method, len(job.concepts), look.steps, extent)
+    own_model = job.model not in EMBEDDED
+    stages = erasure_stages(job.method, len(job.concepts), look.steps, extent, own_model)
     with ProgressBar(stages) as bar:
         result = run(
             job.concepts,
@@ -220,6 +233,7 @@ def erase(
             prompts=prompts,
             look=look,
             strict=strict,
+            lexicon=not no_lexicon,
             force=output.force,
             cache=cache_folder(),
             training=training,
@@ -364,6 +378,10 @@ def generate(
     *,
     edit: EditPaths = (),
     strength: Strength = 1.0,
+    compare: Annotated[
+        bool,
+        Parameter(group=HOW, help="Also sample the same seeds without the edit, side by side."),
+    ] = False,
     images: Annotated[
         int, Parameter(group=HOW, help="Images per prompt.", converter=whole_number)
     ] = 4,
@@ -383,6 +401,8 @@ def generate(
     check_prompts(prompts)
     check_numbers(images=images, steps=steps, guidance=guidance, edit_strength=strength)
     check_seeds(seed, images)
+    if compare and not edit:
+        raise InputError("there is nothing to compare: name an edit, --edit FILE")
     for path in edit:
         check_edit(path, "--edit")
     check_model(source.model)
@@ -395,6 +415,7 @@ def generate(
             model=source,
             edits=edit,
             strength=strength,
+            compare=compare,
             out=output.out or Path("unconcept-out/pictures"),
             seed=seed,
             images=images,

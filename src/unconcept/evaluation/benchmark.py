@@ -47,6 +47,19 @@ class PromptCase:
     seed: int | None = None
 
 
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge says of one image.
+
+    name           what it sees; "" where it sees none of the names it chose from
+    probabilities  of the names that matter: those of the concepts and alternatives, what the prompt
+                   names, and the likeliest ones
+    """
+
+    name: str
+    probabilities: dict[str, float]
+
+
 class Benchmark(Protocol):
     """Prompts about some concepts, and a judge of the images that a model makes of them.
 
@@ -77,6 +90,17 @@ class Benchmark(Protocol):
         Returns:
             By name ("concept", "alternative", "right", ...) [N] of 0, 1, or NaN where a mark does
             not apply; empty without a judge.
+        """
+        ...
+
+    def judgements(self, images: Tensor) -> list[Judgement]:
+        """What the judge says of each image.
+
+        Args:
+            images: [N, 3, H, W] in [0, 1], one per case.
+
+        Returns:
+            N judgements; empty without a judge.
         """
         ...
 

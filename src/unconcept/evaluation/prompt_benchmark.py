@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ..concepts.concept import Concept
 from ..concepts.templates import article
@@ -15,7 +16,7 @@ from ..concepts.words import canonical, number_forms
 from ..errors import InputError
 from ..models.conditioning import rank_by_similarity
 from ..models.interface import Model
-from .benchmark import PromptCase
+from .benchmark import Judgement, PromptCase
 from .judges import Judge, judge_name
 
 T = TypeVar("T")
@@ -23,6 +24,8 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 NEIGHBOURS_PER_CONCEPT = 5
+
+LIKELIEST = 3  # names whose probabilities are recorded, besides those of the concepts
 
 
 class PromptBenchmark:
@@ -65,6 +68,7 @@ class PromptBenchmark:
         """
         self.concepts = tuple(concepts)
         self.judge = judge
+        self._answers = WeakIdKeyDictionary()  # the judge's, by the tensor of images
         self.erased = {name for c in concepts for name in (c.erase, *c.synonyms)}
         for concept in concepts:
             if not self._judge_knows(concept.erase):
@@ -184,10 +188,41 @@ class PromptBenchmark:
                     marks["right"][i] = word == case.name
         return marks
 
+    def judgements(self, images: Tensor) -> list[Judgement]:
+        """What the judge says of each image.
+
+        Args:
+            images: [N, 3, H, W] in [0, 1], one per case.
+
+        Returns:
+            N judgements, with the `LIKELIEST` names and those of the concepts, their alternatives
+            and the prompt; empty without a judge.
+        """
+        if self.judge is None:
+            return []
+        judgements = []
+        probabilities = self._probabilities(images)
+        for case, name, row in zip(self.cases, self._seen(images), probabilities.tolist()):
+            by_name = dict(zip(self.names, row))
+            likeliest = sorted(self.names, key=lambda word: by_name[word], reverse=True)
+            chosen = dict.fromkeys(likeliest[:LIKELIEST])
+            for concept in self.concepts:
+                chosen |= dict.fromkeys((concept.erase, concept.alternative or ""))
+            chosen[case.name] = None
+            shown = {word: by_name[word] for word in chosen if word in by_name}
+            judgements.append(Judgement(name, shown))
+        return judgements
+
+    def _probabilities(self, images: Tensor) -> Tensor:
+        """The judge's answer for each image, which it is asked for once per tensor."""
+        assert self.judge is not None
+        if images not in self._answers:
+            self._answers[images] = self.judge(images, self.names)
+        return self._answers[images]
+
     def _seen(self, images: Tensor) -> list[str]:
         """The name that the judge sees in each image; "" where it sees none."""
-        assert self.judge is not None
-        probabilities, n = self.judge(images, self.names), len(self.names)
+        probabilities, n = self._probabilities(images), len(self.names)
         if tuple(probabilities.shape) not in ((len(images), n), (len(images), n + 1)):
             raise InputError(
                 f"the judge returned {list(probabilities.shape)} for {len(images)} images and "

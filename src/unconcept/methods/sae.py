@@ -84,6 +84,8 @@ STATES = 2**17  # token states in the training set, at most: 0.4 GB at width 768
 
 PROMPTS_AT_ONCE = 64  # prompts that are encoded together
 
+RETAINED = 2048  # retained prompts that are compared with the concept's, see `SAE.retained`
+
 DEAD_AFTER = 200  # steps without activity after which a feature counts as dead
 
 
@@ -120,7 +122,7 @@ class SAE:
         """Deactivate the concepts. The alternative is not used."""
         concepts = model.complete(concepts)
         targets = [prompt for concept in concepts for prompt, _ in concept.pairs()]
-        others = ["", *retain_prompts(concepts, model.vocabulary)]
+        others = ["", *self.retained(model, concepts)]
         site = model.text_layer()
         sae, seconds = self.autoencoder(model, progress)
         progress(Progress("finding the concept's features", 0, 1))
@@ -145,6 +147,32 @@ class SAE:
             "autoencoder": {"steps": self.steps, "seconds": seconds},
         }
         return Edit({}, card, {site: build_adapter(sae.kind, sae.state_dict())})
+
+    def retained(self, model: Model, concepts: Sequence[Concept]) -> list[str]:
+        """Prompts whose features are not the concept's.
+
+        Concepts that are completed with the lexicon keep a hundred words and more, in every
+        template: of these prompts every word alone stays, and a fixed random choice of the rest.
+
+        Args:
+            model: Its vocabulary is used.
+            concepts: Completed concepts.
+
+        Returns:
+            Distinct prompts; of a model that completes with the lexicon at most `RETAINED`, unless
+            there are more words.
+        """
+        prompts = retain_prompts(concepts, model.vocabulary)
+        if not model.completes or len(prompts) <= RETAINED:
+            return prompts
+        words = [*model.vocabulary]
+        for concept in concepts:
+            words += concept.keep
+        alone = {article(word) for word in words} & set(prompts)
+        rest = [prompt for prompt in prompts if prompt not in alone]
+        chance = random.Random(self.seed)
+        chosen = alone | set(chance.sample(rest, max(0, RETAINED - len(alone))))
+        return [prompt for prompt in prompts if prompt in chosen]
 
     def loss(
         self, sae: SparseAutoencoder, h: Tensor, variance: Tensor, dead: Tensor

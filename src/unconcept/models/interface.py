@@ -116,6 +116,7 @@ class Model(Protocol):
     quantized           how the layers that are not trained are quantized, or ""
     vocabulary          words that represent all other prompts; the whitened update's C uses them
     lexicon             further words of its prompts, styles and colors included
+    completes           are concepts completed with WordNet's words and lists of styles?
     """
 
     family: str
@@ -131,6 +132,7 @@ class Model(Protocol):
     quantized: str
     vocabulary: tuple[str, ...]
     lexicon: tuple[str, ...]
+    completes: bool
 
     @property
     def device(self) -> torch.device:

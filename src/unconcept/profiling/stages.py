@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
+from ..evaluation.strength_curve import PROMPTS, STRENGTHS
 from ..methods.all_but_one import AllButOne
 from .memory_estimate import group_calls
 
@@ -32,7 +33,9 @@ class Stage:
     work: float
 
 
-def erasure_stages(method: Any, concepts: int, steps: int, extent: Extent) -> list[Stage]:
+def erasure_stages(
+    method: Any, concepts: int, steps: int, extent: Extent, own_model: bool = False
+) -> list[Stage]:
     """Plan `unconcept erase`.
 
     Args:
@@ -40,11 +43,15 @@ def erasure_stages(method: Any, concepts: int, steps: int, extent: Extent) -> li
         concepts: How many concepts are erased.
         steps: Sampling steps per evaluation image.
         extent: How many evaluation images there are.
+        own_model: The model is not an embedded one: other strengths are sampled, too.
 
     Returns:
         The stages in the order in which they are run.
     """
     before, *after = evaluation_stages(steps, extent)
+    if own_model and extent != "none":
+        images = (len(STRENGTHS) - 2) * PROMPTS  # two of the strengths are evaluated anyway
+        after.append(Stage("other strengths", ("strength",), images * steps * CALLS_PER_STEP))
     return [before, *method_stages(method, concepts), *after]
 
 

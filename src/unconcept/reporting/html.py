@@ -14,6 +14,9 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
+from ..evaluation.runner import Evaluation
+from ..evaluation.strength_curve import StrengthCurve
+from .image_files import image_file
 from .image_grid import to_image
 from .verdict import (
     ANOTHER_SAMPLER,
@@ -75,6 +78,7 @@ class ReportPage:
     judge     who the judge is, and how often it is right
     legend    how to read the scores
     facts     cost, settings, versions and hashes
+    curve     header and lines of the concept at several strengths; none without a judge
     """
 
     report: Mapping[str, Any]
@@ -82,31 +86,58 @@ class ReportPage:
     judge: str
     legend: str
     facts: Sequence[tuple[str, object]]
+    curve: tuple[Sequence[str], Sequence[Sequence[str]]] = ((), ())
 
 
-def page(content: ReportPage, cases: Sequence, before: Tensor, after: Tensor) -> str:
+@dataclass(frozen=True)
+class Pair:
+    """An image pair of the page.
+
+    case           its prompt and group
+    before, after  thumbnails, embedded
+    files          the same at full size, relative to the page
+    """
+
+    case: Any
+    before: str
+    after: str
+    files: tuple[str, str]
+
+
+def page(
+    content: ReportPage,
+    cases: Sequence,
+    evaluation: Evaluation,
+    curve: StrengthCurve | None = None,
+) -> str:
     """Render report.html.
 
     Args:
         content: The page's words.
         cases: N prompts with their groups.
-        before: Images of the untouched model [N, 3, H, W] in [0, 1].
-        after: Images of the erased model from the same seeds.
+        evaluation: N images of the untouched model, and of the erased one from the same seeds.
+        curve: The concept at several strengths of the edit, where it was measured.
 
     Returns:
         HTML.
     """
+    before, after = evaluation.before, evaluation.after
     shown = pick_spread(cases)
-    thumbnails = []
+    images = []
     for i in shown:
-        thumbnails += [thumbnail(before[i]), thumbnail(after[i])]
-    uris = encode_to_fit(thumbnails)
+        images += [before[i], after[i]]
+    steps = list(curve.images.values()) if curve else []
+    for some in steps:
+        images += list(some)
+    uris = iter(encode_to_fit([thumbnail(image) for image in images]))
     pairs = []
-    for k, i in enumerate(shown):
-        pairs.append((cases[i], uris[2 * k], uris[2 * k + 1]))
+    for i in shown:
+        files = (image_file(i, "before"), image_file(i, "after"))
+        pairs.append(Pair(cases[i], next(uris), next(uris), files))
     groups = []
-    for group, members in groupby(pairs, key=lambda pair: pair[0].group):
+    for group, members in groupby(pairs, key=lambda pair: pair.case.group):
         groups.append((GROUP_TITLES[group], list(members)))
+    columns = [[next(uris) for _ in some] for some in steps]
     report = content.report
     return render(
         "report.html",
@@ -118,9 +149,13 @@ def page(content: ReportPage, cases: Sequence, before: Tensor, after: Tensor) ->
         content=content,
         r=report,
         small=before.shape[-1] < THUMBNAIL,
+        width=before.shape[-1],
+        height=before.shape[-2],
         shown=len(shown),
         total=len(cases),
         groups=groups,
+        strengths=[f"{strength:g}" for strength in curve.images] if curve else [],
+        strength_rows=list(zip([cases[i].prompt for i in curve.places], *columns)) if curve else [],
         rows=score_lines(content.rows, report["scores"]),
         glossary=GLOSSARY,
     )

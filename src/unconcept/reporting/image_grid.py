@@ -3,23 +3,71 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from .verdict import GROUP_TITLES
 
-SMALL_CELL, LARGE_CELL = 128, 256  # pixels: of images up to the first, and of larger ones
+SMALLEST_CELL, LARGEST_CELL = 128, 512  # pixels; images in between are shown at their own size
+
+COLUMNS, FEWEST_COLUMNS = 8, 4  # pairs in a band; fewer where the cells are large
+
+WIDEST = 2200  # pixels of a sheet, about
+
+SCALED_FROM = 256  # pixels of a cell, from which on text grows with it
+
+SOFT = "#666"
 
 GAP = 6  # pixels between cells
 
-BAND_TITLE, PROMPT_LINES = 34, 62  # pixels above and below a band of pairs
 
-LEFT = 64  # pixels for "before" and "after"
+@dataclass(frozen=True)
+class Layout:
+    """Sizes of a sheet of pairs, in pixels.
 
-HEAD_LINE = 26  # pixels of a line of the head
+    size        of a cell
+    band_title  above a band of pairs
+    prompt      below it: up to three lines
+    left        for "before" and "after"
+    head_line   of a line of the head
+    """
 
-SOFT = "#666"
+    size: int
+    band_title: int
+    prompt: int
+    left: int
+    head_line: int
+
+    @classmethod
+    def of(cls, width: int) -> "Layout":
+        """The layout for images of a width: larger cells have larger text."""
+        size = min(max(width, SMALLEST_CELL), LARGEST_CELL)
+        scale = max(1.0, size / SCALED_FROM)
+        return cls(size, *(round(scale * pixels) for pixels in (34, 62, 64, 26)))
+
+    @property
+    def columns(self) -> int:
+        """Pairs in a band."""
+        return min(COLUMNS, max(FEWEST_COLUMNS, WIDEST // (self.size + GAP)))
+
+    def font(self, size: int) -> Any:
+        """A font of a size that a small sheet has.
+
+        Args:
+            size: In pixels, on a sheet whose text is not scaled.
+        """
+        return ImageFont.load_default(round(size * max(1.0, self.size / SCALED_FROM)))
+
+
+@dataclass(frozen=True)
+class Band:
+    """A row of pairs: its title, and (before, after, what stands below) for each."""
+
+    title: str
+    pairs: list[tuple[Tensor, Tensor, str]]
 
 
 def to_image(image: Tensor, size: int) -> Image.Image:
@@ -40,75 +88,99 @@ def to_image(image: Tensor, size: int) -> Image.Image:
 
 
 def before_after_grid(
-    cases: Sequence, before: Tensor, after: Tensor, head: str = "", columns: int = 8
+    cases: Sequence, before: Tensor, after: Tensor, head: str = ""
 ) -> Image.Image:
     """The sheet of pairs: before above after, from the same seeds, in a band for each group.
+
+    Cells are as large as the images, from 128 to 512 pixels; larger ones are fewer.
 
     Args:
         cases: N prompts with their groups; the prompt stands under each pair.
         before: Images [N, 3, H, W] in [0, 1].
         after: Images from the same seeds.
-        head: Stands above everything, in one or two lines.
-        columns: Pairs of each group.
+        head: Stands above everything: the verdict and the model.
 
     Returns:
         The sheet.
     """
-    size = SMALL_CELL if before.shape[-1] <= SMALL_CELL else LARGE_CELL
-    present = {case.group for case in cases}
-    groups = [group for group in GROUP_TITLES if group in present]
-    width = LEFT + columns * (size + GAP) + GAP
-    bold = ImageFont.load_default(17)
-    lines = textwrap.wrap(head, width // 10)
-    top = HEAD_LINE * len(lines) + GAP
-    band = BAND_TITLE + 2 * size + GAP + PROMPT_LINES
-    sheet = Image.new("RGB", (width, top + len(groups) * band), "white")
+    layout = Layout.of(before.shape[-1])
+    bands = []
+    for group, title in GROUP_TITLES.items():
+        places = [i for i, case in enumerate(cases) if case.group == group][: layout.columns]
+        if places:
+            pairs = [(before[i], after[i], cases[i].prompt) for i in places]
+            bands.append(Band(title, pairs))
+    return sheet_of_bands(layout, bands, head)
+
+
+def sheet_of_bands(
+    layout: Layout, bands: Sequence[Band], head: str = "", columns: int | None = None
+) -> Image.Image:
+    """Draw bands of pairs below each other.
+
+    Args:
+        layout: Its sizes.
+        bands: The pairs.
+        head: Stands above everything.
+        columns: Pairs that a band has room for; None: the layout's.
+
+    Returns:
+        The sheet.
+    """
+    size = layout.size
+    width = layout.left + (columns or layout.columns) * (size + GAP) + GAP
+    head_font = layout.font(19)
+    lines = textwrap.wrap(head, max(20, round(width / head_font.getlength("n"))))
+    top = layout.head_line * len(lines) + GAP
+    height = cell_height(layout, bands[0].pairs) if bands else size
+    band_height = layout.band_title + 2 * height + GAP + layout.prompt
+    sheet = Image.new("RGB", (width, top + len(bands) * band_height), "white")
     draw = ImageDraw.Draw(sheet)
     for i, line in enumerate(lines):
-        draw.text((GAP, GAP + i * HEAD_LINE), line, fill="black", font=ImageFont.load_default(19))
-    for group in groups:
-        places = [i for i, case in enumerate(cases) if case.group == group][:columns]
-        draw.text((GAP, top + 6), GROUP_TITLES[group], fill="black", font=bold)
-        draw_pairs(sheet, top + BAND_TITLE, size, [(before[i], after[i]) for i in places])
-        draw_prompts(draw, top + BAND_TITLE + 2 * size + GAP, size, [cases[i] for i in places])
-        top += band
+        draw.text((GAP, GAP + i * layout.head_line), line, fill="black", font=head_font)
+    for band in bands:
+        draw.text((GAP, top + GAP), band.title, fill="black", font=layout.font(17))
+        draw_pairs(sheet, top + layout.band_title, layout, band.pairs)
+        top += band_height
     return sheet
 
 
 def draw_pairs(
-    sheet: Image.Image, top: int, size: int, pairs: Sequence[tuple[Tensor, Tensor]]
+    sheet: Image.Image, top: int, layout: Layout, pairs: Sequence[tuple[Tensor, Tensor, str]]
 ) -> None:
-    """Two rows of images, with their names on the left.
+    """Two rows of images with their names on the left, and in up to three lines what they show.
 
     Args:
         sheet: Where to draw.
         top: Pixels from the top.
-        size: Of a cell, in pixels.
-        pairs: (before, after) [3, H, W] for each column.
+        layout: Sizes.
+        pairs: (before, after) [3, H, W] and a text for each column.
     """
     draw = ImageDraw.Draw(sheet)
-    font = ImageFont.load_default(13)
+    font = layout.font(13)
+    height = cell_height(layout, pairs)
     for row, name in enumerate(("before", "after")):
-        y = top + row * (size + GAP)
-        draw.text((GAP, y + size // 2 - 8), name, fill=SOFT, font=font)
-        for column, pair in enumerate(pairs):
-            sheet.paste(to_image(pair[row], size), (LEFT + column * (size + GAP), y))
+        y = top + row * (height + GAP)
+        draw.text((GAP, y + height // 2 - 8), name, fill=SOFT, font=font)
+        for column, (before, after, _) in enumerate(pairs):
+            x = layout.left + column * (layout.size + GAP)
+            sheet.paste(to_image(after if row else before, layout.size), (x, y))
+    letters = round(layout.size / font.getlength("n"))
+    for column, pair in enumerate(pairs):
+        text = "\n".join(textwrap.wrap(pair[2], letters)[:3])
+        corner = (layout.left + column * (layout.size + GAP), top + 2 * (height + GAP) - GAP + 4)
+        draw.multiline_text(corner, text, fill="#333", font=font, spacing=2)
 
 
-def draw_prompts(draw: ImageDraw.ImageDraw, top: int, size: int, cases: Sequence) -> None:
-    """The prompt under each column, in at most three lines.
+def cell_height(layout: Layout, pairs: Sequence[tuple[Tensor, Tensor, str]]) -> int:
+    """Height of a cell that is as wide as the layout says.
 
     Args:
-        draw: Where to draw.
-        top: Pixels from the top.
-        size: Of a cell, in pixels.
-        cases: A prompt for each column.
+        layout: Sizes.
+        pairs: Images of one shape.
     """
-    font = ImageFont.load_default(13)
-    for column, case in enumerate(cases):
-        text = "\n".join(textwrap.wrap(case.prompt, size // 7)[:3])
-        corner = (LEFT + column * (size + GAP), top + 4)
-        draw.multiline_text(corner, text, fill="#333", font=font, spacing=2)
+    height, width = pairs[0][0].shape[-2:]
+    return layout.size * height // width
 
 
 def grid(images: Tensor, columns: int = 4, size: int = 256) -> Image.Image:

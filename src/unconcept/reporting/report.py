@@ -10,9 +10,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
+from ..evaluation.runner import Evaluation
 from ..evaluation.scores import BETTER, PIXELS
+from ..evaluation.strength_curve import StrengthCurve
 from ..export.model_card import card
 from ..io.text import in_markdown
 from ..io.units import format_bytes, format_duration
@@ -28,6 +28,8 @@ from .verdict import (
     subject,
     title,
 )
+
+STRENGTH_HEADER = ("strength", "images that show the concept", "the alternative")
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
@@ -218,6 +220,28 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
     return text
 
 
+def strength_lines(report: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """The concept at several strengths of the edit, in words.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        A line of `STRENGTH_HEADER` for each strength; none where no judge decides.
+    """
+    lines = []
+    for row in report.get("strengths", ()):
+        cells = []
+        for name in ("concept", "alternative"):
+            measured = row[name]
+            text = "–"
+            if measured:
+                text = f"{round(measured['value'] * measured['n'])} of {measured['n']}"
+            cells.append(text)
+        lines.append((f"{row['strength']:g}", *cells))
+    return lines if any(line[1] != "–" for line in lines) else []
+
+
 def to_markdown(report: Mapping[str, Any], images: Sequence[str]) -> str:
     """The report in Markdown.
 
@@ -241,12 +265,21 @@ def to_markdown(report: Mapping[str, Any], images: Sequence[str]) -> str:
             lines.append((name, change, row["ci"], row["d"], row["n"]))
         header = ("measure", "before → after", "95 % interval", "change, in points", "n")
         parts += [f"## Scores: {heading}", markdown(header, lines)]
-    parts += [f"{in_markdown(describe_judge(report))} {LEGEND}", "## Cost and settings"]
+    parts += [f"{in_markdown(describe_judge(report))} {LEGEND}"]
+    if lines := strength_lines(report):
+        parts += ["## Strength of the edit", markdown(STRENGTH_HEADER, lines)]
+    parts.append("## Cost and settings")
     parts.append(markdown(("", ""), run_facts(report)))
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
 
-def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Tensor) -> None:
+def write(
+    folder: Path,
+    report: dict,
+    cases: Sequence,
+    evaluation: Evaluation,
+    curve: StrengthCurve | None = None,
+) -> None:
     """Write a report with its images.
 
     The files are report.json, report.html, report.md and README.md; before-after.png where there
@@ -256,8 +289,8 @@ def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Te
         folder: Where to write.
         report: The content of report.json.
         cases: N prompts with their groups.
-        before: Images of the untouched model [N, 3, H, W] in [0, 1].
-        after: Images of the erased model from the same seeds.
+        evaluation: N images of the untouched model, and of the erased one from the same seeds.
+        curve: The concept at several strengths of the edit, where it was measured.
     """
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
     order = list(GROUP_TITLES)
@@ -269,14 +302,17 @@ def write(folder: Path, report: dict, cases: Sequence, before: Tensor, after: Te
         judge=describe_judge(report),
         legend=LEGEND,
         facts=run_facts(report),
+        curve=(STRENGTH_HEADER, strength_lines(report)),
     )
-    (folder / "report.html").write_text(page(content, cases, before, after), encoding="utf-8")
+    text = page(content, cases, evaluation, curve)
+    (folder / "report.html").write_text(text, encoding="utf-8")
     readme = card(report, title(report), verdict_sentence(report))
     (folder / "README.md").write_text(readme, encoding="utf-8")
     images = []
     if cases:
         head = f"{judge_verdict(report).text}: {subject(report)}".replace("→", "->")
-        before_after_grid(cases, before, after, head).save(folder / "before-after.png")
+        sheet = before_after_grid(cases, evaluation.before, evaluation.after, head)
+        sheet.save(folder / "before-after.png")
         images.append("before-after.png")
     if draw(scores, str(folder / "scores.png"), title(report)):
         images.append("scores.png")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from ..evaluation.scores import ANOTHER_SEED, PIXELS
@@ -171,7 +172,19 @@ def subject(report: Mapping[str, Any]) -> str:
 
 def origin(report: Mapping[str, Any]) -> str:
     """Model and method: "on emoji, by all-but-one"."""
-    return f"on {report['model']['name']}, by {report['method']['name']}"
+    return f"on {model_title(report['model']['name'])}, by {report['method']['name']}"
+
+
+def model_title(name: str) -> str:
+    """What a model is called where others read it: the last part of a path, a Hub id as it is.
+
+    Args:
+        name: What `--model` got.
+    """
+    path = Path(name)
+    if path.is_absolute() or name.startswith((".", "~")) or len(path.parts) != 2:
+        return path.name or name
+    return name
 
 
 def title(report: Mapping[str, Any]) -> str:

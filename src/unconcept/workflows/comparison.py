@@ -38,8 +38,11 @@ from ..models.sampling import ImageSampler
 from ..profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 from ..reporting.frontier_plot import plot
 from ..reporting.html import embed, embed_file, render
+from ..reporting.image_files import image_file, write_images
 from ..reporting.image_grid import GROUP_TITLES, columns
 from ..reporting.report import format_value, markdown, title
+from ..reporting.samples import benchmark_records, write_samples
+from ..reporting.verdict import model_title
 from .options import EvaluationOptions
 from .results import concept_records, software_versions
 
@@ -117,8 +120,9 @@ def compare(
 ) -> dict:
     """Run every method from the same original model, and write a folder.
 
-    The folder holds compare.json, compare.md, compare.html, compare.png, the edit of each method,
-    and frontier.png where a judge decides what is removed. A method that cannot be run on this
+    The folder holds compare.json, compare.md, compare.html, compare.png, samples.jsonl, the edit of
+    each method, images at full size in images/, and frontier.png where a judge decides what is
+    removed. A method that cannot be run on this
     model is listed with the reason, and the others are run.
 
     Args:
@@ -172,6 +176,7 @@ def compare(
     }
     with whole_folder(run.out, run.force) as folder:
         write_comparison(folder, result, benchmark, before, entries)
+        write_samples(folder, sample_records(benchmark, run.seed, before, entries))
     return result
 
 
@@ -321,6 +326,7 @@ def write_comparison(
     for entry in entries:
         images[entry.name] = entry.evaluation.after
         entry.edit.save(folder / f"{entry.name}.safetensors")
+    write_images(folder, images, [i for i, _ in _shown(benchmark)])
     (folder / "compare.json").write_text(json.dumps(result, indent=1, allow_nan=False) + "\n")
     (folder / "compare.md").write_text(_markdown_page(result, entries), encoding="utf-8")
     columns(benchmark.cases, images).save(folder / "compare.png")
@@ -330,6 +336,7 @@ def write_comparison(
     page = render(
         "compare.html",
         title=title(result),
+        model=model_title(result["model"]["name"]),
         header=header,
         lines=lines,
         rows=list(_image_rows(benchmark, images)),
@@ -354,12 +361,51 @@ def _markdown_page(result: dict, entries: Sequence[Entry]) -> str:
     return page + "".join(f"\n{in_markdown(note)}\n" for note in notes)
 
 
-def _image_rows(
-    benchmark: Benchmark, images: Mapping[str, Tensor]
-) -> Iterator[tuple[str, str, list[str]]]:
-    """(heading, prompt, embedded images) for the page; the user's own prompts come first."""
+def sample_records(
+    benchmark: Benchmark, seed: int, before: Tensor, entries: Sequence[Entry]
+) -> list[dict]:
+    """The lines of samples.jsonl: the images without any edit, then those of each method.
+
+    Args:
+        benchmark: The prompts of the images, and their judge.
+        seed: Of the run.
+        before: Images [N, 3, H, W] in [0, 1] without any edit.
+        entries: One per method.
+    """
+    seeds = sampling_seeds(benchmark, seed)
+    places = {i for i, _ in _shown(benchmark)}
+    sets: list[tuple[str | None, Tensor]] = [(None, before)]
+    for entry in entries:
+        sets.append((entry.name, entry.evaluation.after))
+    records = []
+    for method, images in sets:
+        facts = {"stage": "after", "method": method, "strength": 1.0}
+        if method is None:
+            facts = {"stage": "before", "method": None, "strength": 0.0}
+        for i, record in enumerate(benchmark_records(benchmark, images, seeds, **facts)):
+            file = image_file(i, method or "before") if i in places else None
+            records.append({**record, "file": file})
+    return records
+
+
+def _shown(benchmark: Benchmark) -> Iterator[tuple[int, str]]:
+    """(place, heading) of the cases on the page; the user's own prompts come first."""
     for group, heading in GROUP_TITLES.items():
         members = [i for i, case in enumerate(benchmark.cases) if case.group == group]
         members.sort(key=lambda i: benchmark.cases[i].way != "own")
         for i in members[:IMAGES_PER_GROUP]:
-            yield heading, benchmark.cases[i].prompt, [embed(some[i]) for some in images.values()]
+            yield i, heading
+
+
+def _image_rows(
+    benchmark: Benchmark, images: Mapping[str, Tensor]
+) -> Iterator[tuple[str, str, list[str], list[str]]]:
+    """(heading, prompt, embedded images, files of the same at full size) for the page."""
+    for i, heading in _shown(benchmark):
+        files = [image_file(i, name) for name in images]
+        yield (
+            heading,
+            benchmark.cases[i].prompt,
+            [embed(some[i]) for some in images.values()],
+            files,
+        )

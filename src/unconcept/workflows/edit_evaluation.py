@@ -74,13 +74,11 @@ def evaluate_edit(
     sampler = run.sampler(model)
     measures = Measures(run.controls, run.extent == "full", features_or_none())
     evaluation = evaluate(sampler, edit, benchmark, measures=measures)
-    record = RunRecord(run, model, benchmark, sampler.sampling, started)
+    record = RunRecord(run, model, benchmark, sampler.sampling, started, strength)
     if mismatch:
         record.warnings.append(mismatch)
     record.warnings += undrawn_warnings(benchmark, evaluation.before)
-    report = record.to_report(edit, evaluation)
-    write_results(run, edit, report, benchmark, evaluation)
-    return report
+    return write_results(record, edit, evaluation)
 
 
 def read_edit(

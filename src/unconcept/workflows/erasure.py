@@ -26,9 +26,11 @@ from ..evaluation.failure_detection import TOO_LITTLE, detect_failure
 from ..evaluation.features import features_or_none
 from ..evaluation.runner import Evaluation, Measures, evaluate, images_before
 from ..evaluation.setup import undrawn_warnings
+from ..evaluation.strength_curve import measure_strengths
 from ..io.output_folder import check_out
 from ..methods import Method, method_caveat
 from ..methods.all_but_one import AllButOne
+from ..models.emoji.loading import EmojiVocabulary
 from ..models.interface import Model
 from ..models.loading import load
 from ..models.sampling import ImageSampler
@@ -51,19 +53,21 @@ def erase(
     *,
     method: Method | None = None,
     strict: bool = False,
+    lexicon: bool = True,
     training: Training | None = None,
     **options: Unpack[EvaluationKeywords],
 ) -> dict:
     """Erase concepts, evaluate the edit, and write a folder.
 
     The folder holds edit.safetensors, before-after.png, scores.png, report.json, report.html,
-    report.md and README.md.
+    report.md, README.md, samples.jsonl, and the images at full size in images/.
 
     Args:
         concepts: What to erase.
         method: The erasing method with its hyperparameters; None: `AllButOne()`.
         strict: Refuse a concept that the model cannot draw in the first place, instead of a
             warning.
+        lexicon: Complete the concepts with the lexicon, on a model that is not embedded.
         training: How the training is saved, resumed and watched; None: not at all.
         **options: Fields of `EvaluationOptions`: `out` (the folder, required), `model`, `force`,
             `progress`, `seed`, `extent`, `prompts`, `look`, `cache`.
@@ -77,11 +81,14 @@ def erase(
         RunError: The training failed; nothing was written.
     """
     run = _Erasure(method or AllButOne(), training or Training(save_every=0), options)
+    run.lexicon = lexicon
     return run(concepts, strict)
 
 
 class _Erasure:
     """One run of `erase`: what its steps have in common."""
+
+    lexicon: bool = True
 
     def __init__(self, method: Method, training: Training, options: EvaluationKeywords):
         self.started = time.perf_counter()
@@ -95,6 +102,8 @@ class _Erasure:
         check_out(self.options.out, self.options.force)
         self.check_training(strict)
         model = self.load_model()
+        if not self.lexicon:
+            model.completes = False
         concepts = model.complete(concepts)
         benchmark = self.options.benchmark(model, concepts)
         sampler = self.options.sampler(model)
@@ -130,8 +139,10 @@ class _Erasure:
             record.network_calls = calls + (record.network_calls or 0)
             record.training_seconds = round(time.perf_counter() - began, 1)
             evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
-        report = record.to_report(edit, evaluation)
-        write_results(self.options, edit, report, benchmark, evaluation)
+        curve = None
+        if not isinstance(model, EmojiVocabulary):  # the embedded models have pages of results
+            curve = measure_strengths(sampler, edit, benchmark, evaluation)
+        report = write_results(record, edit, evaluation, curve)
         self.move_samples()
         if state:
             discard(state)

@@ -1,9 +1,12 @@
 """Sample images from prompts, with edits or without."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
+from torch import Tensor
 
 from ..concepts.words import check_encodable
 from ..config.ranges import check_numbers, check_seeds
@@ -14,7 +17,8 @@ from ..io.peer_weights import check_own_edit
 from ..io.text import visible
 from ..models.loading import load
 from ..models.sampling import ImageSampler, Sampling
-from ..reporting.image_grid import grid, to_image
+from ..reporting.image_grid import Band, Layout, grid, sheet_of_bands, to_image
+from ..reporting.samples import sample_record, write_samples
 from .options import RunOptions
 
 
@@ -28,6 +32,7 @@ class GenerationOptions(RunOptions):
     images    images per prompt
     steps     sampling steps
     guidance  CFG scale; None: the model's default
+    compare   also sample the same seeds without the edits
     """
 
     edits: Sequence[Path] = ()
@@ -36,10 +41,14 @@ class GenerationOptions(RunOptions):
     images: int = 4
     steps: int = 25
     guidance: float | None = None
+    compare: bool = False
 
 
 def generate(prompts: Sequence[str], **options: Any) -> Path:
-    """Sample images and write a folder with one file per image, and a sheet of all.
+    """Sample images and write a folder with one file per image, a sheet of all, and samples.jsonl.
+
+    With `compare` the sheet shows each image without the edits above the one with them, and every
+    image without has a file of its own ("...-before.png").
 
     Args:
         prompts: One or more prompts.
@@ -49,10 +58,38 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
         The folder.
 
     Raises:
-        InputError: A number is out of range, a file cannot be read, or an edit belongs to another
-            model.
+        InputError: A number is out of range, a file cannot be read, an edit belongs to another
+            model, or there is no edit to compare with.
     """
     run = GenerationOptions(**options)
+    check_generation(prompts, run)
+    model = load(run.source)
+    seeds = list(range(run.seed, run.seed + run.images)) * len(prompts)
+    repeated = [prompt for prompt in prompts for _ in range(run.images)]
+    sampling = Sampling(steps=run.steps, guidance=run.guidance, seed=run.seed)
+    sampler = ImageSampler(model, sampling, progress=run.progress)
+    stages: dict[str, Tensor] = {}
+    if run.compare or not run.edits:
+        stages["before"] = sampler.images(repeated, seeds, stage="sampling")
+    for path in run.edits:
+        Edit.load(path).scale(run.strength).apply(model, force=run.force)
+    if run.edits:
+        stages["after"] = sampler.images(repeated, seeds, stage="sampling with the edit")
+    with whole_folder(run.out, run.force) as folder:
+        write_generated(folder, prompts, seeds, stages, run.strength)
+    return run.out
+
+
+def check_generation(prompts: Sequence[str], run: GenerationOptions) -> None:
+    """Check everything that can be known before the model is loaded.
+
+    Args:
+        prompts: What is sampled.
+        run: The options.
+
+    Raises:
+        InputError: See `generate`.
+    """
     check_numbers(images=run.images, steps=run.steps, guidance=run.guidance)
     check_numbers(edit_strength=run.strength)
     check_seeds(run.seed, run.images)
@@ -60,21 +97,67 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
         check_encodable(prompt, "the prompt")
     if not prompts:
         raise InputError("there is no prompt to sample images from")
+    if run.compare and not run.edits:
+        raise InputError("there is nothing to compare: name an edit, --edit FILE")
     for path in run.edits:
         check_own_edit(path)
     check_out(run.out, run.force)
-    model = load(run.source)
-    for path in run.edits:
-        Edit.load(path).scale(run.strength).apply(model, force=run.force)
-    seeds = list(range(run.seed, run.seed + run.images)) * len(prompts)
-    repeated = [prompt for prompt in prompts for _ in range(run.images)]
-    sampling = Sampling(steps=run.steps, guidance=run.guidance, seed=run.seed)
-    images = ImageSampler(model, sampling, progress=run.progress).images(repeated, seeds)
-    with whole_folder(run.out, run.force) as folder:
+
+
+def write_generated(
+    folder: Path,
+    prompts: Sequence[str],
+    seeds: Sequence[int],
+    stages: Mapping[str, Tensor],
+    strength: float,
+) -> None:
+    """Write the files of `generate`.
+
+    Args:
+        folder: Where to.
+        prompts: P prompts.
+        seeds: P times N, those of the first prompt first.
+        stages: Images [P N, 3, H, W] in [0, 1] "before", without the edits, and "after".
+        strength: Of the edits.
+    """
+    each = len(seeds) // len(prompts)
+    records = []
+    for stage, images in stages.items():
+        suffix = "-before" if stage == "before" and len(stages) > 1 else ""
         for i, (seed, image) in enumerate(zip(seeds, images)):
-            file = folder / f"{i // run.images:03}-seed{seed}.png"
-            to_image(image, image.shape[-1]).save(file)
-        grid(images, columns=run.images).save(folder / "sheet.png")
-        lines = [f"{i:03} {visible(prompt)}\n" for i, prompt in enumerate(prompts)]
-        (folder / "prompts.txt").write_text("".join(lines), encoding="utf-8")
-    return run.out
+            name = f"{i // each:03}-seed{seed}{suffix}.png"
+            to_image(image, image.shape[-1]).save(folder / name)
+            facts = {"stage": stage, "strength": strength if stage == "after" else 0.0}
+            records.append(sample_record(prompts[i // each], seed, file=name, **facts))
+    write_samples(folder, records)
+    if len(stages) > 1:
+        sheet = comparison_sheet(prompts, seeds, stages["before"], stages["after"])
+    else:
+        sheet = grid(next(iter(stages.values())), columns=each)
+    sheet.save(folder / "sheet.png")
+    lines = [f"{i:03} {visible(prompt)}\n" for i, prompt in enumerate(prompts)]
+    (folder / "prompts.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def comparison_sheet(
+    prompts: Sequence[str], seeds: Sequence[int], before: Tensor, after: Tensor
+) -> Image.Image:
+    """The images of each prompt without the edits above those with them.
+
+    Args:
+        prompts: P prompts.
+        seeds: P times N, those of the first prompt first.
+        before: Images [P N, 3, H, W] in [0, 1] without the edits.
+        after: With them, from the same seeds.
+
+    Returns:
+        The sheet; cells are as large as the images, from 128 to 512 pixels.
+    """
+    each = len(seeds) // len(prompts)
+    bands = []
+    for i, prompt in enumerate(prompts):
+        pairs = []
+        for k in range(i * each, (i + 1) * each):
+            pairs.append((before[k], after[k], f"seed {seeds[k]}"))
+        bands.append(Band(visible(prompt), pairs))
+    return sheet_of_bands(Layout.of(before.shape[-1]), bands, columns=each)

@@ -8,13 +8,16 @@ from importlib.metadata import version
 from ..edits.edit import Edit
 from ..evaluation.benchmark import Benchmark
 from ..evaluation.failure_detection import detect_failure
-from ..evaluation.runner import Evaluation
+from ..evaluation.runner import Evaluation, sampling_seeds
+from ..evaluation.strength_curve import StrengthCurve
 from ..io.output_folder import whole_folder
 from ..models.interface import Model
 from ..models.sampling import Sampling
 from ..profiling.usage import peak_memory
 from ..reporting import report as reports
-from .options import EvaluationOptions, RunOptions
+from ..reporting.image_files import image_file, write_images
+from ..reporting.samples import benchmark_records, write_samples
+from .options import EvaluationOptions
 
 
 def software_versions() -> dict[str, str]:
@@ -46,6 +49,7 @@ class RunRecord:
     benchmark         prompts and judge
     sampling          of the evaluation images
     started           `time.perf_counter()` at the start of the run
+    strength          how much of the edit was evaluated
     training_seconds  None: nothing was trained
     network_calls     images that went forward through the denoiser during the training; None:
                       nothing was trained
@@ -57,16 +61,20 @@ class RunRecord:
     benchmark: Benchmark
     sampling: Sampling
     started: float
+    strength: float = 1.0
     training_seconds: float | None = None
     network_calls: int | None = None
     warnings: list[str] = field(default_factory=list)
 
-    def to_report(self, edit: Edit, evaluation: Evaluation) -> dict:
+    def to_report(
+        self, edit: Edit, evaluation: Evaluation, curve: StrengthCurve | None = None
+    ) -> dict:
         """The content of report.json, schema 1.
 
         Args:
             edit: The edit that the run is about.
             evaluation: Its scores and images.
+            curve: The concept at several strengths, where it was measured.
 
         Returns:
             All but the size of the edit's file, which `write_results` adds.
@@ -90,6 +98,7 @@ class RunRecord:
             "versions": software_versions(),
             "warnings": list(self.warnings),
             "failure": failure,
+            "strengths": curve.rows if curve else [],
         }
 
     def _cost(self, edit: Edit) -> dict:
@@ -119,17 +128,44 @@ class RunRecord:
 
 
 def write_results(
-    options: RunOptions, edit: Edit, report: dict, benchmark: Benchmark, evaluation: Evaluation
-) -> None:
+    record: RunRecord, edit: Edit, evaluation: Evaluation, curve: StrengthCurve | None = None
+) -> dict:
     """Write the folder of a run, completely or not at all.
 
     Args:
-        options: The folder, and whether it may replace an earlier run's.
+        record: Of the run: the folder, whether it may replace an earlier run's, and all else that
+            the report says.
         edit: Saved as edit.safetensors.
-        report: The content of report.json; the size of the edit's file is added to it.
-        benchmark: The prompts of the images.
-        evaluation: The images.
+        evaluation: Its scores and images.
+        curve: The concept at several strengths of the edit, where it was measured.
+
+    Returns:
+        The content of report.json.
     """
+    options, cases = record.options, record.benchmark.cases
+    report = record.to_report(edit, evaluation, curve)
+    pairs = {"before": evaluation.before, "after": evaluation.after}
     with whole_folder(options.out, options.force) as folder:
         report["cost"]["edit_bytes"] = edit.save(folder / "edit.safetensors").stat().st_size
-        reports.write(folder, report, benchmark.cases, evaluation.before, evaluation.after)
+        write_images(folder, pairs, range(len(cases)))
+        write_samples(folder, _sample_records(record, edit, evaluation))
+        reports.write(folder, report, cases, evaluation, curve)
+    return report
+
+
+def _sample_records(record: RunRecord, edit: Edit, evaluation: Evaluation) -> list[dict]:
+    """The lines of samples.jsonl: all images before, then all images after."""
+    seeds = sampling_seeds(record.benchmark, record.sampling.seed)
+    stages = {
+        "before": (evaluation.before, {"method": None, "strength": 0.0}),
+        "after": (
+            evaluation.after,
+            {"method": edit.card.get("method"), "strength": record.strength},
+        ),
+    }
+    records = []
+    for stage, (images, facts) in stages.items():
+        some = benchmark_records(record.benchmark, images, seeds, stage=stage, **facts)
+        for i, line in enumerate(some):
+            records.append({**line, "file": image_file(i, stage)})
+    return records

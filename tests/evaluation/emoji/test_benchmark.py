@@ -118,6 +118,7 @@ def judge_that_sees(monkeypatch, images: Sequence[Seen]) -> None:
         **seen,
         guess=guess,
         objects=objects,
+        styles=torch.zeros(len(images), 11),
         style=torch.tensor([STYLE(image.style) for image in images]),
         colour=torch.tensor([COLOUR(image.colour) for image in images]),
     )

@@ -24,7 +24,8 @@ from ...models.emoji.vocabulary import (
     find,
     neighbours,
 )
-from ..benchmark import PromptCase
+from ..benchmark import Judgement, PromptCase
+from ..prompt_benchmark import LIKELIEST
 from .judge import Verdict, load_judge, quality
 
 ERASED = ("target", "synonym", "implied")  # groups whose prompts are about what is erased
@@ -450,6 +451,44 @@ class EmojiBenchmark:
         if self.concepts[k].kind == "style":
             return sight.style == self.concepts[k].erase
         return bool(sight.suspected & self.erased[k])
+
+    def judgements(self, images: Tensor) -> list[Judgement]:
+        """What the judge says of each image.
+
+        Args:
+            images: [N, 3, 64, 64] in [0, 1], one per case.
+
+        Returns:
+            N judgements. A prompt about a style is judged by its style, and a scene by the objects
+            of both halves, "cow + house". Probabilities are of the whole image.
+        """
+        verdict = load_judge().look(images)
+        judgements = []
+        for i, case in enumerate(self.cases):
+            sight = Sight.of(verdict, i, scene=case.other >= 0)
+            if case.name in STYLES:
+                names, probabilities = STYLES, verdict.styles[i]
+                name = sight.style
+            else:
+                names, probabilities = tuple(WORDS), verdict.objects[i]
+                seen = [OBJECTS[k].word for k in sorted(sight.objects) if k < len(OBJECTS)]
+                name = " + ".join(seen)
+            chosen = dict.fromkeys(probabilities[: len(names)].topk(LIKELIEST).indices.tolist())
+            for word in self._words_of(case):
+                if word in names:
+                    chosen[names.index(word)] = None
+            shown = {names[k]: probabilities[k].item() for k in chosen}
+            judgements.append(Judgement(name, shown))
+        return judgements
+
+    def _words_of(self, case: EmojiCase) -> list[str]:
+        """Words whose probabilities are recorded for an image."""
+        words = [case.name]
+        for concept in self.concepts:
+            words += [concept.erase, concept.alternative or ""]
+        if case.object >= 0:
+            words.append(OBJECTS[case.object].word)
+        return words
 
     def values(self, images: Tensor) -> dict[str, Tensor]:
         """How sure the judge is of what it sees: low for images that fell apart.

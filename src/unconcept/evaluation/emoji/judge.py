@@ -86,6 +86,7 @@ class Verdict:
     guess    by area [N]: the likeliest class, however unlikely; what was erased counts as present
              by this one
     objects  [N, K + 1] probabilities over the whole image
+    styles   [N, styles] probabilities
     """
 
     whole: Tensor
@@ -95,6 +96,7 @@ class Verdict:
     colour: Tensor
     guess: dict[str, Tensor]
     objects: Tensor
+    styles: Tensor
 
 
 class Judge(nn.Module):
@@ -158,6 +160,7 @@ class Judge(nn.Module):
             colour=logits["colour"].argmax(1),
             guess=guess,
             objects=logits["whole"].softmax(1),
+            styles=logits["style"].softmax(1),
         )
 
     def mirrored_logits(self, images: Tensor, batch: int) -> dict[str, Tensor]:
