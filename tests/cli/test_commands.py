@@ -249,7 +249,8 @@ def test_the_strength_of_an_edit(run, tmp_path, folder, edit):
     assert images["none"] == images["plain"]
     assert len(set(images.values())) == 3
     lora = tmp_path / "half.safetensors"
-    code, _, error = run("export", file, "--as", "kohya", "--strength", ".5", "--out", lora)
+    options = ["--as", "kohya", "--dtype", "fp32", "--strength", ".5"]
+    code, _, error = run("export", file, *options, "--out", lora)
     assert code == 0, error
     for name, half in load_file(lora).items():
         whole = next(d for n, d in edit.deltas.items() if kohya_name(n, "stable-diffusion") in name)

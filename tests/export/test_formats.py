@@ -18,7 +18,8 @@ from unconcept.config.options import Output
 from unconcept.edits.provenance import model_identity
 from unconcept.errors import InputError
 from unconcept.export.formats import export
-from unconcept.export.lora import low_rank_factors
+from unconcept.export.lora import Adapter, low_rank_factors
+from unconcept.export.peer_edits import read_peer_edit
 from unconcept.methods.receler import Receler
 from unconcept.methods.uce import UCE
 
@@ -110,15 +111,17 @@ def test_kohya_names_and_scale(edit, tmp_path):
     exact = load_file(export(edit, "kohya", tmp_path / "exact.safetensors"))
     name, delta = next(iter(edit.deltas.items()))
     key = "lora_unet_" + name.removeprefix("unet.").removesuffix(".weight").replace(".", "_")
+    assert torch.equal(exact[f"{key}.diff"], delta.half())
+    single = Adapter(dtype="fp32")
+    exact = load_file(export(edit, "kohya", tmp_path / "single.safetensors", rank=single))
     assert torch.equal(exact[f"{key}.diff"], delta)
     low = load_file(export(edit, "kohya", tmp_path / "low.safetensors", rank=2))
     assert low[f"{key}.alpha"].item() == len(low[f"{key}.lora_down.weight"]) == 2, (
         "alpha over rank is 1"
     )
     best = low_rank_factors(delta, 2, 0.0)
-    torch.testing.assert_close(
-        low[f"{key}.lora_up.weight"] @ low[f"{key}.lora_down.weight"], best[1] @ best[0]
-    )
+    assert torch.equal(low[f"{key}.lora_up.weight"], best[1].half())
+    assert torch.equal(low[f"{key}.lora_down.weight"], best[0].half())
 
 
 def test_kohya_loads_in_diffusers(edit, tmp_path):
@@ -231,7 +234,7 @@ def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch)
         "---\ntags: [unconcept]\nlicense: openrail\nbase_model: owner/name\n---\n# No pig\n"
     )
     code, out, err = run(
-        "export", saved, "--as", "lora", "--out", "lora.safetensors", "--push", "me/no-pig"
+        "export", saved, "--as", "kohya", "--out", "lora.safetensors", "--push", "me/no-pig"
     )
     assert (code, out.split()) == (0, ["lora.safetensors", "https://hub/me/no-pig"]), err
     assert metadata_of(tmp_path / "lora.safetensors")["modelspec.license"] == "openrail"
@@ -264,7 +267,7 @@ def test_push_uploads_what_was_written(run, edit, tmp_path, folder, monkeypatch)
 
     monkeypatch.setattr(huggingface_hub.HfApi, "create_repo", refuse)
     code, _, err = run(
-        "export", saved, "--as", "lora", "--out", "again.safetensors", "--push", "me/no-pig"
+        "export", saved, "--as", "kohya", "--out", "again.safetensors", "--push", "me/no-pig"
     )
     assert (
         code,
@@ -355,14 +358,98 @@ def test_kohya_says_its_rank(edit, tmp_path):
     )
 
 
-def test_a_lora_says_how_large_and_how_exact_it_is(run, edit, tmp_path):
+def test_a_file_says_how_large_and_how_exact_it_is(run, edit, tmp_path):
     file = edit.save(tmp_path / "edit.safetensors")
-    for form, rank, line in (
-        ("lora", ["--rank", "2"], r"\d+ kB, 32 matrices of rank 2, error at most \d+\.\d\d% of"),
-        ("lora", [], r"32 matrices of rank 8 to 16, error at most 0\.\d\d% of a matrix"),
-        ("kohya", [], r"32 changes as they are, exact"),
+    size = r"\d+ kB in fp16, "
+    of_matrix = r"of a matrix \(unet\..*\.weight\)"
+    for form, options, line in (
+        (
+            "lora",
+            ["--rank", "2"],
+            size + rf"32 matrices of rank 2, error at most \d+\.\d\d% {of_matrix}",
+        ),
+        ("kohya", [], size + rf"32 changes, error at most 0\.0\d% {of_matrix}"),
+        ("kohya", ["--dtype", "fp32"], r"\d+ kB in fp32, 32 changes as they are, exact"),
     ):
-        out = tmp_path / f"{form}{len(rank)}.safetensors"
-        code, printed, said = run("export", file, "--as", form, *rank, "--out", out)
+        out = tmp_path / f"{form}{len(options)}.safetensors"
+        code, printed, said = run("export", file, "--as", form, *options, "--out", out)
         assert (code, printed.strip()) == (0, str(out))
-        assert re.search(line.replace("32", str(len(edit.deltas))), said), said
+        assert re.search(line.replace("32 ", f"{len(edit.deltas)} "), said), said
+
+
+@pytest.mark.parametrize("options", [["lora"], ["lora", "--rank", "12"], ["kohya", "--rank", "12"]])
+def test_a_lora_that_is_larger_than_the_change_is_refused(run, edit, tmp_path, options):
+    file = edit.save(tmp_path / "edit.safetensors")
+    code, _, said = run("export", file, "--as", *options, "--out", tmp_path / "lora.safetensors")
+    assert code == 2
+    assert "more than the" in said
+    assert "export it exactly as kohya" in said
+    assert not (tmp_path / "lora.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("form", "adapter"),
+    [
+        ("lora", Adapter(2)),
+        ("kohya", Adapter(2)),
+        ("kohya", Adapter()),
+        ("lora", Adapter(3, "fp32")),
+    ],
+)
+def test_exported_files_are_read_again(edit, tmp_path, form, adapter):
+    """As those of other tools are: with what they erase, at the strength that was exported."""
+    file = export(edit, form, tmp_path / "file.safetensors", rank=adapter)
+    read = read_peer_edit(file, wrap(tiny_pipeline()), [])
+    assert [concept["erase"] for concept in read.card["concepts"]] == ["pig"]
+    assert read.deltas.keys() == edit.deltas.keys()
+    for name, delta in edit.deltas.items():
+        expected = delta
+        if adapter.rank:
+            A, B = low_rank_factors(delta, adapter.rank)
+            expected = B @ A
+        torch.testing.assert_close(read.deltas[name], expected, rtol=5e-3, atol=2e-3)
+
+
+def test_files_of_other_tools(edit, tmp_path):
+    """Alpha over rank scales a LoRA; ESD's and UCE's weights are differences from the base."""
+    model = wrap(tiny_pipeline())
+    name, delta = next(iter(edit.deltas.items()))
+    module = name.removesuffix(".weight")
+    A, B = low_rank_factors(delta, 2)
+    original = model.components["unet"].get_parameter(name.removeprefix("unet."))
+    peft = {f"base_model.model.{module[5:]}.lora_A.weight": A}
+    peft[f"base_model.model.{module[5:]}.lora_B.weight"] = B
+    old = {f"{module.replace('.attn2.', '.attn2.processor.')}_lora.down.weight": A}
+    old[f"{module.replace('.attn2.', '.attn2.processor.')}_lora.up.weight"] = B
+    half = {f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}
+    half[f"{module}.alpha"] = torch.tensor(1.0)
+    for tensors, expected in (
+        (peft, B @ A),
+        (old, B @ A),
+        (half, 0.5 * B @ A),
+        ({name: original + delta}, delta),
+        ({name[5:]: original + delta}, delta),
+    ):
+        file = tmp_path / "peer.safetensors"
+        save_file(tensors, file)
+        read = read_peer_edit(file, model, [CONCEPT])
+        torch.testing.assert_close(read.deltas[name], expected)
+        assert list(read.deltas) == [name]
+
+
+@pytest.mark.parametrize(
+    ("tensors", "says"),
+    [
+        ({"lora_unet_x.lora_down.weight": 2, "lora_unet_x.lora_up.weight": 2}, "does not have"),
+        ({"unet.conv_in.lora_A.weight": 2}, "no partner"),
+        ({"unet.conv_in.lora_A.weight": 2, "unet.conv_in.lora_B.weight": 2}, "does not fit"),
+        ({"lora_unet_x.lora_down.weight": 2, "lora_unet_x.dora_scale": 2}, "two factors"),
+        ({"unet.conv_in.weight": 2}, "does not fit"),
+        ({"unet.nowhere.weight": 2}, "does not have"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_fit_are_refused(tmp_path, tensors, says):
+    file = tmp_path / "peer.safetensors"
+    save_file({name: torch.ones(n, n) for name, n in tensors.items()}, file)
+    with pytest.raises(InputError, match=says):
+        read_peer_edit(file, wrap(tiny_pipeline()), [CONCEPT])

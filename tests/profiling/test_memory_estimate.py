@@ -5,14 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
+from conftest import QUICK
 from support.shapes import folder
 from support.tiny_pipelines import TINY
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
 from unconcept.cli.run_config import Request, plan
+from unconcept.config.options import Source
 from unconcept.methods import all_but_one
 from unconcept.profiling import dry_run
 from unconcept.profiling import memory_estimate as budget
+from unconcept.profiling.memory_fit import MemoryPredictor, Setting
 from unconcept.profiling.usage import count_calls
 
 METHOD = AllButOne(
@@ -152,7 +155,9 @@ def test_the_host_holds_prompts_and_not_points(tmp_path):
 
 
 def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypatch):
+    quick.write_text(QUICK.replace("batch_size: 2", "batch_size: 256"))
     words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
+    words = (*words, "--device", "cpu", "--dtype", "fp32")
     code, out, _ = run(*words)
     assert (
         code,
@@ -163,39 +168,34 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     assert re.search(
         r"time     at least [0-9.]+ (s|min|h|days) of erasing: [0-9,]+ network calls", out
     )
-    ghost = load(folder, device="meta")
+    predictor = MemoryPredictor(Source(str(folder), device="cpu"), [Concept(erase="pig")])
     method = AllButOne(
         start="none",
         rounds=1,
         trajectories=4,
         points=2,
         sampling_steps=3,
-        tune=Tune(steps=2, batch_size=2, check=1),
+        tune=Tune(steps=2, batch_size=256, check=1),
     )
-    beside = budget.estimate_cpu_memory(
-        ghost, method, [Concept(erase="pig")]
-    ).whole  # on a CPU it is the same memory
 
     def holds(need, quantize=None):
-        bytes_free = budget.estimate_memory(ghost, need, quantize=quantize).peak + beside
+        bytes_free = predictor.needed(Setting(need, "fp32", quantize))
         monkeypatch.setattr(dry_run, "free_memory", lambda device: bytes_free)
 
     holds(replace(method, tune=replace(method.tune, gradient_accumulation=2)))
-    assert (
-        "warning  this will not fit: settings: tune: {gradient_accumulation: 2} would"
-        in run(*words)[1]
-    )
-    thrifty = replace(
-        method,
-        tune=replace(method.tune, gradient_accumulation=2, rank=8, gradient_checkpointing=True),
-    )
-    holds(thrifty, "nf4")
-    assert (
-        "settings: tune: {rank: 8, gradient_accumulation: 2, gradient_checkpointing: true} "
-        "and --quantize nf4 would" in run(*words)[1]
-    )
+    out = run(*words)[1]
+    assert "warning  this will not fit: settings: tune: {gradient_accumulation: 2} would" in out
+    assert "--memory auto takes gradient_accumulation 2" in out
     monkeypatch.setattr(dry_run, "free_memory", lambda device: 1)
     assert "no saving makes it fit" in run(*words)[1]
+
+
+def test_savings_are_named_as_a_file_and_the_command_line_name_them():
+    savings = {"rank": 8, "gradient_checkpointing": True, "dtype": "bf16", "quantize": "nf4"}
+    assert dry_run.describe_settings(savings) == (
+        "settings: tune: {rank: 8, gradient_checkpointing: true} and --dtype bf16 "
+        "and --quantize nf4"
+    )
 
 
 def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch):

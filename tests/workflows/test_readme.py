@@ -98,7 +98,7 @@ def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
 
     done("export", "gone", "--as", "pipeline", "--model", "mine", "--out", "erased")
     done("generate", "a pig", "--model", "erased", "--images", "1", "--steps", "2", "--out", "same")
-    done("export", "gone", "--as", "lora", "--out", "lora.safetensors")
+    done("export", "gone", "--as", "lora", "--rank", "2", "--out", "lora.safetensors")
     _, err = done(
         "export",
         "gone",
@@ -108,5 +108,7 @@ def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
         "kohya.safetensors",
         codes=(0,) if family in KOHYA else (2,),
     )
-    assert (tmp_path / "kohya.safetensors").exists() == (family in KOHYA) == ("exact" in err)
+    assert (
+        (tmp_path / "kohya.safetensors").exists() == (family in KOHYA) == ("error at most" in err)
+    )
     assert files() == base

@@ -20,6 +20,7 @@ from ..config.options import (
     WHILE_IT_RUNS,
     Look,
     Output,
+    Precision,
     Printout,
     Source,
     Training,
@@ -186,7 +187,7 @@ def erase(
         print("\n".join(describe_presets()))
         return 0
     check_look(look, prompts)
-    check_numbers(save_every=training.save_every, sample_every=training.sample_every)
+    training.check()
     job = plan(
         Request(
             concepts=concepts,
@@ -204,7 +205,7 @@ def erase(
     if no_lexicon and job.model in EMBEDDED:
         raise InputError(f"--no-lexicon is for your own model: {job.model} has its own words")
     source = replace(source, model=job.model)
-    training = replace(training, quantize=training.quantize or job.quantize)
+    training = replace(training, quantize=training.quantize or job.quantize, fixed=job.fixed)
     extent = evaluate or extent
     if dry_run:
         from ..profiling.dry_run import describe_run
@@ -212,7 +213,7 @@ def erase(
 
         hide_other_bars()
         print(visible(job.describe(), keep="\n"))
-        for line in describe_run(source, job.method, job.concepts, training.quantize):
+        for line in describe_run(source, job.method, job.concepts, training):
             print(wrapped(visible(line)))
         return 0
     from ..models.image_cache import cache_folder
@@ -254,7 +255,8 @@ def evaluate(
         Path,
         Parameter(
             group=WHAT,
-            help="File or folder of an edit, or the folder of an erased pipeline, whoever made it.",
+            help="File or folder of an edit; or of any tool a LoRA (diffusers, PEFT, kohya), "
+            "changed weights, or the folder or single file of an erased model.",
         ),
     ],
     strength: Strength = 1.0,
@@ -276,7 +278,7 @@ def evaluate(
     check_distinct(names)
     check_look(look, prompts)
     check_numbers(seed=seed, edit_strength=strength)
-    check_edit(edit, "--edit")
+    check_edit(edit, "--edit", of_any_tool=True)
     check_model(source.model)
     check_concepts(names, source.model)
     from ..models.image_cache import cache_folder
@@ -505,8 +507,16 @@ def export(
         int | None,
         Parameter(
             group=HOW,
-            help="Rank of a LoRA (default: what its error needs; for kohya the exact change).",
+            help="Rank of a LoRA (default: what an error of 0.1 % needs; for kohya the change "
+            "itself).",
             converter=whole_number,
+        ),
+    ] = None,
+    dtype: Annotated[
+        Precision | None,
+        Parameter(
+            group=HOW,
+            help="Precision of a LoRA or kohya file (default: fp16, or bf16 where the model is).",
         ),
     ] = None,
     strength: Strength = 1.0,
@@ -531,16 +541,19 @@ def export(
     from ..edits.edit import Edit
     from ..export.formats import export as write
     from ..export.hub import push as upload
-    from ..export.lora import describe_adapter
+    from ..export.lora import Adapter, check_smaller, describe_adapter
     from ..export.model_card import base_of, export_card
 
     names = {"pipeline": "pipeline", "checkpoint": "checkpoint.safetensors"}
     default = Path("unconcept-out") / names.get(form, f"{form}.safetensors")
     output = replace(output, out=output.out or default)
     loaded, base = Edit.load(edit).scale(strength), base_of(edit)
-    written = write(loaded, form, output, model=model, rank=rank, base=base)
+    is_adapter = form in ("lora", "kohya")
+    if is_adapter and (form == "lora" or rank) and loaded.deltas and not loaded.adapters:
+        check_smaller(loaded, rank)
+    written = write(loaded, form, output, model=model, rank=Adapter(rank, dtype), base=base)
     print(visible(written))
-    if form in ("lora", "kohya"):
+    if is_adapter:
         print(describe_adapter(loaded, written), file=sys.stderr)
     if push:
         print(visible(upload(written, push, export_card(loaded.card, base))))

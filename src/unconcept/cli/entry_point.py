@@ -108,7 +108,8 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), error.exit_code
     if isinstance(error, CycloptsError):
         return str(error), 2
-    if isinstance(error, MemoryError) or "could not create a primitive" in str(error):
+    exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if exhausted or "could not create a primitive" in str(error):
         return "out of memory: a --preset for less memory may fit (--preset list shows all)", 1
     if isinstance(error, OSError) and error.errno == errno.EMFILE:
         return "too many open files: raise the limit (ulimit -n)", 1

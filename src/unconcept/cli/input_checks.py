@@ -10,7 +10,7 @@ from pathlib import Path
 from ..concepts.concept import Concept
 from ..concepts.words import check_encodable
 from ..errors import InputError
-from ..io.peer_weights import check_own_edit
+from ..io.peer_weights import check_own_edit, is_peer_edit
 
 EMBEDDED = ("emoji", "emoji-flow")  # models.EMBEDDED, without importing it
 
@@ -111,19 +111,21 @@ def exists(path: Path, option: str) -> bool:
         raise InputError(f"{option} {path} cannot be read: {error.strerror or error}") from error
 
 
-def check_edit(path: Path, option: str) -> None:
+def check_edit(path: Path, option: str, of_any_tool: bool = False) -> None:
     """Is this an edit of unconcept, and not the weights of another tool? Folders are left alone.
 
     Args:
         path: What was given for the option.
         option: The option's name, for the message.
+        of_any_tool: A LoRA and changed weights of other tools are edits, too.
 
     Raises:
         InputError: There is nothing at `path`, or other weights; the error says what they are, and
             how they can be evaluated.
     """
     check_path(path, option)
-    check_own_edit(path)
+    if not (of_any_tool and is_peer_edit(path)):
+        check_own_edit(path)
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

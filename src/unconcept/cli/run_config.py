@@ -70,6 +70,7 @@ class Plan:
     name      the method's name
     method    an instance of one of methods.METHODS
     quantize  how the weights that are not trained are held
+    fixed     keys of `tune` that the config file or the preset sets
     """
 
     concepts: tuple[Concept, ...]
@@ -79,6 +80,7 @@ class Plan:
     out: Path
     seed: int
     quantize: Quantized | None = None
+    fixed: tuple[str, ...] = ()
 
     def describe(self) -> str:
         """The plan in lines for people, hyperparameters included."""
@@ -151,7 +153,15 @@ def plan(request: Request) -> Plan:
         method = override(method, preset["settings"], f"preset {request.preset}")
     method = override(method, file.get("settings", {}), f"{request.config} / settings")
     check_settings(method)
-    return Plan(tuple(concepts), name, model, with_seed(method, seed), out, seed, quantize)
+    fixed = tuned_keys(preset) + tuned_keys(file)
+    method = with_seed(method, seed)
+    return Plan(tuple(concepts), name, model, method, out, seed, quantize, fixed)
+
+
+def tuned_keys(file: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of `tune` that a config file or a preset sets."""
+    tune = (file.get("settings") or {}).get("tune")
+    return tuple(tune) if isinstance(tune, dict) else ()
 
 
 def check_file(file: Mapping[str, Any], path: Path | None) -> None:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Group, Parameter
 
+from ..errors import InputError, brief
 from .ranges import check_numbers, whole_number
+
+MOST_GIBIBYTES = 1e6  # of --memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
 
@@ -116,7 +119,10 @@ class Look:
 
 @dataclass(frozen=True)
 class Training:
-    """How a training is run, saved and watched; no hyperparameter of a method is here."""
+    """How a training is run, saved and watched; no hyperparameter of a method is here.
+
+    fixed: keys of `tune` that the user set, which `memory` leaves as they are.
+    """
 
     resume: Annotated[bool, Parameter(help="Resume an interrupted run of this exact command.")] = (
         False
@@ -141,10 +147,33 @@ class Training:
             help="Hold the frozen weights in 4 or 8 bits (needs unconcept[quant]).", group=MODEL
         ),
     ] = None
+    memory: Annotated[
+        str,
+        Parameter(
+            help="Memory to fit into: auto (what is free), a number of GiB, or off. Savings are "
+            "chosen from predicted memory, the cheapest first; what you set stays.",
+            group=MODEL,
+        ),
+    ] = "auto"
     track: Annotated[
         str | None,
         Parameter(help="Log losses to tensorboard (in OUT.logs), wandb, trackio, ..."),
     ] = None
+    fixed: Annotated[tuple[str, ...], Parameter(parse=False)] = ()
+
+    def check(self) -> None:
+        """Raise an InputError where a number is out of range."""
+        check_numbers(save_every=self.save_every, sample_every=self.sample_every)
+        if self.memory in ("auto", "off"):
+            return
+        try:
+            gibibytes = float(self.memory)
+        except ValueError:
+            gibibytes = 0.0
+        if not 0 < gibibytes < MOST_GIBIBYTES:
+            raise InputError(
+                f"--memory is {brief(self.memory)}: it must be auto, off, or a number of GiB"
+            )
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from .card import read_card
 from .hooks import attach_adapter, attach_adapters
 from .parameters import swap_parameters
 from .provenance import Comparison, compare_weights, model_identity, named_tensors
+from .trimming import trim
 from .weight_deltas import Deltas
 from .wrappers import check_in_memory, check_shape, fuse_again
 
@@ -278,6 +279,23 @@ class Edit:
             adapters[site].strength.mul_(s)
         card = {**self.card, "strength": s * self.card.get("strength", 1)}
         return Edit(Deltas.of(self.deltas) * s, card, adapters)
+
+    def trimmed(self, *, rank: int | None = None, share: float | None = None) -> "Edit":
+        """The edit with every matrix cut to a lower rank: smaller, and often cleaner.
+
+        Args:
+            rank: Rank of each matrix, at most; or
+            share: Relative error that each matrix may have, from 0 to 1.
+
+        Returns:
+            A new edit, whose card says how it was trimmed. Adapters stay as they are.
+
+        Raises:
+            InputError: Neither or both are given, or a number is out of range.
+        """
+        limit = {"rank": rank} if rank is not None else {"share": share}
+        deltas = trim(self.deltas, rank=rank, share=share)
+        return Edit(deltas, {**self.card, "trimmed": limit}, self.adapters)
 
     def __add__(self, other: "Edit") -> "Edit":
         """Both erasures as one edit.

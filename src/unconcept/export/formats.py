@@ -14,7 +14,7 @@ from ..config.ranges import check_numbers
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import write_safetensors
-from .lora import to_kohya, to_lora
+from .lora import Adapter, to_kohya, to_lora
 from .metadata import adapter_metadata, metadata
 from .model_card import export_card
 from .pipeline_folder import base_folder, to_pipeline
@@ -31,7 +31,7 @@ def export(
     out: Path | Output,
     *,
     model: str = "emoji",
-    rank: int | None = None,
+    rank: int | Adapter | None = None,
     base: Mapping[str, Any] = {},
 ) -> Path:
     """Write an edit in a form that another tool reads.
@@ -46,8 +46,8 @@ def export(
         out: Where to write; as `Output` with `force`, which replaces what is there and accepts an
             edit of another model.
         model: The base model's folder or single file, for a pipeline or checkpoint.
-        rank: Of a LoRA. None: as high as the relative error of every matrix needs to be below
-            1e-3; for "kohya" Δ itself, exactly (their "diff" keys).
+        rank: Of a LoRA; as `Adapter` with the precision of the file. None: as high as the relative
+            error of every matrix needs to be below 1e-3; for "kohya" Δ itself (their "diff" keys).
         base: What is known of the model that the edit was made for, by the fields of a Hub card
             (`base_of`); its licence goes into the file.
 
@@ -57,7 +57,8 @@ def export(
     Raises:
         InputError: The edit does not fit this form or base, or `out` exists.
     """
-    check_numbers(rank=rank)
+    adapter = rank if isinstance(rank, Adapter) else Adapter(rank)
+    check_numbers(rank=adapter.rank)
     output = out if isinstance(out, Output) else Output(out)
     if output.out is None:
         raise InputError("export needs a path to write to")
@@ -77,6 +78,8 @@ def export(
         return to_checkpoint(edit, Path(model), output, base)
     if output.out.exists() and not output.force:
         raise InputError(f"{output.out} exists: choose another --out, or --force to replace it")
-    tensors = to_lora(edit, rank) if form == "lora" else to_kohya(edit, rank)
+    write = to_lora if form == "lora" else to_kohya
+    dtype = adapter.torch_dtype(edit)
+    tensors = {name: tensor.to(dtype) for name, tensor in write(edit, adapter.rank).items()}
     header = adapter_metadata(edit, tensors, metadata(edit, tensors, base))
     return write_safetensors(tensors, output.out, header)

@@ -1,16 +1,32 @@
 """Weight deltas as LoRA files: for diffusers, and in kohya's format for ComfyUI and A1111."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ..config.options import Precision
 from ..edits.edit import Edit
+from ..edits.trimming import balanced_factors, rank_of_share, singular_values
+from ..edits.weight_deltas import Deltas
 from ..errors import InputError
 from ..io.units import format_bytes
 from ..io.weights import open_safetensors
 
+SMALL_RANK = 8  # is suggested
+
 RELATIVE_ERROR = 1e-3  # of every matrix, where no rank is chosen
+
+# Families whose weights are published in bf16; those of the others are in fp16.
+BF16_FAMILIES = ("flux", "flux-2-klein", "qwen-image", "z-image", "sana")
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+}
 
 # A component's name in kohya's files, as ComfyUI and A1111 look it up.
 KOHYA = {
@@ -24,6 +40,57 @@ KOHYA = {
 
 # ComfyUI reads diffusers' names of their transformers (its comfy/lora.py).
 COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """How a LoRA or kohya file is written.
+
+    rank   of the factors. None: as high as the relative error of every matrix needs to be below
+           1e-3; for kohya Δ itself
+    dtype  None: bf16 for families that are published in it, else fp16
+    """
+
+    rank: int | None = None
+    dtype: Precision | None = None
+
+    def torch_dtype(self, edit: Edit) -> torch.dtype:
+        """The data type of the file's tensors.
+
+        Args:
+            edit: Says which family its model is of.
+        """
+        default = "bf16" if edit.card.get("family") in BF16_FAMILIES else "fp16"
+        return DTYPES[self.dtype or default]
+
+
+def check_smaller(edit: Edit, rank: int | None) -> None:
+    """Refuse a LoRA that would be larger than the change itself.
+
+    Args:
+        edit: Weight deltas.
+        rank: Of the LoRA; None: as of `low_rank_factors`.
+
+    Raises:
+        InputError: It would; the error names what is smaller.
+    """
+    factors, whole = 0, 0
+    for name, delta in matrices(edit).items():
+        whole += delta.numel()
+        chosen = rank
+        if chosen is None:
+            values = singular_values(Deltas.of(edit.deltas), name)
+            chosen = rank_of_share(values[1], RELATIVE_ERROR) if values else 1
+        factors += min(chosen, *delta.shape) * sum(delta.shape)
+    if factors <= whole:
+        return
+    family = str(edit.card.get("family") or "stable-diffusion")
+    exact = "kohya" if family in KOHYA else "pipeline"
+    rank_text = f"of rank {rank}" if rank else f"with an error below {RELATIVE_ERROR:.1%}"
+    raise InputError(
+        f"a LoRA {rank_text} would hold {factors:,} numbers, more than the {whole:,} of the change "
+        f"itself: export it exactly as {exact}, or with a lower --rank, such as {SMALL_RANK}"
+    )
 
 
 def low_rank_factors(
@@ -41,14 +108,9 @@ def low_rank_factors(
     Returns:
         A [rank, in] and B [out, rank] with B A ≈ Δ.
     """
-    U, S, V = torch.linalg.svd(delta.float(), full_matrices=False)
-    if rank is None:
-        tails = S.square().flip(0).cumsum(0).flip(0)  # squared error of keeping the first 0, 1, ...
-        errors = (tails / S.square().sum().clamp(min=1e-30)).sqrt()
-        rank = int((errors > error).sum())
-    rank = max(1, min(rank, len(S)))
-    half = S[:rank].sqrt()
-    return (half[:, None] * V[:rank]).contiguous(), (U[:, :rank] * half).contiguous()
+    values = torch.linalg.svd(delta.float(), full_matrices=False)
+    up, down = balanced_factors(values, rank or rank_of_share(values[1], error))
+    return down, up
 
 
 def matrices(edit: Edit) -> dict[str, Tensor]:
@@ -157,26 +219,49 @@ def describe_adapter(edit: Edit, file: Path) -> str:
         file: Written by `export` as "lora" or "kohya".
 
     Returns:
-        "0.4 MB, 32 matrices of rank 2 to 6, error at most 0.1 % of a matrix"; exact where the
-        file holds the changes themselves.
+        "0.4 MB in fp16, 32 matrices of rank 2 to 6, error at most 0.10 % of a matrix (NAME)".
     """
     tensors, _ = open_safetensors(file)
-    ranks, errors = [], []
+    family = str(edit.card.get("family") or "stable-diffusion")
+    ranks: list[int] = []
+    errors: dict[str, float] = {}
     for name, delta in edit.deltas.items():
-        path = name.removesuffix(".weight")
-        keys = f"{path}.lora_A.weight", f"{path}.lora_B.weight"
-        if keys[0] not in tensors:
-            key = kohya_name(name, str(edit.card.get("family") or "stable-diffusion"))
-            keys = f"{key}.lora_down.weight", f"{key}.lora_up.weight"
-        if keys[0] not in tensors:
-            continue
-        A, B = tensors[keys[0]], tensors[keys[1]]
-        ranks.append(len(A))
-        delta = delta.float()
-        errors.append(float((delta - B @ A).norm() / delta.norm().clamp(min=1e-30)))
-    size = format_bytes(file.stat().st_size)
-    if not ranks:
-        return f"{size}, {len(edit.deltas)} changes as they are, exact"
-    low, high = min(ranks), max(ranks)
-    rank = f"rank {low}" if low == high else f"rank {low} to {high}"
-    return f"{size}, {len(ranks)} matrices of {rank}, error at most {max(errors):.2%} of a matrix"
+        stored, rank = stored_delta(tensors, name, family)
+        difference = (delta.float() - stored.view_as(delta)).norm()
+        errors[name] = float(difference / delta.float().norm().clamp(min=1e-30))
+        if rank:
+            ranks.append(rank)
+    precision = next(
+        key for key, dtype in DTYPES.items() if dtype == next(iter(tensors.values())).dtype
+    )
+    size = f"{format_bytes(file.stat().st_size)} in {precision}"
+    worst = max(errors, key=errors.__getitem__)
+    if errors[worst] == 0:
+        return f"{size}, {len(errors)} changes as they are, exact"
+    low, high = min(ranks, default=0), max(ranks, default=0)
+    rank_text = f"rank {low}" if low == high else f"rank {low} to {high}"
+    what = f"{len(ranks)} matrices of {rank_text}" if ranks else f"{len(errors)} changes"
+    return f"{size}, {what}, error at most {errors[worst]:.2%} of a matrix ({worst})"
+
+
+def stored_delta(tensors: Mapping[str, Tensor], name: str, family: str) -> tuple[Tensor, int]:
+    """The change of one weight as a file holds it.
+
+    Args:
+        tensors: Of a file that `export` wrote as "lora" or "kohya".
+        name: Of the weight.
+        family: The model's.
+
+    Returns:
+        (Δ in single precision, its rank; 0 where Δ is stored itself).
+    """
+    path = name.removesuffix(".weight")
+    if f"{path}.lora_A.weight" in tensors:
+        down, up = tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"]
+        return up.float() @ down.float(), len(down)
+    key = kohya_name(name, family)
+    if f"{key}.lora_down.weight" in tensors:
+        down, up = tensors[f"{key}.lora_down.weight"], tensors[f"{key}.lora_up.weight"]
+        return up.float() @ down.float(), len(down)
+    suffix = "diff" if name.endswith(".weight") else "diff_b"
+    return tensors[f"{key}.{suffix}"].float(), 0

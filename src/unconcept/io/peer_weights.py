@@ -10,6 +10,11 @@ MOST_HEADER_BYTES = 100_000_000  # safetensors' own limit
 
 LORA_SIGNS = ("lora_down", "lora_up", "lora_A", "lora_B", "lora_unet_", "lora.up", "lora.down")
 
+A_LORA = "a LoRA"
+CHANGED_WEIGHTS = "changed weights of a denoiser, as ESD and UCE write them"
+
+PEER_EDITS = (A_LORA, CHANGED_WEIGHTS)  # that can be read as edits of a base model
+
 DENOISER_SIGNS = (
     "unet.",
     "transformer.",
@@ -32,11 +37,11 @@ def kind_of_weights(names: Sequence[str]) -> str:
         "a LoRA", "a whole model in one file", "changed weights of a denoiser", or "weights".
     """
     if any(sign in name for name in names for sign in LORA_SIGNS):
-        return "a LoRA"
+        return A_LORA
     if any(name.startswith("first_stage_model.") for name in names):
         return "a whole model in one file"
     if any(sign in name for name in names for sign in DENOISER_SIGNS):
-        return "changed weights of a denoiser, as ESD and UCE write them"
+        return CHANGED_WEIGHTS
     return "weights"
 
 
@@ -51,24 +56,68 @@ def explain_weights(file: Path, names: Sequence[str]) -> str:
         What it is, and how it can be evaluated.
     """
     kind = kind_of_weights(names)
-    steps = {
-        "a LoRA": "pipe.load_lora_weights(file); pipe.fuse_lora(); pipe.unload_lora_weights()",
-        "a whole model in one file": "pipe = StableDiffusionPipeline.from_single_file(file)",
-    }
-    loading = steps.get(
-        kind, "pipe.unet.load_state_dict(weights, strict=False), names without a leading unet."
-    )
-    return (
-        f"{file} holds weights, but it is not an edit of unconcept: it is {kind}. To evaluate it, "
-        f"put it into a diffusers pipeline and save that as a folder ({loading}; "
+    line = f"{file} holds weights, but it is not an edit of unconcept: it is {kind}. "
+    if kind in PEER_EDITS:
+        return line + (
+            "It can be evaluated: unconcept evaluate CONCEPT=ALTERNATIVE --edit FILE --model BASE"
+        )
+    loading = "pipe = StableDiffusionPipeline.from_single_file(file)"
+    if kind == "weights":
+        loading = "pipe.unet.load_state_dict(weights, strict=False), names without a leading unet."
+    return line + (
+        f"To evaluate it, put it into a diffusers pipeline and save that as a folder ({loading}; "
         'pipe.save_pretrained("erased")): unconcept evaluate CONCEPT --edit erased'
     )
 
 
+def weights_file(path: Path) -> Path:
+    """The file of weights that a path names: of PEFT's folder the one in it."""
+    inside = path / "adapter_model.safetensors"
+    return inside if path.is_dir() and inside.is_file() else path
+
+
+def read_names(path: Path) -> tuple[list[str], dict] | None:
+    """Names of the tensors in a safetensors file, and its metadata.
+
+    Args:
+        path: A file.
+
+    Returns:
+        None for anything but a readable safetensors file, which is left to what opens it.
+
+    Raises:
+        InputError: The system cannot read it.
+    """
+    if path.suffix != ".safetensors" or not path.is_file():
+        return None
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(length)) if length <= MOST_HEADER_BYTES else None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(header, dict):
+        return None
+    metadata = header.pop("__metadata__", None)
+    return list(header), metadata if isinstance(metadata, dict) else {}
+
+
+def is_peer_edit(path: Path) -> bool:
+    """Is this a LoRA, or changed weights of a denoiser, that can be read as an edit?
+
+    Args:
+        path: A file or folder.
+    """
+    content = read_names(weights_file(path))
+    if content is None or "unconcept" in content[1]:
+        return False
+    return kind_of_weights(content[0]) in PEER_EDITS
+
+
 def check_own_edit(path: Path) -> None:
     """Refuse weights of another tool in place of an edit.
-
-    Anything but a readable safetensors file is left to what opens it.
 
     Args:
         path: The file or folder of an edit.
@@ -77,19 +126,7 @@ def check_own_edit(path: Path) -> None:
         InputError: It is a safetensors file of other weights; the error says what they are, and
             how they can be evaluated.
     """
-    if path.is_dir() and (path / "adapter_model.safetensors").is_file():
-        path = path / "adapter_model.safetensors"
-    if path.suffix != ".safetensors" or not path.is_file():
-        return
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            header = json.loads(file.read(length)) if length <= MOST_HEADER_BYTES else None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, RecursionError):
-        return
-    if isinstance(header, dict):
-        metadata = header.pop("__metadata__", None) or {}
-        if "unconcept" not in metadata:
-            raise InputError(explain_weights(path, list(header)))
+    file = weights_file(path)
+    content = read_names(file)
+    if content is not None and "unconcept" not in content[1]:
+        raise InputError(explain_weights(file, content[0]))

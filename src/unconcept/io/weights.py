@@ -6,6 +6,7 @@ Files are written completely or not at all.
 import json
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,11 +24,21 @@ PICKLES = (".ckpt", ".bin", ".pt", ".pth", ".pkl")
 
 
 def user_cache() -> Path:
-    """$UNCONCEPT_CACHE, or a folder in the user's cache."""
+    """$UNCONCEPT_CACHE, or a folder where the system keeps caches of its users.
+
+    $XDG_CACHE_HOME/unconcept or ~/.cache/unconcept on Linux, ~/Library/Caches/unconcept on macOS,
+    %LOCALAPPDATA%\\unconcept\\Cache on Windows.
+    """
     if folder := os.environ.get("UNCONCEPT_CACHE"):
         return Path(folder)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "unconcept"
+    if sys.platform == "win32":
+        local = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        return Path(local) / "unconcept" / "Cache"
+    if base := os.environ.get("XDG_CACHE_HOME"):
+        return Path(base) / "unconcept"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "unconcept"
+    return Path.home() / ".cache" / "unconcept"
 
 
 def can_write(folder: Path) -> bool:

@@ -544,6 +544,8 @@ def sum_rounds(rounds: list[dict]) -> dict:
         trace += [[steps + step, value] for step, value in run["held_out_loss"]]
         steps, seconds = steps + run["steps"], seconds + run["seconds"]
     total: dict[str, Any] = {"steps": steps, "seconds": round(seconds, 2), "held_out_loss": trace}
+    if rounds and "trim" in rounds[-1]:
+        total["trim"] = rounds[-1]["trim"]
     return {**total, "rounds": rounds} if len(rounds) > 1 else total
 
 

@@ -6,7 +6,7 @@ memory while training  = weights
                        + trained parameters · (A, its gradient, Adam's two moments)
                        + Δ, the student's weights and the gradients of both, where they are made
                        + activations that the forward pass keeps for the backward pass
-memory while sampling  = weights + text encoders
+memory while sampling  = weights + text encoders + what a pass holds at its worst moment
 CPU memory             = points of the replay + conditions, once per distinct prompt
                        + token states that whitening reads at once
 """
@@ -26,12 +26,14 @@ from ..methods.all_but_one import MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS, All
 from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
 from ..models.interface import Model
 from ..models.quantization import bytes_saved
+from ..training.closed_form import prompt_readers
 from ..training.config import Tune
 from ..training.distributed import process_count
 from ..training.replay_trainer import HELD_OUT_POINTS
 from ..training.trainable_delta import TrainableDelta
 from ..training.whitening import rows_per_step
 from .activations import activation_bytes
+from .live_memory import sampling_bytes
 
 FP32_BYTES = 4
 
@@ -82,6 +84,7 @@ class MemoryEstimate:
     activations         kept for the backward pass of one micro-batch
     calls               network calls of the whole training (a count)
     flops               of all of them, backward passes included
+    sampling            besides weights, while images are sampled; 0 where it was not counted
     """
 
     trained_parameters: int
@@ -91,11 +94,17 @@ class MemoryEstimate:
     activations: int
     calls: int
     flops: float
+    sampling: int = 0
 
     @property
     def peak(self) -> int:
         """Bytes at the larger of the two peaks, sampling and training."""
         return max(self.while_sampling, self.while_training)
+
+    @property
+    def peak_with_sampling(self) -> int:
+        """The same with what passes of sampling hold."""
+        return max(self.while_sampling + self.sampling, self.while_training)
 
     @property
     def while_training(self) -> int:
@@ -106,27 +115,74 @@ class MemoryEstimate:
         return self.weights + self.text_encoders
 
 
+class Passes:
+    """What passes through one model cost, each counted once.
+
+    Counting a large model by its shapes takes seconds, and a search for savings asks many times.
+    """
+
+    def __init__(self, model: Model):
+        """Count nothing yet.
+
+        Args:
+            model: A model on the device "meta".
+        """
+        self.model = model
+        self._training: dict[tuple[bool, int | None], tuple[int, float, float]] = {}
+        self._sampling: int | None = None
+
+    def training(self, delta: TrainableDelta, checkpointing: bool) -> tuple[int, float, float]:
+        """`activation_bytes`. It depends on the rank of a change, and not on the size of a batch.
+
+        Args:
+            delta: The trained parameters.
+            checkpointing: With gradient checkpointing.
+
+        Returns:
+            (bytes, FLOPs forward, FLOPs backward) of one row.
+        """
+        key = checkpointing, delta.rank
+        if key not in self._training:
+            self._training[key] = activation_bytes(self.model, delta, checkpointing)
+        return self._training[key]
+
+    @property
+    def sampling(self) -> int:
+        """`sampling_bytes`."""
+        if self._sampling is None:
+            self._sampling = sampling_bytes(self.model)
+        return self._sampling
+
+
 def estimate_memory(
-    model: Model, method: AllButOne, concepts: int = 1, quantize: Quantized | None = None
+    model: Model,
+    method: AllButOne,
+    concepts: int = 1,
+    quantize: Quantized | None = None,
+    passes: Passes | None = None,
 ) -> MemoryEstimate:
     """Estimate the device memory and the work of an All but One training.
 
-    Attention is counted as flash attention stores it; activations of sampling are not counted.
+    Attention is counted as flash attention stores it.
 
     Args:
         model: A model on the device "meta".
         method: The method with its hyperparameters.
         concepts: How many concepts are erased.
         quantize: How the weights that are not trained are held.
+        passes: What was counted of this model before. None: what sampling holds is not counted.
 
     Returns:
         Bytes, network calls and FLOPs.
     """
     tune = method.tune
     delta = trainable_delta(model, method)
-    row_bytes, forward_flops, backward_flops = activation_bytes(
-        model, delta, tune.gradient_checkpointing
-    )
+    row_bytes, forward_flops, backward_flops = 0, 0.0, 0.0
+    if method.trains:
+        counted = passes or Passes(model)
+        row_bytes, forward_flops, backward_flops = counted.training(
+            delta, tune.gradient_checkpointing
+        )
     calls = network_calls(method, concepts)
     weights = unique_bytes(model.denoiser) + model.vae_bytes
     if quantize:
@@ -148,6 +204,7 @@ def estimate_memory(
         activations=method.trains * rows_at_once(method) * row_bytes,
         calls=calls.total,
         flops=calls.total * forward_flops + calls.training * backward_flops,
+        sampling=passes.sampling if passes else 0,
     )
 
 
@@ -180,6 +237,33 @@ def unique_bytes(module: nn.Module) -> int:
 
 def count_parameters(delta: TrainableDelta) -> int:
     return sum(parameter.numel() for parameter in delta.trained)
+
+
+def changed_numbers(model: Model, method: AllButOne) -> int:
+    """The most numbers that the edit can hold.
+
+    Args:
+        model: The model, on any device.
+        method: The method with its hyperparameters.
+
+    Returns:
+        All numbers of the matrices that change; of a trained change of low rank those of its
+        factors, where that is less.
+    """
+    sites = prompt_readers(model) if method.start == "closed" else ()
+    changed = {site.name: site for site in sites}
+    rank = method.tune.rank if method.trains and method.start == "none" else None
+    if method.trains:
+        for site in model.weight_group(method.tune.group):
+            changed[site.name] = site
+    total = 0
+    for site in changed.values():
+        owner, parameter = site.find(model.components)
+        weight = getattr(owner, parameter)
+        whole = weight.numel()
+        factors = whole if rank is None else rank * (len(weight) + whole // len(weight))
+        total += min(whole, factors)
+    return total
 
 
 def trainable_bytes(delta: TrainableDelta, tune: Tune) -> int:

@@ -63,6 +63,20 @@ def calls_per_image(model: Model, edit: Edit, sampling: Sampling) -> int:
     return sampling.steps * calls["n"]
 
 
+def free_memory(device: torch.device) -> int | None:
+    """Free memory of a device.
+
+    Args:
+        device: A GPU or the CPU.
+
+    Returns:
+        Bytes; None if the system does not say.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return psutil.virtual_memory().available if device.type == "cpu" else None
+
+
 def reset_peak_memory() -> None:
     """Begin `peak_memory` anew, at what is held now.
 

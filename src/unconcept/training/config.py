@@ -34,6 +34,8 @@ class Tune:
     held_out    share of the trajectories that is held out from training, at most 0.5
     adam_8bit   hold AdamW's moments in 8 bits (Dettmers et al. 2022; needs bitsandbytes), a
                 quarter of their memory
+    trim        after the training, cut every matrix to the smallest rank whose held-out loss is no
+                worse than that of the whole change
     seed        of random initialization and of the batches
     """
 
@@ -50,6 +52,7 @@ class Tune:
     check: int = 15
     patience: int = 3
     adam_8bit: bool = False
+    trim: bool = False
     seed: int = 0
 
     def __post_init__(self):

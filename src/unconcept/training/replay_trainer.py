@@ -12,6 +12,8 @@ from torch import Tensor
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..edits.edit import Edit
 from ..edits.provenance import model_identity
+from ..edits.trimming import Trimmer
+from ..edits.weight_deltas import Deltas
 from ..errors import InputError
 from ..models.interface import Condition, Model
 from .config import Tune
@@ -122,14 +124,21 @@ def fit(
             if stopping.exhausted:
                 break
 
-    record = {
-        "steps": state.step,
-        "held_out_loss": stopping.history,
-        "seconds": round(state.seconds, 2),
-    }
-    return Edit(
-        best_deltas, {**(card or {}), **model_identity(model, best_deltas), "training": record}
-    )
+        best = Deltas.read(best_deltas)
+        record: dict[str, Any] = {
+            "steps": state.step,
+            "held_out_loss": stopping.history,
+            "seconds": round(state.seconds, 2),
+        }
+        if tune.trim:
+
+            def loss_of(deltas: Deltas) -> float:
+                held_out_loss = evaluate_held_out(model, delta, loss, held_out, deltas)
+                return from_first_process(held_out_loss, model.device)
+
+            best, record["trim"] = Trimmer(best).cut_by_loss(loss_of)
+
+    return Edit(best, {**(card or {}), **model_identity(model, best), "training": record})
 
 
 def trainable_delta(
@@ -182,7 +191,11 @@ def draw_batches(
 
 @torch.no_grad()
 def evaluate_held_out(
-    model: Model, delta: TrainableDelta, loss: Loss, held_out: Mapping[str, Replay]
+    model: Model,
+    delta: TrainableDelta,
+    loss: Loss,
+    held_out: Mapping[str, Replay],
+    deltas: Deltas | None = None,
 ) -> float:
     """Mean loss of the student over held-out points.
 
@@ -194,6 +207,7 @@ def evaluate_held_out(
         delta: The change that makes it the student.
         loss: As `fit` takes it.
         held_out: Points by role.
+        deltas: Applied instead of the present change; None: the present one.
 
     Returns:
         The mean over the chunks.
@@ -202,11 +216,21 @@ def evaluate_held_out(
     chunks = math.ceil(2 * HELD_OUT_POINTS / model.max_batch)
     chunks = min(chunks, *(len(points) for points in held_out.values()))
     losses = []
-    with delta.on():
+    with delta.on(None if deltas is None else on_device(deltas, model)):
         for i in range(chunks):
             chunk = {role: z[i::chunks].to(model.device) for role, z in held_out.items()}
             losses.append(loss(student, chunk))
     return float(sum(losses)) / chunks
+
+
+def on_device(deltas: Deltas, model: Model) -> dict[str, Tensor]:
+    """Δ by name, multiplied, on the model's device.
+
+    Args:
+        deltas: In CPU memory.
+        model: Says where.
+    """
+    return {name: deltas[name].to(model.device) for name in deltas}
 
 
 @torch.no_grad()
@@ -217,9 +241,9 @@ def snapshot(delta: TrainableDelta) -> dict[str, Tensor]:
         delta: Being trained.
 
     Returns:
-        Δ by name, in CPU memory.
+        What `Deltas.read` reads, in CPU memory; a change of low rank as its factors.
     """
-    return {name: tensor.cpu().clone() for name, tensor in delta.deltas().items()}
+    return {name: tensor.cpu().clone() for name, tensor in delta.stored().tensors().items()}
 
 
 def adamw(delta: TrainableDelta, tune: Tune) -> torch.optim.Optimizer:

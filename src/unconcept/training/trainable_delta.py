@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from ..edits.parameters import swap_parameters
+from ..edits.weight_deltas import Deltas
 from ..models.interface import Model
 
 
@@ -105,6 +106,15 @@ class TrainableDelta:
             else:
                 deltas[name] = (self.U[name] @ self.whitened(name, self.D[name])).view_as(w)
         return deltas
+
+    def stored(self) -> Deltas:
+        """Δ as an edit holds it: a change of low rank as its factors, where those are smaller."""
+        if self.rank is None:
+            return Deltas(self.deltas())
+        factored = [name for name, weight in self.weights.items() if weight.ndim == 2]
+        pairs = {name: (self.U[name], self.whitened(name, self.D[name])) for name in factored}
+        small = Deltas.small(pairs)
+        return Deltas({**small.whole, **self.deltas(without=factored)}, small.pairs)
 
     @contextmanager
     def on(self, deltas: Mapping[str, Tensor] | None = None) -> Iterator[None]:

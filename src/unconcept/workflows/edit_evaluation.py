@@ -17,8 +17,9 @@ from ..errors import InputError
 from ..evaluation.features import features_or_none
 from ..evaluation.runner import Measures, evaluate
 from ..evaluation.setup import undrawn_warnings
+from ..export.peer_edits import read_peer_edit
 from ..io.output_folder import check_out
-from ..io.peer_weights import check_own_edit
+from ..io.peer_weights import check_own_edit, is_peer_edit
 from ..models import single_file
 from ..models.folder import INDEX, read_json
 from ..models.interface import Model
@@ -43,8 +44,8 @@ def evaluate_edit(
     """Evaluate an edit and write the same folder as `erase`.
 
     Args:
-        path: The file or folder of an edit, or the folder or single file of an erased model of
-            any tool.
+        path: The file or folder of an edit; a LoRA, changed weights, or the folder or single file
+            of an erased model of any tool.
         concepts: What it erases; needed where that is not written in it.
         strength: How much of the edit is applied: 0 nothing, 1 all of it.
         **options: Fields of `EvaluationOptions`; `out` is required, `extent` is "full" by default.
@@ -59,7 +60,8 @@ def evaluate_edit(
     run = EvaluationOptions(**{"extent": "full", **options})
     check_numbers(edit_strength=strength)
     check_distinct(concepts)
-    check_own_edit(path)
+    if not is_peer_edit(path):
+        check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
     edit = read_edit(path, run, model, concepts).scale(strength)
@@ -99,6 +101,8 @@ def read_edit(
         stated = exported_card(path / CARD_FILE)
     elif is_checkpoint(path):
         stated = checkpoint_card(path)
+    elif is_peer_edit(path):
+        return read_peer_edit(path, model, concepts)
     else:
         return Edit.load(path)
     stored = stated.get("concepts") or []

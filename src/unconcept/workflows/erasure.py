@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from ..callbacks import ProgressCallback
+from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..concepts.words import check_distinct
 from ..config.options import Training
@@ -28,19 +30,27 @@ from ..evaluation.runner import Evaluation, Measures, evaluate, images_before
 from ..evaluation.setup import undrawn_warnings
 from ..evaluation.strength_curve import measure_strengths
 from ..io.output_folder import check_out
+from ..io.units import format_bytes
 from ..methods import Method, method_caveat
 from ..methods.all_but_one import AllButOne
 from ..models.emoji.loading import EmojiVocabulary
 from ..models.interface import Model
 from ..models.loading import load
 from ..models.sampling import ImageSampler
+from ..profiling.memory_estimate import FP32_BYTES, changed_numbers
+from ..profiling.memory_fit import describe_savings, is_out_of_memory
 from ..profiling.usage import count_calls
 from ..training.config import Tune
 from ..training.distributed import is_first, process_count
 from ..training.resume import checkpointed, discard
 from . import monitoring
+from .memory import MemoryPlan
 from .options import EvaluationOptions
 from .results import RunRecord, software_versions, write_results
+
+log = logging.getLogger(__name__)
+
+MANY_NUMBERS = 10_000_000  # of an edit, from which on its size is announced
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -89,18 +99,52 @@ class _Erasure:
     """One run of `erase`: what its steps have in common."""
 
     lexicon: bool = True
+    memory: MemoryPlan
 
     def __init__(self, method: Method, training: Training, options: EvaluationKeywords):
         self.started = time.perf_counter()
         self.method = method
         self.training = training
-        self.options = EvaluationOptions(**options)
+        given_options = EvaluationOptions(**options)
+        self.stage = LastStage(given_options.progress)
+        progress = given_options.progress
+        if progress is not no_progress:  # which saves reports of every sampling step
+            progress = self.stage
+        self.options = replace(given_options, progress=progress)
 
     def __call__(self, concepts: Sequence[Concept], strict: bool) -> dict:
         check_distinct(concepts)
         check_settings(self.method)
         check_out(self.options.out, self.options.force)
         self.check_training(strict)
+        self.memory = MemoryPlan(
+            self.options.source, self.method, concepts, self.training, self.options.cache
+        )
+        self.memory.choose()
+        while True:
+            try:
+                report = self.attempt(concepts, strict)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            else:
+                self.memory.forget()
+                return report
+            # Outside the `except`, whose traceback holds the model.
+            free_unused_memory()
+            self.memory.retry(self.stage.name)
+
+    def attempt(self, concepts: Sequence[Concept], strict: bool) -> dict:
+        """The run with the present settings of the memory plan.
+
+        Args:
+            concepts: What to erase.
+            strict: Refuse a concept that the model cannot draw.
+
+        Returns:
+            The content of report.json.
+        """
+        self.method = self.memory.setting.method
         model = self.load_model()
         if not self.lexicon:
             model.completes = False
@@ -108,6 +152,7 @@ class _Erasure:
         benchmark = self.options.benchmark(model, concepts)
         sampler = self.options.sampler(model)
         record = RunRecord(self.options, model, benchmark, sampler.sampling, self.started)
+        record.memory = self.memory.to_json()
         record.warnings += truncation_warnings(model, concepts)
         record.warnings += self.caveats(model)
         before = torch.zeros(0)
@@ -132,8 +177,14 @@ class _Erasure:
         measures = Measures(self.options.controls, full, features)
         evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
         while stronger := stronger_method(self.method, evaluation):
+            fitted = self.memory.fitted(stronger)
+            if fitted is None:
+                record.warnings.append(
+                    "too little was erased, and a training does not fit into the memory"
+                )
+                break
             record.warnings.append("too little was erased: erased again with stronger settings")
-            self.method = stronger
+            self.method = fitted
             calls = record.network_calls or 0
             edit = self.train(record, None, nullcontext(self.options.progress))
             record.network_calls = calls + (record.network_calls or 0)
@@ -150,6 +201,7 @@ class _Erasure:
 
     def check_training(self, strict: bool) -> None:
         training = self.training
+        training.check()
         negative = min(training.save_every, training.sample_every) < 0
         if negative or (training.resume and not training.save_every):
             raise InputError(
@@ -167,25 +219,30 @@ class _Erasure:
             )
 
     def load_model(self) -> Model:
-        quantize = self.training.quantize
+        quantize = self.memory.setting.quantize
         precise = trained_weight_group(self.method) if quantize else ""
-        return load(self.options.source, quantize=quantize, keep_precise=precise)
+        return load(self.memory.run_source, quantize=quantize, keep_precise=precise)
 
     def caveats(self, model: Model) -> list[str]:
         """What must be known of this method in this model."""
         lines = [line for line in (model.remark, method_caveat(self.method, model)) if line]
-        if self.training.quantize:
+        quantize = self.memory.setting.quantize
+        if quantize:
             lines.append(
-                f"weights that are not trained were held in {self.training.quantize}, "
+                f"weights that are not trained were held in {quantize}, "
                 "also for the images before and after"
             )
+        if self.memory.savings:
+            savings = describe_savings(self.memory.savings)
+            lines.append(f"to fit into the memory, the run used {savings}")
         return lines
 
     def state_folder(self, model: Model, concepts: Sequence[Concept]) -> Path | None:
         """Where the training's state is saved; None where it is not."""
         if not self.options.cache or not self.training.save_every:
             return None
-        return training_folder(self.options.cache, model, self.method, concepts)
+        method = self.memory.state_method(self.method)
+        return training_folder(self.options.cache, model, method, concepts)
 
     def train(
         self,
@@ -194,13 +251,14 @@ class _Erasure:
         progress: AbstractContextManager[ProgressCallback],
     ) -> Edit:
         """Run the method, and record what it costs."""
-        resume, there = self.training.resume, bool(state and state.exists())
+        resume = self.training.resume or self.memory.retried
+        there = bool(state and state.exists())
         if there and not resume:
             record.warnings.append(
                 "an interrupted training of this exact command was started anew "
                 "(--resume continues it)"
             )
-        if resume and not there:
+        if self.training.resume and not there:
             record.warnings.append(
                 "--resume found no training of this command, these settings, weights and versions: "
                 "it was started anew"
@@ -212,7 +270,10 @@ class _Erasure:
                 every = self.training.save_every
                 saved = inside.enter_context(checkpointed(state, every=every, resume=resume))
             report = inside.enter_context(progress)
+            announce_size(record.model, self.method)
             edit = self.method(record.model, *record.benchmark.concepts, progress=report)
+        if self.memory.savings:
+            edit = replace(edit, card={**edit.card, "memory": self.memory.savings})
         record.network_calls = calls["n"]
         if saved and saved.resumed_from:
             record.warnings.append(
@@ -249,6 +310,45 @@ class _Erasure:
         samples = sibling_path(self.options.out, "samples.png")
         if self.training.sample_every and samples.exists():
             samples.replace(self.options.out / "samples.png")
+
+
+class LastStage:
+    """Passes reports on, and remembers the stage of the last one."""
+
+    def __init__(self, progress: ProgressCallback):
+        """Remember nothing yet.
+
+        Args:
+            progress: Receives the reports.
+        """
+        self.progress = progress
+        self.name = ""
+
+    def __call__(self, report: Progress) -> None:
+        self.name = report.stage
+        self.progress(report)
+
+
+def free_unused_memory() -> None:
+    """Give back what nothing refers to any more, so that a run can begin anew."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+
+
+def announce_size(model: Model, method: Method) -> None:
+    """Say how large the edit will be, before it is trained.
+
+    Args:
+        model: That is edited.
+        method: Only All but One with training is announced.
+    """
+    if not isinstance(method, AllButOne) or not method.trains:
+        return
+    numbers = changed_numbers(model, method)
+    if numbers >= MANY_NUMBERS:
+        size = format_bytes(numbers * FP32_BYTES)
+        log.warning("the edit will hold up to %s numbers: %s", f"{numbers:,}", size)
 
 
 def stronger_method(method: Method, evaluation: Evaluation) -> Method | None:

@@ -53,6 +53,7 @@ class RunRecord:
     training_seconds  None: nothing was trained
     network_calls     images that went forward through the denoiser during the training; None:
                       nothing was trained
+    memory            what it may take, and the savings that were chosen; None: nothing was chosen
     warnings          a line each
     """
 
@@ -64,6 +65,7 @@ class RunRecord:
     strength: float = 1.0
     training_seconds: float | None = None
     network_calls: int | None = None
+    memory: dict | None = None
     warnings: list[str] = field(default_factory=list)
 
     def to_report(
@@ -124,6 +126,7 @@ class RunRecord:
             "prompts_sha256": hashlib.sha256(prompts.read_bytes()).hexdigest() if prompts else None,
             "device": self.model.device.type,
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            "memory": self.memory,
         }
 
 

@@ -1,0 +1,422 @@
+"""`--memory`: the savings with which a run fits into the memory that it may take.
+
+Settings are tried from the cheapest to the most expensive in time and fidelity:
+
+gradient accumulation    micro-batches: some percent of time
+gradient checkpointing   activations are computed twice: about a third more time in training
+8-bit Adam               the optimizer's moments are rounded
+low rank                 the trained change has rank 8
+bf16                     the weights are rounded to 8 bits of precision (the default on a GPU)
+int8, nf4                the weights that are not trained are rounded to 8 or 4 bits
+
+Text encoders leave a GPU for the CPU while an edit is trained, and conditions and predictions of
+the original model are recorded before: both in every run. Weights of the denoiser that wait in CPU
+memory (offloading) are not supported.
+"""
+
+import itertools
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..concepts.concept import Concept
+from ..config.options import Precision, Quantized, Source
+from ..errors import InputError, UnknownShapesError
+from ..io.units import format_bytes
+from ..methods.all_but_one import AllButOne
+from ..models.devices import choose_device
+from ..models.interface import Condition
+from ..models.loading import EMBEDDED, check_built, check_source, default_precision, load
+from ..training.config import Tune
+from ..training.distributed import process_count
+from .memory_estimate import MemoryEstimate, Passes, estimate_cpu_memory, estimate_memory
+from .usage import free_memory
+
+GRADIENT_ACCUMULATION = (1, 2, 4, 8, 16, 32)
+
+RANK = 8
+
+QUANTIZATIONS: tuple[Quantized, ...] = ("int8", "nf4")
+
+SMALL = 1 / 1000  # share of the free memory up to which a model's files are not worth a prediction
+
+WORTHWHILE = 0.9  # a saving after an error must need at most this share of what was needed before
+
+SAVING_KEYS = ("gradient_accumulation", "gradient_checkpointing", "adam_8bit", "rank")
+
+COSTS = {
+    "gradient_accumulation": "smaller batches are less efficient",
+    "gradient_checkpointing": "a third more time in training",
+    "adam_8bit": "rounded moments of Adam",
+    "rank": "a trained change of low rank",
+    "dtype": "rounded weights, and slow on some CPUs",
+    "quantize": "rounded frozen weights, also for the images",
+}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a run is done, as far as its memory depends on it.
+
+    method    the erasing method
+    dtype     precision of the weights
+    quantize  how weights that are not trained are held
+    """
+
+    method: Any
+    dtype: Precision
+    quantize: Quantized | None = None
+
+    def savings(self, asked: "Setting") -> dict[str, Any]:
+        """The settings in which this differs from another, by the names that users know."""
+        changes: dict[str, Any] = {}
+        if isinstance(self.method, AllButOne):
+            for key, value in asdict(self.method.tune).items():
+                if value != getattr(asked.method.tune, key):
+                    changes[key] = value
+        if self.dtype != asked.dtype:
+            changes["dtype"] = self.dtype
+        if self.quantize != asked.quantize:
+            changes["quantize"] = self.quantize
+        return changes
+
+    def with_savings(self, savings: dict[str, Any]) -> "Setting":
+        """This setting with what `savings` returned."""
+        changes = {key: savings[key] for key in SAVING_KEYS if key in savings}
+        method = self.method
+        if changes:
+            method = replace(method, tune=replace(method.tune, **changes))
+        return Setting(
+            method, savings.get("dtype", self.dtype), savings.get("quantize", self.quantize)
+        )
+
+
+def asked_setting(source: Source, method: Any, quantize: Quantized | None) -> Setting:
+    """A run as it was asked for.
+
+    Args:
+        source: The model, its device and precision.
+        method: The erasing method.
+        quantize: How weights that are not trained are held.
+    """
+    device = choose_device(source.device)
+    return Setting(method, source.dtype or default_precision(source.model, device), quantize)
+
+
+def fixed_settings(source: Source, asked: Setting, named: Collection[str]) -> set[str]:
+    """Names of settings that the user chose, and that no saving changes.
+
+    Args:
+        source: The model; a precision that is named in it is the user's.
+        asked: The run as it was asked for. What differs from the defaults was chosen.
+        named: Keys of `tune` that a file or a preset sets, whatever their values.
+    """
+    fixed = set(named)
+    if source.dtype:
+        fixed.add("dtype")
+    if asked.quantize:
+        fixed.add("quantize")
+    tune = getattr(asked.method, "tune", None)
+    for key in SAVING_KEYS:
+        if tune is not None and getattr(tune, key) != getattr(Tune(), key):
+            fixed.add(key)
+    return fixed
+
+
+def choices(asked: Setting, fixed: Collection[str]) -> Iterator[list[Setting]]:
+    """Ways to run, from the cheapest to the most expensive.
+
+    Args:
+        asked: The run as it was asked for.
+        fixed: Names of settings that stay as they are.
+
+    Yields:
+        Settings that differ in gradient accumulation alone, by its size; the last needs least.
+    """
+    quantized = find_spec("bitsandbytes") is not None
+    tunes = tune_choices(asked.method, fixed, quantized)
+    for dtype, bits in precisions(asked, fixed, quantized):
+        for row in tunes:
+            yield [Setting(replace(asked.method, tune=tune), dtype, bits) for tune in row]
+
+
+def tune_choices(method: AllButOne, fixed: Collection[str], quantized: bool) -> list[list[Tune]]:
+    """The settings of `tune` that `choices` tries for one precision.
+
+    Args:
+        method: As it was asked for.
+        fixed: Names of settings that stay as they are.
+        quantized: Is bitsandbytes installed?
+
+    Returns:
+        Rows that differ in gradient accumulation alone. One, as it is, where nothing is trained.
+    """
+    tune = method.tune
+    if not method.trains:
+        return [[tune]]
+    accumulations = possible_accumulations(tune)
+    savings: dict[str, list[Any]] = {
+        "rank": [None, RANK],
+        "adam_8bit": [False, True] if quantized else [False],
+        "gradient_checkpointing": [False, True],
+    }
+    for key in savings:
+        if key in fixed:
+            savings[key] = [getattr(tune, key)]
+    if "gradient_accumulation" in fixed:
+        accumulations = [tune.gradient_accumulation]
+    rows = []
+    for values in itertools.product(*savings.values()):
+        row = replace(tune, **dict(zip(savings, values, strict=True)))
+        rows.append([replace(row, gradient_accumulation=n) for n in accumulations])
+    return rows
+
+
+def possible_accumulations(tune: Tune) -> list[int]:
+    """Numbers of micro-batches that the batch can be divided into, over all processes."""
+    counts = [n for n in GRADIENT_ACCUMULATION if tune.batch_size % (n * process_count()) == 0]
+    return counts or [tune.gradient_accumulation]
+
+
+def precisions(
+    asked: Setting, fixed: Collection[str], quantized: bool
+) -> list[tuple[Precision, Quantized | None]]:
+    """Precisions of the weights, the asked one first.
+
+    Args:
+        asked: The run as it was asked for.
+        fixed: Names of settings that stay as they are.
+        quantized: Is bitsandbytes installed?
+    """
+    dtype: Precision = asked.dtype
+    options: list[tuple[Precision, Quantized | None]] = [(dtype, asked.quantize)]
+    if "dtype" not in fixed and dtype == "fp32":
+        dtype = "bf16"
+        options.append((dtype, asked.quantize))
+    if "quantize" not in fixed and quantized:
+        for bits in QUANTIZATIONS:
+            options.append((dtype, bits))
+    return options
+
+
+class EncodeOnce:
+    """Stands in for `encode` of a model on the device "meta", and keeps the condition of ∅.
+
+    Every prediction asks for its shapes, and a large text encoder takes seconds by shapes, too.
+    """
+
+    def __init__(self, encode: Callable[[Sequence[str]], Condition]):
+        """Encode nothing yet.
+
+        Args:
+            encode: The model's own.
+        """
+        self.encode = encode
+        self.empty: Condition | None = None
+
+    def __call__(self, prompts: Sequence[str]) -> Condition:
+        if list(prompts) != [""]:
+            return self.encode(prompts)
+        if self.empty is None:
+            self.empty = self.encode(prompts)
+        return self.empty
+
+
+class MemoryPredictor:
+    """Predicts what settings of one run need on its device, from shapes alone."""
+
+    def __init__(self, source: Source, concepts: Sequence[Concept]):
+        """Read nothing yet.
+
+        Args:
+            source: The model.
+            concepts: What is erased.
+        """
+        self.source = source
+        self.concepts = concepts
+        self.device = choose_device(source.device)
+        self._passes: dict[Precision, Passes] = {}
+        self._needed: list[tuple[Setting, int]] = []
+
+    def passes(self, dtype: Precision) -> Passes:
+        """The model in a precision, on torch's meta device."""
+        if dtype not in self._passes:
+            model = load(replace(self.source, device="meta", dtype=dtype))
+            check_built(self.source, model)
+            self.put(dtype, model)
+        return self._passes[dtype]
+
+    def put(self, dtype: Precision, model: Any) -> None:
+        """Predict from a model that was built before.
+
+        Args:
+            dtype: Its precision.
+            model: A PipelineModel on the device "meta".
+        """
+        model.encode = EncodeOnce(model.encode)
+        self._passes[dtype] = Passes(model)
+
+    def estimate(self, setting: Setting) -> MemoryEstimate:
+        """`estimate_memory` of a setting."""
+        passes = self.passes(setting.dtype)
+        n = len(self.concepts)
+        return estimate_memory(passes.model, setting.method, n, setting.quantize, passes)
+
+    def needed(self, setting: Setting) -> int:
+        """Bytes of device memory at the worst moment; on the CPU all memory of the run."""
+        for known, size in self._needed:
+            if known == setting:
+                return size
+        estimate = self.estimate(setting)
+        size = estimate.peak_with_sampling
+        if self.device.type == "cpu":
+            model = self.passes(setting.dtype).model
+            beside = estimate_cpu_memory(model, setting.method, self.concepts).whole
+            training = estimate.while_training + estimate.text_encoders
+            size = beside + max(training, size)
+        self._needed.append((setting, size))
+        return size
+
+    def choose(self, asked: Setting, fixed: Collection[str], limit: int) -> Setting:
+        """The cheapest setting that fits.
+
+        Args:
+            asked: The run as it was asked for.
+            fixed: Names of settings that stay as they are.
+            limit: Bytes.
+
+        Returns:
+            The asked one where that fits.
+
+        Raises:
+            InputError: Nothing fits; the error names the setting that comes closest.
+        """
+        if self.needed(asked) <= limit:
+            return asked
+        closest, least = asked, self.needed(asked)
+        for settings in choices(asked, fixed):
+            smallest = self.needed(settings[-1])
+            if smallest <= limit:
+                for setting in settings[:-1]:
+                    if self.needed(setting) <= limit:
+                        return setting
+                return settings[-1]
+            if smallest < least:
+                closest, least = settings[-1], smallest
+        raise InputError(self.nothing_fits(asked, closest, least, limit))
+
+    def nothing_fits(self, asked: Setting, closest: Setting, least: int, limit: int) -> str:
+        """The line for a run that no saving makes fit.
+
+        Args:
+            asked: The run as it was asked for.
+            closest: The setting that needs least.
+            least: Bytes that it needs.
+            limit: Bytes that there are.
+        """
+        savings = describe_savings(closest.savings(asked)) or "the settings as they are"
+        remedy = "--memory off tries it all the same"
+        if find_spec("bitsandbytes") is None and not closest.quantize:
+            remedy = f"pip install 'unconcept[quant]' allows 8- and 4-bit weights; {remedy}"
+        return (
+            f"{self.source.model} does not fit into {format_bytes(limit)}: with {savings} it "
+            f"needs {format_bytes(least)}, and no saving needs less ({remedy})"
+        )
+
+    def next(self, asked: Setting, current: Setting, fixed: Collection[str]) -> Setting | None:
+        """What to try where a setting ran out of memory although it should have fitted.
+
+        Args:
+            asked: The run as it was asked for.
+            current: The setting that ran out.
+            fixed: Names of settings that stay as they are.
+
+        Returns:
+            The next setting that needs a tenth less; None if there is none.
+        """
+        limit, passed = WORTHWHILE * self.needed(current), False
+        for settings in choices(asked, fixed):
+            for setting in settings:
+                if passed and self.needed(setting) <= limit:
+                    return setting
+                passed = passed or setting == current
+        return None
+
+
+def worth_predicting(source: Source, free: int) -> bool:
+    """Is a model large enough, for the free memory, to predict what a run needs?
+
+    Args:
+        source: The model.
+        free: Bytes.
+    """
+    if source.model in EMBEDDED:
+        return False
+    path = Path(source.model)
+    files = path.rglob("*.safetensors") if path.is_dir() else [path]
+    present = [file.stat().st_size for file in files if file.is_file()]
+    return not present or sum(present) > SMALL * free
+
+
+def predictor_or_none(
+    source: Source, method: Any, concepts: Sequence[Concept]
+) -> MemoryPredictor | None:
+    """What predicts the memory of a run.
+
+    Args:
+        source: The model.
+        method: The erasing method.
+        concepts: What is erased.
+
+    Returns:
+        None where nothing can be predicted: of other methods than All but One, and of a single file
+        without --base-config.
+    """
+    if not isinstance(method, AllButOne):
+        return None
+    predictor = MemoryPredictor(source, concepts)
+    check_source(source)
+    try:
+        predictor.passes(asked_setting(source, method, None).dtype)
+    except UnknownShapesError:
+        return None
+    return predictor
+
+
+def memory_limit(memory: str, device: torch.device) -> int | None:
+    """Bytes that a run may take.
+
+    Args:
+        memory: "auto", or a number of GiB.
+        device: Whose free memory counts for "auto".
+
+    Returns:
+        None where the system does not say.
+    """
+    return free_memory(device) if memory == "auto" else int(float(memory) * 2**30)
+
+
+def describe_savings(savings: dict[str, Any]) -> str:
+    """Savings by the names of their settings: "gradient_accumulation 4, quantize nf4"."""
+    parts = []
+    for key, value in savings.items():
+        parts.append(key if value is True else f"{key} {value}")
+    return ", ".join(parts)
+
+
+def describe_costs(savings: dict[str, Any]) -> str:
+    """What savings cost."""
+    return "; ".join(COSTS[key] for key in savings)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Did an allocation fail, on a GPU or on the CPU?"""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error)
+    refused = "can't allocate memory" in text or "could not create a primitive" in text
+    return isinstance(error, RuntimeError) and refused
