@@ -29,6 +29,7 @@ from .memory_fit import (
     describe_costs,
     describe_savings,
     fixed_settings,
+    with_headroom,
 )
 from .usage import free_memory
 
@@ -136,7 +137,7 @@ def describe_fit(predictor: MemoryPredictor, asked: Setting, training: Training)
         One or two lines.
     """
     if training.memory in ("auto", "off"):
-        limit = free_memory(predictor.device)
+        limit = with_headroom(free_memory(predictor.device))
     else:
         limit = int(float(training.memory) * 2**30)
     peak = predictor.needed(asked)

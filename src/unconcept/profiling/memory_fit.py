@@ -25,7 +25,7 @@ import torch
 
 from ..concepts.concept import Concept
 from ..config.options import Precision, Quantized, Source
-from ..errors import InputError, UnknownShapesError
+from ..errors import InputError
 from ..io.units import format_bytes
 from ..methods.all_but_one import AllButOne
 from ..models.devices import choose_device
@@ -43,6 +43,8 @@ RANK = 8
 QUANTIZATIONS: tuple[Quantized, ...] = ("int8", "nf4")
 
 SMALL = 1 / 1000  # share of the free memory up to which a model's files are not worth a prediction
+
+HEADROOM = 0.9  # share of the free memory that a run is fitted into
 
 WORTHWHILE = 0.9  # a saving after an error must need at most this share of what was needed before
 
@@ -373,16 +375,16 @@ def predictor_or_none(
         concepts: What is erased.
 
     Returns:
-        None where nothing can be predicted: of other methods than All but One, and of a single file
-        without --base-config.
+        None where nothing can be predicted: of other methods than All but One, of a single file
+        without --base-config, and of a model that cannot be opened, which its loading explains.
     """
     if not isinstance(method, AllButOne):
         return None
     predictor = MemoryPredictor(source, concepts)
-    check_source(source)
     try:
+        check_source(source)
         predictor.passes(asked_setting(source, method, None).dtype)
-    except UnknownShapesError:
+    except InputError:
         return None
     return predictor
 
@@ -395,9 +397,20 @@ def memory_limit(memory: str, device: torch.device) -> int | None:
         device: Whose free memory counts for "auto".
 
     Returns:
-        None where the system does not say.
+        For "auto" nine tenths of what is free; None where the system does not say.
     """
-    return free_memory(device) if memory == "auto" else int(float(memory) * 2**30)
+    if memory != "auto":
+        return int(float(memory) * 2**30)
+    return with_headroom(free_memory(device))
+
+
+def with_headroom(free: int | None) -> int | None:
+    """The part of the free memory that is planned with; allocators need the rest.
+
+    Args:
+        free: Bytes; None where the system does not say.
+    """
+    return None if free is None else int(HEADROOM * free)
 
 
 def describe_savings(savings: dict[str, Any]) -> str:

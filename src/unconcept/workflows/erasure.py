@@ -105,12 +105,10 @@ class _Erasure:
         self.started = time.perf_counter()
         self.method = method
         self.training = training
-        given_options = EvaluationOptions(**options)
-        self.stage = LastStage(given_options.progress)
-        progress = given_options.progress
-        if progress is not no_progress:  # which saves reports of every sampling step
-            progress = self.stage
-        self.options = replace(given_options, progress=progress)
+        self.options = EvaluationOptions(**options)
+        self.stage = LastStage(self.options.progress)
+        if self.options.progress is not no_progress:  # which saves reports of sampling steps
+            self.options = replace(self.options, progress=self.stage)
 
     def __call__(self, concepts: Sequence[Concept], strict: bool) -> dict:
         check_distinct(concepts)

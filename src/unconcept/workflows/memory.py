@@ -104,8 +104,14 @@ class MemoryPlan:
             if not automatic:
                 log.warning("--memory has no effect: what this run needs cannot be predicted")
             return
-        self.setting = predictor.choose(self.asked, self.fixed, limit)
-        self.predicted, self.limit = predictor.needed(self.setting), limit
+        try:
+            self.setting = predictor.choose(self.asked, self.fixed, limit)
+            self.predicted, self.limit = predictor.needed(self.setting), limit
+        except InputError:
+            raise
+        except Exception as error:  # what works with numbers may not work with shapes alone
+            log.warning("the memory of this run could not be predicted: %s", error)
+            return
         if self.savings:
             log.warning(
                 "to fit into %s: %s (%s); %s are predicted",
