@@ -8,7 +8,8 @@ import torch
 from conftest import same, state
 from torch.nn.functional import mse_loss
 
-from unconcept import UCE, Concept, InputError, load
+from unconcept import Concept, InputError, load
+from unconcept.methods import UCE
 
 
 @pytest.fixture(scope="module")
