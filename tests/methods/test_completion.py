@@ -7,6 +7,7 @@ import yaml
 from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import AllButOne, Concept, Edit, Tune, load, wrap
+from unconcept.methods import all_but_one
 from unconcept.methods.esd import ESD
 from unconcept.methods.uce import UCE
 
@@ -19,7 +20,8 @@ METHODS = {
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_python_and_the_command_line_train_on_the_same_prompts(name, run, tmp_path):
+def test_python_and_the_command_line_train_on_the_same_prompts(name, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", 100)
     method = METHODS[name]
     file = tmp_path / "settings.yaml"
     file.write_text(yaml.safe_dump({"settings": asdict(method)}))

@@ -128,7 +128,8 @@ def test_compare(run, tmp_path, folder, quick):
     (tmp_path / "joint.yaml").write_text(
         quick.read_text().replace("settings:\n", "settings:\n  surgical: false\n")
     )
-    words = ("compare", "pig", "--to", "cow", "--model", folder, "--out", "both")
+    few = ("--model", folder, "--steps", "2")
+    words = ("compare", "pig", "--to", "cow", *few, "--out", "both")
     code, out, err = run(*words, "--methods", "quick.yaml,joint.yaml", "--json")
     assert code == 0, err
     result = json.loads(out)
@@ -257,6 +258,8 @@ def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
         "quick.yaml",
         "--prompts",
         "own.csv",
+        "--steps",
+        "2",
         "--json",
     )
     assert code == 0, err
@@ -283,7 +286,7 @@ def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
 
 
 def test_a_method_that_cannot_says_why_and_the_others_go_on(run, tmp_path, folder, quick):
-    words = ("compare", "pig", "--model", folder, "--json", "--methods")
+    words = ("compare", "pig", "--model", folder, "--steps", "2", "--json", "--methods")
     code, out, err = run(*words, "concept-ablation,quick.yaml", "--out", "some")
     assert code == 0, err
     result = json.loads(out)

@@ -20,7 +20,8 @@ def test_interrupted_leaves_nothing(run, tmp_path, folder, quick, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(erasing, "evaluate", stop)
-    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
+    words = ("erase", "pig", "--model", folder, "--config", quick, "--steps", "2")
+    code, _, err = run(*words, "--out", "gone")
     assert code == 130
     assert "Traceback" not in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
@@ -78,7 +79,8 @@ def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, wri
         )
 
     monkeypatch.setattr(f"unconcept.{writer}", full)
-    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
+    words = ("erase", "pig", "--model", folder, "--config", quick, "--steps", "2")
+    code, _, err = run(*words, "--out", "gone")
     assert code == 2
     assert "No space left on device" in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
@@ -86,13 +88,15 @@ def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, wri
 
 def test_a_prompt_that_is_too_long_is_cut_aloud(run, folder, quick, tmp_path):
     words = "a very very long description of a pig"
-    _, out, _ = run("erase", words, "--model", folder, "--config", quick, "--out", "gone", "--json")
+    options = ("--model", folder, "--config", quick, "--steps", "2")
+    _, out, _ = run("erase", words, *options, "--out", "gone", "--json")
     assert any("this is cut" in warning for warning in json.loads(out)["warnings"])
 
 
 def test_a_loss_that_blows_up_is_a_failed_run(run, folder, quick, tmp_path):
     quick.write_text(QUICK.replace("lr: 1.0e-4", "lr: 9.0e+8"))
-    code, _, err = run("erase", "pig", "--model", folder, "--config", quick, "--out", "gone")
+    words = ("erase", "pig", "--model", folder, "--config", quick, "--steps", "2")
+    code, _, err = run(*words, "--out", "gone")
     assert code == 1
     assert "nothing was kept" in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
