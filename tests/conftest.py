@@ -105,11 +105,17 @@ def one_line(err: str) -> bool:
 
 
 @pytest.fixture
-def quick(tmp_path, monkeypatch):
-    """A configuration file for tiny models; few retained prompts are read with it."""
-    from unconcept.methods import all_but_one
-
-    monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", 100)
+def quick_file(tmp_path):
+    """A configuration file for tiny models."""
     file = tmp_path / "quick.yaml"
     file.write_text(QUICK)
     return file
+
+
+@pytest.fixture
+def quick(quick_file, monkeypatch):
+    """The same, and fewer retained prompts are read. In another process they would be all."""
+    from unconcept.methods import all_but_one
+
+    monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", 100)
+    return quick_file

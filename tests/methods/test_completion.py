@@ -13,7 +13,9 @@ from unconcept.methods.uce import UCE
 
 TUNE = Tune(steps=2, batch_size=2, check=1, lr=1e-3, whiten=None)
 METHODS = {
-    "all-but-one": AllButOne(trajectories=4, points=2, sampling_steps=3, guidance=5.0, tune=TUNE),
+    "all-but-one": AllButOne(
+        rounds=1, trajectories=4, points=2, sampling_steps=3, guidance=5.0, tune=TUNE
+    ),
     "esd": ESD(steps=2, sampling_steps=2, lr=1e-3),
     "uce": UCE(),
 }

@@ -43,11 +43,21 @@ def test_a_real_signal_in_the_middle_of_the_training(tmp_path, folder, quick):
 
 
 @processes
-def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick):
+def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick_file):
     from unconcept import Edit
 
-    quick.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
-    words = ("erase", "pig", "--model", folder, "--config", quick, "--evaluate", "none", "--out")
+    quick_file.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
+    words = (
+        "erase",
+        "pig",
+        "--model",
+        folder,
+        "--config",
+        quick_file,
+        "--evaluate",
+        "none",
+        "--out",
+    )
     with CommandProcess(*words, "gone", folder=tmp_path) as process:
         assert any(line.strip() == "training" for line in process.stderr), "it never began to train"
         process.send_signal(signal.SIGTERM)

@@ -150,13 +150,13 @@ def apart(one: Edit, other: Edit) -> float:
 
 
 @processes
-def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
+def test_two_processes_make_the_edit_that_one_makes(run, quick_file, folder, tmp_path):
     """Started by torchrun, ten steps. The second writes nothing.
 
     What is left is the order in which the gradients are summed.
     """
-    quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
-    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
+    quick_file.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
+    words = ("erase", "pig=cow", "--config", quick_file, "--model", folder, "--evaluate", "none")
     assert run(*words, "--out", "alone")[0] == 0
     launch = [
         sys.executable,
@@ -178,7 +178,7 @@ def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path
     )
     assert done.returncode == 0, done.stderr
     assert apart(Edit.load("alone"), Edit.load("together")) < 1e-3
-    quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 2"))
+    quick_file.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 2"))
     assert run(*words, "--out", "half")[0] == 0
     assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, (
         "half of the batch alone makes another edit"

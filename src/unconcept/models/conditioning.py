@@ -1,7 +1,8 @@
 """Conditions of many points: rows selected, joined, mixed, and encoded in batches."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -55,6 +56,27 @@ class PromptConditions(Mapping[str, Tensor]):
             index: Which of the N points.
         """
         return PromptConditions(self.each, self.which[index])
+
+
+# The conditions of ∅ of models without weights.
+WITHOUT_WEIGHTS: MutableMapping[Model, Condition] = WeakKeyDictionary()
+
+
+def empty_condition(model: Model) -> Condition:
+    """The condition of the empty prompt.
+
+    Args:
+        model: Encodes it. A model on the device "meta" has shapes alone, which never change: it is
+            encoded once. That takes seconds where a language model encodes prompts.
+
+    Returns:
+        One row.
+    """
+    if model.device.type != "meta":
+        return model.encode([""])
+    if model not in WITHOUT_WEIGHTS:
+        WITHOUT_WEIGHTS[model] = model.encode([""])
+    return WITHOUT_WEIGHTS[model]
 
 
 def encode_points(model: Model, prompts: Sequence[str]) -> Iterator[Condition]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..models.conditioning import pick
+from ..models.conditioning import empty_condition, pick
 from ..models.interface import Model
 from ..training.trainable_delta import TrainableDelta
 
@@ -99,7 +99,7 @@ def activation_bytes(
     """
     denoiser: Any = model.denoiser
     saved = SavedTensors((*denoiser.parameters(), *delta.trained))
-    condition = pick(model.encode([""]), slice(0, 1))
+    condition = pick(empty_condition(model), slice(0, 1))
     x = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)
     t = torch.full((1,), TIMESTEP, device=model.device)
     # Without a rank the student's weights are new tensors of the shapes of the old ones, which

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from ..models.conditioning import MAX_CONDITION_NUMBERS
+from ..models.conditioning import MAX_CONDITION_NUMBERS, empty_condition
 from ..models.interface import Model
 from .activations import TIMESTEP, flash_attention
 
@@ -104,7 +104,7 @@ def live_bytes(model: Any, run: Callable[[], Any]) -> int:
 
 def denoising_bytes(model: Any) -> int:
     """Bytes of one prediction of as many rows as are sampled at once."""
-    condition = model.encode([""])
+    condition = empty_condition(model)
     one_row = {}
     for name, tensor in condition.items():
         one_row[name] = tensor[:1]
@@ -130,7 +130,7 @@ def decoding_bytes(model: Any) -> int:
 
 def encoding_bytes(model: Any) -> int:
     """Bytes of encoding as many prompts as are encoded at once."""
-    numbers = sum(tensor[0].numel() for tensor in model.encode([""]).values())
+    numbers = sum(tensor[0].numel() for tensor in empty_condition(model).values())
 
     def encode() -> None:
         model.encode([PROMPT])

@@ -23,7 +23,7 @@ from ..concepts.concept import Concept
 from ..concepts.retain import retain_prompts
 from ..config.options import Quantized
 from ..methods.all_but_one import MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS, AllButOne
-from ..models.conditioning import MAX_CONDITION_NUMBERS, pick
+from ..models.conditioning import MAX_CONDITION_NUMBERS, empty_condition, pick
 from ..models.interface import Model
 from ..models.quantization import bytes_saved
 from ..training.closed_form import prompt_readers
@@ -449,7 +449,7 @@ def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept
         trajectories * point_bytes(model, ERASE_ROLES)
         + retained_trajectories * point_bytes(model, 1)
     )
-    condition = pick(model.encode([""]), slice(0, 1))
+    condition = pick(empty_condition(model), slice(0, 1))
     condition_bytes = sum(tensor.nbytes for tensor in condition.values())
     states = whitening_cpu_bytes(model, method, len(retained))
     if not method.trains:  # the closed form has no replay
@@ -489,7 +489,7 @@ def whitening_cpu_bytes(model: Model, method: AllButOne, retained: int) -> int:
     reads = {site.reads for site in model.weight_group(method.tune.group) if site.reads}
     if method.tune.whiten is None or not reads:
         return 0
-    condition = pick(model.encode([""]), slice(0, 1))
+    condition = pick(empty_condition(model), slice(0, 1))
     tokens = condition[model.prompt_states_key].shape[1]
     prompts = 1 + min(retained, MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS // tokens)
     numbers = prompts * sum(tensor.numel() for tensor in condition.values())

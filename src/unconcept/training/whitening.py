@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from ..models.conditioning import encode_points
+from ..models.conditioning import empty_condition, encode_points
 from ..models.interface import Model
 from .config import Tune
 from .distributed import micro_batches
@@ -51,7 +51,7 @@ def rows_per_step(model: Model, tune: Tune, conditions: int) -> int:
     """
     first = micro_batches(tune.batch_size, tune.gradient_accumulation)[0]
     points = first.stop - first.start
-    tokens = model.encode([""])[model.prompt_states_key].shape[1]
+    tokens = empty_condition(model)[model.prompt_states_key].shape[1]
     return points * conditions * tokens
 
 
