@@ -4,7 +4,7 @@
     PYTHONPATH=tests python benchmarks/memory.py --table     # the table of docs/results/memory.md
 
 Every case is a process of its own with random weights at reduced shapes: the whole of a short
-erasing, from the encoded prompts to the last step of the training, without evaluation images. The
+erasing, from the encoded prompts to the last step of the training, and one batch of images. The
 measured number is the largest resident memory minus that before the model was built. Python and its
 libraries take about 0.5 GB besides, and the number of trajectories hardly matters.
 """
@@ -28,6 +28,7 @@ from unconcept.config.options import Source
 from unconcept.methods import all_but_one
 from unconcept.models import conditioning
 from unconcept.models.meta_device import build_without_weights
+from unconcept.models.sampling import Sampling
 from unconcept.profiling import live_memory, memory_estimate
 from unconcept.profiling.memory_fit import MemoryPredictor, Setting
 from unconcept.profiling.usage import peak_memory, reset_peak_memory
@@ -167,6 +168,8 @@ def run(path: Path, case: Case, pipe: Any) -> None:
     before = peak_memory()
     model = wrap(build_without_weights(path, torch.float32, "cpu"))
     method(case)(model, CONCEPT)
+    at_once = model.max_batch // 2
+    model.decode(model.sample(["a cat"] * at_once, range(at_once), Sampling(steps=1)))
     pipe.send({"measured": peak_memory() - before, "before": before})
     pipe.close()
 

@@ -1,5 +1,6 @@
 """Exported files do in their own tools' loaders what the edit does here."""
 
+import json
 import logging
 import re
 import shutil
@@ -453,3 +454,25 @@ def test_files_that_do_not_fit_are_refused(tmp_path, tensors, says):
     save_file({name: torch.ones(n, n) for name, n in tensors.items()}, file)
     with pytest.raises(InputError, match=says):
         read_peer_edit(file, wrap(tiny_pipeline()), [CONCEPT])
+
+
+def test_a_lora_of_any_tool_is_evaluated(run, edit, folder, tmp_path):
+    """Where it does not say what it erases, the command does; its strength counts."""
+    name, delta = next(iter(edit.deltas.items()))
+    A, B = low_rank_factors(delta, 2)
+    module = name.removesuffix(".weight")
+    file = tmp_path / "peer.safetensors"
+    save_file({f"{module}.lora_A.weight": A, f"{module}.lora_B.weight": B}, file)
+    words = ("--edit", file, "--model", folder, "--extent", "none", "--json")
+    code, _, said = run("evaluate", *words, "--out", "nameless")
+    assert code == 2
+    assert "does not say which concept" in said
+    code, out, said = run("evaluate", "pig=cow", *words, "--strength", "0.5", "--out", "half")
+    assert code in (0, 3), said
+    assert json.loads(out)["method"]["name"] is None
+    half = Edit.load(tmp_path / "half").deltas
+    assert list(half) == [name]
+    torch.testing.assert_close(half[name], 0.5 * B @ A)
+    code, _, said = run("generate", "a pig", "--edit", file, "--model", folder)
+    assert code == 2
+    assert "It can be evaluated" in said
