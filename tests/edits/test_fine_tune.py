@@ -22,10 +22,10 @@ def edit(base):
     return UCE()(base, Concept(erase="pig", alternative="cow", templates=("a {}",)))
 
 
-def fine_tuned(base, lr: float):
-    """The model after two steps of training on noise: every weight moves by up to 2 `lr`."""
+def fine_tuned(base):
+    """The model after two steps of training on noise: every weight moves by up to 2e-4."""
     model = copy.deepcopy(base)
-    optimizer = torch.optim.Adam(model.denoiser.requires_grad_(True).parameters(), lr=lr)
+    optimizer = torch.optim.Adam(model.denoiser.requires_grad_(True).parameters(), lr=1e-4)
     x = torch.randn(1, *model.latent_shape, generator=torch.Generator().manual_seed(0))
     for _ in range(2):
         prediction = model.predict(x, torch.tensor([500]), model.encode(["a dog"]))
@@ -37,7 +37,7 @@ def fine_tuned(base, lr: float):
 
 
 def test_a_fine_tune_takes_the_edit_with_a_warning(base, edit, caplog):
-    model = fine_tuned(base, 1e-4)
+    model = fine_tuned(base)
     before = state(model.denoiser)
     assert edit.check(base) is None
     edit.apply(model)
@@ -53,7 +53,10 @@ def test_a_fine_tune_takes_the_edit_with_a_warning(base, edit, caplog):
     assert same(before, state(model.denoiser))
 
 
-def test_a_model_that_is_far_away_is_another_one(base, edit):
-    model = fine_tuned(base, 1.0)
+@pytest.mark.parametrize("factor", [-1.0, float("nan")])
+def test_a_model_that_is_far_away_is_another_one(base, edit, factor):
+    model = copy.deepcopy(base)
+    for weight in model.denoiser.parameters():
+        weight.data.mul_(factor)
     with pytest.raises(InputError, match="another model"):
         edit.apply(model)

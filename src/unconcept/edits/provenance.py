@@ -116,7 +116,7 @@ def compare_weights(
         if name not in tensors:
             continue
         expected, actual = torch.tensor(numbers), sample_numbers(tensors[name])
-        if actual.shape != expected.shape:
+        if actual.shape != expected.shape or not actual.isfinite().all():
             return Comparison(compared, False, False, float("inf"))
         compared += 1
         same = same and torch.allclose(actual, expected, rtol=2**-7, atol=1e-6)
