@@ -15,9 +15,9 @@ QUICK = AllButOne(
     start="none",
     rounds=1,
     trajectories=4,
-    points=2,
-    sampling_steps=3,
-    tune=Tune(steps=2, batch_size=2, check=1),
+    points=1,
+    sampling_steps=2,
+    tune=Tune(steps=2, batch_size=2, check=2),
 )
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",), templates=("{}", "{} and a tree"))
 WORDS = ("cat", "dog", "house", "tree")

@@ -1,4 +1,4 @@
-"""The command line in a process of its own, which begins with everything imported.
+"""The command line, or a function, in a process that begins with everything imported.
 
 Importing torch and diffusers takes longer than what such a test is about. A fork server of
 `multiprocessing` imports them once; every process is forked from it, and is as real as any other:
@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -29,49 +29,56 @@ IMPORTED = [
 processes = pytest.mark.xdist_group("processes")
 
 
-def run_command(
-    words: list[str], folder: str, environment: dict[str, str], errors: Connection
+def run_function(
+    function: Callable, arguments: tuple, environment: dict[str, str], output: Connection
 ) -> None:
-    """Run the command line in this process, with its standard error going to `errors`."""
-    os.chdir(folder)
+    """Run a function in this process; its standard error goes to `output`."""
     os.environ.clear()
     os.environ.update(environment)
-    os.dup2(errors.fileno(), 2)
+    os.dup2(output.fileno(), 2)
     import torch
 
     torch.set_num_threads(1)
+    function(*arguments)
+
+
+def run_command(words: list[str], folder: str) -> None:
+    """Run the command line in this process."""
+    os.chdir(folder)
     sys.argv = ["unconcept", *words]
     from unconcept.cli import main
 
     main()
 
 
-class CommandProcess:
-    """A running command line.
+class ForkedProcess:
+    """A function that runs in a process of its own.
 
     stderr  its standard error, to be read line by line
     """
 
-    def __init__(self, *words: object, folder: Path, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self, function: Callable, *arguments: object, environment: Mapping[str, str] | None = None
+    ):
         """Start it.
 
         Args:
-            *words: What stands behind `unconcept` on the command line.
-            folder: The working directory.
+            function: Of a module.
+            *arguments: What it is called with.
             environment: Variables besides those of this process.
         """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(IMPORTED)
         reader, writer = context.Pipe(duplex=False)
         variables = {**os.environ, **(environment or {})}
-        arguments = (list(map(str, words)), str(folder), variables, writer)
-        self.process = context.Process(target=run_command, args=arguments)
+        whole = (function, arguments, variables, writer)
+        self.process = context.Process(target=run_function, args=whole)
         self.process.start()
         writer.close()
         self.stderr = os.fdopen(os.dup(reader.fileno()), encoding="utf-8")
         reader.close()
 
-    def __enter__(self) -> "CommandProcess":
+    def __enter__(self) -> "ForkedProcess":
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -93,3 +100,17 @@ class CommandProcess:
         """Its exit code: negative where a signal ended it, None where it has not ended in time."""
         self.process.join(timeout)
         return self.process.exitcode
+
+
+class CommandProcess(ForkedProcess):
+    """A running command line."""
+
+    def __init__(self, *words: object, folder: Path, environment: Mapping[str, str] | None = None):
+        """Start it.
+
+        Args:
+            *words: What stands behind `unconcept` on the command line.
+            folder: The working directory.
+            environment: Variables besides those of this process.
+        """
+        super().__init__(run_command, list(map(str, words)), str(folder), environment=environment)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import (
     _DummyBackendModule,
     _setup_privateuseone_for_python_backend,
@@ -86,8 +86,31 @@ def asks_for_card(kwargs) -> bool:
     return kwargs.get("device") is not None and torch.device(kwargs["device"]).type == NAME
 
 
+def tensors_in(values) -> list[torch.Tensor]:
+    """The tensors among some arguments and within their lists.
+
+    This runs for every operation, and torch's own functions for trees are slower.
+    """
+    tensors = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            tensors.append(value)
+        elif isinstance(value, list | tuple):
+            tensors += tensors_in(value)
+    return tensors
+
+
+def unwrap(value):
+    """An argument with the CPU tensors in place of those that are on the simulated GPU."""
+    if isinstance(value, OnCard):
+        return value.inner
+    if isinstance(value, list | tuple):
+        return type(value)(map(unwrap, value))
+    return value
+
+
 def run(func, args, kwargs):
-    tensors = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
+    tensors = tensors_in((*args, *kwargs.values()))
     there = [a for a in tensors if isinstance(a, OnCard)]
     here = [a for a in tensors if not isinstance(a, OnCard) and a.dim() > 0]
     if (
@@ -102,14 +125,10 @@ def run(func, args, kwargs):
     if kwargs.get("generator") is not None and (there or asks_for_card(kwargs)):
         raise RuntimeError(f"{func} on {NAME}:0 with a generator of the cpu")
 
-    def unwrap(a):
-        return a.inner if isinstance(a, OnCard) else a
-
-    given = {
-        name: "cpu" if name == "device" and value is not None else unwrap(value)
-        for name, value in tree_map(unwrap, kwargs).items()
-    }
-    out = func(*tree_map(unwrap, args), **given)
+    given = {}
+    for name, value in kwargs.items():
+        given[name] = "cpu" if name == "device" and value is not None else unwrap(value)
+    out = func(*unwrap(args), **given)
     if func is aten.copy_.default:
         return args[0]
     stays = asks_for_card(kwargs) or (there and kwargs.get("device") is None)

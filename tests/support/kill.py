@@ -5,7 +5,7 @@
 This process loads the model and forks children that train, each from the state that the previous
 one left. They are killed at random moments, at least KILLS times, in one training or in several.
 The last child saves its edit in FILE; one more, undisturbed, saves its own beside it. Prints the
-number of kills.
+number of kills on standard error.
 """
 
 import os
@@ -78,7 +78,7 @@ def main(name: str, file: Path, least: int) -> None:
         kills += os.WIFSIGNALED(status)
         assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0, "a child failed by itself"
     os.waitpid(train(model, method, None, file.with_stem(file.stem + "-undisturbed")), 0)
-    print(kills)
+    print(kills, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -2,11 +2,10 @@
 
 import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from support import kill
+from support.command_process import ForkedProcess, processes
 from support.interruption import Stop, equal, stops
 from support.method_rows import CONCEPTS, ROWS
 
@@ -112,10 +111,11 @@ def test_a_loss_that_blows_up_is_not_kept(model, tmp_path):
     assert not (tmp_path / "state").exists()
 
 
+@processes
 def test_killed_at_any_moment_it_goes_on_to_the_same_bits(tmp_path):
-    program, file = Path(__file__).parents[1] / "support/kill.py", tmp_path / "edit.safetensors"
-    kills = subprocess.run(
-        [sys.executable, program, "tiny", file], check=True, capture_output=True, text=True
-    ).stdout
-    assert int(kills) >= 50
+    file = tmp_path / "edit.safetensors"
+    with ForkedProcess(kill.main, "tiny", file, 50) as process:
+        printed = process.stderr.read()
+        assert process.wait() == 0, printed
+    assert int(printed.splitlines()[-1]) >= 50
     assert equal(Edit.load(file), Edit.load(tmp_path / "edit-undisturbed.safetensors"))
