@@ -71,19 +71,19 @@ def test_activations_are_those_of_a_real_pass(both):
     Tables of rotations are counted for every row: in a small Qwen-Image an eighth of all.
     """
     real, ghost = both
-    estimate = budget.estimate_memory(ghost, METHOD).activations
+    counted = budget.Passes(ghost)
+
+    def estimated(method):
+        return budget.estimate_memory(ghost, method, passes=counted)
+
+    estimate = estimated(METHOD).activations
     assert estimate == pytest.approx(
         saved_bytes(real, rows=3 * 4), rel=0.13 if real.family == "qwen-image" else 0.08
     )
-    assert (
-        budget.estimate_memory(ghost, tuned(gradient_accumulation=2)).activations == estimate // 2
-    )
-    assert (
-        budget.estimate_memory(ghost, tuned(gradient_checkpointing=True)).activations
-        < 0.8 * estimate
-    )
-    small = budget.estimate_memory(ghost, tuned(rank=1))
-    assert small.training < budget.estimate_memory(ghost, METHOD).training
+    assert estimated(tuned(gradient_accumulation=2)).activations == estimate // 2
+    assert estimated(tuned(gradient_checkpointing=True)).activations < 0.8 * estimate
+    small = estimated(tuned(rank=1))
+    assert small.training < estimated(METHOD).training
     assert small.activations < 1.5 * estimate
 
 
@@ -221,20 +221,15 @@ def test_what_is_never_made_is_not_counted(tmp_path):
     the student's weights and both gradients are not made.
     """
     ghost = load(folder("stable-diffusion", tmp_path), device="meta", dtype="bf16")
-    one, whole = (
-        budget.estimate_memory(ghost, AllButOne(tune=Tune(batch_size=batch))) for batch in (1, 8)
-    )
+    counted = budget.Passes(ghost)
+
+    def trained(**tune):
+        return budget.estimate_memory(ghost, AllButOne(tune=Tune(**tune)), passes=counted)
+
+    one, whole = trained(batch_size=1), trained(batch_size=8)
     assert whole.training - one.training == 12 * one.trained_parameters
-    assert (
-        budget.estimate_memory(
-            ghost, AllButOne(tune=Tune(batch_size=8, gradient_accumulation=8))
-        ).training
-        == one.training
-    )
-    assert (
-        budget.estimate_memory(ghost, AllButOne(tune=Tune(batch_size=1, whiten=None))).training
-        > one.training
-    )
+    assert trained(batch_size=8, gradient_accumulation=8).training == one.training
+    assert trained(batch_size=1, whiten=None).training > one.training
 
 
 def test_a_single_file_does_not_say_its_shapes(tmp_path):
