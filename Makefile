@@ -1,4 +1,4 @@
-# make demo | test | check | docs | docs-pages | embedded-model | emoji-unaware | clean
+# make demo | test | soak | check | docs | docs-pages | embedded-model | emoji-unaware | clean
 #
 # PYTHON    the interpreter that makes .venv, 3.10 or newer
 # PIP_ARGS  extra arguments for pip, for example a package index with CPU builds of torch (the default one may bring CUDA along)
@@ -11,7 +11,7 @@ DEMO     := unconcept-out/demo
 
 export OMP_NUM_THREADS ?= 2
 
-.PHONY: demo test check lint docs docs-pages embedded-model emoji-unaware clean
+.PHONY: demo test soak check lint docs docs-pages embedded-model emoji-unaware clean
 .DEFAULT_GOAL := test
 
 # torch goes first and alone, at the version in constraints.txt, so that the second step finds it there and picks no other build.
@@ -24,7 +24,7 @@ export OMP_NUM_THREADS ?= 2
 	@touch $@
 
 # The embedded model needs no network: say so, and a stray download becomes an error.
-demo test docs docs-pages: export HF_HUB_OFFLINE = 1
+demo test soak docs docs-pages: export HF_HUB_OFFLINE = 1
 
 demo: .venv/.ready
 	@rm -rf $(DEMO)
@@ -36,6 +36,10 @@ demo: .venv/.ready
 
 test: .venv/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --dist loadgroup
+
+# Thousands of generated inputs and signals; continues where it was interrupted. Minutes.
+soak: .venv/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python tests/soak/soak.py --state build/soak.json
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from conftest import QUICK, one_line
 from safetensors import SafetensorError
 from support.command_process import CommandProcess, processes
 
-from unconcept.errors import InputError
+from unconcept.errors import RunError
 from unconcept.io.weights import write_safetensors
 
 
@@ -78,7 +78,7 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick_
 
 @pytest.mark.parametrize(
     "writer",
-    ["io.weights.save_file", "reporting.report.write", "io.output_folder.tempfile.mkdtemp"],
+    ["io.weights.save_file", "reporting.report.write", "io.output_folder.flush_to_disk"],
 )
 def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, writer):
     def full(*args, **more):
@@ -91,7 +91,7 @@ def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, wri
     monkeypatch.setattr(f"unconcept.{writer}", full)
     words = ("erase", "pig", "--model", folder, "--config", quick, "--steps", "2")
     code, _, err = run(*words, "--out", "gone")
-    assert code == 2
+    assert code == 1
     assert "No space left on device" in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
@@ -127,7 +127,7 @@ def test_a_disk_that_is_full_indeed(tmp_path):
     allowed = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, allowed[1]))
     try:
-        with pytest.raises(InputError, match="could not be written"):
+        with pytest.raises(RunError, match="could not be written"):
             write_safetensors({"w": torch.zeros(100_000)}, tmp_path / "edit.safetensors", {})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, allowed)

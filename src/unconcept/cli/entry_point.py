@@ -10,19 +10,8 @@ from cyclopts.exceptions import CycloptsError
 
 from ..errors import Terminated, UnconceptError
 from ..io.text import OneLineFormatter, one_line
+from ..io.whole_file import WRONG_PATHS, finished
 from .commands import app
-
-# What the system answers to a path that cannot be right.
-WRONG_PATHS = (
-    errno.ENOENT,
-    errno.EACCES,
-    errno.EPERM,
-    errno.EISDIR,
-    errno.ENOTDIR,
-    errno.ENAMETOOLONG,
-    errno.EROFS,
-    errno.ELOOP,
-)
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -60,6 +49,7 @@ def main() -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     received.clear()
+    finished.clear()
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGTERM, terminate)
     signal.signal(signal.SIGINT, interrupt)
@@ -91,7 +81,13 @@ def end_early(number: int) -> None:
     how = "interrupted" if number == signal.SIGINT else "terminated"
     trains = sys.argv[1:2] == ["erase"]
     resume = " (a training goes on with --resume)" if trains else ""
-    print(f"{how}{resume}; no output was left behind", file=sys.stderr)
+    from ..io.weights import user_cache
+
+    written = [path for path in finished if path.exists() and user_cache() not in path.parents]
+    line = f"{how}{resume}; no output was left behind"
+    if written:
+        line = f"{how}; {one_line(written[-1])} is complete"
+    print(line, file=sys.stderr)
     sys.exit(128 + number)
 
 

@@ -67,6 +67,12 @@ def export(
     if not edit.deltas:
         raise InputError("this edit changes nothing")
     edit.check_numbers()
+    if form != "pipeline" and output.out.suffix != ".safetensors":
+        name = output.out / form if output.out.is_dir() else output.out
+        raise InputError(
+            f"{output.out} does not end in .safetensors, by which other tools know such a file: "
+            f"--out {name}.safetensors"
+        )
     if form == "pipeline":
         return to_pipeline(edit, base_folder(model), output, export_card(edit.card, base, model))
     if form == "checkpoint":

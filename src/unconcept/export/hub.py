@@ -3,6 +3,8 @@
 from pathlib import Path
 
 from ..errors import RunError
+from ..io import hub_access
+from ..io.hub_access import is_timeout, limit_waiting
 
 
 def push(path: Path, repository: str, card: str) -> str:
@@ -21,6 +23,7 @@ def push(path: Path, repository: str, card: str) -> str:
     """
     from huggingface_hub import HfApi
 
+    limit_waiting()
     try:
         hub = HfApi()
         address = str(hub.create_repo(repository, exist_ok=True))
@@ -33,5 +36,7 @@ def push(path: Path, repository: str, card: str) -> str:
             )
     except Exception as error:  # of the Hub, of the network, or of the library's own transport
         reason = str(error).partition("\n")[0] or type(error).__name__
+        if is_timeout(error):
+            reason = f"the hub did not answer within {hub_access.HUB_TIMEOUT:g} s"
         raise RunError(f"{path} was written, but not pushed: {reason}") from error
     return address

@@ -5,14 +5,14 @@ import ctypes
 import hashlib
 import os
 import platform
+import secrets
 import shutil
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import InputError
-from .whole_file import current_umask
+from .whole_file import finished, flush_to_disk, writing_error
 
 # Every folder that a run writes holds one of these.
 RUN_FILES = ("report.json", "compare.json", "purify.json", "prompts.txt", "unconcept.json")
@@ -98,26 +98,33 @@ def whole_folder(out: Path, force: bool) -> Iterator[Path]:
         A temporary folder beside `out`, to be filled inside the `with`.
 
     Raises:
-        InputError: The folder exists or could not be written; `out` is unchanged then.
+        InputError: The folder exists, or its path is wrong; `out` is unchanged then.
+        RunError: It could not be written, for example because the disk is full; likewise.
     """
-    part, parent = None, first_missing(out.parent)
+    part, parent, inode = None, first_missing(out.parent), None
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         for folder in abandoned_folders(out):
             shutil.rmtree(folder, ignore_errors=True)
-        prefix = f"{temporary_prefix(out)}{os.getpid()}."
-        part = Path(tempfile.mkdtemp(prefix=prefix, dir=out.parent))
-        part.chmod(0o777 & ~current_umask())
+        token = f"{os.getpid()}.{secrets.token_hex(6)}"
+        part = out.with_name(f"{temporary_prefix(out)}{token}")
+        part.mkdir()
+        inode = part.stat().st_ino
         yield part
+        for file in part.rglob("*"):
+            if file.is_file():
+                flush_to_disk(file)
         check_out(out, force)
         if out.exists():
             swap_folders(part, out)
         else:
             part.rename(out)
     except OSError as error:
-        raise InputError(
-            f"{out} could not be written: {error.strerror or error}; nothing was left behind"
-        ) from error
+        raise writing_error(out, error) from error
+    except BaseException:
+        if inode and out.exists() and out.stat().st_ino == inode:  # a signal came afterwards
+            finished.append(out)
+        raise
     finally:
         if part:
             shutil.rmtree(part, ignore_errors=True)
@@ -196,10 +203,13 @@ def swap_folders(one: Path, other: Path) -> None:
     other.rename(old)
     try:
         one.rename(other)
-    except OSError:
+    except BaseException:
         old.rename(other)
         raise
-    old.rename(one)
+    try:
+        old.rename(one)
+    except OSError:  # the new folder has its name: what it replaces is not needed
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def exchange_atomically(one: Path, other: Path) -> bool:

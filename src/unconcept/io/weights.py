@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import InputError
-from .whole_file import whole_file
+from .whole_file import whole_file, writing_error
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,8 @@ def write_safetensors(
         The path.
 
     Raises:
-        InputError: It could not be written, for example because the disk is full.
+        InputError: It could not be written, because its path is wrong.
+        RunError: It could not be written, for example because the disk is full.
     """
     on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     try:
@@ -109,7 +110,7 @@ def write_safetensors(
             save_file(on_cpu, part, metadata=dict(metadata))
             sort_metadata(part)
     except (SafetensorError, OSError) as error:  # safetensors reports a full disk as its own error
-        raise InputError(f"{path} could not be written: {error}") from error
+        raise writing_error(path, error) from error
     return path
 
 

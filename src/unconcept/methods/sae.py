@@ -52,7 +52,7 @@ from ..concepts.templates import article
 from ..edits.adapters import SparseAutoencoder, build_adapter
 from ..edits.edit import Edit, has_adapters
 from ..edits.provenance import make_card, model_identity
-from ..errors import InputError
+from ..errors import InputError, UnconceptError
 from ..io.weights import open_safetensors, user_cache, write_safetensors
 from ..models.interface import Model
 from ..training.distributed import is_first, require_single_process
@@ -232,7 +232,7 @@ class SAE:
         if file and is_first():
             try:
                 write_safetensors(sae.state_dict(), file, {"seconds": str(seconds)})
-            except InputError as error:
+            except UnconceptError as error:
                 log.warning("the autoencoder is not kept for the next concept: %s", error)
         return sae, seconds
 

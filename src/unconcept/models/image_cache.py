@@ -68,7 +68,7 @@ def write_image(file: Path, image: Tensor) -> None:
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(file) as part:
+        with whole_file(file, durable=False) as part:
             Image.fromarray(pixels).save(part, "png")
     except OSError as error:
         warn_once(f"images are not cached for the next run: {error.strerror or error}")

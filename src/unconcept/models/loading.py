@@ -11,6 +11,7 @@ import torch
 from ..concepts.retain import DEFAULT_VOCABULARY
 from ..config.options import Precision, Prediction, Quantized, Source
 from ..errors import InputError, UnknownShapesError
+from ..io.hub_access import hub_answers
 from ..io.weights import PICKLES
 from . import quantization, single_file
 from .consistency import check_complete, check_finite
@@ -447,9 +448,11 @@ def open_pretrained(source: Source, dtype: torch.dtype) -> Any:
     """
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 
+    is_here = Path(source.model).is_dir()
     try:
         return DiffusionPipeline.from_pretrained(
             source.model,
+            local_files_only=is_here or not hub_answers(source.model, source.revision),
             dtype=dtype,
             variant=source.variant,
             revision=source.revision,

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, UnknownShapesError
+from ..io.hub_access import hub_answers
 
 
 def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "meta") -> Any:
@@ -40,14 +41,19 @@ def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "m
     dtype_before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        index: Any = DiffusionPipeline.load_config(place)
+        from_here = Path(place).is_dir() or not hub_answers(place, None)
+        index: Any = DiffusionPipeline.load_config(place, local_files_only=from_here)
         with torch.device(device):
             for component, entry in index.items():
                 network = build_network(place, component, entry, dtype)
                 if network is not None:
                     networks[component] = network
         return DiffusionPipeline.from_pretrained(
-            place, safety_checker=None, feature_extractor=None, **networks
+            place,
+            safety_checker=None,
+            feature_extractor=None,
+            local_files_only=from_here,
+            **networks,
         )
     except Exception as error:  # both libraries raise many kinds of errors for a broken folder
         reason = (str(error).strip() or "no reason given").splitlines()[0]

@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import InputError, RunError, Terminated
+from ..errors import InputError, RunError, Terminated, UnconceptError
 from ..io.warnings import warn_once
 from ..io.weights import open_safetensors, write_safetensors
 from .distributed import any_process, is_first
@@ -339,7 +339,7 @@ def save_if_possible(save: Callable[[], Any]) -> None:
     """
     try:
         save()
-    except InputError as error:
+    except UnconceptError as error:
         warn_once(f"{error}: --resume will not find it (UNCONCEPT_CACHE is another place for it)")
 
 

@@ -1,0 +1,49 @@
+"""The Hub of models: waiting for its answers is limited, because its client would wait for ever."""
+
+import logging
+
+log = logging.getLogger(__name__)
+
+HUB_TIMEOUT = 20.0  # seconds without a sign of life
+
+
+def limit_waiting() -> None:
+    """Let every request of this process end that the Hub leaves without a sign of life."""
+    from huggingface_hub import get_session
+
+    session = get_session()
+    if hasattr(session, "timeout"):
+        session.timeout = HUB_TIMEOUT
+
+
+def hub_answers(name: str, revision: str | None) -> bool:
+    """Does the Hub answer when it is asked for a model?
+
+    Args:
+        name: The model's id, owner/name.
+        revision: None: the newest.
+
+    Returns:
+        False where it says nothing for `HUB_TIMEOUT` seconds, which is logged; files that were
+        downloaded before can be used then. A refusal is an answer, and so is no network at all:
+        both are left to the library that loads the model.
+    """
+    from huggingface_hub import model_info
+
+    limit_waiting()
+    try:
+        model_info(name, revision=revision, timeout=HUB_TIMEOUT)
+    except Exception as error:
+        if is_timeout(error):
+            log.warning("the hub did not answer within %g s", HUB_TIMEOUT)
+            return False
+    return True
+
+
+def is_timeout(error: BaseException | None) -> bool:
+    """Is this, or what caused it, the error of a request that took too long?"""
+    while error is not None:
+        if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
