@@ -53,7 +53,7 @@ def jobs(folder, edit, tmp_path) -> dict[str, Job]:
         "purify": ("purify", tmp_path / "image.png", "--edit", file, *model),
         "generate": ("generate", "a pig", "--images", 1, *model),
         "export pipeline": ("export", file, "--as", "pipeline", *model),
-        "export lora": ("export", file, "--as", "lora"),
+        "export lora": ("export", file, "--as", "lora", "--rank", 4),
         "export kohya": ("export", file, "--as", "kohya"),
     }
     jobs = {}

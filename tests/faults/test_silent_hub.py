@@ -40,8 +40,8 @@ def test_the_wait_is_said(silent_hub, caplog):
 
 def test_a_push_to_a_silent_hub_says_what_was_written(silent_hub, run, tmp_path, edit):
     file = edit.save(tmp_path / "edit.safetensors")
-    words = ("export", file, "--as", "lora", "--out", "lora.safetensors", "--push", "owner/name")
-    code, _, err = run(*words)
+    words = ("export", file, "--as", "kohya", "--out", "lora.safetensors")
+    code, _, err = run(*words, "--push", "owner/name")
     assert code == 1, err
     line = err.splitlines()[-1]
     assert line.startswith("unconcept: lora.safetensors was written, but not pushed")
