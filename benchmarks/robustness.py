@@ -4,37 +4,32 @@ synonyms that the erasure was not given.
     python benchmarks/robustness.py [--n 40]  # finished results are not computed again
     python benchmarks/result_pages.py robustness
 
-The attack appends TOKENS token states of its own choice to the prompt. This is stronger than any
-words; the concept inversion of Pham et al. 2024 and the training of Receler do the same. It takes
-STEPS steps of Adam to bring the erased model's prediction to the original's, on trajectories of the
-original, and is then judged on held-out prompts and seeds. Controls: the attack on the untouched
+The attack is `learned-states` of `unconcept attack`: four token states behind the prompt with which
+the erased model predicts what the original does, after 200 steps of Adam on trajectories of the
+original. It is judged on held-out prompts and seeds. Controls: the attack on the untouched
 model must change nothing, and random states must do less than learned ones. For other words: the
 erasure gets no synonyms, and its images are sampled from prompts with every synonym.
 """
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 
 import torch
 from common import arguments, as_given, cell, head, once, pooled
 from main_results import erased, measure
-from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
+from unconcept.attacks.interface import Cases, Target, Victim
+from unconcept.attacks.learned_states import LearnedStates
+from unconcept.attacks.sampling import plain
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
 from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.evaluation.scores import find_score
-from unconcept.models.conditioning import to_device
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.interface import Model
-from unconcept.models.sampling import ImageSampler, Sampling
-from unconcept.training.adversary import Adversary, append_states, random_states
-from unconcept.training.replay import ReplayPlan, record
+from unconcept.models.sampling import Sampling
 
 CASES = ("pig=cow", "castle=house", "guitar=violin")
-TOKENS, STEPS, BATCH, LR = 4, 200, 16, 0.1
 
 
 def without_synonyms(method: Callable[..., Edit]) -> Callable[..., Edit]:
@@ -66,83 +61,39 @@ METHODS: dict[str, Callable[..., Edit]] = {
 KEPT = (("concept", "synonym"), ("right", "neighbour"), ("right", "unrelated"))
 
 
-@contextlib.contextmanager
-def appended(model: Model, states: Tensor) -> Iterator[None]:
-    """In this context, `states` [1, TOKENS, width] follow the last token of all prompts but ""."""
-    encode_prompts = model.encode
-
-    def encode(prompts: Sequence[str]):
-        c = encode_prompts(prompts)
-        return (
-            c
-            if list(prompts) == [""]
-            else append_states(
-                c,
-                model.prompt_states_key,
-                states.expand(len(prompts), -1, -1),
-                model.last_token_index(prompts),
-            )
-        )
-
-    model.encode = encode
-    try:
-        yield
-    finally:
-        del model.encode
-
-
-def attack(model: Model, edit: Edit, concept: Concept, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """The states [1, TOKENS, width] before the attack, and those after it."""
-    names = [concept.erase, *concept.synonyms]
-    prompts = [pair[0] for pair in concept.pairs()]
-    plan = ReplayPlan(
-        drive=prompts[:16],
-        prompts={"c": [[p] for p in prompts[:16]]},
-        seed=900_000 + seed,
-        steps=25,
-        guidance=5.0,
-        points=12,
+def target(concept: Concept) -> Target:
+    """The prompts that the states are learned behind: sixteen of the concept's own."""
+    prompts = tuple(pair[0] for pair in concept.pairs()[:16])
+    cases = Cases(prompts, tuple(range(len(prompts))), ("",) * len(prompts))
+    nothing = torch.zeros(0, 3, 64, 64)
+    return Target(
+        concept=concept,
+        search=cases,
+        named=cases,
+        images=nothing,
+        others=cases,
+        other_images=nothing,
+        share=lambda images: 0.0,
+        sampling=Sampling(steps=25, guidance=5.0),
+        seed=900_000,
     )
-    z = record(model, plan)
-    generator = torch.Generator().manual_seed(seed)
-    width = model.encode(names[:1])[model.prompt_states_key].shape[2]
-    P = random_states(1, TOKENS, width, generator)
-    adversary = Adversary(P, model.prompt_states_key, steps=5, lr=LR, decay=0.0)
-    ends, first = model.last_token_index(prompts[:16])[z.trajectory], adversary.P.clone()
-
-    def predicted(x, t, c):
-        return model.predict(
-            x.to(model.device), t.to(model.device), to_device(model.device, c)
-        ).cpu()
-
-    with edit.on(model):
-        # The erased model's own conditions: an edit of the text encoder is attacked after it.
-        encoded = model.encode(prompts[:16])
-        for _ in range(STEPS // 5):
-            i = torch.randint(len(z), (BATCH,), generator=generator)
-            batch, c = (
-                z[i],
-                {name: states.cpu()[z.trajectory[i]] for name, states in encoded.items()},
-            )
-            attacked_batch = replace(batch, conditions={"c": c})
-            adversary.attack(
-                predicted, attacked_batch, ends[i], torch.zeros(BATCH, dtype=torch.long)
-            )
-    return first, adversary.P
 
 
 def attacked(case: str, edit: Edit, n: int) -> dict:
     """How often the concept appears without attack, with random states, and with learned ones."""
     model, concept = load("emoji"), complete(Concept.parse(case))
     exam = EmojiBenchmark([concept], {"target": n}, seed=3000)
-    prompts, seeds = [q.prompt for q in exam.cases], [7_000_000 + i for i in range(n)]
-    random, learned = attack(model, edit, concept)
+    prompts = tuple(case.prompt for case in exam.cases)
+    seeds = tuple(range(7_000_000, 7_000_000 + len(prompts)))
+    cases = Cases(prompts, seeds, ("",) * len(prompts))
+    victim, aim, attack = Victim(model, edit, model), target(concept), LearnedStates()
     shares = {}
-    for name, states in (("as asked", None), ("random states", random), ("learnt states", learned)):
-        change = contextlib.nullcontext() if states is None else appended(model, states)
-        with edit.on(model), change:
-            images = ImageSampler(model, Sampling(guidance=5.0)).images(prompts, seeds)
-        shares[name] = proportion(exam.marks(images)["concept"])
+    for name, tried in (
+        ("as asked", plain(victim, aim)),
+        ("random states", attack.chance(victim, aim)[""]),
+        ("learnt states", attack.prepare(victim, aim)[""]),
+    ):
+        shares[name] = proportion(exam.marks(tried.sample(cases))["concept"])
     return shares
 
 

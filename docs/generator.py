@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from unconcept import Concept, Tune
+from unconcept.attacks import ATTACKS, QUICK, build
 from unconcept.cli.commands import app
 from unconcept.methods import METHODS
 
@@ -36,6 +37,7 @@ def generated_pages() -> dict[Path, str]:
     pages[Path("methods/index.md")] = methods_index()
     pages[Path("reference/settings.md")] = settings_page()
     pages[Path("reference/command-line.md")] = command_line_page()
+    pages[Path("reference/attacks.md")] = attacks_page()
     return pages
 
 
@@ -150,6 +152,48 @@ def methods_index() -> str:
         "```",
     ]
     return NOTE + "\n".join(lines) + "\n"
+
+
+# Attacks
+
+
+def attacks_page() -> str:
+    """Every attack: what its file says of itself, its settings, and the small budget."""
+    lines = [
+        "# Attacks",
+        "",
+        "    unconcept attack --edit unconcept-out/pig --attacks cce,relearning",
+        "",
+        "Each attack is one file in `src/unconcept/attacks/`. Defaults are its authors' "
+        "(`--budget paper`); the small budget changes what the last lines say. How to read the "
+        "results: [attack your own erasure](../guides/robustness.md).",
+        "",
+        "| `--attacks` | | the attacker has |",
+        "|---|---|---|",
+    ]
+    for name in ATTACKS:
+        attack = build(name)
+        title = attack_docstring(attack).partition("\n")[0].rstrip(".")
+        mark = " (quick)" if name in QUICK else ""
+        lines.append(f"| `{name}`{mark} | {cell_text(title)} | {attack.access} |")
+    documented = set()
+    for name, entry in ATTACKS.items():
+        attack = build(name)
+        if entry.module not in documented:
+            documented.add(entry.module)
+            title, _, about = attack_docstring(attack).partition("\n")
+            lines += ["", f"## {title.rstrip('.')}", "", *description(about)]
+        lines += [f"**`{name}`**", ""]
+        if dataclasses.fields(attack):
+            lines += [*field_table(type(attack)), ""]
+        if entry.small:
+            values = ", ".join(f"`{key}: {value}`" for key, value in entry.small.items())
+            lines += [f"Small budget: {values}.", ""]
+    return NOTE + "\n".join(lines).rstrip() + "\n"
+
+
+def attack_docstring(attack: Any) -> str:
+    return inspect.getdoc(inspect.getmodule(type(attack))) or ""
 
 
 # Fields of dataclasses

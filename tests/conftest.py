@@ -87,7 +87,7 @@ def run(monkeypatch, capsys, tmp_path):
     Without the second feature space, which is slow.
     """
     monkeypatch.chdir(tmp_path)
-    for module in ("erasure", "edit_evaluation", "comparison"):
+    for module in ("erasure", "edit_evaluation", "comparison", "eraseeval"):
         monkeypatch.setattr(f"unconcept.workflows.{module}.features_or_none", lambda: None)
 
     def command(*words):

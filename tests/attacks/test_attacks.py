@@ -39,7 +39,7 @@ OTHERS = Cases(("a key", "a cat"), (3, 4), ("", ""))
 TINY = {
     "cce": dict(steps=2, batch=2),
     "relearning": dict(images=2, marks=(1, 2), batch=2),
-    "learnt-states": dict(steps=5, batch=2, points=2),
+    "learned-states": dict(steps=5, batch=2, points=2),
     "inversion": dict(steps=2),
     "tracing": dict(strengths=(0.5,)),
     "reference-image": dict(timesteps=1, iterations=2),
@@ -99,7 +99,7 @@ def test_every_attack_samples_and_leaves_the_model_as_it_was(name, model, edit, 
         assert same(before[part], state(module))
 
 
-@pytest.mark.parametrize("name", ["cce", "learnt-states", "unlearn-diff", "p4d-k", "relearning"])
+@pytest.mark.parametrize("name", ["cce", "learned-states", "unlearn-diff", "p4d-k", "relearning"])
 def test_a_search_is_the_same_every_time(name, model, edit, target):
     images = []
     for _ in range(2):
@@ -109,7 +109,7 @@ def test_a_search_is_the_same_every_time(name, model, edit, target):
     assert not torch.equal(images[0], sample(Victim(model, edit), CASES, Walk(target.sampling)))
 
 
-@pytest.mark.parametrize("name", ["completion", "learnt-states", "p4d-n", "inversion"])
+@pytest.mark.parametrize("name", ["completion", "learned-states", "p4d-n", "inversion"])
 def test_attacks_that_need_the_original_say_so(name, model, edit, target):
     with pytest.raises(InputError, match="original"):
         attack(name).prepare(Victim(model, edit), target)
@@ -207,7 +207,7 @@ def ids_of(model, text):
 
 
 def test_words_that_were_learnt_stand_at_the_placeholders(model):
-    """With the embedding of "k" learnt, "a *" is "a k"."""
+    """With the embedding of "k" learned, "a *" is "a k"."""
     embedding = model.components["text_encoder"].get_input_embeddings().weight
     words = {"text_encoder": embedding[ids_of(model, "k")].detach()}
     read = encode_words(model, words, ["a *", "* b"])

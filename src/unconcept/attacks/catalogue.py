@@ -39,8 +39,8 @@ ATTACKS: Mapping[str, Entry] = {
     "relearning": Entry(
         "relearning", "Relearning", dict(marks=(10, 40), lr=1e-3, batch=8), dict(batch=4)
     ),
-    "learnt-states": Entry("learnt_states", "LearntStates", dict(steps=80, batch=8), {}),
-    "inversion": Entry("inversion", "Inversion", dict(steps=25), {}),
+    "learned-states": Entry("learned_states", "LearnedStates", dict(steps=80, batch=8), {}),
+    "inversion": Entry("inversion", "Inversion", dict(steps=15), {}),
     "tracing": Entry("strength_tracing", "StrengthTracing", {}, {}),
     "completion": Entry(
         "completion", "Completion", dict(shares=(0.2, 0.4), words=("concept", "empty")), {}
@@ -74,7 +74,7 @@ ATTACKS: Mapping[str, Entry] = {
 }
 
 # Those that tell erasures apart, in the order in which they are run.
-QUICK = ("standard", "paraphrase", "implied", "cce", "relearning", "learnt-states", "inversion")
+QUICK = ("standard", "paraphrase", "implied", "cce", "relearning", "learned-states", "inversion")
 
 
 def names_of(attacks: str) -> tuple[str, ...]:

@@ -163,5 +163,10 @@ class Plain:
     chance_means: ClassVar[str] = ""
 
     def chance(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
-        """No control."""
+        """No control.
+
+        Args:
+            victim: The erased model.
+            target: What to bring back.
+        """
         return {}

@@ -28,7 +28,7 @@ from .unlearn_diff import prefixed
 class P4D(Plain):
     """Hyperparameters. P4D-N.
 
-    tokens        that are learnt
+    tokens        that are learned
     steps         of AdamW
     lr            of AdamW
     weight_decay  of AdamW
@@ -130,7 +130,7 @@ class P4D(Plain):
 class P4DK(P4D):
     """Hyperparameters. P4D-K: a token after every third of the prompt's own.
 
-    tokens        that are learnt
+    tokens        that are learned
     steps         of AdamW
     lr            of AdamW
     weight_decay  of AdamW

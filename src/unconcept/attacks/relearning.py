@@ -30,7 +30,7 @@ GROUPS = ("attention blocks", "all")  # the first that a model has: also sites t
 class Relearning(Plain):
     """Hyperparameters.
 
-    images  that are learnt from
+    images  that are learned from
     marks   steps after which the model is sampled
     rank    of the LoRA
     lr      of AdamW
@@ -97,10 +97,10 @@ class Relearning(Plain):
                 learn(lora.trained, loss, optimizer)
                 if step in self.marks:
                     label = f"{self.images} images, {step} steps"
-                    rows[label] = self.relearnt(victim, target, lora)
+                    rows[label] = self.relearned(victim, target, lora)
         return rows
 
-    def relearnt(self, victim: Victim, target: Target, lora: TrainableDelta) -> Attacked:
+    def relearned(self, victim: Victim, target: Target, lora: TrainableDelta) -> Attacked:
         """The victim with the LoRA as it is now.
 
         Args:

@@ -1,4 +1,4 @@
-"""CCE: a word that is learnt from a few images through the erased model draws the concept again.
+"""CCE: a word that is learned from a few images through the erased model draws the concept again.
 
 Source      Circumventing Concept Erasure Methods (CCE), arXiv 2308.01508, eq. 2;
             textual inversion, arXiv 2208.01618
@@ -34,7 +34,7 @@ class TextualInversion(Plain):
     steps    of the optimizer
     lr       of AdamW
     batch    images per step; the authors' 4, accumulated over 4 steps
-    vectors  embeddings that are learnt, one behind the other
+    vectors  embeddings that are learned, one behind the other
     """
 
     access: ClassVar[Access] = "weights"
@@ -51,7 +51,7 @@ class TextualInversion(Plain):
 
         Args:
             victim: The model that is attacked.
-            target: Its images are learnt from.
+            target: Its images are learned from.
 
         Raises:
             InputError: The family does not give access to its text encoder's input.
@@ -92,7 +92,7 @@ class TextualInversion(Plain):
         return {"": self.spoken(victim, target, words)}
 
     def spoken(self, victim: Victim, target: Target, words: Condition) -> Attacked:
-        """Cases in which the learnt word stands for the concept's name.
+        """Cases in which the learned word stands for the concept's name.
 
         Args:
             victim: The model that is attacked.

@@ -55,10 +55,14 @@ def show_report(file: Path, full: bool) -> None:
     Raises:
         InputError: The file is not a report.
     """
-    from ..reporting.terminal import print_report
+    from ..reporting.terminal import print_attacks, print_eraseeval, print_report
 
     try:
         report = json.loads(file.read_text(encoding="utf-8"))
+        if report.get("kind") in ("attack", "eraseeval"):
+            is_attack = report["kind"] == "attack"
+            (print_attacks if is_attack else print_eraseeval)(report, file.parent)
+            return
         print_report(report, file.parent, full=full)
     except NOT_A_REPORT as error:
         raise InputError(f"{file} is not a report of unconcept") from error

@@ -10,6 +10,8 @@ from rich.table import Table
 from ..evaluation.scores import PIXELS
 from ..io.text import one_line, plain_console, visible
 from ..io.units import format_bytes, format_duration
+from . import eraseeval_report
+from .attack_report import cell, name_of, title_of
 from .report import table
 from .verdict import (
     ANOTHER_SEED,
@@ -50,6 +52,50 @@ def print_report(report: Mapping[str, Any], out: Path, *, full: bool = False) ->
     console.print(score_table(report))
     for warning in report["warnings"]:
         console.print(f"note: {one_line(warning)}", style="yellow", soft_wrap=True)
+
+
+def print_attacks(report: Mapping[str, Any], out: Path) -> None:
+    """Print the end of a run of attacks: a line for each row, and what they say.
+
+    Args:
+        report: The content of report.json.
+        out: The folder that holds it.
+    """
+    console = plain_console()
+    console.print(title_of(report), style="bold", soft_wrap=True)
+    for row in report["attacks"]:
+        shown = row["shown"]
+        text = f"not measured: {row['reason']}"
+        if not row["reason"]:
+            text = f"shown {cell(shown.get('erased'))}, untouched {cell(shown.get('untouched'))}"
+            for kind in ("floor", "chance"):
+                if kind in shown:
+                    text += f", {kind} {cell(shown[kind])}"
+        console.print(visible(f"{name_of(row):<30} {text}"), soft_wrap=True)
+    for line in report["statements"]:
+        console.print(line, soft_wrap=True)
+    for line in report["warnings"]:
+        console.print(f"note: {one_line(line)}", style="yellow", soft_wrap=True)
+    console.print(visible(out / "report.html"), soft_wrap=True)
+
+
+def print_eraseeval(report: Mapping[str, Any], out: Path) -> None:
+    """Print the end of a run of EraseEval.
+
+    Args:
+        report: The content of report.json.
+        out: The folder that holds it.
+    """
+    console = plain_console()
+    console.print(eraseeval_report.title_of(report), style="bold", soft_wrap=True)
+    header, lines = eraseeval_report.eraseeval_table(report)
+    result = Table(*header, box=None, pad_edge=False)
+    for line in lines:
+        result.add_row(*line)
+    console.print(result)
+    for line in eraseeval_report.notes_of(report):
+        console.print(f"note: {one_line(line)}", style="yellow", soft_wrap=True)
+    console.print(visible(out / "report.md"), soft_wrap=True)
 
 
 def summary_lines(report: Mapping[str, Any], out: Path, *, notes: bool = True) -> list[str]:

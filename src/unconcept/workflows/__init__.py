@@ -1,20 +1,25 @@
-"""One file for each job: erase, evaluate, compare, generate, purify."""
+"""One file for each job: erase, evaluate, attack, compare, generate, purify."""
 
+from .attack import AttackOptions, attack_edit
 from .comparison import compare
 from .edit_evaluation import evaluate_edit
+from .eraseeval import eraseeval_edit
 from .erasure import erase
 from .generation import GenerationOptions, generate
 from .options import EvaluationOptions, RunOptions
 from .purification import Inversion, PurificationOptions, purify, purify_files
 
 __all__ = [
+    "AttackOptions",
     "EvaluationOptions",
     "GenerationOptions",
     "Inversion",
     "PurificationOptions",
     "RunOptions",
+    "attack_edit",
     "compare",
     "erase",
+    "eraseeval_edit",
     "evaluate_edit",
     "generate",
     "purify",

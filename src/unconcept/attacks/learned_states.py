@@ -1,4 +1,4 @@
-"""Learnt states: token states behind the prompt, with which the erased model predicts what the
+"""Learned states: token states behind the prompt, with which the erased model predicts what the
 original did.
 
 Source      the objective of P4D (arXiv 2309.06135, eq. 5) on the states that Receler's adversary
@@ -29,7 +29,7 @@ STEPS_PER_ATTACK = 5
 
 
 @dataclass(frozen=True)
-class LearntStates(Plain):
+class LearnedStates(Plain):
     """Hyperparameters.
 
     tokens  states behind the prompt
@@ -62,7 +62,7 @@ class LearntStates(Plain):
         """
         model, original = victim.model, victim.original
         if original is None:
-            raise InputError("learnt states need the original model")
+            raise InputError("learned states need the original model")
         named, typed = target.named.prompts, target.search.prompts
         plan = ReplayPlan(
             drive=named,
