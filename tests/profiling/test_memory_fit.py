@@ -50,7 +50,7 @@ def test_the_cheapest_saving_that_fits(predictor):
 
 def test_nothing_fits_names_the_closest(predictor):
     with pytest.raises(InputError, match=r"does not fit into 1 kB: with .*quantize nf4 it needs"):
-        predictor.choose(ASKED, (), 1000)
+        predictor.choose(ASKED, ("rank", "dtype"), 1000)
     fixed = ("gradient_accumulation", "gradient_checkpointing", "rank", "adam_8bit", "dtype")
     with pytest.raises(InputError, match="with the settings as they are it needs"):
         predictor.choose(ASKED, (*fixed, "quantize"), 1000)
@@ -83,6 +83,13 @@ def test_small_models_are_not_predicted(folder):
     assert memory_fit.worth_predicting(Source("owner/name"), 2**40)
 
 
+def test_a_run_that_does_not_fit_is_wrong_input(run, folder, tmp_path):
+    words = ("erase", "pig", "--model", folder, "--device", "cpu", "--dtype", "fp32")
+    code, _, err = run(*words, "--memory", "0.000001", "--out", "never")
+    assert (code, one_line(err), "does not fit into 1 kB" in err) == (2, True, True)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("words", ["none", "0", "-3", "nan", "12GB", ""])
 def test_a_wrong_memory_is_refused(run, words):
     code, _, err = run("erase", "pig", f"--memory={words}")
@@ -98,7 +105,7 @@ def job(tmp_path, folder):
         QUICK.replace("batch_size: 2", "batch_size: 256").replace("steps: 2,", "steps: 1,")
     )
     words = ("erase", "pig", "--model", folder, "--config", file, "--extent", "none", "--json")
-    return (*words, "--device", "cpu")
+    return (*words, "--device", "cpu", "--dtype", "fp32")
 
 
 def test_a_run_chooses_and_says_so(run, job, predictor, tmp_path, caplog):
@@ -113,8 +120,6 @@ def test_a_run_chooses_and_says_so(run, job, predictor, tmp_path, caplog):
     card = Edit.load(tmp_path / "fits").card
     assert card["memory"] == savings
     assert card["settings"]["tune"]["gradient_accumulation"] == 4
-    code, _, err = run(*job, "--memory", "0.000001", "--out", "never")
-    assert (code, one_line(err), "does not fit" in err) == (2, True, True)
 
 
 def test_out_of_memory_goes_on_with_the_next_saving(run, job, monkeypatch, tmp_path, caplog):
