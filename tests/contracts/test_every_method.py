@@ -14,6 +14,7 @@ from unconcept.methods.receler import Receler
 from unconcept.methods.sae import SAE
 from unconcept.methods.sld import SLD
 from unconcept.methods.speed import SPEED
+from unconcept.methods.t2v_unlearning import T2VUnlearning
 from unconcept.methods.uce import UCE
 
 every = pytest.mark.parametrize(
@@ -119,14 +120,16 @@ def test_contract(method, pipe, tmp_path):
 def test_its_loss_falls(method, model):
     """The mean loss of the last twenty steps is below that of the first twenty.
 
-    For Receler this is its first term, with an adversary that does not move: the adversary works
-    against it.
+    For Receler and T2VUnlearning this is the first term, with an adversary that does not move: the
+    adversary works against it.
     """
     if isinstance(method, AllButOne):
         pytest.skip("held out: test_contract")
     settings = dict(steps=60, lr=6e-3)
     if isinstance(method, Receler):
         settings = dict(steps=100, lr=3e-2, attacks=1, attack_lr=1e-9, local=0.0)
+    if isinstance(method, T2VUnlearning):
+        settings = dict(steps=60, lr=3e-2, alpha=0.0, beta=0.0)
     losses = []
 
     def record(progress):

@@ -12,6 +12,7 @@ from unconcept.methods.sdd import SDD
 from unconcept.methods.sld import SLD
 from unconcept.methods.speed import SPEED
 from unconcept.methods.spm import SPM
+from unconcept.methods.t2v_unlearning import T2VUnlearning
 from unconcept.methods.uce import RECE, UCE
 
 TUNE = Tune(steps=6, batch_size=4, check=2, lr=1e-3, seed=1)
@@ -44,6 +45,7 @@ ROWS = {
     "speed": SPEED(),
     "speed, keys and values, no filter": SPEED(params="KV", filter=False, augment=0),
     "spm": SPM(**WALK),
+    "t2v-unlearning": T2VUnlearning(**WALK, rank=4, trajectories=2, points=2),
     "uce": UCE(),
     "uce, all tokens": UCE(tokens="all", lam=0.1),
 }
@@ -53,7 +55,13 @@ CONCEPTS = (
 )
 REFUSALS = {  # what a family cannot do, and how it says so
     "stable-diffusion-xl": {SAE: "several text encoders"},
-    "stable-diffusion-3": (JOINT := {SAE: "several text encoders", Receler: "no cross-attention"}),
+    "stable-diffusion-3": (
+        JOINT := {
+            SAE: "several text encoders",
+            Receler: "no cross-attention",
+            T2VUnlearning: "no cross-attention",
+        }
+    ),
     "flux": {**JOINT, NegativePrompt: "distilled", SLD: "distilled"},
     "flux-2-klein": (CHAT := {**JOINT, SAE: "inside a template"}),
     "qwen-image": CHAT,

@@ -77,6 +77,25 @@ class Source:
         Precision | None,
         Parameter(help="Precision of the model's weights (default: bf16 on a GPU, else fp32)."),
     ] = None
+    frames: Annotated[
+        int | None,
+        Parameter(
+            help="Frames of a clip of a text-to-video model (default: the pipeline's).",
+            converter=whole_number,
+        ),
+    ] = None
+    height: Annotated[
+        int | None,
+        Parameter(
+            help="Height of its frames in pixels (default: likewise).", converter=whole_number
+        ),
+    ] = None
+    width: Annotated[
+        int | None,
+        Parameter(
+            help="Width of its frames in pixels (default: likewise).", converter=whole_number
+        ),
+    ] = None
 
     @classmethod
     def of(cls, model: "str | Source") -> "Source":

@@ -50,25 +50,30 @@ def read_denoiser_call(module: nn.Module, args: tuple, kwargs: dict) -> Denoiser
     arguments = inspect.signature(module.forward).bind(*args, **kwargs).arguments
     sample = "sample" if "sample" in arguments else "hidden_states"
     x = arguments[sample]
-    t = torch.as_tensor(arguments["timestep"], device=x.device).expand(len(x))
+    timestep = torch.as_tensor(arguments["timestep"], device=x.device)
+    if timestep.ndim < 2:  # else one for each token of each row
+        timestep = timestep.expand(len(x))
     nested = arguments.get("added_cond_kwargs") or {}
-    condition = {}
-    for name in (STATES, *OTHERS):
-        if arguments.get(name) is not None:
-            condition[name] = arguments[name]
-    condition.update(nested)
+    entries = {name: arguments.get(name) for name in (STATES, *OTHERS)}
+    condition, rows_each = {}, {}
+    for name, value in {**entries, **nested}.items():
+        if value is not None:
+            rows_each[name] = max(1, len(value) // len(x))  # a clip's states come once per frame
+            condition[name] = value[:: rows_each[name]]
 
     def predict_again(rows: Tensor, other: Condition) -> Tensor:
         repeated = {}
         for name, value in other.items():
             dtype = x.dtype if value.is_floating_point() else value.dtype
             value = value.to(x.device, dtype)
-            repeated[name] = value.expand(int(rows.sum()), *value.shape[1:])
-        changed = {sample: x[rows], "timestep": t[rows], "return_dict": False}
+            number = int(rows.sum()) * rows_each.get(name, 1)
+            repeated[name] = value.expand(number, *value.shape[1:])
+        changed = {sample: x[rows], "timestep": timestep[rows], "return_dict": False}
         if nested:
             changed["added_cond_kwargs"] = {name: repeated.pop(name) for name in nested}
         return module.forward(**{**arguments, **changed, **repeated})[0]
 
+    t = timestep if timestep.ndim == 1 else timestep.amax(1)
     return DenoiserCall(t, condition, predict_again)
 
 

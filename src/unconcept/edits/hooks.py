@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from .guidance_adapters import GuidanceAdapter, read_denoiser_call
@@ -37,7 +37,8 @@ def attach_adapter(
         components: Modules by name.
         site: "unet.path.to.module".
         adapter: Is moved to the component's device. It gets the module's output, or the first
-            entry of an output that is a tuple; a `GuidanceAdapter` also gets the denoiser's call.
+            entry of an output that holds several; a `GuidanceAdapter` also gets the denoiser's
+            call.
 
     Returns:
         A handle that removes the adapter.
@@ -47,11 +48,15 @@ def attach_adapter(
     adapter.to(next(components[component].parameters()).device)
 
     def change_output(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
-        first = output[0] if isinstance(output, tuple) else output
+        first = output if isinstance(output, Tensor) else output[0]
         inputs = [first]
         if isinstance(adapter, GuidanceAdapter):
             inputs.append(read_denoiser_call(module, args, kwargs))
         changed = adapter(*inputs)
-        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+        if isinstance(output, Tensor):
+            return changed
+        if isinstance(output, tuple):
+            return (changed, *output[1:])
+        return type(output)(changed)  # a denoiser's output of diffusers, which holds a sample
 
     return target.register_forward_hook(change_output, with_kwargs=True)

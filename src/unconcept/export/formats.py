@@ -14,7 +14,7 @@ from ..config.ranges import check_numbers
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.weights import write_safetensors
-from .lora import Adapter, to_kohya, to_lora
+from .lora import Adapter, split_by_file, to_kohya, to_lora
 from .metadata import adapter_metadata, metadata
 from .model_card import export_card
 from .pipeline_folder import base_folder, to_pipeline
@@ -40,7 +40,8 @@ def export(
         edit: Weight deltas.
         form: "pipeline": the folder `model`, copied, with the changed weights replaced and a card
             that says so. "lora": diffusers' format (`pipe.load_lora_weights`), B A ≈ Δ by singular
-            values. "kohya": the same for ComfyUI and A1111 (Stable Diffusion and XL).
+            values; of a model with two denoisers two files, "NAME-high_noise" and
+            "NAME-low_noise". "kohya": the same for ComfyUI and A1111 (Stable Diffusion and XL).
             "checkpoint": the single file `model` in Stable Diffusion's original layout, with the
             changed weights replaced.
         out: Where to write; as `Output` with `force`, which replaces what is there and accepts an
@@ -52,7 +53,7 @@ def export(
             (`base_of`); its licence goes into the file.
 
     Returns:
-        The path that was written.
+        The path that was written, of two files the first.
 
     Raises:
         InputError: The edit does not fit this form or base, or `out` exists.
@@ -82,10 +83,16 @@ def export(
                 f"single files of {family} are not supported yet: export a pipeline or a lora"
             )
         return to_checkpoint(edit, Path(model), output, base)
-    if output.out.exists() and not output.force:
-        raise InputError(f"{output.out} exists: choose another --out, or --force to replace it")
     write = to_lora if form == "lora" else to_kohya
-    dtype = adapter.torch_dtype(edit)
-    tensors = {name: tensor.to(dtype) for name, tensor in write(edit, adapter.rank).items()}
-    header = adapter_metadata(edit, tensors, metadata(edit, tensors, base))
-    return write_safetensors(tensors, output.out, header)
+    files = {}
+    for part, content in split_by_file(edit).items() if form == "lora" else [("", edit)]:
+        file = output.out.with_stem(f"{output.out.stem}-{part}") if part else output.out
+        if file.exists() and not output.force:
+            raise InputError(f"{file} exists: choose another --out, or --force to replace it")
+        dtype = adapter.torch_dtype(content)
+        tensors = {name: t.to(dtype) for name, t in write(content, adapter.rank).items()}
+        header = adapter_metadata(content, tensors, metadata(content, tensors, base))
+        files[file] = (tensors, header)
+    for file, (tensors, header) in files.items():
+        write_safetensors(tensors, file, header)
+    return next(iter(files))

@@ -14,6 +14,7 @@ from ..edits.weight_deltas import Deltas
 from ..errors import InputError
 from ..io.units import format_bytes
 from ..io.weights import open_safetensors
+from .names import SAME_NAMES, lora_file_of, lora_name
 
 SMALL_RANK = 8  # is suggested
 
@@ -39,7 +40,7 @@ KOHYA = {
 }
 
 # ComfyUI reads diffusers' names of their transformers (its comfy/lora.py).
-COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image")
+COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image", "wan")
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def check_smaller(edit: Edit, rank: int | None) -> None:
         factors += min(chosen, *delta.shape) * sum(delta.shape)
     if factors <= whole:
         return
-    family = str(edit.card.get("family") or "stable-diffusion")
+    family = named_family(edit)
     exact = "kohya" if family in KOHYA else "pipeline"
     rank_text = f"of rank {rank}" if rank else f"with an error below {RELATIVE_ERROR:.1%}"
     raise InputError(
@@ -135,7 +136,7 @@ def matrices(edit: Edit) -> dict[str, Tensor]:
 
 
 def to_lora(edit: Edit, rank: int | None, error: float = RELATIVE_ERROR) -> dict[str, Tensor]:
-    """An edit in diffusers' LoRA format.
+    """An edit as a LoRA for diffusers; of Wan with the names that ComfyUI reads, too.
 
     Args:
         edit: Deltas of linear layers.
@@ -145,10 +146,11 @@ def to_lora(edit: Edit, rank: int | None, error: float = RELATIVE_ERROR) -> dict
     Returns:
         Tensors by their name in the file: "unet.….lora_A.weight" and "….lora_B.weight".
     """
+    family = str(edit.card.get("family"))
     tensors = {}
     for name, delta in matrices(edit).items():
         A, B = low_rank_factors(delta, rank, error)
-        path = name.removesuffix(".weight")
+        path = lora_name(name, family)
         tensors[f"{path}.lora_A.weight"] = A
         tensors[f"{path}.lora_B.weight"] = B
     return tensors
@@ -165,7 +167,7 @@ def to_kohya(edit: Edit, rank: int | None) -> dict[str, Tensor]:
         Tensors by their name in the file: "lora_unet_….lora_down.weight", ".lora_up.weight" and
         ".alpha", which is the rank, so that the scale is 1; or ".diff".
     """
-    family = str(edit.card.get("family") or "stable-diffusion")
+    family = named_family(edit)
     tensors = {}
     for name, delta in (edit.deltas if rank is None else matrices(edit)).items():
         key = kohya_name(name, family)
@@ -181,6 +183,34 @@ def to_kohya(edit: Edit, rank: int | None) -> dict[str, Tensor]:
         tensors[f"{key}.lora_up.weight"] = B
         tensors[f"{key}.alpha"] = torch.tensor(float(len(A)))
     return tensors
+
+
+def named_family(edit: Edit) -> str:
+    """The family whose names an edit's weights have.
+
+    Args:
+        edit: Of AnimateDiff the image model's family.
+    """
+    family = str(edit.card.get("family") or "stable-diffusion")
+    return SAME_NAMES.get(family, family)
+
+
+def split_by_file(edit: Edit) -> dict[str, Edit]:
+    """The parts of an edit that go into separate LoRA files.
+
+    Args:
+        edit: Weight deltas.
+
+    Returns:
+        One edit under "", or Wan 2.2's "high_noise" and "low_noise".
+    """
+    family = str(edit.card.get("family"))
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, delta in edit.deltas.items():
+        parts.setdefault(lora_file_of(name, family), {})[name] = delta
+    if len(parts) < 2:
+        return {"": edit}
+    return {part: Edit(deltas, edit.card) for part, deltas in parts.items()}
 
 
 def kohya_name(name: str, family: str) -> str:
@@ -222,6 +252,8 @@ def describe_adapter(edit: Edit, file: Path) -> str:
         "0.4 MB in fp16, 32 matrices of rank 2 to 6, error at most 0.10 % of a matrix (NAME)".
     """
     tensors, _ = open_safetensors(file)
+    for part, content in split_by_file(edit).items():
+        edit = content if part and file.stem.endswith(part) else edit
     family = str(edit.card.get("family") or "stable-diffusion")
     ranks: list[int] = []
     errors: dict[str, float] = {}
@@ -255,11 +287,11 @@ def stored_delta(tensors: Mapping[str, Tensor], name: str, family: str) -> tuple
     Returns:
         (Δ in single precision, its rank; 0 where Δ is stored itself).
     """
-    path = name.removesuffix(".weight")
+    path = lora_name(name, family)
     if f"{path}.lora_A.weight" in tensors:
         down, up = tensors[f"{path}.lora_A.weight"], tensors[f"{path}.lora_B.weight"]
         return up.float() @ down.float(), len(down)
-    key = kohya_name(name, family)
+    key = kohya_name(name, SAME_NAMES.get(family, family))
     if f"{key}.lora_down.weight" in tensors:
         down, up = tensors[f"{key}.lora_down.weight"], tensors[f"{key}.lora_up.weight"]
         return up.float() @ down.float(), len(down)

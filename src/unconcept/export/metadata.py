@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ..edits.edit import Edit
+from .names import SAME_NAMES
 
 # As kohya's sd-scripts and musubi-tuner name them (sai_model_spec.py).
 ARCHITECTURES = {
@@ -107,7 +108,8 @@ def adapter_metadata(
     Returns:
         A longer header.
     """
-    family = edit.card.get("family")
+    family = str(edit.card.get("family"))
+    family = SAME_NAMES.get(family, family)
     widths = widths_read(edit)
     longer = dict(header)
     longer["sshs_model_hash"] = header["modelspec.hash_sha256"].removeprefix("0x")
@@ -139,6 +141,7 @@ def architecture(edit: Edit) -> str:
         The name; "" where it is not known.
     """
     family = str(edit.card.get("family"))
+    family = SAME_NAMES.get(family, family)
     weights = (*edit.deltas, *(edit.card.get("model_weights") or {}))
     if family == "flux" and any("guidance_embedder" in name for name in weights):
         return "flux-1-dev"  # schnell has no guidance input

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .sld import SLD
     from .speed import SPEED
     from .spm import SPM
+    from .t2v_unlearning import T2VUnlearning
     from .table import Method
     from .uce import RECE, UCE
 
@@ -34,6 +35,7 @@ __all__ = [
     "Method",
     "NegativePrompt",
     "Receler",
+    "T2VUnlearning",
     "method_caveat",
 ]
 

@@ -40,6 +40,8 @@ class NegativePrompt:
             if self.synonyms:
                 names.extend(concept.synonyms)
         tensors = Adapter.tensors(model, ", ".join(names))
-        site = model.component_name(model.denoiser)
         card = {**make_card("negative-prompt", self, concepts, model), **model_identity(model, ())}
-        return Edit({}, card, {site: build_adapter(Adapter.kind, tensors)})
+        adapters = {}
+        for site in model.denoiser_names:
+            adapters[site] = build_adapter(Adapter.kind, tensors)
+        return Edit({}, card, adapters)

@@ -28,28 +28,32 @@ Differences from the official code
 
 import logging
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from ..callbacks import Progress, ProgressCallback, no_progress
+from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
-from ..edits.adapters import Eraser, build_adapter
+from ..edits.adapters import Eraser
 from ..edits.edit import Edit
-from ..edits.hooks import attach_adapters
-from ..edits.provenance import make_card, model_identity
+from ..edits.provenance import make_card
 from ..errors import InputError
 from ..models.interface import Condition, Model
+from ..training.adapter_trainer import (
+    AdapterTraining,
+    StudentContext,
+    mark_concept,
+    normalize_frames,
+    outside_energy,
+    train_adapters,
+    untrained_erasers,
+)
 from ..training.adversary import Adversary, random_states
 from ..training.distributed import require_single_process
-from ..training.early_stopping import require_finite
 from ..training.replay import Replay, sample_point
 from ..training.replay_trainer import Student
-from ..training.resume import TrainingState, resumable
 
 log = logging.getLogger(__name__)
 
@@ -112,19 +116,15 @@ class Receler:
 
         Args:
             erasers: With their last outputs E(o) [N, h·w, width].
-            M: [N, 1, H, W] in {0, 1}.
+            M: [N, 1, H, W] in {0, 1}, of clips [N, frames, H, W].
 
         Returns:
             A scalar.
         """
         terms = []
         for eraser in erasers.values():
-            assert eraser.added is not None
-            side = round(eraser.added.shape[1] ** 0.5)
-            inside = interpolate(M, (side, side), mode="nearest")
-            outside = 1 - inside.flatten(2).transpose(1, 2)
-            squares = ((eraser.added * outside) ** 2).mean(2, keepdim=True)
-            terms.append(squares.sum() / outside.sum().clamp(min=1))
+            if eraser.added is not None:  # else the prediction did not go through it
+                terms.append(outside_energy(eraser.added, M))
         return torch.stack(terms).mean()
 
     def __call__(
@@ -135,19 +135,14 @@ class Receler:
         concepts = model.complete(concepts)
         generator = torch.Generator().manual_seed(self.seed)
         names = [name for concept in concepts for name in (concept.erase, *concept.synonyms)]
-        erasers = self.untrained_erasers(model)
-        parameters = [p for eraser in erasers.values() for p in eraser.parameters()]
-        optimizer = torch.optim.Adam(parameters, lr=self.lr)
+        erasers = untrained_erasers(model, self.rank, self.seed)
         width = model.encode([""])[model.prompt_states_key].shape[2]
         P = random_states(len(names), self.tokens, width, generator)
         adversary = Adversary(P, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr)
 
-        def student() -> AbstractContextManager:
-            return attach_adapters(model.components, erasers)
-
         covered = torch.zeros(())  # sum over steps of the mask's share of the image
-        state = TrainingState(optimizer, generator, {"adversary": P, "covered": covered})
-        for step in resumable(state, self.steps):
+
+        def step_loss(student: StudentContext) -> Tensor:
             prompt = torch.randint(len(names), (1,), generator=generator)
             name = names[int(prompt)]
             x, t = sample_point(
@@ -163,49 +158,32 @@ class Receler:
             with torch.no_grad():
                 teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)
                 target = teacher_null - self.eta * (teacher_c - teacher_null)
-                tokens = list(range(1, int(last_token) + 1))
+                tokens = list(range(model.start_tokens, int(last_token) + 1))
                 M = self.concept_mask(model.attention(x, t, c, tokens))
-            covered += float(M.mean())
+            covered.add_(float(M.mean()))
             with student():
                 point = Replay(x, t, prompt, {"c": c}, {"c": teacher_c})
                 adversary.attack(model.predict, point, last_token, prompt)
-                optimizer.zero_grad(set_to_none=True)
                 disguised = adversary.disguise(c, last_token, prompt)
                 value = self.loss(model.predict, x, t, disguised, target)
-                value = value + self.local * self.locality(erasers, M)
-                value.backward()
-            require_finite(value.item(), step)
-            optimizer.step()
-            progress(Progress("training", step, self.steps, value.item(), on=student))
+                return value + self.local * self.locality(erasers, M)
 
-        adapters = {}
-        for site, eraser in erasers.items():
-            adapters[site] = build_adapter(eraser.kind, eraser.state_dict())
-        card = {**make_card("receler", self, concepts, model), **model_identity(model, ())}
-        record = {"steps": self.steps, "mask": round(float(covered) / self.steps, 3)}
-        if record["mask"] > MOST_COVERED:
+        state = {"adversary": P, "covered": covered}
+        training = AdapterTraining(
+            steps=self.steps, lr=self.lr, generator=generator, loss_state=state
+        )
+        card = make_card("receler", self, concepts, model)
+        edit = train_adapters(model, erasers, step_loss, training, card=card, progress=progress)
+        share = round(float(covered) / self.steps, 3)
+        if share > MOST_COVERED:
             log.warning(
                 "the concept's mask covers %.0f %% of the image on average: R holds almost "
                 "nothing, and what is beside the concept is not preserved "
                 "(settings: mask: otsu, or a larger threshold)",
-                100 * record["mask"],
+                100 * share,
             )
-        return Edit({}, {**card, "training": record}, adapters)
-
-    def untrained_erasers(self, model: Model) -> dict[str, Eraser]:
-        """An eraser behind each cross-attention, which changes nothing yet.
-
-        Args:
-            model: To be edited.
-
-        Returns:
-            Erasers by site, on the CPU.
-        """
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return {
-                site: Eraser(width, self.rank) for site, width in model.cross_attentions().items()
-            }
+        record = {**edit.card["training"], "mask": share}
+        return replace(edit, card={**edit.card, "training": record})
 
     def concept_mask(self, maps: Mapping[str, Tensor]) -> Tensor:
         """M of attention maps: where the image shows the concept.
@@ -214,21 +192,20 @@ class Receler:
         at τ, or at Otsu's value for each map.
 
         Args:
-            maps: Attention [N, h, w] by site.
+            maps: Attention [N, h, w] by site, of clips [N, frames, h, w].
 
         Returns:
-            [N, 1, h, w] in {0, 1}
+            [N, 1, h, w] in {0, 1}, of clips [N, frames, h, w]: each frame is normalized by itself.
         """
-        sides = [attention.shape[1] for attention in maps.values()]
+        sides = [attention.shape[-2] for attention in maps.values()]
         side = min(sides, key=lambda side: abs(side - 16))
-        nearest = [attention for attention in maps.values() if attention.shape[1] == side]
+        nearest = [attention for attention in maps.values() if attention.shape[-2] == side]
         mean = torch.stack(nearest).mean(0)
-        low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
-        normalized = (mean - low) / (high - low).clamp(min=1e-8)
         if self.mask == "otsu":
-            thresholds = torch.stack([otsu_threshold(one) for one in normalized])
-            return (normalized >= thresholds[:, None, None]).float()[:, None]
-        return (normalized >= self.threshold).float()[:, None]
+            frames = normalize_frames(mean)
+            thresholds = [otsu_threshold(frame) for frame in frames.flatten(0, 1)]
+            return (frames >= torch.stack(thresholds).view(*frames.shape[:2], 1, 1)).float()
+        return mark_concept(mean, self.threshold)
 
 
 def otsu_threshold(values: Tensor) -> Tensor:

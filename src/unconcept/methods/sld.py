@@ -66,6 +66,10 @@ class SLD:
 
         Synonyms and the alternative are not used.
         """
+        if len(model.denoiser_names) > 1:
+            raise InputError(
+                "this model has two denoisers, and SLD's momentum goes on from step to step in one"
+            )
         concepts = model.complete(concepts)
         together = ", ".join(concept.erase for concept in concepts)
         tensors = SafeGuidance.tensors(model, together)

@@ -62,6 +62,7 @@ METHODS = MethodTable(
         "sld": ("sld", "SLD"),
         "speed": ("speed", "SPEED"),
         "spm": ("spm", "SPM"),
+        "t2v-unlearning": ("t2v_unlearning", "T2VUnlearning"),
         "uce": ("uce", "UCE"),
     }
 )

@@ -1,4 +1,4 @@
-"""The cache of sampled images: one PNG file for each.
+"""The cache of sampled images: one PNG file for each, and for each clip.
 
 An image is identified by the hash of everything that determines it: the model's weights, the edit,
 prompt, seed, sampler, steps and guidance. Images are rounded to 8 bits whether they are sampled or
@@ -37,14 +37,16 @@ def file_name(*parts: str | float | None) -> str:
     return f"{digest[:2]}/{digest[2:]}.png"
 
 
-def read_image(file: Path) -> Tensor | None:
-    """Read an image.
+def read_image(file: Path, frames: int = 0) -> Tensor | None:
+    """Read an image or a clip.
 
     Args:
         file: Its place in the cache.
+        frames: Of a clip; 0: an image.
 
     Returns:
-        [3, H, W] in [0, 1]; None where there is none, or a damaged one: it is sampled again.
+        [3, H, W] or [frames, 3, H, W] in [0, 1]; None where there is none, or a damaged one: it is
+        sampled again.
     """
     try:
         pixels = np.array(Image.open(file).convert("RGB"))
@@ -53,7 +55,12 @@ def read_image(file: Path) -> Tensor | None:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         warn_once("the image cache holds damaged files: their images are sampled again")
         return None
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    if not frames:
+        return image
+    if image.shape[2] % frames:  # of another length
+        return None
+    return image.unflatten(2, (frames, -1)).permute(2, 0, 1, 3)
 
 
 def write_image(file: Path, image: Tensor) -> None:
@@ -63,8 +70,10 @@ def write_image(file: Path, image: Tensor) -> None:
 
     Args:
         file: Its place in the cache.
-        image: [3, H, W] in [0, 1].
+        image: [3, H, W], or a clip [frames, 3, H, W], whose frames are put side by side; in [0, 1].
     """
+    if image.ndim == 4:
+        image = image.permute(1, 2, 0, 3).flatten(2)
     pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The interface of every model: text-to-image diffusion in general, and nothing of one family."""
+"""The interface of every model: text-to-image and text-to-video diffusion in general."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -91,16 +91,22 @@ class Sampling:
             raise InputError(
                 f"this model samples images of {model.image_size} pixels, not of {self.size}"
             )
-        if self.frames is not None:
-            raise InputError("this model samples images, not videos: leave frames away")
+        if self.frames not in (None, model.frames):
+            raise InputError(
+                f"this model samples clips of {model.frames} frames, not of {self.frames}"
+                if model.frames
+                else "this model samples images, not videos: leave frames away"
+            )
         return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
 
 
 class Model(Protocol):
-    """A text-to-image model.
+    """A text-to-image or text-to-video model.
 
     Latents are [N, C, H, W] as the denoiser receives them; images are [N, 3, H, W] in [0, 1].
-    N is the batch; t is [N], on the scale of the noise schedule.
+    Of a text-to-video model latents are [N, C, F, H, W] or [N, F, C, H, W], and clips
+    [N, frames, 3, H, W] take the place of images. N is the batch; t is [N], on the scale of the
+    noise schedule.
 
     family              name of the architecture, such as "stable-diffusion"
     components          the networks by their name in the pipeline: denoiser and text encoders
@@ -112,6 +118,7 @@ class Model(Protocol):
     guidance            default guidance scale
     remark              what a user must know before erasing from this family, or ""
     timestep_scale      the denoiser receives t / timestep_scale
+    start_tokens        tokens in front of a prompt's own: 1 for a start token
     prompt_states_key   entry of a condition that holds token states [N, tokens, width]
     quantized           how the layers that are not trained are quantized, or ""
     vocabulary          words that represent all other prompts; the whitened update's C uses them
@@ -128,11 +135,17 @@ class Model(Protocol):
     guidance: float
     remark: str
     timestep_scale: float
+    start_tokens: int
     prompt_states_key: str
     quantized: str
     vocabulary: tuple[str, ...]
     lexicon: tuple[str, ...]
     completes: bool
+
+    @property
+    def denoiser_names(self) -> tuple[str, ...]:
+        """Names of the networks that predict: the denoiser, and in some models a second one."""
+        ...
 
     @property
     def device(self) -> torch.device:
@@ -409,7 +422,8 @@ class Model(Protocol):
             tokens: Positions of the tokens.
 
         Returns:
-            By module [N, h, w] in [0, 1], mean over heads and sum over tokens.
+            By module [N, h, w] in [0, 1], of clips [N, frames, h, w]: mean over heads and sum
+            over tokens.
 
         Raises:
             InputError: Image and prompt share one attention in this model.
@@ -454,8 +468,17 @@ class Model(Protocol):
         ...
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the latents that the model was made for."""
+    def latent_shape(self) -> tuple[int, ...]:
+        """Shape of the latents of one image or clip, as the denoiser receives them.
+
+        (channels, height, width); of a clip (channels, frames, height, width) or (frames,
+        channels, height, width).
+        """
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Frames of a clip; 0 for images."""
         ...
 
     @property
@@ -465,7 +488,12 @@ class Model(Protocol):
 
     @property
     def image_size(self) -> int:
-        """Height and width, in pixels, of the images that the model was made for."""
+        """Height in pixels of the images or frames that are sampled; images are square."""
+        ...
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """Height and width, in pixels, of the images or frames that are sampled."""
         ...
 
     def fingerprint(self) -> str:

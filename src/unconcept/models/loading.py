@@ -16,6 +16,8 @@ from ..io.weights import PICKLES
 from . import quantization, single_file
 from .consistency import check_complete, check_finite
 from .devices import PRECISIONS, choose_device
+from .families.animatediff import AnimateDiff, AnimateDiffXL
+from .families.cogvideox import CogVideoX
 from .families.flux import Flux
 from .families.flux2 import Flux2Klein
 from .families.qwen_image import QwenImage
@@ -23,9 +25,11 @@ from .families.sana import Sana
 from .families.stable_diffusion import StableDiffusion
 from .families.stable_diffusion_3 import StableDiffusion3
 from .families.stable_diffusion_xl import StableDiffusionXL
+from .families.wan import Wan
 from .families.z_image import ZImage
 from .folder import INDEX, check_folder, check_weights, only_variant, read_json
 from .interface import Model
+from .video import VideoModel
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -41,10 +45,15 @@ FAMILIES = (
     QwenImage,
     ZImage,
     Sana,
+    Wan,
+    AnimateDiff,
+    AnimateDiffXL,
+    CogVideoX,
 )
 
 SUPPORTED = (
-    "Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image and Sana"
+    "Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image and Sana, "
+    "and for video Wan, AnimateDiff and CogVideoX"
 )
 
 # What `--prediction` takes.
@@ -81,8 +90,36 @@ class SourceFields(TypedDict, total=False):
     prediction: Prediction | None
     device: str | None
     dtype: Precision | None
+    frames: int | None
+    height: int | None
+    width: int | None
     variant: str | None
     revision: str | None
+
+
+def set_clip_size(model: Model, source: Source) -> Model:
+    """Give a text-to-video model the frames, height and width of its source.
+
+    Args:
+        model: Any model.
+        source: Whose size is not set where it is None.
+
+    Returns:
+        The model.
+
+    Raises:
+        InputError: It samples images, or cannot sample clips of that size.
+    """
+    size = (source.frames, source.height, source.width)
+    if size == (None, None, None):
+        return model
+    if not isinstance(model, VideoModel):
+        raise InputError(
+            "--frames, --height and --width are for text-to-video models, and this one samples "
+            "images"
+        )
+    model.set_clip_size(*size)
+    return model
 
 
 def wrap(pipe: Any, vocabulary: tuple[str, ...] | None = None) -> Model:
@@ -178,8 +215,9 @@ def load(
             architecture; without it diffusers asks the hub. `prediction`: what the network
             predicts, where the files say it wrongly or not at all. `variant`: of the weights, such
             as "fp16"; a folder with one variant alone does not need it. `revision`: of a hub
-            repository. `device` and `dtype`: None is explained at `Source`; with the device
-            "meta" only shapes are built and no weights are read.
+            repository. `frames`, `height` and `width`: of the clips of a text-to-video model.
+            `device` and `dtype`: None is explained at `Source`; with the device "meta" only shapes
+            are built and no weights are read.
 
     Returns:
         The model on its device.
@@ -192,7 +230,7 @@ def load(
     if source.model in EMBEDDED and source.prediction:
         raise InputError(f"--prediction is for your own models, and {source.model} is embedded")
     if device.type == "meta" and source.model != "emoji-flow":
-        return wrap_opened(open_without_weights(source), source)
+        return set_clip_size(wrap_opened(open_without_weights(source), source), source)
     precision = PRECISIONS[source.dtype or default_precision(source.model, device)]
     if source.model in EMBEDDED:
         from . import emoji
@@ -208,7 +246,7 @@ def load(
     model.pipe.to(device)
     if source.model not in EMBEDDED:
         check_finite(model.pipe, source.model)
-    return model
+    return set_clip_size(model, source)
 
 
 def wrap_opened(pipe: Any, source: Source) -> Model:

@@ -12,7 +12,7 @@ class Patched:
     denoiser: Any
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
+    def latent_shape(self) -> tuple[int, ...]:
         side = self.pipe.default_sample_size
         return self.denoiser.config["in_channels"] // 4, side, side
 

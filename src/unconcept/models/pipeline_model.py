@@ -71,6 +71,8 @@ class PipelineModel(ABC):
     quantized: str = ""
     base_sha256: str | None = None  # fingerprint of the weights before they were quantized
     completes: bool = False  # with the lexicon, see `complete`
+    start_tokens: int = 1
+    frames: Any = 0  # of a clip; text-to-video families have a property
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         """Wrap a pipeline.
@@ -98,6 +100,10 @@ class PipelineModel(ABC):
         self.guidance = self.usual_guidance()
         for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
+
+    @property
+    def denoiser_names(self) -> tuple[str, ...]:
+        return (self.network,)
 
     @classmethod
     def widths_read(cls, pipe: Any) -> dict[str, int]:
@@ -475,7 +481,7 @@ class PipelineModel(ABC):
         return (mean.to(self.dtype) - self.latent_shift) * self.pipe.vae.config["scaling_factor"]
 
     @property
-    def latent_shape(self) -> tuple[int, int, int]:
+    def latent_shape(self) -> tuple[int, ...]:
         side = latent_side(self.pipe, self.network)
         return self.denoiser.config["in_channels"], side, side
 
@@ -486,12 +492,16 @@ class PipelineModel(ABC):
     @property
     def max_batch(self) -> int:
         """64 for latents of 32 x 32 or smaller, 16 for 64 x 64, 4 for 128 x 128."""
-        _, h, w = self.latent_shape
+        h, w = self.latent_shape[-2:]
         return min(64, max(2, 2**16 // (h * w)))
 
     @property
     def image_size(self) -> int:
         return self.latent_shape[1] * self.pipe.vae_scale_factor
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        return self.image_size, self.image_size
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:

@@ -96,11 +96,13 @@ class ImageSampler:
             stage: Name under which progress is reported.
 
         Returns:
-            Images [N, 3, H, W] in [0, 1], rounded to 8 bits, on the CPU.
+            Images [N, 3, H, W] or clips [N, frames, 3, H, W] in [0, 1], rounded to 8 bits, on the
+            CPU.
         """
         key = self.cache_key(edit)
         batch_size = self.batch_size or self.model.max_batch // 2
-        batches = [torch.zeros(0, 3, 1, 1)] if not prompts else []
+        frames = (self.model.frames,) if self.model.frames else ()
+        batches = [torch.zeros(0, *frames, 3, 1, 1)] if not prompts else []
         with nullcontext() if edit is None else edit.on(self.model):
             for i in range(0, len(prompts), batch_size):
                 start = Progress(stage, i, len(prompts))
@@ -135,7 +137,7 @@ class ImageSampler:
             for prompt, seed in zip(prompts, seeds):
                 settings = (sampling.sampler, sampling.steps, sampling.guidance)
                 files.append(self.cache / image_cache.file_name(key, prompt, seed, *settings))
-        cached = [image_cache.read_image(file) for file in files]
+        cached = [image_cache.read_image(file, self.model.frames) for file in files]
         present = [image for image in cached if image is not None]
         if files and len(present) == len(files):
             return torch.stack(present)

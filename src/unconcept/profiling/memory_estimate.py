@@ -29,6 +29,7 @@ from ..models.quantization import bytes_saved
 from ..training.closed_form import prompt_readers
 from ..training.config import Tune
 from ..training.distributed import process_count
+from ..training.replay import target_dtype
 from ..training.replay_trainer import HELD_OUT_POINTS
 from ..training.trainable_delta import TrainableDelta
 from ..training.whitening import rows_per_step
@@ -458,7 +459,7 @@ def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept
 
 
 def point_bytes(model: Model, roles: int) -> int:
-    """Bytes of a replay's point: x, t, trajectory, and per role an fp32 prediction and an index.
+    """Bytes of a replay's point: x, t, trajectory, and per role a prediction and an index.
 
     Args:
         model: Says the shape and the precision of a latent.
@@ -469,7 +470,8 @@ def point_bytes(model: Model, roles: int) -> int:
         Bytes.
     """
     latent = math.prod(model.latent_shape)
-    return latent * (bytes_per_number(model) + FP32_BYTES * roles) + INDEX_BYTES * (2 + roles)
+    prediction = torch.finfo(target_dtype(model)).bits // 8
+    return latent * (bytes_per_number(model) + prediction * roles) + INDEX_BYTES * (2 + roles)
 
 
 def whitening_cpu_bytes(model: Model, method: AllButOne, retained: int) -> int:

@@ -18,7 +18,7 @@ from ..models.interface import Model, Sampling
 
 @contextlib.contextmanager
 def count_calls(model: Model) -> Iterator[dict[str, int]]:
-    """Count the images that go forward through the denoiser, adapters' own passes included.
+    """Count the images that go forward through the denoisers, adapters' own passes included.
 
     Args:
         model: The model to watch.
@@ -26,8 +26,21 @@ def count_calls(model: Model) -> Iterator[dict[str, int]]:
     Yields:
         A dict whose "n" is the count so far.
     """
-    denoiser: Any = model.denoiser
     calls = {"n": 0}
+    with contextlib.ExitStack() as stack:
+        for name in model.denoiser_names:
+            stack.enter_context(count_forward(model.components[name], calls))
+        yield calls
+
+
+@contextlib.contextmanager
+def count_forward(denoiser: Any, calls: dict[str, int]) -> Iterator[None]:
+    """Count the rows that go forward through one network.
+
+    Args:
+        denoiser: The network to watch.
+        calls: Its "n" is raised by the number of rows of each call.
+    """
     replaced, forward = vars(denoiser).get("forward"), denoiser.forward
 
     @functools.wraps(forward)
@@ -38,7 +51,7 @@ def count_calls(model: Model) -> Iterator[dict[str, int]]:
 
     denoiser.forward = counted
     try:
-        yield calls
+        yield
     finally:
         del denoiser.forward
         if replaced is not None:

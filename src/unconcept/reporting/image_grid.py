@@ -4,8 +4,10 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -85,6 +87,42 @@ def to_image(image: Tensor, size: int) -> Image.Image:
     smooth = result.width > size or size % result.width
     filter = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
     return result.resize((size, size * result.height // result.width), filter)
+
+
+def save_animation(clip: Tensor, file: Path, fps: int) -> None:
+    """Write a clip as an animated WebP, which browsers play.
+
+    Args:
+        clip: [frames, 3, H, W] in [0, 1].
+        file: Ends with .webp.
+        fps: Frames per second.
+    """
+    frames = [to_image(frame, frame.shape[-1]) for frame in clip]
+    frames[0].save(
+        file,
+        save_all=True,
+        append_images=frames[1:],
+        duration=round(1000 / fps),
+        loop=0,
+        lossless=True,
+    )
+
+
+def filmstrips(clips: Tensor, frames: int = 8, size: int = 128) -> Image.Image:
+    """A row of frames for each clip, evenly spaced over its length.
+
+    Args:
+        clips: [N, F, 3, H, W] in [0, 1].
+        frames: Frames of a row, at most.
+        size: Width of each, in pixels.
+
+    Returns:
+        The sheet.
+    """
+    n = clips.shape[1]
+    shown = min(frames, n)
+    places = torch.linspace(0, n - 1, shown).round().long()
+    return grid(clips[:, places].flatten(0, 1), columns=shown, size=size)
 
 
 def before_after_grid(

@@ -37,7 +37,8 @@ class Replay:
     t           timesteps [N]
     trajectory  index of the trajectory that each point belongs to [N]
     conditions  by role ("c", "a", "null", "k", "near") the conditions of the points
-    targets     by role the teacher's native outputs [N, C, H, W] under these conditions
+    targets     by role the teacher's native outputs [N, C, H, W] under these conditions; those of
+                clips are stored in half precision, and a part of a replay has them in single
     places      in a part of a batch, the points' positions in the whole batch [N]
     """
 
@@ -112,7 +113,7 @@ class Replay:
             role: PromptConditions.of(condition).rows(index)
             for role, condition in self.conditions.items()
         }
-        targets = {role: target[index] for role, target in self.targets.items()}
+        targets = {role: target[index].float() for role, target in self.targets.items()}
         places = None if self.places is None else self.places[index]
         return Replay(
             self.x[index], self.t[index], self.trajectory[index], conditions, targets, places
@@ -227,10 +228,22 @@ def sample_points(model: Model, plan: ReplayPlan, batch_size: int) -> Replay:
     conditions = {}
     for role, by_trajectory in {**plan.prompts, **plan.conditions_only}.items():
         conditions[role] = conditions_in_turn(model, by_trajectory, trajectory, turn)
-    targets = {
-        role: predict_in_batches(model, x, t, conditions[role], batch_size) for role in plan.prompts
-    }
+    targets = {}
+    for role in plan.prompts:
+        prediction = predict_in_batches(model, x, t, conditions[role], batch_size)
+        targets[role] = prediction.to(target_dtype(model))
     return Replay(x, t, trajectory, conditions, targets)
+
+
+def target_dtype(model: Model) -> torch.dtype:
+    """How predictions are stored: those of clips, which are large, in half precision.
+
+    Half precision has three more bits than bfloat16, and a loss takes differences of predictions.
+
+    Args:
+        model: The teacher.
+    """
+    return torch.float16 if model.frames else torch.float32
 
 
 def conditions_in_turn(

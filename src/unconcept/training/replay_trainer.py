@@ -283,13 +283,16 @@ def gradient_checkpointing(model: Model, enabled: bool) -> Iterator[None]:
         model: Its denoiser is switched.
         enabled: False: nothing happens.
     """
-    denoiser: Any = model.denoiser
-    if enabled:
-        denoiser.enable_gradient_checkpointing()
+    denoisers: list[Any] = [model.components[name] for name in model.denoiser_names]
+    if not enabled:
+        yield
+        return
     try:
+        for denoiser in denoisers:
+            denoiser.enable_gradient_checkpointing()
         yield
     finally:
-        if enabled:
+        for denoiser in denoisers:
             denoiser.disable_gradient_checkpointing()
 
 

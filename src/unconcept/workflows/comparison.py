@@ -43,7 +43,7 @@ from ..reporting.image_grid import GROUP_TITLES, columns
 from ..reporting.report import format_value, markdown, title
 from ..reporting.samples import benchmark_records, write_samples
 from ..reporting.verdict import model_title
-from .options import EvaluationOptions
+from .options import EvaluationOptions, check_images
 from .results import concept_records, software_versions
 
 if TYPE_CHECKING:
@@ -142,6 +142,7 @@ def compare(
         check_settings(method)
     check_out(run.out, run.force)
     model = load(run.source)
+    check_images(model)
     benchmark = run.benchmark(model, model.complete(concepts))
     sampler = run.sampler(model)
     before = images_before(sampler, benchmark)

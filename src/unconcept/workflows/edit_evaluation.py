@@ -24,7 +24,7 @@ from ..models import single_file
 from ..models.folder import INDEX, read_json
 from ..models.interface import Model
 from ..models.loading import load
-from .options import EvaluationOptions
+from .options import EvaluationOptions, check_images
 from .results import RunRecord, write_results
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def evaluate_edit(
         check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
+    check_images(model)
     edit = read_edit(path, run, model, concepts).scale(strength)
     mismatch = edit.check(model, force=run.force)
     stored = [Concept.read(fields) for fields in edit.card.get("concepts", [])]

@@ -45,7 +45,7 @@ from ..training.distributed import is_first, process_count
 from ..training.resume import checkpointed, discard
 from . import monitoring
 from .memory import MemoryPlan
-from .options import EvaluationOptions
+from .options import CLIPS_ARE_NOT_EVALUATED, EvaluationOptions
 from .results import RunRecord, software_versions, write_results
 
 log = logging.getLogger(__name__)
@@ -146,6 +146,12 @@ class _Erasure:
         model = self.load_model()
         if not self.lexicon:
             model.completes = False
+        if model.frames:
+            if strict or self.options.prompts:
+                raise InputError(
+                    f"--strict and --prompts need images, and {CLIPS_ARE_NOT_EVALUATED}"
+                )
+            self.options = replace(self.options, extent="none")
         concepts = model.complete(concepts)
         benchmark = self.options.benchmark(model, concepts)
         sampler = self.options.sampler(model)
@@ -153,6 +159,8 @@ class _Erasure:
         record.memory = self.memory.to_json()
         record.warnings += truncation_warnings(model, concepts)
         record.warnings += self.caveats(model)
+        if model.frames:
+            record.warnings.append(CLIPS_ARE_NOT_EVALUATED)
         before = torch.zeros(0)
         if is_first():
             before = images_before(sampler, benchmark)

@@ -1,4 +1,4 @@
-"""Sample images from prompts, with edits or without."""
+"""Sample images or clips from prompts, with edits or without."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +17,19 @@ from ..io.peer_weights import check_own_edit
 from ..io.text import visible
 from ..models.loading import load
 from ..models.sampling import ImageSampler, Sampling
-from ..reporting.image_grid import Band, Layout, grid, sheet_of_bands, to_image
+from ..reporting.image_grid import (
+    Band,
+    Layout,
+    filmstrips,
+    grid,
+    save_animation,
+    sheet_of_bands,
+    to_image,
+)
 from ..reporting.samples import sample_record, write_samples
 from .options import RunOptions
+
+FRAMES_PER_SECOND = 8  # of an animated WebP
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +59,8 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
 
     With `compare` the sheet shows each image without the edits above the one with them, and every
     image without has a file of its own ("...-before.png").
+
+    A text-to-video model gives animated WebP files, and a sheet with a row of frames for each clip.
 
     Args:
         prompts: One or more prompts.
@@ -117,7 +129,8 @@ def write_generated(
         folder: Where to.
         prompts: P prompts.
         seeds: P times N, those of the first prompt first.
-        stages: Images [P N, 3, H, W] in [0, 1] "before", without the edits, and "after".
+        stages: Images [P N, 3, H, W] or clips [P N, frames, 3, H, W] in [0, 1] "before", without
+            the edits, and "after".
         strength: Of the edits.
     """
     each = len(seeds) // len(prompts)
@@ -125,12 +138,17 @@ def write_generated(
     for stage, images in stages.items():
         suffix = "-before" if stage == "before" and len(stages) > 1 else ""
         for i, (seed, image) in enumerate(zip(seeds, images)):
-            name = f"{i // each:03}-seed{seed}{suffix}.png"
-            to_image(image, image.shape[-1]).save(folder / name)
+            name = f"{i // each:03}-seed{seed}{suffix}{'.webp' if image.ndim == 4 else '.png'}"
+            if image.ndim == 4:
+                save_animation(image, folder / name, fps=FRAMES_PER_SECOND)
+            else:
+                to_image(image, image.shape[-1]).save(folder / name)
             facts = {"stage": stage, "strength": strength if stage == "after" else 0.0}
             records.append(sample_record(prompts[i // each], seed, file=name, **facts))
     write_samples(folder, records)
-    if len(stages) > 1:
+    if images.ndim == 5:
+        sheet = filmstrips(torch.stack(list(stages.values()), 1).flatten(0, 1))
+    elif len(stages) > 1:
         sheet = comparison_sheet(prompts, seeds, stages["before"], stages["after"])
     else:
         sheet = grid(next(iter(stages.values())), columns=each)

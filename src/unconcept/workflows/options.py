@@ -11,6 +11,7 @@ from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..config.options import Look, Source
 from ..config.ranges import check_numbers
+from ..errors import InputError
 from ..evaluation.benchmark import Benchmark
 from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
 from ..evaluation.setup import prepare
@@ -37,6 +38,25 @@ class RunOptions:
     @property
     def source(self) -> Source:
         return Source.of(self.model)
+
+
+CLIPS_ARE_NOT_EVALUATED = (
+    "clips are not evaluated by this command: sample some with `unconcept generate --edit`, and "
+    "measure them in Python with unconcept.evaluation.clips"
+)
+
+
+def check_images(model: Model) -> None:
+    """Does a model sample images, which a command needs?
+
+    Args:
+        model: The model of the run.
+
+    Raises:
+        InputError: It samples clips.
+    """
+    if model.frames:
+        raise InputError(f"this is a text-to-video model, and {CLIPS_ARE_NOT_EVALUATED}")
 
 
 @dataclass(frozen=True, kw_only=True)

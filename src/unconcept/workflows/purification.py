@@ -158,6 +158,8 @@ def purify_files(paths: Sequence[Path], **options: Any) -> Path:
     check_out(run.out, run.force)
     edit = Edit.load(run.edit)
     model = load(run.source)
+    if model.frames:
+        raise InputError("purify is for images, and this is a text-to-video model")
     mismatch = edit.check(model, force=run.force)
     if mismatch:
         log.warning(mismatch)

@@ -97,8 +97,8 @@ class StableDiffusionXL(StableDiffusion):
         """
         if self.pipe.config["force_zeros_for_empty_prompt"]:
             states, pooled = states * filled[:, None, None], pooled * filled[:, None]
-        side = self.image_size
-        sizes = torch.tensor([[side, side, 0, 0, side, side]] * len(states))
+        size = self.image_shape
+        sizes = torch.tensor([[*size, 0, 0, *size]] * len(states))
         return {
             STATES: states.to(self.dtype),
             POOLED: pooled.to(self.dtype),

@@ -1,0 +1,68 @@
+"""Prompts in pipelines whose one text encoder is T5, padded to a fixed number of tokens."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .interface import Condition
+from .pipeline_model import STATES
+
+
+class T5Prompts:
+    """Encodes prompts as the pipeline does: padding is not masked in these families."""
+
+    pipe: Any
+    device: Any
+    dtype: Any
+    warn_of_truncation: Any
+    start_tokens: int = 0
+
+    @property
+    def text_tokens(self) -> int:
+        """Tokens that the denoiser receives: the pipeline's own number."""
+        parameters = inspect.signature(type(self.pipe).__call__).parameters
+        usual = int(parameters["max_sequence_length"].default)
+        return min(usual, self.pipe.tokenizer.model_max_length)
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[str]) -> Condition:
+        """T5's last hidden states, padded to `text_tokens`.
+
+        Args:
+            prompts: N prompts; "" is the empty prompt ∅.
+        """
+        if self.device.type == "meta":
+            width = self.pipe.text_encoder.config.d_model
+            shape = (len(prompts), self.text_tokens, width)
+            return {STATES: torch.empty(shape, device="meta", dtype=self.dtype)}
+        self.warn_of_truncation(prompts)
+        states, _ = self.pipe.encode_prompt(
+            list(prompts),
+            do_classifier_free_guidance=False,
+            max_sequence_length=self.text_tokens,
+            device=self.device,
+        )
+        return {STATES: states.to(self.dtype)}
+
+    def truncated_text(self, prompt: str) -> str:
+        ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
+        limit = self.text_tokens - 1  # the end token
+        return self.pipe.tokenizer.decode(ids[limit:]).strip() if len(ids) > limit else ""
+
+    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
+        """The token before the end token; of the empty prompt the first one.
+
+        Args:
+            prompts: N prompts.
+
+        Returns:
+            Indices [N].
+        """
+        lengths = []
+        for prompt in prompts:
+            ids = self.pipe.tokenizer(prompt, truncation=True, max_length=self.text_tokens)
+            lengths.append(len(ids.input_ids))
+        return (torch.tensor(lengths) - 2).clamp(min=0)
