@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .interface import Condition
-from .pipeline_model import STATES
+from .pipeline_model import STATES, texts_behind, token_counts
 
 
 class T5Prompts:
@@ -47,10 +47,9 @@ class T5Prompts:
         )
         return {STATES: states.to(self.dtype)}
 
-    def truncated_text(self, prompt: str) -> str:
-        ids = self.pipe.tokenizer(prompt, add_special_tokens=False).input_ids
-        limit = self.text_tokens - 1  # the end token
-        return self.pipe.tokenizer.decode(ids[limit:]).strip() if len(ids) > limit else ""
+    def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
+        """The part of each prompt that is not read; the end token takes a place."""
+        return texts_behind(self.pipe.tokenizer, prompts, self.text_tokens - 1)
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:
         """The token before the end token; of the empty prompt the first one.
@@ -61,8 +60,5 @@ class T5Prompts:
         Returns:
             Indices [N].
         """
-        lengths = []
-        for prompt in prompts:
-            ids = self.pipe.tokenizer(prompt, truncation=True, max_length=self.text_tokens)
-            lengths.append(len(ids.input_ids))
-        return (torch.tensor(lengths) - 2).clamp(min=0)
+        lengths = token_counts(self.pipe.tokenizer, prompts, self.text_tokens)
+        return (lengths - 2).clamp(min=0)

@@ -146,12 +146,7 @@ class _Erasure:
         model = self.load_model()
         if not self.lexicon:
             model.completes = False
-        if model.frames:
-            if strict or self.options.prompts:
-                raise InputError(
-                    f"--strict and --prompts need images, and {CLIPS_ARE_NOT_EVALUATED}"
-                )
-            self.options = replace(self.options, extent="none")
+        self.leave_clips_out(model, strict)
         concepts = model.complete(concepts)
         benchmark = self.options.benchmark(model, concepts)
         sampler = self.options.sampler(model)
@@ -159,8 +154,6 @@ class _Erasure:
         record.memory = self.memory.to_json()
         record.warnings += truncation_warnings(model, concepts)
         record.warnings += self.caveats(model)
-        if model.frames:
-            record.warnings.append(CLIPS_ARE_NOT_EVALUATED)
         before = torch.zeros(0)
         if is_first():
             before = images_before(sampler, benchmark)
@@ -229,9 +222,24 @@ class _Erasure:
         precise = trained_weight_group(self.method) if quantize else ""
         return load(self.memory.run_source, quantize=quantize, keep_precise=precise)
 
+    def leave_clips_out(self, model: Model, strict: bool) -> None:
+        """Evaluate nothing if the model samples clips.
+
+        Args:
+            model: The model of the run.
+            strict: Was an evaluation demanded?
+        """
+        if not model.frames:
+            return
+        if strict or self.options.prompts:
+            raise InputError(f"--strict and --prompts need images, and {CLIPS_ARE_NOT_EVALUATED}")
+        self.options = replace(self.options, extent="none")
+
     def caveats(self, model: Model) -> list[str]:
         """What must be known of this method in this model."""
         lines = [line for line in (model.remark, method_caveat(self.method, model)) if line]
+        if model.frames:
+            lines.append(CLIPS_ARE_NOT_EVALUATED)
         quantize = self.memory.setting.quantize
         if quantize:
             lines.append(

@@ -179,6 +179,20 @@ class CogVideoX(T5Prompts, CausalVideoModel):
         signal = per_row(self.alphas.to(x.device)[t].to(x.dtype), x)
         return signal.sqrt() * x + (1 - signal).sqrt() * noise
 
+    def target(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """The velocity v = √ᾱ n − √(1 − ᾱ) x.
+
+        Args:
+            x: Clean latents [N, F, C, H, W].
+            noise: Standard normal noise n [N, F, C, H, W].
+            t: Timesteps [N].
+
+        Returns:
+            v [N, F, C, H, W].
+        """
+        signal = per_row(self.alphas.to(x.device)[t].to(x.dtype), x)
+        return signal.sqrt() * noise - (1 - signal).sqrt() * x
+
     def weight(self, t: Tensor) -> Tensor:
         """n = √ᾱ v + √(1−ᾱ) x_t, so that an error of v counts ᾱ."""
         return self.alphas.to(t.device)[t]
