@@ -197,10 +197,11 @@ class T2VUnlearning:
             prompts += long_prompts(concept, each, seed=self.seed)
         return prompts
 
-    def plan(self, drive: list[str], roles: Mapping[str, list[str]]) -> ReplayPlan:
+    def plan(self, model: Model, drive: list[str], roles: Mapping[str, list[str]]) -> ReplayPlan:
         """Which trajectories are recorded.
 
         Args:
+            model: Its guidance scale is taken where none is set.
             drive: The prompt that guides each of them.
             roles: By role the prompt of each.
         """
@@ -209,7 +210,7 @@ class T2VUnlearning:
             prompts={role: [[prompt] for prompt in prompts] for role, prompts in roles.items()},
             seed=self.seed,
             steps=self.sampling_steps,
-            guidance=self.guidance,
+            guidance=model.guidance if self.guidance is None else self.guidance,
             points=self.points,
         )
 
@@ -228,7 +229,7 @@ class T2VUnlearning:
         """
         progress(Progress("recording trajectories of the concept", 0, 2))
         texts = [prompt.text for prompt in prompts]
-        plan = self.plan(texts, {"c": texts, "null": [""] * len(texts)})
+        plan = self.plan(model, texts, {"c": texts, "null": [""] * len(texts)})
         replay = record(model, plan)
         masks = load_or_compute(lambda: self.masks(model, prompts, replay))
         return Replay(
@@ -251,7 +252,7 @@ class T2VUnlearning:
         """
         progress(Progress("recording trajectories of what is kept", 1, 2))
         twins = [prompt.twin for prompt in prompts]
-        return record(model, self.plan(twins, {"k": twins}))
+        return record(model, self.plan(model, twins, {"k": twins}))
 
     @torch.no_grad()
     def masks(self, model: Model, prompts: list[LongPrompt], replay: Replay) -> dict[str, Tensor]:
