@@ -83,10 +83,33 @@ def export(
                 f"single files of {family} are not supported yet: export a pipeline or a lora"
             )
         return to_checkpoint(edit, Path(model), output, base)
+    return to_adapter(edit, form, output, adapter, base)
+
+
+def to_adapter(
+    edit: Edit, form: Form, output: Output, adapter: Adapter, base: Mapping[str, Any]
+) -> Path:
+    """Write a LoRA or kohya file; of a model with two denoisers two LoRAs.
+
+    Args:
+        edit: Weight deltas.
+        form: "lora" or "kohya".
+        output: The file, and whether it may be replaced.
+        adapter: Rank and precision.
+        base: What is known of the base model, by the fields of a Hub card.
+
+    Returns:
+        The file, of two the first.
+
+    Raises:
+        InputError: A file exists, or cannot hold the edit.
+    """
+    out = output.out or Path()
     write = to_lora if form == "lora" else to_kohya
+    parts = split_by_file(edit) if form == "lora" else {"": edit}
     files = {}
-    for part, content in split_by_file(edit).items() if form == "lora" else [("", edit)]:
-        file = output.out.with_stem(f"{output.out.stem}-{part}") if part else output.out
+    for part, content in parts.items():
+        file = out.with_stem(f"{out.stem}-{part}") if part else out
         if file.exists() and not output.force:
             raise InputError(f"{file} exists: choose another --out, or --force to replace it")
         dtype = adapter.torch_dtype(content)

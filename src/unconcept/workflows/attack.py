@@ -42,7 +42,7 @@ from .attack_cases import (
 )
 from .attack_store import Outcome, read_outcomes, store_key, write_outcomes
 from .edit_evaluation import read_edit
-from .options import EvaluationOptions, RunOptions
+from .options import EvaluationOptions, RunOptions, check_images
 from .results import software_versions
 
 log = logging.getLogger(__name__)
@@ -104,6 +104,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
     check_out(run.out, run.force)
     started = time.perf_counter()
     model = load(run.source)
+    check_images(model)
     edit = read_edit(path, EvaluationOptions(out=run.out, model=run.model), model, concepts)
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)

@@ -20,7 +20,7 @@ from ..models.sampling import ImageSampler, Sampling
 from ..reporting.eraseeval_report import write
 from .attack import one_concept
 from .edit_evaluation import read_edit
-from .options import EvaluationOptions
+from .options import EvaluationOptions, check_images
 from .results import software_versions
 
 CANDIDATES = 24  # explicit and implicit prompts of the benchmark, out of which some are accepted
@@ -49,6 +49,7 @@ def eraseeval_edit(
     check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
+    check_images(model)
     edit = read_edit(path, run, model, concepts).scale(strength)
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)
