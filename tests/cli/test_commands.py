@@ -72,6 +72,7 @@ def bad_header(path, header):
         (["pig", "--preset", "sdxl-12"], 'did you mean "sdxl-12gb"'),
         (["pig", "--model", "emojy"], 'did you mean "emoji"'),
         (["pig", "--judge", "imagenett"], 'did you mean "imagenet"'),
+        (["pig", "--no-lexicon"], "own words"),
         (["pig", "--prompts", "own.csv"], "does not exist"),
         (["pig", "--extent", "shor"], 'Did you mean "short"'),
     ],

@@ -7,10 +7,12 @@ import time
 
 import pytest
 
+from unconcept import erase
 from unconcept.concepts import completion, lexicon, styles
 from unconcept.concepts.concept import Concept
 from unconcept.concepts.retain import DEFAULT_VOCABULARY, retain_prompts
 from unconcept.concepts.templates import plural
+from unconcept.methods import UCE
 
 
 @pytest.fixture(scope="module")
@@ -221,3 +223,17 @@ def test_looking_up_is_fast(words):
     start = time.process_time()
     lexicon.read.__wrapped__()
     assert time.process_time() - start < 5.0
+
+
+@pytest.mark.parametrize("added", [True, False])
+def test_erase_with_the_lexicon_and_without(folder, tmp_path, added):
+    report = erase(
+        [Concept(erase="pig", alternative="cow")],
+        method=UCE(),
+        model=str(folder),
+        out=tmp_path / "out",
+        extent="none",
+        lexicon=added,
+    )
+    [concept] = report["concept"]
+    assert bool(concept["synonyms"]) == bool(concept["keep"]) == added

@@ -84,7 +84,7 @@ STATES = 2**17  # token states in the training set, at most: 0.4 GB at width 768
 
 PROMPTS_AT_ONCE = 64  # prompts that are encoded together
 
-RETAINED = 2048  # retained prompts that are compared with the concept's, see `SAE.retained`
+RETAINED = 1536  # retained prompts that are compared with the concept's, see `SAE.retained`
 
 DEAD_AFTER = 200  # steps without activity after which a feature counts as dead
 
