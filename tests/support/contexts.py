@@ -6,23 +6,42 @@ product are shortened alike, when the first tiny pipeline of a family is made.
 """
 
 import functools
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-FAMILIES = "unconcept.models.families"
 
-# By family: the pipeline's module and class, the number of tokens, and where the product keeps its
-# own number: a module or a class, an attribute, and how many tokens fewer it counts.
-PIPELINES = {
-    "stable-diffusion-3": (
+@dataclass(frozen=True)
+class Context:
+    """How many tokens a family reads.
+
+    pipeline  its class in diffusers.pipelines
+    tokens    that are read in tests
+    product   where unconcept.models.families has the number
+    apart     special tokens that the product does not count
+    """
+
+    pipeline: str
+    tokens: int
+    product: str
+    apart: int = 0
+
+
+CONTEXTS = {
+    "stable-diffusion-3": Context(
         "stable_diffusion_3.pipeline_stable_diffusion_3.StableDiffusion3Pipeline",
         64,
+        "stable_diffusion_3.StableDiffusion3.t5_tokens",
     ),
-    "flux": ("flux.pipeline_flux.FluxPipeline", 64),
-    "flux-2-klein": ("flux2.pipeline_flux2_klein.Flux2KleinPipeline", 96),
-    "qwen-image": ("qwenimage.pipeline_qwenimage.QwenImagePipeline", 96),
-    "z-image": ("z_image.pipeline_z_image.ZImagePipeline", 96),
-    "sana": ("sana.pipeline_sana.SanaPipeline", 64),
+    "flux": Context("flux.pipeline_flux.FluxPipeline", 64, "flux.T5_TOKENS"),
+    "flux-2-klein": Context(
+        "flux2.pipeline_flux2_klein.Flux2KleinPipeline", 96, "flux2.Flux2Klein.limit"
+    ),
+    "qwen-image": Context(
+        "qwenimage.pipeline_qwenimage.QwenImagePipeline", 96, "qwen_image.QwenImage.limit"
+    ),
+    "z-image": Context("z_image.pipeline_z_image.ZImagePipeline", 96, "z_image.ZImage.limit"),
+    "sana": Context("sana.pipeline_sana.SanaPipeline", 64, "sana.TOKENS", apart=2),
 }
 
 # What was replaced: (owner, name, original).
@@ -38,35 +57,27 @@ def replace(owner: Any, name: str, value: Any) -> None:
 @functools.cache
 def shorten(family: str) -> None:
     """Let the pipelines of a family, and the product, read fewer tokens from now on."""
-    path, tokens = PIPELINES[family]
-    module, _, name = path.rpartition(".")
+    context = CONTEXTS[family]
+    module, _, name = context.pipeline.rpartition(".")
     pipeline = getattr(import_module(f"diffusers.pipelines.{module}"), name)
     whole = pipeline.encode_prompt
 
     @functools.wraps(whole)
-    def encode_prompt(self, *args, max_sequence_length=tokens, **more):
-        at_most = min(tokens, max_sequence_length)
+    def encode_prompt(self, *args, max_sequence_length=context.tokens, **more):
+        at_most = min(context.tokens, max_sequence_length)
         return whole(self, *args, max_sequence_length=at_most, **more)
 
     replace(pipeline, "encode_prompt", encode_prompt)
-    if family == "stable-diffusion-3":
-        product = import_module(f"{FAMILIES}.stable_diffusion_3")
-        replace(product.StableDiffusion3, "t5_tokens", tokens)
-    elif family == "flux":
-        replace(import_module(f"{FAMILIES}.flux"), "T5_TOKENS", tokens)
-    elif family == "sana":
-        replace(import_module(f"{FAMILIES}.sana"), "TOKENS", tokens - 2)
-    elif family == "flux-2-klein":
-        replace(import_module(f"{FAMILIES}.flux2").Flux2Klein, "limit", tokens)
-    elif family == "qwen-image":
-        replace(import_module(f"{FAMILIES}.qwen_image").QwenImage, "limit", tokens)
-    else:
-        replace(import_module(f"{FAMILIES}.z_image").ZImage, "limit", tokens)
+    module, *classes, name = context.product.split(".")
+    owner: Any = import_module(f"unconcept.models.families.{module}")
+    for part in classes:
+        owner = getattr(owner, part)
+    replace(owner, name, context.tokens - context.apart)
 
 
 def with_full_contexts(monkeypatch: Any) -> None:
     """Undo `shorten` of every family for one test."""
-    for family in PIPELINES:
+    for family in CONTEXTS:
         shorten(family)
     for owner, name, original in replaced:
         monkeypatch.setattr(owner, name, original)
