@@ -1,4 +1,4 @@
-"""Short contexts: tiny pipelines read 64 or 96 tokens of a prompt, where real ones read up to 512.
+"""Short contexts: tiny pipelines read 64 to 192 tokens of a prompt, where real ones read up to 512.
 
 Every prompt is padded to that length, and so it decides how long a tiny model takes. Pipelines and
 product are shortened alike, when the first tiny pipeline of a family is made.
@@ -38,7 +38,7 @@ CONTEXTS = {
         "flux2.pipeline_flux2_klein.Flux2KleinPipeline", 96, "flux2.Flux2Klein.limit"
     ),
     "qwen-image": Context(
-        "qwenimage.pipeline_qwenimage.QwenImagePipeline", 96, "qwen_image.QwenImage.limit"
+        "qwenimage.pipeline_qwenimage.QwenImagePipeline", 192, "qwen_image.QwenImage.limit"
     ),
     "z-image": Context("z_image.pipeline_z_image.ZImagePipeline", 96, "z_image.ZImage.limit"),
     "sana": Context("sana.pipeline_sana.SanaPipeline", 64, "sana.TOKENS", apart=2),

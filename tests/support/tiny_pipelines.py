@@ -231,20 +231,8 @@ def sharpen(transformer) -> None:
         transformer.time_text_embed.text_embedder.linear_2.weight.data.mul_(0.05)
 
 
-# Qwen-Image's template tells its language model this.
-DESCRIBE = (
-    "Describe the image by detailing the color, shape, size, texture, quantity, text, spatial "
-    "relationships of the objects and background:"
-)
-DESCRIBE_TOKENS = 18
-
-
 def tiny_language(kind: str = "Qwen3", layers: int = 3):
-    """(tokenizer, language model) like Qwen's: one token for each byte, and a chat template.
-
-    Qwen-Image's pipeline cuts off the first 34 tokens, its template. These are as many here: the
-    sentence within it has 18.
-    """
+    """(tokenizer, language model) like Qwen's: one token for each byte, and a chat template."""
     import tokenizers
     import transformers
     from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
@@ -262,9 +250,6 @@ def tiny_language(kind: str = "Qwen3", layers: int = 3):
     tokenizer.chat_template = (
         "{% for m in messages %}" + turn + "{% endfor %}<|im_start|>assistant\n"
     )
-    if kind == "Qwen2.5-VL":
-        ends = [round(i * len(DESCRIBE) / DESCRIBE_TOKENS) for i in range(DESCRIBE_TOKENS + 1)]
-        tokenizer.add_tokens([DESCRIBE[start:end] for start, end in zip(ends, ends[1:])])
     size = dict(
         vocab_size=len(tokenizer),
         hidden_size=16,
