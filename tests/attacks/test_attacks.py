@@ -206,7 +206,7 @@ def ids_of(model, text):
     return model.pipe.tokenizer(text, add_special_tokens=False).input_ids
 
 
-def test_words_that_were_learnt_stand_at_the_placeholders(model):
+def test_words_that_were_learned_stand_at_the_placeholders(model):
     """With the embedding of "k" learned, "a *" is "a k"."""
     embedding = model.components["text_encoder"].get_input_embeddings().weight
     words = {"text_encoder": embedding[ids_of(model, "k")].detach()}

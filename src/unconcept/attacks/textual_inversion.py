@@ -3,7 +3,7 @@
 Source      Circumventing Concept Erasure Methods (CCE), arXiv 2308.01508, eq. 2;
             textual inversion, arXiv 2208.01618
 Idea        the concept's name is gone, its place in the space of word embeddings is not
-Equation    v* = argmin_v  ‖ε − ε_θ(x_t, t, TE("a photo of <v>"))‖²,  x_0 from images of the concept
+Equation    v* = argmin_v  ‖ε − ε_θ(x_t, t, E("a photo of <v>"))‖²,  x_0 from images of the concept
 Access      whoever has the weights, and a few images; the original is not needed
 Differs     the word begins at the mean of all embeddings instead of at that of "object"
 """
