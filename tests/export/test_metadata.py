@@ -14,7 +14,7 @@ from support.tiny_pipelines import TINY
 from unconcept import Edit, wrap
 from unconcept.errors import InputError
 from unconcept.export.formats import export
-from unconcept.export.lora import COMFYUI, kohya_name
+from unconcept.export.lora import COMFYUI, Adapter, kohya_name
 
 ARCHITECTURES = {  # those of kohya's tools; of tiny models' widths, and for Sana, there is none
     "stable-diffusion": None,
@@ -186,9 +186,8 @@ def test_names_are_those_that_other_tools_look_up(row, tmp_path):
     family, name, shape, form, rank, key, parts = row
     torch.manual_seed(0)
     delta = torch.randn(8, 2) @ torch.randn(2, 16) if shape == (8, 16) else torch.randn(shape)
-    held = load_file(
-        export(Edit({name: delta}, {"family": family}), form, tmp_path / "x.safetensors", rank=rank)
-    )
+    edit = Edit({name: delta}, {"family": family})
+    held = load_file(export(edit, form, tmp_path / "x.safetensors", rank=Adapter(rank, "fp32")))
     assert {k: tuple(t.shape) for k, t in held.items()} == {
         f"{key}{part}": size for part, size in parts.items()
     }
