@@ -103,7 +103,7 @@ def machine() -> str:
     return (
         torch.cuda.get_device_name()
         if torch.cuda.is_available()
-        else f"{torch.get_num_threads()} processor cores"
+        else f"{torch.get_num_threads()} CPU cores"
     )
 
 

@@ -36,6 +36,18 @@ def test_the_bar_is_over_the_whole_run():
     assert len(bar.rich.tasks) == 1
 
 
+def test_a_stage_that_runs_again_has_the_bar_to_itself():
+    """`erase` tries stronger settings after a weak erasure: the plan does not know beforehand."""
+    bar = ProgressBar(PLAN)
+    for stage in ("images before", "training", "images after"):
+        bar(Progress(stage, 10, 10))
+    assert bar.completed == 50
+    bar(Progress("training", 3, 10))
+    assert bar.completed == 0.3
+    bar(Progress("images after", 1, 2))
+    assert bar.completed == 0.5
+
+
 def test_a_stage_that_names_nothing_takes_what_comes_next():
     bar = ProgressBar([PLAN[0], Stage("erasing", (), 30), PLAN[2]])
     bar(Progress("images before", 1, 1))
@@ -59,11 +71,11 @@ def test_what_the_bar_shows(monkeypatch):
     """
     screen = io.StringIO()
     bar = ProgressBar(PLAN)
-    bar.rich.live.console = bar.console = Console(file=screen, force_terminal=True, width=120)
+    bar.rich.live.console = bar.console = Console(file=screen, force_terminal=True, width=80)
     bar(Progress("training", 12, 100, loss=0.5, held_out=0.25))
     bar.console.print(bar.rich.get_renderable())
     shown = screen.getvalue()
-    for text in ("training 12/100", "%", "loss 0.5000, best held-out 0.2500", "-:--:--"):
+    for text in ("training 12/100", "%", "loss 0.5000, held-out 0.2500", "-:--:--"):
         assert text in shown
 
 
@@ -91,7 +103,7 @@ def test_the_plan_of_a_comparison_goes_method_by_method():
     bar = ProgressBar(stages)
     for stage in (
         "images before",
-        "all-but-one: recording trajectories",
+        "all-but-one: recording concept prompts",
         "all-but-one: training",
         "images after",
         "esd: training",

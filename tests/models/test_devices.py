@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from support.fake_device import card
+from support.fake_device import fake_gpu
 from support.method_rows import ROWS
 from support.tiny_pipelines import TINY, tiny_pipeline
 
@@ -25,7 +25,7 @@ WORDS = ("cat", "dog", "house", "tree")
 
 def test_the_simulated_gpu_refuses_what_a_gpu_refuses():
     here = torch.ones(2)
-    with card() as there:
+    with fake_gpu() as there:
         moved = here.to(there)
         assert (moved.device.type, (moved + 1).device, moved[torch.tensor([0])].device) == (
             there.type,
@@ -46,7 +46,7 @@ def test_the_simulated_gpu_refuses_what_a_gpu_refuses():
 def test_every_family_erases_there(family):
     pipe = TINY[family]()
     here = QUICK(wrap(pipe, WORDS), PIG)
-    with card() as there:
+    with fake_gpu() as there:
         model = wrap(pipe.to(there), WORDS)
         edit = QUICK(model, PIG)
         assert held_out(edit) == pytest.approx(held_out(here), rel=1e-2)
@@ -67,7 +67,7 @@ EACH = {type(method): method for method in reversed(ROWS.values())} | {
 def test_every_method_erases_there(method):
     pipe = tiny_pipeline()
     here = method(wrap(pipe, WORDS), PIG)
-    with card() as there:
+    with fake_gpu() as there:
         model = wrap(pipe.to(there), WORDS)
         edit = method(model, PIG)
         assert torch.cosine_similarity(flat(edit), flat(here), dim=0) > 0.98
@@ -129,7 +129,7 @@ def test_a_model_is_loaded_in_the_chosen_precision(folder):
 
 def test_the_command_line_works_there(run, quick, folder):
     """Erase, generate and purify, from a folder on disk."""
-    with card() as there:
+    with fake_gpu() as there:
         for words in (
             ("erase", "pig=cow", "--config", quick, "--out", "gone"),
             ("generate", "a pig", "--edit", "gone", "--images", "1", "--out", "made"),

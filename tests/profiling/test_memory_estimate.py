@@ -199,7 +199,7 @@ def test_savings_are_named_as_a_file_and_the_command_line_name_them():
     )
 
 
-def test_text_encoders_leave_a_card_for_the_host(run, folder, quick, monkeypatch):
+def test_text_encoders_leave_a_gpu_for_cpu_memory(run, folder, quick, monkeypatch):
     words = ("erase", "pig", "--config", quick, "--model", folder, "--dry-run")
     assert "text encoders" not in run(*words)[1]
     for name, there in {
@@ -244,7 +244,7 @@ def test_a_single_file_does_not_say_its_shapes(tmp_path):
         ("stable-diffusion-xl", 2567.5e6, ["sdxl-12gb", "sdxl-24gb"]),
     ],
 )
-def test_presets_fit_the_card_that_they_are_named_after(tmp_path, family, parameters, presets):
+def test_presets_fit_the_gpu_that_they_are_named_after(tmp_path, family, parameters, presets):
     """A fifth and more is left for what is not counted: the allocator, sampling, the driver."""
     ghost = load(folder(family, tmp_path), device="meta", dtype="bf16")
     assert sum(p.numel() for p in ghost.denoiser.parameters()) == pytest.approx(

@@ -47,7 +47,7 @@ def test_memory_is_that_of_a_span():
     assert needed(200) - needed(10) == pytest.approx(190e6, rel=0.1)
 
 
-def test_a_card_is_asked_where_one_is_in_use(monkeypatch):
+def test_a_gpu_is_read_where_one_is_in_use(monkeypatch):
     requests = []
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: requests.append("reset"))

@@ -1,10 +1,10 @@
 """A simulated GPU: its tensors report its device, are computed on the CPU, and are refused where a
 real GPU refuses them.
 
-    with card() as device:
+    with fake_gpu() as device:
         pipe.to(device)
 
-UNCONCEPT_CARD=cuda selects a real GPU for the same tests.
+UNCONCEPT_GPU=cuda selects a real GPU for the same tests.
 
 In this context, an operation on tensors of both devices raises, as on a real GPU. Scalars, copies
 and indices on the CPU may cross. The results are those of the CPU, up to the order of operations.
@@ -34,18 +34,18 @@ CROSSING = (aten._to_copy.default, aten.copy_.default, aten._local_scalar_dense.
 
 class Backend(_DummyBackendModule):
     """What torch asks of a backend wherever it asks for the machine's accelerator, in tests that
-    never touch the card, too.
+    never touch the GPU, too.
     """
 
     def get_amp_supported_dtype(self):
         return [torch.bfloat16, torch.float16]
 
 
-if not os.environ.get("UNCONCEPT_CARD"):  # a machine has one accelerator
+if not os.environ.get("UNCONCEPT_GPU"):  # a machine has one accelerator
     _setup_privateuseone_for_python_backend(NAME, Backend())
 
 
-class OnCard(torch.Tensor):
+class OnFakeGpu(torch.Tensor):
     """`inner`, a CPU tensor, that reports the simulated GPU as its device."""
 
     @staticmethod
@@ -64,7 +64,7 @@ class OnCard(torch.Tensor):
         self.inner = inner
 
     def __repr__(self):
-        return f"OnCard({self.inner})"
+        return f"OnFakeGpu({self.inner})"
 
     def tolist(self):
         return self.inner.tolist()
@@ -77,12 +77,12 @@ class OnCard(torch.Tensor):
 class Dispatch(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if asks_for_card(kwargs) or any(issubclass(t, OnCard) for t in types):
+        if asks_for_gpu(kwargs) or any(issubclass(t, OnFakeGpu) for t in types):
             return run(func, args, kwargs)
         return func(*args, **kwargs)
 
 
-def asks_for_card(kwargs) -> bool:
+def asks_for_gpu(kwargs) -> bool:
     return kwargs.get("device") is not None and torch.device(kwargs["device"]).type == NAME
 
 
@@ -102,7 +102,7 @@ def tensors_in(values) -> list[torch.Tensor]:
 
 def unwrap(value):
     """An argument with the CPU tensors in place of those that are on the simulated GPU."""
-    if isinstance(value, OnCard):
+    if isinstance(value, OnFakeGpu):
         return value.inner
     if isinstance(value, list | tuple):
         return type(value)(map(unwrap, value))
@@ -111,18 +111,18 @@ def unwrap(value):
 
 def run(func, args, kwargs):
     tensors = tensors_in((*args, *kwargs.values()))
-    there = [a for a in tensors if isinstance(a, OnCard)]
-    here = [a for a in tensors if not isinstance(a, OnCard) and a.dim() > 0]
+    there = [a for a in tensors if isinstance(a, OnFakeGpu)]
+    here = [a for a in tensors if not isinstance(a, OnFakeGpu) and a.dim() > 0]
     if (
         there
         and here
         and func not in CROSSING
-        and not (func in INDEXED and isinstance(args[0], OnCard))
+        and not (func in INDEXED and isinstance(args[0], OnFakeGpu))
     ):
         raise RuntimeError(
             f"{func} on tensors of {NAME}:0 and of the cpu ({[tuple(a.shape) for a in here]})"
         )
-    if kwargs.get("generator") is not None and (there or asks_for_card(kwargs)):
+    if kwargs.get("generator") is not None and (there or asks_for_gpu(kwargs)):
         raise RuntimeError(f"{func} on {NAME}:0 with a generator of the cpu")
 
     given = {}
@@ -131,19 +131,19 @@ def run(func, args, kwargs):
     out = func(*unwrap(args), **given)
     if func is aten.copy_.default:
         return args[0]
-    stays = asks_for_card(kwargs) or (there and kwargs.get("device") is None)
+    stays = asks_for_gpu(kwargs) or (there and kwargs.get("device") is None)
     if func is aten._local_scalar_dense.default or not stays:
         return out
 
     def wrap(a):
-        return OnCard(a) if isinstance(a, torch.Tensor) else a
+        return OnFakeGpu(a) if isinstance(a, torch.Tensor) else a
 
     return return_and_correct_aliasing(func, args, kwargs, tree_map(wrap, out))
 
 
 @contextmanager
-def card():
-    if real := os.environ.get("UNCONCEPT_CARD"):
+def fake_gpu():
+    if real := os.environ.get("UNCONCEPT_GPU"):
         yield torch.device(real, 0)
         return
     before = torch.__future__.get_swap_module_params_on_conversion()

@@ -33,7 +33,7 @@ import torch
 import unconcept
 from unconcept.methods import METHODS
 
-# One thread on the processor, here and in the command line's process.
+# One CPU thread, here and in the command line's process.
 ALONE = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 COMPLETED = ("unconcept.models.emoji.concepts", "unconcept.models.emoji.known")
 LOOK = ("unconcept.config.options", "unconcept.options")
@@ -284,7 +284,7 @@ def record(names: Sequence[str]) -> dict[str, Any]:
 
     Returns:
         "environment"; "frozen": hashes by the case's name and what was hashed; "rows": scores by
-        case; "seconds" of processor time and "errors" by case.
+        case; "seconds" of CPU time and "errors" by case.
     """
     os.environ.update(ALONE)
     torch.set_num_threads(1)
@@ -307,7 +307,7 @@ def record(names: Sequence[str]) -> dict[str, Any]:
         result["seconds"][name] = seconds
         print(f"{seconds:6.1f} s  {name}", file=sys.stderr, flush=True)
     total = sum(result["seconds"].values())
-    print(f"{total:6.1f} s of processor time, imports apart", file=sys.stderr)
+    print(f"{total:6.1f} s of CPU time, imports apart", file=sys.stderr)
     return result
 
 

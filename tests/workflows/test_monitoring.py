@@ -13,7 +13,7 @@ from accelerate import tracking
 from conftest import QUICK, same
 from PIL import Image
 from support.command_process import CommandProcess, processes
-from support.fake_device import card
+from support.fake_device import fake_gpu
 from support.tiny_pipelines import TINY
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, wrap
@@ -89,7 +89,7 @@ def test_recomputing_gives_the_same_edit(family):
     assert not any(getattr(m, "gradient_checkpointing", False) for m in model.denoiser.modules())
 
 
-def test_what_reads_prompts_leaves_the_card_while_training(model):
+def test_text_encoders_leave_the_gpu_while_training(model):
     places, steps = set(), []
 
     def report(progress):
@@ -97,7 +97,7 @@ def test_what_reads_prompts_leaves_the_card_while_training(model):
             steps.append(progress.done)
             places.add((model.pipe.text_encoder.device.type, model.denoiser.device.type))
 
-    with card() as there:
+    with fake_gpu() as there:
         model.pipe.to(there)
         METHOD(model, PIG, progress=report)
         assert (steps, places) == ([1, 2, 3, 4], {("cpu", there.type)})

@@ -12,13 +12,15 @@ from ..io.text import plain_console, visible
 if TYPE_CHECKING:
     from ..profiling.stages import Stage
 
+STAGE_WIDTH = 36  # columns of a stage and its count
+TEXT_WIDTH = 47  # columns of a stage with its losses: bar and time fit into 80 beside it
 SPEED_WINDOW = 120.0  # seconds; their speed predicts the time left
 
 
 class ProgressBar:
     """Call it with a `Progress`: it moves one bar over all planned stages.
 
-    Without a plan, or for a stage that is not in it, the bar shows the stage alone.
+    Without a plan, and from a stage on that runs a second time, the bar shows the stage alone.
     """
 
     def __init__(self, plan: Sequence["Stage"] = ()):
@@ -33,16 +35,15 @@ class ProgressBar:
         self.stage: str | None = None
         self.console = plain_console(stderr=True)
         self.rich = RichProgress(
-            TextColumn("{task.description:<36}", markup=False),
-            BarColumn(24),
+            TextColumn(f"{{task.description:<{STAGE_WIDTH}}}", markup=False),
+            BarColumn(18),
             TaskProgressColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}", markup=False),
             console=self.console,
             disable=not self.console.is_terminal,
             speed_estimate_period=SPEED_WINDOW,
         )
-        self.task = self.rich.add_task("starting", total=self.total or None, note="")
+        self.task = self.rich.add_task("starting", total=self.total or None)
 
     def __enter__(self) -> "ProgressBar":
         hide_other_bars()
@@ -55,6 +56,8 @@ class ProgressBar:
     def __call__(self, progress: Progress) -> None:
         if progress.stage != self.stage:
             self.stage = progress.stage
+            if self.repeats(progress.stage):
+                self.plan = []
             self.position = self.find(progress.stage)
             if not self.console.is_terminal:
                 self.console.print(visible(progress.stage))
@@ -69,8 +72,19 @@ class ProgressBar:
             description=describe(progress),
             completed=max(completed, self.completed) if self.plan else completed,
             total=total,
-            note=losses(progress),
         )
+
+    def repeats(self, stage: str) -> bool:
+        """Does a finished stage of the plan run again, as when `erase` tries stronger settings?
+
+        Args:
+            stage: The stage's name as it is reported.
+
+        Returns:
+            True if only stages before the present one have a name that the report's contains.
+        """
+        matches = [any(name in stage for name in planned.names) for planned in self.plan]
+        return any(matches) and not any(matches[self.position :])
 
     @property
     def completed(self) -> float:
@@ -106,16 +120,11 @@ def hide_other_bars() -> None:
 
 
 def describe(progress: Progress) -> str:
-    """The stage with its count, short enough for its column: "training 12/100"."""
+    """The stage with its count and losses, as far as they fit: "training 12/100, loss 0.0312"."""
     count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
-    return f"{visible(progress.stage)[: 36 - len(count)]}{count}"
-
-
-def losses(progress: Progress) -> str:
-    """The losses of a training step, as the bar shows them; "" elsewhere."""
-    parts = []
-    if progress.loss is not None:
-        parts.append(f"loss {progress.loss:.4f}")
-    if progress.held_out is not None:
-        parts.append(f"best held-out {progress.held_out:.4f}")
-    return ", ".join(parts)
+    text = f"{visible(progress.stage)[: STAGE_WIDTH - len(count)]}{count}"
+    for name, loss in (("loss", progress.loss), ("held-out", progress.held_out)):
+        part = "" if loss is None else f", {name} {loss:.4f}"
+        if len(text + part) <= TEXT_WIDTH:
+            text += part
+    return text

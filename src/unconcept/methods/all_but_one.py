@@ -452,10 +452,10 @@ class AllButOne:
             points of the retained prompts.
         """
         stages = 1 + bool(self.rho)
-        progress(Progress("recording trajectories of the concept", 0, stages))
+        progress(Progress("recording concept prompts", 0, stages))
         replays = {"erase": self.record_concepts(model, concepts)}
         if self.rho:
-            progress(Progress("recording trajectories of what is kept", 1, stages))
+            progress(Progress("recording retained prompts", 1, stages))
             replays["keep"] = self.record_retained(model, others)
         return replays
 

@@ -35,6 +35,9 @@ class RunOptions:
     force: bool = False
     progress: ProgressCallback = no_progress
 
+    def __post_init__(self):
+        object.__setattr__(self, "out", Path(self.out))  # a string is accepted, too
+
     @property
     def source(self) -> Source:
         return Source.of(self.model)
@@ -77,6 +80,9 @@ class EvaluationOptions(RunOptions):
     cache: Path | None = None
 
     def __post_init__(self):
+        super().__post_init__()
+        if self.prompts is not None:
+            object.__setattr__(self, "prompts", Path(self.prompts))
         check_numbers(seed=self.seed)
         self.look.check()
         if self.cache and not can_write(self.cache):
