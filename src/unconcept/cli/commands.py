@@ -40,6 +40,7 @@ from .input_checks import (
     check_path,
     check_prompts,
 )
+from .loading_notice import loading
 
 
 def wrapped(line: str) -> str:
@@ -190,38 +191,40 @@ def erase(
         return 0
     check_look(look, prompts)
     training.check()
-    job = plan(
-        Request(
-            concepts=concepts,
-            to=to,
-            keep=keep,
-            synonyms=synonym,
-            method=method,
-            preset=preset,
-            config=config,
-            model=source.model,
-            seed=seed,
-            out=output.out,
-        )
+    request = Request(
+        concepts=concepts,
+        to=to,
+        keep=keep,
+        synonyms=synonym,
+        method=method,
+        preset=preset,
+        config=config,
+        model=source.model,
+        seed=seed,
+        out=output.out,
     )
+    with loading():
+        job = plan(request)
     if no_lexicon and job.model in EMBEDDED:
         raise InputError(f"--no-lexicon is for your own model: {job.model} has its own words")
     source = replace(source, model=job.model)
     training = replace(training, quantize=training.quantize or job.quantize, fixed=job.fixed)
     extent = evaluate or extent
     if dry_run:
-        from ..profiling.dry_run import describe_run
-        from .progress_bar import hide_other_bars
+        with loading():
+            from ..profiling.dry_run import describe_run
+            from .progress_bar import hide_other_bars
 
-        hide_other_bars()
+            hide_other_bars()
         print(visible(job.describe(), keep="\n"))
         for line in describe_run(source, job.method, job.concepts, training):
             print(wrapped(visible(line)))
         return 0
-    from ..models.image_cache import cache_folder
-    from ..profiling.stages import erasure_stages
-    from ..workflows import erase as run
-    from .progress_bar import ProgressBar
+    with loading():
+        from ..models.image_cache import cache_folder
+        from ..profiling.stages import erasure_stages
+        from ..workflows import erase as run
+        from .progress_bar import ProgressBar
 
     own_model = job.model not in EMBEDDED
     stages = erasure_stages(job.method, len(job.concepts), look.steps, extent, own_model)
@@ -295,10 +298,11 @@ def evaluate(
     check_edit(edit, "--edit", of_any_tool=True)
     check_model(source.model)
     check_concepts(names, source.model)
-    from ..models.image_cache import cache_folder
-    from ..profiling.stages import evaluation_stages
-    from ..workflows import eraseeval_edit, evaluate_edit
-    from .progress_bar import ProgressBar
+    with loading():
+        from ..models.image_cache import cache_folder
+        from ..profiling.stages import evaluation_stages
+        from ..workflows import eraseeval_edit, evaluate_edit
+        from .progress_bar import ProgressBar
 
     out = output.out or Path("unconcept-out/evaluation")
     plan = evaluation_stages(look.steps, extent) if protocol == "default" else ()
@@ -479,13 +483,15 @@ def compare(
 
     check_look(look, prompts)
     request = Request(concepts, to, model=source.model, seed=seed, out=output.out)
-    jobs = plan_methods(request, methods.split(","))
-    from ..models.image_cache import cache_folder
-    from ..profiling.stages import comparison_stages
-    from ..reporting.report import markdown
-    from ..workflows import compare as run
-    from ..workflows.comparison import table
-    from .progress_bar import ProgressBar
+    with loading():
+        jobs = plan_methods(request, methods.split(","))
+    with loading():
+        from ..models.image_cache import cache_folder
+        from ..profiling.stages import comparison_stages
+        from ..reporting.report import markdown
+        from ..workflows import compare as run
+        from ..workflows.comparison import table
+        from .progress_bar import ProgressBar
 
     first = next(iter(jobs.values()))
     chosen = {name: job.method for name, job in jobs.items()}
@@ -547,8 +553,9 @@ def generate(
     for path in edit:
         check_edit(path, "--edit")
     check_model(source.model)
-    from ..workflows import generate as run
-    from .progress_bar import ProgressBar
+    with loading():
+        from ..workflows import generate as run
+        from .progress_bar import ProgressBar
 
     with ProgressBar() as bar:
         path = run(
@@ -608,8 +615,9 @@ def purify(
         check_prompts([caption])
     check_edit(edit, "--edit")
     check_model(source.model)
-    from ..workflows import purify_files as run
-    from .progress_bar import ProgressBar
+    with loading():
+        from ..workflows import purify_files as run
+        from .progress_bar import ProgressBar
 
     with ProgressBar() as bar:
         path = run(
