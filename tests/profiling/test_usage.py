@@ -16,7 +16,7 @@ from unconcept.profiling.usage import calls_per_image, count_calls, peak_memory,
 @pytest.mark.parametrize(
     ("make", "calls"), [(lambda *_: Edit({}), 2), (NegativePrompt(), 3), (SLD(), 4)]
 )
-def test_what_a_picture_takes(model, make, calls):
+def test_what_an_image_takes(model, make, calls):
     """Guidance asks twice a step; the methods that change it ask for the concept, and for ε(∅)
     where they have not heard it.
     """

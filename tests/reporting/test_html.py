@@ -293,7 +293,7 @@ def test_the_figure(tmp_path, monkeypatch):
     assert "scores.png" not in (tmp_path / "report.md").read_text()
 
 
-def test_without_pictures_there_is_no_table(tmp_path):
+def test_without_images_there_is_no_table(tmp_path):
     nothing = torch.zeros(0, 3, 1, 1)
     evaluation = Evaluation(Scores(), nothing, nothing)
     reports.write(tmp_path, report_of([], judge=None), [], evaluation)
@@ -310,7 +310,7 @@ def test_without_pictures_there_is_no_table(tmp_path):
 
 
 def test_the_concept_at_several_strengths(tmp_path):
-    pictures = natural(64).expand(5, -1, -1, -1)
+    images = natural(64).expand(5, -1, -1, -1)
     rows = [
         {
             "strength": 0.0,
@@ -323,8 +323,8 @@ def test_the_concept_at_several_strengths(tmp_path):
             "alternative": None,
         },
     ]
-    curve = StrengthCurve([0, 3], {0.0: pictures[:2], 1.25: pictures[:2]}, rows)
-    evaluation = Evaluation(Scores(), pictures, pictures)
+    curve = StrengthCurve([0, 3], {0.0: images[:2], 1.25: images[:2]}, rows)
+    evaluation = Evaluation(Scores(), images, images)
     reports.write(tmp_path, {**report_of(), "strengths": rows}, cases(5), evaluation, curve)
     page = (tmp_path / "report.html").read_text()
     section = page.partition('<section class="strengths">')[2].partition("</section>")[0]

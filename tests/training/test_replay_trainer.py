@@ -134,7 +134,7 @@ def test_a_replay_holds_each_prompt_once(model):
     )
 
 
-def test_a_picture_depends_on_its_own_seed_alone(model):
+def test_an_image_depends_on_its_own_seed_alone(model):
     x = model.sample(["a cat", "a dog"], [7, 8], Sampling(steps=3, guidance=2.0))
     y = model.sample(["a dog"], [8], Sampling(steps=3, guidance=2.0))
     torch.testing.assert_close(x[1:], y, rtol=1e-4, atol=1e-5)

@@ -87,6 +87,10 @@ def show_edit(path: Path) -> None:
     tensors = edit.tensors()
     count = sum(tensor.numel() for tensor in tensors.values())
     lines.append(f"holds    {count:,} numbers in {len(tensors)} tensors")
+    ranks = sorted(tensor.shape[1] for name, tensor in tensors.items() if name.endswith(":up"))
+    if ranks:
+        span = f"{ranks[0]}" if ranks[0] == ranks[-1] else f"{ranks[0]} to {ranks[-1]}"
+        lines.append(f"rank     {span}, of {len(ranks)} weights")
     for name, tensor in tensors.items():
         rms = tensor.square().mean().sqrt()
         lines.append(f"  {name}  {list(tensor.shape)}  rms {rms:.2e}")
