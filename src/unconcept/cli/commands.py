@@ -488,6 +488,7 @@ def compare(
     with loading():
         from ..models.image_cache import cache_folder
         from ..profiling.stages import comparison_stages
+        from ..reporting.comparison_summary import comparison_lines
         from ..reporting.report import markdown
         from ..workflows import compare as run
         from ..workflows.comparison import table
@@ -512,9 +513,14 @@ def compare(
         )
     if json:
         print_json(result)
+        return 0
+    if sys.stdout.isatty():
+        for line in comparison_lines(result):
+            print(visible(line))
+        print()
     else:
         print(visible(markdown(*table(result)), keep="\n"))
-        print(visible(first.out / "compare.html"))
+    print(visible(first.out / "compare.html"))
     return 0
 
 
