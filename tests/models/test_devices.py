@@ -9,6 +9,7 @@ from support.method_rows import ROWS
 from support.tiny_pipelines import TINY, tiny_pipeline
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
+from unconcept.evaluation import runner
 from unconcept.models.interface import Model, Sampling
 
 QUICK = AllButOne(
@@ -127,8 +128,10 @@ def test_a_model_is_loaded_in_the_chosen_precision(folder):
     assert half.image_cache_key() != load(folder).image_cache_key(), "its images differ"
 
 
-def test_the_command_line_works_there(run, quick, folder):
-    """Erase, generate and purify, from a folder on disk."""
+def test_the_command_line_works_there(run, quick, folder, monkeypatch):
+    """Erase, generate, purify and evaluate, from a folder on disk, with few images."""
+    monkeypatch.setitem(runner.CASES_PER_GROUP, "short", {"target": 2, "unrelated": 2})
+    monkeypatch.setitem(runner.CONTROLS, "short", 1)
     with fake_gpu() as there:
         for words in (
             ("erase", "pig=cow", "--config", quick, "--out", "gone"),
