@@ -181,7 +181,7 @@ def describe_needs(need: MemoryEstimate, cpu: CpuMemory, device: torch.device) -
         f"memory   {format_bytes(need.while_training)} while {stage} "
         f"(weights {format_bytes(need.weights)}, trained {format_bytes(need.training)}, "
         f"activations {format_bytes(need.activations)})",
-        f"         {format_bytes(sampling)} while sampling; "
+        f"         {format_bytes(sampling)}{'' if need.sampling else ' and more'} while sampling; "
         f"{format_bytes(free) if free else 'an unknown amount'} free",
         f"         {format_bytes(cpu.whole)} of CPU memory in addition "
         f"(replay points {format_bytes(cpu.points)}, {cpu.prompts:,} prompts "
