@@ -44,7 +44,11 @@ from .loading_notice import loading
 
 
 def wrapped(line: str) -> str:
-    """A line of `--dry-run`, broken at 79 columns with an indent of 9 if stdout is a terminal."""
+    """A line of `--dry-run`, broken at 79 columns with an indent of 9 if stdout is a terminal.
+
+    Args:
+        line: Without line breaks.
+    """
     if not sys.stdout.isatty():
         return line
     return "\n".join(textwrap.wrap(line, 79, subsequent_indent=" " * 9))

@@ -24,13 +24,22 @@ class Column:
         return 14 if self.share else 21
 
     def cell(self, row: Mapping[str, Any] | None) -> str:
-        """The score after the edit with its interval: "0 [0–16]"."""
+        """The score after the edit with its interval: "0 [0–16]".
+
+        Args:
+            row: A measured score of compare.json; None: it was not measured.
+        """
         if row is None:
             return "–"
         after, low, high = (self.number(value) for value in (row["after"], *row["ci95"]))
         return f"{after} [{low}–{high}]"
 
     def number(self, value: float) -> str:
+        """A value in the unit of the column.
+
+        Args:
+            value: A share in [0, 1], or another score.
+        """
         return f"{100 * value:.0f}" if self.share else f"{value:.3f}"
 
 
@@ -86,7 +95,17 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
 
 
 def line_of(name: str, columns: list[Column], cells: list[str], seconds: str) -> str:
-    """A line of the table, its name cut to the first column."""
+    """A line of the table.
+
+    Args:
+        name: Of the line; cut to the first column.
+        columns: The scores.
+        cells: One text per score.
+        seconds: The last cell.
+
+    Returns:
+        At most 80 columns.
+    """
     text = f"{name[: NAME - 1]:<{NAME}}"
     for column, cell in zip(columns, cells, strict=True):
         text += f"{cell:<{column.width}}"
