@@ -65,7 +65,7 @@ def test_sld_is_the_safe_pipelines_own(sld, pipe, start):
         scheduler=pipe.scheduler,
         **without_checker,
     )
-    safe.safety_concept = "pig, hog"
+    safe.safety_concept = "pig"
     plain = drawn(pipe, start)
     theirs = drawn(
         safe,

@@ -118,8 +118,9 @@ def denoising_bytes(model: Any) -> int:
 
 
 def decoding_bytes(model: Any) -> int:
-    """Bytes of decoding as many images as are decoded at once."""
+    """Bytes of decoding as many images as are decoded at once; clips are decoded one by one."""
     at_once = min(model.max_batch // 2, max(1, 2**18 // model.image_size**2))
+    at_once = 1 if model.frames else at_once
     latents = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)
 
     def decode() -> None:

@@ -188,12 +188,13 @@ def estimate_memory(
             delta, tune.gradient_checkpointing
         )
     calls = network_calls(method, concepts)
-    weights = unique_bytes(model.denoiser) + model.vae_bytes
+    denoisers = [model.components[name] for name in model.denoiser_names]
+    weights = model.vae_bytes + sum(unique_bytes(denoiser) for denoiser in denoisers)
     if quantize:
         weights -= bytes_saved(model, quantize, tune.group)
     text_encoders = 0
     for component in model.components.values():
-        if component is not model.denoiser:
+        if not any(component is denoiser for denoiser in denoisers):
             text_encoders += unique_bytes(component)
     training = (
         trainable_bytes(delta, tune)
