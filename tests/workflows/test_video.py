@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 from support.tiny_videos import tiny_video
 
-from unconcept import Concept, Edit, InputError, erase, load
+from unconcept import AllButOne, Concept, Edit, InputError, Tune, erase, load
 from unconcept.methods.uce import UCE
+from unconcept.profiling.memory_estimate import estimate_memory, unique_bytes
 from unconcept.workflows import compare, evaluate_edit, generate
 from unconcept.workflows.options import CLIPS_ARE_NOT_EVALUATED
 
@@ -61,3 +62,16 @@ def test_sizes_are_for_video_models(folder):
         load(folder, frames=4)
     with pytest.raises(InputError, match="samples images"):
         load("emoji", frames=4)
+
+
+def test_a_dry_run_counts_both_experts(tmp_path):
+    """Shapes alone, of a pipeline whose denoisers are optional for diffusers."""
+    pipe = tiny_video("wan, two experts")
+    pipe.save_pretrained(tmp_path / "wan")
+    model = load(tmp_path / "wan", device="meta", **SIZE)
+    assert {part.device.type for part in model.components.values()} == {"meta"}
+    method = AllButOne(start="none", tune=Tune(steps=2, batch_size=1))
+    estimate = estimate_memory(model, method)
+    assert estimate.text_encoders == unique_bytes(model.components["text_encoder"])
+    experts = [model.components[name] for name in model.denoiser_names]
+    assert estimate.weights == model.vae_bytes + sum(unique_bytes(expert) for expert in experts)

@@ -48,13 +48,15 @@ def build_without_weights(name: str | Path, dtype: torch.dtype, device: str = "m
                 network = build_network(place, component, entry, dtype)
                 if network is not None:
                     networks[component] = network
-        return DiffusionPipeline.from_pretrained(
+        pipe: Any = DiffusionPipeline.from_pretrained(
             place,
             safety_checker=None,
             feature_extractor=None,
             local_files_only=from_here,
             **networks,
         )
+        pipe.register_modules(**networks)  # diffusers reads a pipeline's optional networks anew
+        return pipe
     except Exception as error:  # both libraries raise many kinds of errors for a broken folder
         reason = (str(error).strip() or "no reason given").splitlines()[0]
         raise InputError(f'"{name}" cannot be opened: {type(error).__name__}: {reason}') from error
