@@ -187,7 +187,7 @@ def test_what_does_not_fit_is_said_with_what_would(run, folder, quick, monkeypat
     out = run(*words)[1]
     assert "warning  this will not fit: settings: tune: {gradient_accumulation: 2} would" in out
     assert "--memory auto takes gradient_accumulation 2" in out
-    monkeypatch.setattr(dry_run, "free_memory", lambda device: 1)
+    monkeypatch.setattr(dry_run, "free_memory", lambda device: 1000)
     assert "no saving makes it fit" in run(*words)[1]
 
 
