@@ -34,8 +34,8 @@ class FlowModel(PipelineModel):
         self.scheduler = self.own_scheduler(pipe.scheduler.config)
         self.timesteps = int(self.scheduler.config["num_train_timesteps"])
 
-    @staticmethod
-    def own_scheduler(config: Any) -> Any:
+    @classmethod
+    def own_scheduler(cls, config: Any) -> Any:
         """The scheduler of the family's own sampler.
 
         Args:
@@ -137,3 +137,37 @@ class FlowModel(PipelineModel):
             step = scheduler.sigmas[i] - scheduler.sigmas[i + 1]
             x = x + step * self.predict(x, t, condition)
         return x
+
+
+class MultistepFlowModel(FlowModel):
+    """Flow matching whose own sampler is a multistep solver of diffusers, with a fixed shift.
+
+    multistep  the solver's scheduler, which knows flow matching's noise levels
+    """
+
+    multistep: Any
+
+    @classmethod
+    def own_scheduler(cls, config: Any) -> Any:
+        shift = float(config.get("flow_shift") or config.get("shift") or 1.0)
+        return cls.multistep.from_config(
+            config, use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift
+        )
+
+    def make_scheduler(self, sampler: str, steps: int) -> Any:
+        """The multistep solver or Euler, with the model's shift of the noise schedule.
+
+        Args:
+            sampler: One of `samplers`.
+            steps: Sampling steps.
+
+        Returns:
+            The scheduler, set to these steps.
+        """
+        if sampler != "euler":
+            return super().make_scheduler(sampler, steps)
+        scheduler = FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=self.timesteps, shift=self.scheduler.config["flow_shift"]
+        )
+        scheduler.set_timesteps(steps)
+        return scheduler

@@ -43,7 +43,7 @@ from .attack_cases import (
 from .attack_store import Outcome, read_outcomes, store_key, write_outcomes
 from .edit_evaluation import read_edit
 from .options import EvaluationOptions, RunOptions, check_images
-from .results import software_versions
+from .results import describe_edit, software_versions
 
 log = logging.getLogger(__name__)
 
@@ -124,15 +124,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
         "schema": 1,
         "kind": "attack",
         "concept": [{"erase": concept.erase, "alternative": concept.alternative}],
-        "method": {
-            "name": edit.card.get("method"),
-            "settings": edit.card.get("settings", {}),
-        },
-        "model": {
-            "name": run.source.model,
-            "family": model.family,
-            "sha256": edit.card.get("model_sha256"),
-        },
+        **describe_edit(edit, run.source.model, model),
         "attacks": rows,
         "statements": statements(rows, bool(edit.deltas or edit.adapters)),
         "settings": {
@@ -152,7 +144,6 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
             "forward": sum(row["calls"]["forward"] for row in rows),
             "backward": sum(row["calls"]["backward"] for row in rows),
         },
-        "versions": software_versions(),
         "warnings": warnings,
         "failure": None,
     }

@@ -21,7 +21,7 @@ from ..reporting.eraseeval_report import write
 from .attack import one_concept
 from .edit_evaluation import read_edit
 from .options import EvaluationOptions, check_images
-from .results import software_versions
+from .results import describe_edit
 
 CANDIDATES = 24  # explicit and implicit prompts of the benchmark, out of which some are accepted
 
@@ -67,15 +67,7 @@ def eraseeval_edit(
         "schema": 1,
         "kind": "eraseeval",
         "concept": [{"erase": concept.erase, "alternative": concept.alternative}],
-        "method": {
-            "name": edit.card.get("method"),
-            "settings": edit.card.get("settings", {}),
-        },
-        "model": {
-            "name": run.source.model,
-            "family": model.family,
-            "sha256": edit.card.get("model_sha256"),
-        },
+        **describe_edit(edit, run.source.model, model),
         "eraseeval": result,
         "settings": {
             "evaluation": run.extent,
@@ -86,7 +78,6 @@ def eraseeval_edit(
             "edit_sha256": edit.fingerprint(),
         },
         "cost": {"seconds": round(time.perf_counter() - started, 1)},
-        "versions": software_versions(),
         "warnings": notes(mismatch, benchmark),
         "failure": None,
     }

@@ -25,6 +25,28 @@ def software_versions() -> dict[str, str]:
     return {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")}
 
 
+def describe_edit(edit: Edit, name: str, model: Model) -> dict:
+    """What report.json says of the method, the model and the software.
+
+    Args:
+        edit: That the run is about.
+        name: Of the model, as the user gave it.
+        model: The original model.
+    """
+    return {
+        "method": {
+            "name": edit.card.get("method"),
+            "settings": edit.card.get("settings", {}),
+        },
+        "model": {
+            "name": name,
+            "family": model.family,
+            "sha256": edit.card.get("model_sha256"),
+        },
+        "versions": software_versions(),
+    }
+
+
 def concept_records(benchmark: Benchmark) -> list[dict]:
     """What report.json says of the concepts."""
     records = []
@@ -85,19 +107,10 @@ class RunRecord:
         return {
             "schema": 1,
             "concept": concept_records(self.benchmark),
-            "method": {
-                "name": edit.card.get("method"),
-                "settings": edit.card.get("settings", {}),
-            },
-            "model": {
-                "name": self.options.source.model,
-                "family": self.model.family,
-                "sha256": edit.card.get("model_sha256"),
-            },
+            **describe_edit(edit, self.options.source.model, self.model),
             "cost": self._cost(edit),
             "scores": evaluation.scores.to_json(),
             "settings": self._settings(edit),
-            "versions": software_versions(),
             "warnings": list(self.warnings),
             "failure": failure,
             "strengths": curve.rows if curve else [],

@@ -5,7 +5,7 @@ model fits the video model.
 """
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
@@ -17,7 +17,7 @@ from ..interface import Condition
 from ..pipeline_model import STATES, PathTest, in_all
 from ..video import ClipSize, VideoModel
 from .stable_diffusion import UNET, StableDiffusion
-from .stable_diffusion_xl import POOLED, SIZES, StableDiffusionXL
+from .stable_diffusion_xl import StableDiffusionXL
 
 
 def without_motion(belongs: PathTest) -> PathTest:
@@ -47,6 +47,20 @@ class Animated(VideoModel):
     def usual_clip_size(self) -> ClipSize:
         side = self.denoiser.config["sample_size"] * self.space_ratio
         return ClipSize(frames=16, height=side, width=side)
+
+    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
+        """Predict noise or velocity; the U-Net receives the states once for every frame.
+
+        Args:
+            x: Noisy latents [N, C, F, H, W].
+            t: Timesteps [N].
+            condition: N encoded prompts.
+
+        Returns:
+            ε or v [N, C, F, H, W].
+        """
+        states = condition[STATES].repeat_interleave(x.shape[2], 0)
+        return super().predict(x, t, {**condition, STATES: states})
 
     def token_frames(self, x: Tensor) -> int:
         return x.shape[2]
@@ -80,20 +94,6 @@ class AnimateDiff(Animated, StableDiffusion):
     def fits(pipe: object) -> bool:
         return isinstance(pipe, AnimateDiffPipeline)
 
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict noise or velocity; the U-Net receives the states once for every frame.
-
-        Args:
-            x: Noisy latents [N, C, F, H, W].
-            t: Timesteps [N].
-            condition: N encoded prompts.
-
-        Returns:
-            ε or v [N, C, F, H, W].
-        """
-        states = condition[STATES].repeat_interleave(x.shape[2], 0)
-        return self.pipe.unet(x, t, states, return_dict=False)[0]
-
 
 class AnimateDiffXL(Animated, StableDiffusionXL):
     """The `Model` around an AnimateDiffSDXLPipeline."""
@@ -103,18 +103,3 @@ class AnimateDiffXL(Animated, StableDiffusionXL):
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, AnimateDiffSDXLPipeline)
-
-    def predict(self, x: Tensor, t: Tensor, condition: Condition) -> Tensor:
-        """Predict noise or velocity; the U-Net receives the states once for every frame.
-
-        Args:
-            x: Noisy latents [N, C, F, H, W].
-            t: Timesteps [N].
-            condition: N encoded prompts.
-
-        Returns:
-            ε or v [N, C, F, H, W].
-        """
-        states = condition[STATES].repeat_interleave(x.shape[2], 0)
-        added: dict[str, Any] = {POOLED: condition[POOLED], SIZES: condition[SIZES]}
-        return self.pipe.unet(x, t, states, added_cond_kwargs=added, return_dict=False)[0]

@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from diffusers.pipelines.sana.pipeline_sana import SanaPipeline
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ..cross_attention import GROUPS, CrossModel, reads_states
-from ..flow_matching import FlowModel
+from ..flow_matching import MultistepFlowModel
 from ..interface import Condition
 from ..llm_text_encoder import WITHIN
 from ..pipeline_model import STATES, texts_behind
@@ -60,7 +59,7 @@ INSTRUCTION = (
 )
 
 
-class Sana(CrossModel, FlowModel):
+class Sana(CrossModel, MultistepFlowModel):
     """The `Model` around a SanaPipeline (not Sprint, which is distilled).
 
     Its own sampler is DPM-Solver++ on flow matching's noise levels.
@@ -72,35 +71,11 @@ class Sana(CrossModel, FlowModel):
     groups = TRANSFORMER
     readers = READERS
     schedulers = SCHEDULERS
+    multistep = DPMSolverMultistepScheduler
 
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, SanaPipeline)
-
-    @staticmethod
-    def own_scheduler(config: Any) -> Any:
-        shift = float(config.get("flow_shift") or config.get("shift") or 1.0)
-        return DPMSolverMultistepScheduler.from_config(
-            config, use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift
-        )
-
-    def make_scheduler(self, sampler: str, steps: int) -> Any:
-        """DPM-Solver++ or Euler, with the model's shift of the noise schedule.
-
-        Args:
-            sampler: One of `samplers`.
-            steps: Sampling steps.
-
-        Returns:
-            The scheduler, set to these steps.
-        """
-        if sampler != "euler":
-            return super().make_scheduler(sampler, steps)
-        scheduler = FlowMatchEulerDiscreteScheduler(
-            num_train_timesteps=self.timesteps, shift=self.scheduler.config["flow_shift"]
-        )
-        scheduler.set_timesteps(steps)
-        return scheduler
 
     def text_layer(self) -> str:
         raise InputError(WITHIN)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ..conditioning import pick
 from ..consistency import check_present
 from ..cross_attention import GROUPS, CrossModel, reads_states
-from ..flow_matching import FlowModel
+from ..flow_matching import MultistepFlowModel
 from ..interface import Condition, Site
 from ..pipeline_model import STATES
 from ..t5_text_encoder import T5Prompts
@@ -56,7 +56,7 @@ TRANSFORMER = {
 SCHEDULERS = {"unipc": UniPCMultistepScheduler, "euler": FlowMatchEulerDiscreteScheduler}
 
 
-class Wan(T5Prompts, CausalVideoModel, CrossModel, FlowModel):
+class Wan(T5Prompts, CausalVideoModel, CrossModel, MultistepFlowModel):
     """The `Model` around a WanPipeline. Latents are [N, C, F, H, W]."""
 
     family = "wan"
@@ -65,6 +65,7 @@ class Wan(T5Prompts, CausalVideoModel, CrossModel, FlowModel):
     groups = TRANSFORMER
     readers = READERS
     schedulers = SCHEDULERS
+    multistep = UniPCMultistepScheduler
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
@@ -85,31 +86,6 @@ class Wan(T5Prompts, CausalVideoModel, CrossModel, FlowModel):
     @staticmethod
     def fits(pipe: object) -> bool:
         return isinstance(pipe, WanPipeline)
-
-    @staticmethod
-    def own_scheduler(config: Any) -> Any:
-        shift = float(config.get("flow_shift") or config.get("shift") or 1.0)
-        return UniPCMultistepScheduler.from_config(
-            config, use_flow_sigmas=True, prediction_type="flow_prediction", flow_shift=shift
-        )
-
-    def make_scheduler(self, sampler: str, steps: int) -> Any:
-        """UniPC or Euler, with the model's shift of the noise schedule.
-
-        Args:
-            sampler: One of `samplers`.
-            steps: Sampling steps.
-
-        Returns:
-            The scheduler, set to these steps.
-        """
-        if sampler != "euler":
-            return super().make_scheduler(sampler, steps)
-        scheduler = FlowMatchEulerDiscreteScheduler(
-            num_train_timesteps=self.timesteps, shift=self.scheduler.config["flow_shift"]
-        )
-        scheduler.set_timesteps(steps)
-        return scheduler
 
     def usual_clip_size(self) -> ClipSize:
         return ClipSize(frames=81, height=480, width=832)
