@@ -270,6 +270,7 @@ def test_the_marks_of_any_judge_by_hand():
     assert benchmark.values(images) == {}, "this judge reads no prompts"
     # One more column: none of the names is seen where it is the highest.
     judge.probabilities = torch.cat([probabilities, torch.full((8, 1), 0.55)], 1)
+    images = images.clone()  # of the same tensor the answers are remembered
     check("concept", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     check("alternative", 0.0, 0.0, 1.0, nan, nan, nan, nan, nan)
     check("right", nan, nan, nan, nan, nan, 1.0, 0.0, nan)

@@ -136,7 +136,7 @@ def test_out_of_memory_goes_on_with_the_next_saving(run, job, monkeypatch, tmp_p
     code, out, err = run(*job, "--out", "retried")
     assert code in (0, 3), err
     assert calls["fit"] == [1, 2]
-    assert caplog.text.count("out of memory while recording trajectories") == 1
+    assert caplog.text.count("out of memory while recording retained prompts") == 1
     assert "going on with gradient_accumulation 2" in caplog.text
     assert json.loads(out)["settings"]["memory"]["savings"] == {"gradient_accumulation": 2}
     assert not list(memory.Path(tmp_path).rglob("*.memory.json"))

@@ -45,7 +45,9 @@ def attach_adapter(
     """
     component, _, path = site.partition(".")
     target = components[component].get_submodule(path)
-    adapter.to(next(components[component].parameters()).device)
+    device = next(components[component].parameters()).device
+    if any(tensor.device != device for tensor in adapter.state_dict().values()):
+        adapter.to(device)
 
     def change_output(module: nn.Module, args: tuple, kwargs: dict, output: Any) -> Any:
         first = output if isinstance(output, Tensor) else output[0]
