@@ -9,12 +9,14 @@ would write.
 import dataclasses
 import inspect
 import re
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
+from unittest import mock
 
 from unconcept import Concept, Tune
 from unconcept.attacks import ATTACKS, QUICK, build
@@ -356,8 +358,12 @@ What to do about each: [troubleshooting](../guides/troubleshooting.md)."""
 
 
 def command_line_page() -> str:
-    """Every command and option, as `--help` describes them."""
-    help_text = app.generate_docs()
+    """Every command and option, as `--help` describes them.
+
+    Usage lines take the program's name from `sys.argv`, whatever program runs this.
+    """
+    with mock.patch.object(sys, "argv", ["unconcept"]):
+        help_text = app.generate_docs()
     commands = help_text[help_text.index("\n## unconcept ") :].strip()
     return f"{NOTE}# Command line\n\n{EXIT_CODES}\n\n{commands}\n"
 
