@@ -61,8 +61,8 @@ def default_in_help(value: Any) -> Any:
 
 app = App(
     name="unconcept",
-    help="Cut one concept out of a text-to-image diffusion model, leave the rest as it was, and "
-    "prove both.",
+    help="Cut one concept out of a text-to-image or text-to-video diffusion model, leave the rest "
+    "as it was, and prove both.",
     suppress_keyboard_interrupt=False,  # main() has its own line for it
     default_parameter=Parameter(negative=(), show_default=default_in_help),
 )
