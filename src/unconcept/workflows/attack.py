@@ -144,6 +144,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
             "forward": sum(row["calls"]["forward"] for row in rows),
             "backward": sum(row["calls"]["backward"] for row in rows),
         },
+        "versions": software_versions(),
         "warnings": warnings,
         "failure": None,
     }

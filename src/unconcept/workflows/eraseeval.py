@@ -21,7 +21,7 @@ from ..reporting.eraseeval_report import write
 from .attack import one_concept
 from .edit_evaluation import read_edit
 from .options import EvaluationOptions, check_images
-from .results import describe_edit
+from .results import describe_edit, software_versions
 
 CANDIDATES = 24  # explicit and implicit prompts of the benchmark, out of which some are accepted
 
@@ -78,6 +78,7 @@ def eraseeval_edit(
             "edit_sha256": edit.fingerprint(),
         },
         "cost": {"seconds": round(time.perf_counter() - started, 1)},
+        "versions": software_versions(),
         "warnings": notes(mismatch, benchmark),
         "failure": None,
     }

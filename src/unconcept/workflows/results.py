@@ -26,7 +26,7 @@ def software_versions() -> dict[str, str]:
 
 
 def describe_edit(edit: Edit, name: str, model: Model) -> dict:
-    """What report.json says of the method, the model and the software.
+    """What report.json says of the method and the model.
 
     Args:
         edit: That the run is about.
@@ -43,7 +43,6 @@ def describe_edit(edit: Edit, name: str, model: Model) -> dict:
             "family": model.family,
             "sha256": edit.card.get("model_sha256"),
         },
-        "versions": software_versions(),
     }
 
 
@@ -111,6 +110,7 @@ class RunRecord:
             "cost": self._cost(edit),
             "scores": evaluation.scores.to_json(),
             "settings": self._settings(edit),
+            "versions": software_versions(),
             "warnings": list(self.warnings),
             "failure": failure,
             "strengths": curve.rows if curve else [],
