@@ -66,10 +66,10 @@ def test_a_closed_form_needs_no_training_memory(predictor):
 
 def test_what_the_user_set_stays():
     source = Source("model", dtype="fp32")
-    asked = replace(with_tune(rank=4), quantize="int8")
-    fixed = fixed_settings(source, asked, ["gradient_checkpointing"])
+    requested = replace(with_tune(rank=4), quantize="int8")
+    fixed = fixed_settings(source, requested, ["gradient_checkpointing"])
     assert fixed == {"gradient_checkpointing", "dtype", "quantize", "rank"}
-    for settings in memory_fit.choices(asked, fixed):
+    for settings in memory_fit.choices(requested, fixed):
         for setting in settings:
             tune = setting.method.tune
             assert (tune.rank, tune.gradient_checkpointing) == (4, False)

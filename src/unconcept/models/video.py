@@ -5,6 +5,7 @@ Latents are [N, C, F, H, W] or [N, F, C, H, W], whichever the denoiser receives;
 (F - 1) * ratio + 1 frames.
 """
 
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -54,9 +55,9 @@ class VideoModel(PipelineModel):
         ratio = getattr(self.pipe, "vae_scale_factor_spatial", None)
         return int(ratio or self.pipe.vae_scale_factor)
 
+    @abstractmethod
     def usual_clip_size(self) -> ClipSize:
         """The length and size that the family's pipeline samples if nothing else is set."""
-        raise NotImplementedError
 
     @property
     def clip_size(self) -> ClipSize:
@@ -182,13 +183,13 @@ class CausalVideoModel(VideoModel):
         self.time_ratio = int(pipe.vae_scale_factor_temporal)
         self.frame_step = self.time_ratio
 
+    @abstractmethod
     def to_vae(self, latents: Tensor) -> Tensor:
         """Latents of the denoiser [N, ...] as the autoencoder's [N, C, F, H, W]."""
-        raise NotImplementedError
 
+    @abstractmethod
     def from_vae(self, latents: Tensor) -> Tensor:
         """Latents of the autoencoder [N, C, F, H, W] as the denoiser's."""
-        raise NotImplementedError
 
     def decode_batch(self, latents: Tensor) -> Tensor:
         clean = self.to_vae(latents).to(self.pipe.vae.dtype)

@@ -78,20 +78,20 @@ def describe_run(
         InputError: The model is not there, damaged, or something else than a model.
     """
     device = choose_device(source.device)
-    asked = asked_setting(source, method, training.quantize)
+    requested = asked_setting(source, method, training.quantize)
     check_source(source)
     predictor = MemoryPredictor(source, concepts)
     try:
-        model = predictor.passes(asked.dtype).model
+        model = predictor.passes(requested.dtype).model
         notes = [line for line in (model.remark, method_caveat(method, model)) if line]
         notes = [f"note     {line}" for line in notes]
         if not isinstance(method, AllButOne):
             return ["memory   estimated for all-but-one only", *notes]
-        need = predictor.estimate(asked)
+        need = predictor.estimate(requested)
         cpu = estimate_cpu_memory(model, method, concepts)
     except UnknownShapesError as error:
         return [f"memory   cannot be estimated: {error}"]
-    lines = [f"device   {device}, {asked.dtype}", *describe_edit(model, method, need)]
+    lines = [f"device   {device}, {requested.dtype}", *describe_edit(model, method, need)]
     lines += describe_needs(need, cpu, device)
     lines += [describe_time(need, device, model.dtype), *notes]
     cpu_free = free_memory(torch.device("cpu"))
@@ -100,7 +100,7 @@ def describe_run(
             f"warning  CPU memory will not hold it: {format_bytes(cpu.whole + need.text_encoders)} "
             f"of {format_bytes(cpu_free)} free; fewer trajectories or points would"
         )
-    return lines + describe_fit(predictor, asked, training)
+    return lines + describe_fit(predictor, requested, training)
 
 
 def describe_edit(model: Model, method: AllButOne, need: MemoryEstimate) -> list[str]:
@@ -125,12 +125,12 @@ def describe_edit(model: Model, method: AllButOne, need: MemoryEstimate) -> list
     ]
 
 
-def describe_fit(predictor: MemoryPredictor, asked: Setting, training: Training) -> list[str]:
+def describe_fit(predictor: MemoryPredictor, requested: Setting, training: Training) -> list[str]:
     """The lines about the peak, and the savings with which it fits.
 
     Args:
         predictor: Of the run.
-        asked: The run as it was asked for.
+        requested: The run as requested.
         training: Says what memory it may take, and which settings stay.
 
     Returns:
@@ -140,16 +140,16 @@ def describe_fit(predictor: MemoryPredictor, asked: Setting, training: Training)
         limit = with_headroom(free_memory(predictor.device))
     else:
         limit = int(float(training.memory) * 2**30)
-    peak = predictor.needed(asked)
+    peak = predictor.needed(requested)
     lines = [f"peak     {format_bytes(peak)}"]
     if not limit or peak <= limit:
         return lines
-    fixed = fixed_settings(predictor.source, asked, training.fixed)
+    fixed = fixed_settings(predictor.source, requested, training.fixed)
     try:
-        chosen = predictor.choose(asked, fixed, limit)
+        chosen = predictor.choose(requested, fixed, limit)
     except InputError as error:
         return [*lines, f"warning  this will not fit, and no saving makes it fit: {error}"]
-    savings = chosen.savings(asked)
+    savings = chosen.savings(requested)
     lines.append(f"warning  this will not fit: {describe_settings(savings)} would")
     if training.memory != "off":
         needs = format_bytes(predictor.needed(chosen))

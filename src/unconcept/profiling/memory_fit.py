@@ -73,16 +73,16 @@ class Setting:
     dtype: Precision
     quantize: Quantized | None = None
 
-    def savings(self, asked: "Setting") -> dict[str, Any]:
+    def savings(self, requested: "Setting") -> dict[str, Any]:
         """The settings in which this differs from another, by the names that users know."""
         changes: dict[str, Any] = {}
         if isinstance(self.method, AllButOne):
             for key, value in asdict(self.method.tune).items():
-                if value != getattr(asked.method.tune, key):
+                if value != getattr(requested.method.tune, key):
                     changes[key] = value
-        if self.dtype != asked.dtype:
+        if self.dtype != requested.dtype:
             changes["dtype"] = self.dtype
-        if self.quantize != asked.quantize:
+        if self.quantize != requested.quantize:
             changes["quantize"] = self.quantize
         return changes
 
@@ -98,7 +98,7 @@ class Setting:
 
 
 def asked_setting(source: Source, method: Any, quantize: Quantized | None) -> Setting:
-    """A run as it was asked for.
+    """A run as requested.
 
     Args:
         source: The model, its device and precision.
@@ -109,48 +109,48 @@ def asked_setting(source: Source, method: Any, quantize: Quantized | None) -> Se
     return Setting(method, source.dtype or default_precision(source.model, device), quantize)
 
 
-def fixed_settings(source: Source, asked: Setting, named: Collection[str]) -> set[str]:
+def fixed_settings(source: Source, requested: Setting, named: Collection[str]) -> set[str]:
     """Names of settings that the user chose, and that no saving changes.
 
     Args:
         source: The model; a precision that is named in it is the user's.
-        asked: The run as it was asked for. What differs from the defaults was chosen.
+        requested: The run as requested. What differs from the defaults was chosen.
         named: Keys of `tune` that a file or a preset sets, whatever their values.
     """
     fixed = set(named)
     if source.dtype:
         fixed.add("dtype")
-    if asked.quantize:
+    if requested.quantize:
         fixed.add("quantize")
-    tune = getattr(asked.method, "tune", None)
+    tune = getattr(requested.method, "tune", None)
     for key in SAVING_KEYS:
         if tune is not None and getattr(tune, key) != getattr(Tune(), key):
             fixed.add(key)
     return fixed
 
 
-def choices(asked: Setting, fixed: Collection[str]) -> Iterator[list[Setting]]:
+def choices(requested: Setting, fixed: Collection[str]) -> Iterator[list[Setting]]:
     """Ways to run, from the cheapest to the most expensive.
 
     Args:
-        asked: The run as it was asked for.
+        requested: The run as requested.
         fixed: Names of settings that stay as they are.
 
     Yields:
         Settings that differ in gradient accumulation alone, by its size; the last needs least.
     """
     quantized = find_spec("bitsandbytes") is not None
-    tunes = tune_choices(asked.method, fixed, quantized)
-    for dtype, bits in precisions(asked, fixed, quantized):
+    tunes = tune_choices(requested.method, fixed, quantized)
+    for dtype, bits in precisions(requested, fixed, quantized):
         for row in tunes:
-            yield [Setting(replace(asked.method, tune=tune), dtype, bits) for tune in row]
+            yield [Setting(replace(requested.method, tune=tune), dtype, bits) for tune in row]
 
 
 def tune_choices(method: AllButOne, fixed: Collection[str], quantized: bool) -> list[list[Tune]]:
     """The settings of `tune` that `choices` tries for one precision.
 
     Args:
-        method: As it was asked for.
+        method: As requested.
         fixed: Names of settings that stay as they are.
         quantized: Is bitsandbytes installed?
 
@@ -185,20 +185,20 @@ def possible_accumulations(tune: Tune) -> list[int]:
 
 
 def precisions(
-    asked: Setting, fixed: Collection[str], quantized: bool
+    requested: Setting, fixed: Collection[str], quantized: bool
 ) -> list[tuple[Precision, Quantized | None]]:
-    """Precisions of the weights, the asked one first.
+    """Precisions of the weights, the requested one first.
 
     Args:
-        asked: The run as it was asked for.
+        requested: The run as requested.
         fixed: Names of settings that stay as they are.
         quantized: Is bitsandbytes installed?
     """
-    dtype: Precision = asked.dtype
-    options: list[tuple[Precision, Quantized | None]] = [(dtype, asked.quantize)]
+    dtype: Precision = requested.dtype
+    options: list[tuple[Precision, Quantized | None]] = [(dtype, requested.quantize)]
     if "dtype" not in fixed and dtype == "fp32":
         dtype = "bf16"
-        options.append((dtype, asked.quantize))
+        options.append((dtype, requested.quantize))
     if "quantize" not in fixed and quantized:
         for bits in QUANTIZATIONS:
             options.append((dtype, bits))
@@ -283,24 +283,24 @@ class MemoryPredictor:
         self._needed.append((setting, size))
         return size
 
-    def choose(self, asked: Setting, fixed: Collection[str], limit: int) -> Setting:
+    def choose(self, requested: Setting, fixed: Collection[str], limit: int) -> Setting:
         """The cheapest setting that fits.
 
         Args:
-            asked: The run as it was asked for.
+            requested: The run as requested.
             fixed: Names of settings that stay as they are.
             limit: Bytes.
 
         Returns:
-            The asked one where that fits.
+            The requested one where that fits.
 
         Raises:
             InputError: Nothing fits; the error names the setting that comes closest.
         """
-        if self.needed(asked) <= limit:
-            return asked
-        closest, least = asked, self.needed(asked)
-        for settings in choices(asked, fixed):
+        if self.needed(requested) <= limit:
+            return requested
+        closest, least = requested, self.needed(requested)
+        for settings in choices(requested, fixed):
             smallest = self.needed(settings[-1])
             if smallest <= limit:
                 for setting in settings[:-1]:
@@ -309,18 +309,18 @@ class MemoryPredictor:
                 return settings[-1]
             if smallest < least:
                 closest, least = settings[-1], smallest
-        raise InputError(self.nothing_fits(asked, closest, least, limit))
+        raise InputError(self.nothing_fits(requested, closest, least, limit))
 
-    def nothing_fits(self, asked: Setting, closest: Setting, least: int, limit: int) -> str:
+    def nothing_fits(self, requested: Setting, closest: Setting, least: int, limit: int) -> str:
         """The line for a run that no saving makes fit.
 
         Args:
-            asked: The run as it was asked for.
+            requested: The run as requested.
             closest: The setting that needs least.
             least: Bytes that it needs.
             limit: Bytes that there are.
         """
-        savings = describe_savings(closest.savings(asked)) or "the settings as they are"
+        savings = describe_savings(closest.savings(requested)) or "the settings as they are"
         remedy = "--memory off tries it all the same"
         if find_spec("bitsandbytes") is None and not closest.quantize:
             remedy = f"pip install 'unconcept[quant]' allows 8- and 4-bit weights; {remedy}"
@@ -329,11 +329,11 @@ class MemoryPredictor:
             f"needs {format_bytes(least)}, and no saving needs less ({remedy})"
         )
 
-    def next(self, asked: Setting, current: Setting, fixed: Collection[str]) -> Setting | None:
+    def next(self, requested: Setting, current: Setting, fixed: Collection[str]) -> Setting | None:
         """What to try where a setting ran out of memory although it should have fitted.
 
         Args:
-            asked: The run as it was asked for.
+            requested: The run as requested.
             current: The setting that ran out.
             fixed: Names of settings that stay as they are.
 
@@ -341,7 +341,7 @@ class MemoryPredictor:
             The next setting that needs a tenth less; None if there is none.
         """
         limit, passed = WORTHWHILE * self.needed(current), False
-        for settings in choices(asked, fixed):
+        for settings in choices(requested, fixed):
             for setting in settings:
                 if passed and self.needed(setting) <= limit:
                     return setting

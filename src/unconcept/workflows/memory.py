@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 class MemoryPlan:
     """The settings of one run, as far as its memory depends on them.
 
-    asked      as the user asked for them
+    requested      as the user requested them
     setting    as the run uses them
     predicted  bytes that the run is predicted to need; None where nothing was predicted
     limit      bytes that it may take; None where nothing was predicted
@@ -62,9 +62,9 @@ class MemoryPlan:
         self.source = source
         self.concepts = concepts
         self.training = training
-        self.asked = asked_setting(source, method, training.quantize)
-        self.setting = self.asked
-        self.fixed = fixed_settings(source, self.asked, training.fixed)
+        self.requested = asked_setting(source, method, training.quantize)
+        self.setting = self.requested
+        self.fixed = fixed_settings(source, self.requested, training.fixed)
         self.predicted: int | None = None
         self.limit: int | None = None
         self.retried = False
@@ -73,13 +73,13 @@ class MemoryPlan:
 
     @property
     def savings(self) -> dict[str, Any]:
-        """The settings in which the run differs from what was asked for."""
-        return self.setting.savings(self.asked)
+        """The settings in which the run differs from what was requested."""
+        return self.setting.savings(self.requested)
 
     @property
     def run_source(self) -> Source:
         """The model in the precision that was chosen."""
-        if self.setting.dtype == self.asked.dtype:
+        if self.setting.dtype == self.requested.dtype:
             return self.source
         return replace(self.source, dtype=self.setting.dtype)
 
@@ -92,7 +92,7 @@ class MemoryPlan:
         if self.training.memory == "off":
             return
         if remembered := self.remembered():
-            self.setting = self.asked.with_savings(remembered)
+            self.setting = self.requested.with_savings(remembered)
             return
         device = MemoryPredictor(self.source, self.concepts).device
         limit = memory_limit(self.training.memory, device)
@@ -105,7 +105,7 @@ class MemoryPlan:
                 log.warning("--memory has no effect: what this run needs cannot be predicted")
             return
         try:
-            self.setting = predictor.choose(self.asked, self.fixed, limit)
+            self.setting = predictor.choose(self.requested, self.fixed, limit)
             self.predicted, self.limit = predictor.needed(self.setting), limit
         except InputError:
             raise
@@ -133,10 +133,10 @@ class MemoryPlan:
         predictor = self._predictor
         if predictor is None or self.limit is None:
             return method
-        asked = replace(self.setting, method=method)
-        fixed = {*fixed_settings(self.source, asked, self.training.fixed), "dtype", "quantize"}
+        requested = replace(self.setting, method=method)
+        fixed = {*fixed_settings(self.source, requested, self.training.fixed), "dtype", "quantize"}
         try:
-            return predictor.choose(asked, fixed, self.limit).method
+            return predictor.choose(requested, fixed, self.limit).method
         except InputError:
             return None
 
@@ -155,7 +155,7 @@ class MemoryPlan:
         predictor = self.predictor()
         following = None
         if predictor is not None:
-            following = predictor.next(self.asked, self.setting, self.fixed)
+            following = predictor.next(self.requested, self.setting, self.fixed)
         if following is None:
             raise RunError(f"{where}, and no saving is left; a training goes on with --resume")
         self.setting, self.retried = following, True
@@ -168,7 +168,7 @@ class MemoryPlan:
     def predictor(self) -> MemoryPredictor | None:
         """What predicts the run's memory; None where nothing can."""
         if self._predictor is None:
-            self._predictor = predictor_or_none(self.source, self.asked.method, self.concepts)
+            self._predictor = predictor_or_none(self.source, self.requested.method, self.concepts)
         return self._predictor
 
     def state_method(self, method: Method) -> Method:
@@ -181,7 +181,7 @@ class MemoryPlan:
         """
         if not isinstance(method, AllButOne):
             return method
-        tune = self.asked.method.tune
+        tune = self.requested.method.tune
         same = replace(
             method.tune,
             gradient_accumulation=tune.gradient_accumulation,
@@ -228,7 +228,7 @@ def remembered_file(
     Args:
         cache: The image cache; trainings are saved beside it.
         source: The model.
-        method: As it was asked for.
+        method: As requested.
         concepts: As they were typed.
     """
     command = [
