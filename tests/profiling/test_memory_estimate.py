@@ -128,7 +128,7 @@ def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
     monkeypatch.setattr(all_but_one, "fit", fit)
     method(real, *concepts[:2])
     tensors = [(name, t) for replay in recorded[0].values() for name, t in replay.tensors().items()]
-    conditions = [t for name, t in tensors if name.startswith("requested.")]
+    conditions = [t for name, t in tensors if name.startswith("asked.")]
     estimate = budget.estimate_cpu_memory(ghost, method, concepts)
     assert estimate.conditions == sum(t.nbytes for t in conditions)
     assert estimate.points + estimate.conditions == pytest.approx(
