@@ -115,7 +115,7 @@ def test_public_functions_document_their_arguments():
     """Those with two arguments or more: with one, the first line says it."""
     silent = []
     for file, tree in trees():
-        if file == Path("cli/commands.py"):  # its options carry their own help
+        if file.parent == Path("cli/commands"):  # their options carry their own help
             continue
         for function, public in functions(tree):
             documented = "Args:" in (ast.get_docstring(function) or "")

@@ -1,4 +1,4 @@
-"""The command line as a process: signals, one-line errors, exit codes. See commands.py."""
+"""The command line as a process: signals, one-line errors, exit codes."""
 
 import errno
 import logging

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..concepts.concept import Concept
 from ..concepts.words import check_encodable
+from ..config.options import Look
 from ..errors import InputError
 from ..io.peer_weights import check_own_edit, is_peer_edit
 
@@ -201,6 +202,22 @@ def check_judge(judge: object) -> None:
         f"there is no CLIP or SigLIP model in {judge}{suggestion or ':'} --judge takes the folder "
         'or the Hub id of one, "imagenet" or "nudenet"'
     )
+
+
+def check_look(look: Look, prompts: Path | None) -> None:
+    """Do the files and folders exist that evaluation images need, and are the numbers in range?
+
+    Args:
+        look: The options of the evaluation images.
+        prompts: What `--prompts` got.
+
+    Raises:
+        InputError: One does not exist, or is out of range.
+    """
+    check_file(prompts, "--prompts")
+    check_folder(look.real, "--real")
+    check_judge(look.judge)
+    look.check()
 
 
 def is_hub_id(name: str) -> bool:
