@@ -1,15 +1,19 @@
 """What a model knows about a concept reaches every method, from Python as from the command line."""
 
-from dataclasses import asdict
+import json
+import shutil
+from dataclasses import asdict, replace
 
 import pytest
 import yaml
 from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import AllButOne, Concept, Edit, Tune, load, wrap
+from unconcept.export.metadata import metadata
 from unconcept.methods import all_but_one
 from unconcept.methods.esd import ESD
 from unconcept.methods.uce import UCE
+from unconcept.workflows.edit_evaluation import complete_as_trained
 
 TUNE = Tune(steps=2, batch_size=2, check=1, lr=1e-3, whiten=None)
 METHODS = {
@@ -50,3 +54,29 @@ def test_a_strangers_model_asks_the_lexicon(method):
     assert again.fingerprint() == edit.fingerprint()
     (plain,) = method(wrap(tiny_pipeline(), ("cat", "dog")), pig).card["concepts"]
     assert Concept.read(plain) == pig
+
+
+def test_an_edit_without_the_lexicon_is_evaluated_without_it(run, folder, tmp_path):
+    """The edit says so, and evaluate asks no synonyms that were never trained."""
+    options = ("--model", folder, "--steps", 1, "--extent", "short")
+    for words in ((), ("--no-lexicon",)):
+        command = ("erase", "pig", "--to", "cow", "--method", "sld", "--model", folder, *words)
+        assert run(*command, "--extent", "none", "--out", "out", "--force")[0] == 0
+        edit = Edit.load(tmp_path / "out")
+        assert edit.card["lexicon"] is not bool(words)
+        code, _, err = run("evaluate", "pig=cow", "--edit", "out", "--out", "seen", *options)
+        assert code in (0, 3), err
+        lines = (tmp_path / "seen/samples.jsonl").read_text().splitlines()
+        groups = {json.loads(line)["group"] for line in lines}
+        assert ("synonym" in groups) is not bool(words)
+        shutil.rmtree(tmp_path / "seen")
+
+
+def test_an_exported_file_says_whether_the_lexicon_was_used(edit, model):
+    model.completes = True
+    plain = replace(edit, card={**edit.card, "lexicon": False})
+    stated = json.loads(metadata(plain, {}, {})["unconcept.card"])
+    assert stated["lexicon"] is False
+    pig = Concept(erase="pig", alternative="cow")
+    assert complete_as_trained(model, edit, [pig]) != (pig,)
+    assert complete_as_trained(model, plain, [pig]) == (pig,)

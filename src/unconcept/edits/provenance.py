@@ -25,13 +25,15 @@ def make_card(method: str, settings: Any, concepts: Sequence[Concept], model: Mo
         model: That is edited.
 
     Returns:
-        A mapping that JSON can hold.
+        A mapping that JSON can hold. "lexicon" says whether the model completes concepts with the
+        lexicon: not with --no-lexicon, nor where the caller chose the vocabulary.
     """
     return {
         "method": method,
         "settings": asdict(settings),
         "concepts": [asdict(concept) for concept in concepts],
         "family": model.family,
+        "lexicon": model.completes,
     }
 
 

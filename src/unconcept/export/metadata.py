@@ -47,7 +47,7 @@ ORIGINAL = "https://github.com/Stability-AI/generative-models"
 # What a file said of itself before its weights changed.
 OUTDATED = ("modelspec.hash_", "modelspec.date", "sshs_")
 
-CARD_KEYS = ("method", "concepts", "settings")  # of the edit's card go into the header
+CARD_KEYS = ("method", "concepts", "settings", "lexicon")  # of the edit's card go into the header
 
 OF_THE_BASE = (
     "modelspec.sai_model_spec",

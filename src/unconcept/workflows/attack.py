@@ -41,7 +41,7 @@ from .attack_cases import (
     prepare_scene,
 )
 from .attack_store import Outcome, read_outcomes, store_key, write_outcomes
-from .edit_evaluation import read_edit
+from .edit_evaluation import complete_as_trained, read_edit
 from .options import EvaluationOptions, RunOptions, check_images
 from .results import describe_edit, software_versions
 
@@ -160,7 +160,7 @@ def one_concept(path: Path, edit: Edit, concepts: Sequence[Concept], model: Mode
         path: Of the edit, for the message.
         edit: Its card names concepts.
         concepts: What the caller says.
-        model: Completes it.
+        model: Completes it, as it did for the training.
 
     Raises:
         InputError: It is not one concept.
@@ -173,7 +173,7 @@ def one_concept(path: Path, edit: Edit, concepts: Sequence[Concept], model: Mode
             f"{path} names {what}, and attacks aim at one: name it, for example: "
             f"unconcept attack pig=cow --edit {path}"
         )
-    (concept,) = model.complete(named)
+    (concept,) = complete_as_trained(model, edit, named)
     return concept
 
 

@@ -73,7 +73,7 @@ def evaluate_edit(
             f"{path} does not say which concept it erases: name it, for example: "
             f"unconcept evaluate pig=cow --edit {path}"
         )
-    benchmark = run.benchmark(model, model.complete(concepts or stored))
+    benchmark = run.benchmark(model, complete_as_trained(model, edit, concepts or stored))
     sampler = run.sampler(model)
     measures = Measures(run.controls, run.extent == "full", features_or_none())
     evaluation = evaluate(sampler, edit, benchmark, measures=measures)
@@ -82,6 +82,27 @@ def evaluate_edit(
         record.warnings.append(mismatch)
     record.warnings += undrawn_warnings(benchmark, evaluation.before)
     return write_results(record, edit, evaluation)
+
+
+def complete_as_trained(
+    model: Model, edit: Edit, concepts: Sequence[Concept]
+) -> tuple[Concept, ...]:
+    """Complete concepts as they were for the training.
+
+    An edit of --no-lexicon is evaluated without the lexicon, too: its words were not erased on
+    purpose, and its neighbours were not retained.
+
+    Args:
+        model: Completes nothing from now on where the edit's concepts were not completed.
+        edit: Its card says whether the lexicon was used; an older or another tool's edit does not.
+        concepts: What is evaluated.
+
+    Returns:
+        The concepts, in the same order.
+    """
+    if edit.card.get("lexicon") is False:
+        model.completes = False
+    return model.complete(concepts)
 
 
 def read_edit(
@@ -115,6 +136,8 @@ def read_edit(
     for key in ("method", "settings", "model_sha256", "model_weights"):
         if stated.get(key):
             kept[key] = stated[key]
+    if stated.get("lexicon") is False:
+        kept["lexicon"] = False
     return replace(edit, card={**edit.card, **kept})
 
 
