@@ -17,7 +17,7 @@ from common import arguments, head, once
 from torch.nn.functional import mse_loss
 
 from unconcept import AllButOne, Concept, Edit, load
-from unconcept.edits.edit import edit_between
+from unconcept.edits import edit_between
 from unconcept.evaluation.emoji.rendering import SETS, render_image
 from unconcept.evaluation.runner import Measures, evaluate
 from unconcept.evaluation.setup import prepare

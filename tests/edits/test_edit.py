@@ -4,7 +4,8 @@ from conftest import same, state
 from support.tiny_pipelines import tiny_pipeline, tiny_xl
 
 from unconcept import Concept, Edit, InputError, wrap
-from unconcept.edits.edit import edit_between, without_edits
+from unconcept.edits import edit_between
+from unconcept.edits.applied_edits import without_edits
 from unconcept.edits.provenance import IDENTITY_SAMPLE, model_identity, sample_numbers
 from unconcept.edits.weight_deltas import Deltas
 from unconcept.io.weights import open_safetensors, write_safetensors

@@ -4,50 +4,38 @@ W = W* + s · Δ,    y = E_s(f(x))          s: strength (1: as trained, 0: the o
 """
 
 import hashlib
-import itertools
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import Tensor
 
-from ..concepts.concept import Concept
 from ..errors import InputError
 from ..models.interface import Model, Site
 from .adapters import KINDS, build_adapter
+from .applied_edits import (
+    add_adapters,
+    add_changes,
+    has_adapter,
+    has_changes,
+    remove_adapters,
+    remove_changes,
+)
 from .card import read_card
-from .hooks import attach_adapter, attach_adapters
+from .compatibility import check_finite, check_fit, compare_with_card, has_site
+from .hooks import attach_adapters
 from .parameters import swap_parameters
-from .provenance import Comparison, compare_weights, model_identity, named_tensors
+from .provenance import Comparison
 from .trimming import trim
 from .weight_deltas import Deltas
-from .wrappers import check_in_memory, check_shape, fuse_again
+from .wrappers import fuse_again
 
 log = logging.getLogger(__name__)
-
-LARGEST = 65504.0  # of half precision
-
-# What is applied, by module. Edits are identified by their fingerprints.
-_originals: WeakKeyDictionary[nn.Module, dict[str, Tensor]] = WeakKeyDictionary()
-# (parameter, Δ, fingerprint), in the order in which the edits were applied
-_applied: WeakKeyDictionary[nn.Module, list[tuple[str, Tensor, str]]] = WeakKeyDictionary()
-# (fingerprint, handle of the adapter)
-_handles: WeakKeyDictionary[nn.Module, list[tuple[str, RemovableHandle]]] = WeakKeyDictionary()
-
-
-@dataclass(frozen=True)
-class Mismatch:
-    """What is said of a model that an edit was not made for; refused: without --force."""
-
-    text: str
-    refused: bool
 
 
 @dataclass(frozen=True)
@@ -103,16 +91,8 @@ class Edit:
             raise InputError("this edit is applied to the model already: --force applies it twice")
         if warning := self.check(model, force=force):
             log.warning(warning)
-        for name, delta in self.deltas.items():
-            owner, parameter = Site(name, "").find(model.components)
-            originals = _originals.setdefault(owner, {})
-            originals.setdefault(parameter, getattr(owner, parameter).detach().clone())
-            _applied.setdefault(owner, []).append((parameter, delta, fingerprint))
-            _write_weight(owner, parameter)
-        fuse_again(model.components, self.deltas)
-        for site, adapter in self.adapters.items():
-            handle = attach_adapter(model.components, site, adapter)
-            _handles.setdefault(_module(model, site), []).append((fingerprint, handle))
+        add_changes(model, self.deltas, fingerprint)
+        add_adapters(model, self.adapters, fingerprint)
 
     @torch.no_grad()
     def remove(self, model) -> None:
@@ -133,37 +113,15 @@ class Edit:
         fingerprint = self.fingerprint()
         if not self._is_applied(model, fingerprint):
             raise InputError("this edit is not applied to this model: there is nothing to remove")
-        for name in self.deltas:
-            owner, parameter = Site(name, "").find(model.components)
-            remaining = []
-            for entry in _applied.get(owner, []):
-                if entry[0] != parameter or entry[2] != fingerprint:
-                    remaining.append(entry)
-            _applied[owner] = remaining
-            _write_weight(owner, parameter)
-        fuse_again(model.components, self.deltas)
-        for site in self.adapters:
-            module = _module(model, site)
-            others = []
-            for key, handle in _handles.pop(module, []):
-                if key == fingerprint:
-                    handle.remove()
-                else:
-                    others.append((key, handle))
-            _handles[module] = others
+        remove_changes(model, self.deltas, fingerprint)
+        remove_adapters(model, self.adapters, fingerprint)
 
     def _is_applied(self, model: Model, fingerprint: str) -> bool:
-        """Whether `apply` put this edit on these modules."""
+        """Whether `apply` put this edit on these modules: its first weight or adapter tells."""
         for name in self.deltas:
-            if not _has(model, name):
-                return False
-            owner, parameter = Site(name, "").find(model.components)
-            entries = _applied.get(owner, [])
-            return any(entry[0] == parameter and entry[2] == fingerprint for entry in entries)
+            return has_site(model, name) and has_changes(model, name, fingerprint)
         for site in self.adapters:
-            if not _has(model, f"{site}.*"):
-                return False
-            return any(key == fingerprint for key, _ in _handles.get(_module(model, site), []))
+            return has_site(model, f"{site}.*") and has_adapter(model, site, fingerprint)
         return True  # an edit without any content is on every model
 
     def check(self, model: Model, *, force: bool = False) -> str | None:
@@ -185,47 +143,7 @@ class Edit:
                 be changed where it is; numbers that are not finite.
         """
         self.check_numbers()
-        for name in self.deltas:
-            if _has(model, name):
-                check_in_memory(model, name)
-        warning = self._compare(model)
-        if warning and warning.refused and not force:
-            raise InputError(f"{warning.text}: --force applies it anyway")
-        for name in (*self.deltas, *(f"{site}.*" for site in self.adapters)):
-            if not _has(model, name):
-                raise InputError(
-                    f"this model has no weight {name}: the edit was made for another architecture"
-                )
-        for name, delta in self.deltas.items():
-            owner, parameter = Site(name, "").find(model.components)
-            check_shape(name, getattr(owner, parameter), delta)
-        return warning.text if warning else None
-
-    def _compare(self, model: Model) -> "Mismatch | None":
-        """What is to be said of a model whose weights are not those of the card."""
-        expected = self.card.get("model_sha256")
-        if not expected:
-            return None
-        with without_edits(model):
-            actual = model.fingerprint()
-            if expected == actual:
-                return None
-            comparison = self.compare(dict(named_tensors(model.components)))
-        if comparison.applied:
-            return Mismatch("this edit is in the weights of this model already", True)
-        if comparison.same:
-            return None
-        if comparison.related:
-            return Mismatch(
-                "this edit was made for a relative of this model, whose weights differ by up to "
-                f"{comparison.distance:.1%}: look at the images",
-                False,
-            )
-        return Mismatch(
-            f"this edit was made for another model "
-            f"(sha256 {expected[:12]}…, this one has {actual[:12]}…)",
-            True,
-        )
+        return check_fit(model, self.card, self.deltas, self.adapters, force)
 
     def check_numbers(self) -> None:
         """Check that every number is finite and fits half precision.
@@ -233,12 +151,7 @@ class Edit:
         Raises:
             InputError: One does not.
         """
-        for name, tensor in self.tensors().items():
-            if tensor.is_floating_point() and not bool((tensor.abs() <= LARGEST).all()):
-                raise InputError(
-                    f"the edit holds numbers that are not finite or above {LARGEST:,.0f} "
-                    f"in {name}: it is damaged"
-                )
+        check_finite(self.tensors())
 
     def compare(self, tensors: Mapping[str, Tensor]) -> Comparison:
         """Compare weights with those that the edit was made for.
@@ -249,10 +162,7 @@ class Edit:
         Returns:
             The comparison. Where the card has no numbers to compare, they count as unrelated.
         """
-        samples: Mapping[str, Sequence[float]] = self.card.get("model_weights") or {}
-        if not samples.keys() & tensors.keys():
-            return Comparison(0, False, False, float("inf"))
-        return compare_weights(samples, self.deltas, tensors)
+        return compare_with_card(self.card, self.deltas, tensors)
 
     def fingerprint(self) -> str:
         """sha256 of the edit's tensors."""
@@ -387,96 +297,3 @@ class Edit:
         edit = cls(Deltas.read(deltas), card, adapters)
         edit.check_numbers()
         return edit
-
-
-def edit_between(model: Model, erased: Model, concepts: Sequence[Concept]) -> Edit:
-    """The edit that turns one model into another: an erasure that another tool made.
-
-    Args:
-        model: The original.
-        erased: The same architecture with other weights.
-        concepts: What was erased, for the card.
-
-    Returns:
-        The difference of every tensor that differs.
-
-    Raises:
-        InputError: The architectures differ, or no tensor does.
-    """
-    before, after = dict(named_tensors(model.components)), dict(named_tensors(erased.components))
-    for name in sorted(before.keys() | after.keys()):
-        if name not in before or name not in after or before[name].shape != after[name].shape:
-            raise InputError(
-                f"the two models do not have the same architecture: {name} differs in shape or is "
-                "missing in one of them"
-            )
-    deltas = {}
-    for name, weight in before.items():
-        if not torch.equal(after[name], weight):
-            deltas[name] = after[name].float() - weight.float()
-    if not deltas:
-        raise InputError(
-            "the two models are the same to the last weight: there is no erasure to measure"
-        )
-    card = {
-        "method": None,
-        "settings": {},
-        "concepts": [asdict(concept) for concept in concepts],
-        "family": model.family,
-    }
-    return Edit(deltas, {**card, **model_identity(model, deltas)})
-
-
-def has_adapters(model: Model) -> bool:
-    """Whether any applied edit has adapters on a model.
-
-    Args:
-        model: With or without applied edits.
-
-    Returns:
-        True where its outputs depend on more than its weights.
-    """
-    modules = itertools.chain(*(component.modules() for component in model.components.values()))
-    return any(_handles.get(module) for module in modules)
-
-
-@contextmanager
-def without_edits(model: Model) -> Iterator[None]:
-    """Inside, the model has its original weights, whatever edits are applied; adapters stay.
-
-    Args:
-        model: With or without applied edits.
-    """
-    originals = {}
-    for component, module in model.components.items():
-        for path, owner in module.named_modules():
-            for parameter, original in _originals.get(owner, {}).items():
-                name = f"{component}.{path}.{parameter}"
-                originals[name] = nn.Parameter(original, requires_grad=False)
-    with swap_parameters(model.components, originals):
-        yield
-
-
-def _module(model: Model, site: str) -> nn.Module:
-    component, _, path = site.partition(".")
-    return model.components[component].get_submodule(path)
-
-
-def _has(model: Model, name: str) -> bool:
-    try:
-        owner, parameter = Site(name, "").find(model.components)
-    except (AttributeError, KeyError):
-        return False
-    return parameter == "*" or hasattr(owner, parameter)
-
-
-def _write_weight(owner: nn.Module, parameter: str) -> None:
-    """Write W* + Σ Δ of the applied edits; W* itself without any."""
-    if owner not in _originals or parameter not in _originals[owner]:
-        return
-    original = _originals[owner][parameter]
-    deltas = [delta for name, delta, _ in _applied.get(owner, []) if name == parameter]
-    weight = sum((delta.to(original) for delta in deltas), original)
-    getattr(owner, parameter).copy_(weight)
-    if not deltas:
-        del _originals[owner][parameter]

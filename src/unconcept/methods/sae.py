@@ -50,7 +50,8 @@ from ..concepts.concept import Concept
 from ..concepts.retain import retain_prompts
 from ..concepts.templates import article
 from ..edits.adapters import SparseAutoencoder, build_adapter
-from ..edits.edit import Edit, has_adapters
+from ..edits.applied_edits import has_adapters
+from ..edits.edit import Edit
 from ..edits.provenance import make_card, model_identity
 from ..errors import InputError, UnconceptError
 from ..io.weights import open_safetensors, user_cache, write_safetensors

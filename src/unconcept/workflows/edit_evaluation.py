@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from ..concepts.concept import Concept
 from ..concepts.words import check_distinct
 from ..config.ranges import check_numbers
-from ..edits.edit import Edit, edit_between
+from ..edits.edit import Edit
+from ..edits.model_difference import edit_between
 from ..errors import InputError
 from ..evaluation.features import features_or_none
 from ..evaluation.runner import Measures, evaluate
