@@ -6,7 +6,7 @@ words nobody knows.
     python -m pretraining.lexicon --dict FOLDER
         # reads another copy of WordNet 3.1's data.noun, index.noun and index.sense
 
-The same dictionary gives the same bytes. `unconcept.concepts.lexicon` describes and reads the
+The same dictionary gives the same bytes. `unconcept.concepts.wordnet` describes and reads the
 file. How common a noun is in captions is read
 off CLIP's byte-pair vocabulary, whose merges are in the order of their frequency (see
 `tokenizer.clip_merges` for the package it needs).
@@ -25,7 +25,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from unconcept.concepts.lexicon import DATA, FORMAT, is_name
+from unconcept.concepts.wordnet import DATA, FORMAT, is_name
 
 from .tokenizer import clip_merges
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from unconcept import erase
-from unconcept.concepts import completion, lexicon, styles
+from unconcept.concepts import completion, lexicon, styles, wordnet
 from unconcept.concepts.concept import Concept
 from unconcept.concepts.retain import DEFAULT_VOCABULARY, retain_prompts
 from unconcept.concepts.templates import plural
@@ -35,9 +35,9 @@ def test_a_pig(words):
     assert "boar" in pig.members
     assert {"sheep", "goat", "deer", "cow"} <= set(pig.neighbours)
     assert not {"sow", "boar", "piglet", "razorback", "warthog"} & set(pig.neighbours)
-    ungulate = words.senses("ungulate")[0]
+    ungulate = words.graph.senses("ungulate")[0]
     for neighbour in pig.neighbours:
-        above = [set(words.ancestors(number)) for number in words.senses(neighbour)]
+        above = [set(words.graph.ancestors(number)) for number in words.graph.senses(neighbour)]
         assert any(ungulate in ancestors for ancestors in above)
     assert pig.gloss == "domestic swine"
 
@@ -79,12 +79,12 @@ def test_names_and_unknown_words_have_templates_alone(words, name):
 
 
 def test_the_meaning_is_the_most_frequent_one_unless_something_says_otherwise(words):
-    assert words.topic(words.choose_sense("bat")) == lexicon.ANIMAL
+    assert words.graph.topic(words.choose_sense("bat")) == lexicon.ANIMAL
     bat = words.choose_sense("bat", synonyms=("baseball bat",))
-    assert words.topic(bat) == lexicon.ARTIFACT
-    assert words.topic(words.choose_sense("crane")) == lexicon.ARTIFACT
-    assert words.topic(words.choose_sense("crane", "heron")) == lexicon.ANIMAL
-    assert words.topic(words.choose_sense("church")) == lexicon.ARTIFACT  # not the community
+    assert words.graph.topic(bat) == lexicon.ARTIFACT
+    assert words.graph.topic(words.choose_sense("crane")) == lexicon.ARTIFACT
+    assert words.graph.topic(words.choose_sense("crane", "heron")) == lexicon.ANIMAL
+    assert words.graph.topic(words.choose_sense("church")) == lexicon.ARTIFACT  # not the community
 
 
 def test_the_alternative_is_not_erased():
@@ -164,8 +164,8 @@ def test_a_medium_is_a_style():
 
 
 def test_lists_have_the_promised_length_and_no_name_twice():
-    artists = [entry for group in styles.ARTISTS.values() for entry in group]
-    media = [entry for group in styles.MEDIA.values() for entry in group]
+    artists = [entry for group in styles.artists().values() for entry in group]
+    media = [entry for group in styles.media().values() for entry in group]
     assert len(artists) >= 150
     assert len(media) >= 100
     names = [name for entry in (*artists, *media) for name in entry.lower().split(" / ")]
@@ -195,22 +195,22 @@ def test_plurals_in_prompts():
 
 
 def test_the_file_is_small_and_says_whose_it_is(words):
-    assert lexicon.DATA.stat().st_size < 4e6
-    text = gzip.decompress(lexicon.DATA.read_bytes()).decode()
-    assert text.startswith(lexicon.FORMAT)
-    licence = lexicon.DATA.with_name("wordnet-nouns.LICENSE.txt").read_text()
+    assert wordnet.DATA.stat().st_size < 4e6
+    text = gzip.decompress(wordnet.DATA.read_bytes()).decode()
+    assert text.startswith(wordnet.FORMAT)
+    licence = wordnet.DATA.with_name("wordnet-nouns.LICENSE.txt").read_text()
     for part in (licence, text[:3000]):
         assert "WordNet 3.1 Copyright 2011 by Princeton University" in part
-    assert len(words.rows) > 70_000
+    assert len(words.graph.rows) > 70_000
 
 
 def test_what_nobody_should_read_is_left_out(words):
     """By digest, so that the words are not in this file either."""
     hidden = {"0111db6e4c", "02e24ee9fe", "06a1d8bf7f", "07c05679b1", "095080134d", "09616d58d5"}
-    for noun in words.nouns:
+    for noun in words.graph.nouns:
         assert hashlib.sha256(noun.encode()).hexdigest()[:10] not in hidden
     marker = re.compile(r"\b(offensive|disparaging|obscene|sexual intercourse|genitals?)\b")
-    things = [row[4] for row in words.rows if row[0] in ("4", "6", "8", "18")]
+    things = [row[4] for row in words.graph.rows if row[0] in ("4", "6", "8", "18")]
     assert not [gloss for gloss in things if marker.search(gloss)]
 
 
@@ -221,7 +221,7 @@ def test_looking_up_is_fast(words):
         words.look_up(noun)
     assert time.process_time() - start < 2.0
     start = time.process_time()
-    lexicon.read.__wrapped__()
+    wordnet.read.__wrapped__()
     assert time.process_time() - start < 5.0
 
 

@@ -244,7 +244,7 @@ def groups_of(concept: Concept) -> list[tuple[str, ...]]:
     if concept.kind == "object":
         words = lexicon.read()
         number = words.choose_sense(concept.erase, concept.alternative, concept.synonyms)
-        countable = number is not None and words.topic(number) in lexicon.DRAWABLE
+        countable = number is not None and words.is_drawable(number)
         return [group for name, group in SCENES.items() if countable or name not in COUNTED]
     others_fit = concept.alternative is None or styles.is_artist(concept.alternative)
     by_artist = styles.is_artist(concept.erase) and others_fit
