@@ -1,6 +1,7 @@
 """Every family agrees with its pipeline: conditions, ∅, guidance, sampler, exported files."""
 
 import inspect
+from typing import get_args
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from support.contexts import with_full_contexts
 from support.tiny_pipelines import TINY, tiny_3, tiny_flux, tiny_flux2, tiny_xl
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
+from unconcept.config.options import SamplerName
 from unconcept.export.formats import export
 from unconcept.export.lora import Adapter
 from unconcept.methods.negative_prompt import NegativePrompt
@@ -84,6 +86,7 @@ def test_it_samples_what_the_pipeline_samples(pipe, start, monkeypatch):
 def agree(pipe, start):
     """With the same sampler, our trajectory ends where diffusers' loop does; the prompt matters."""
     model = wrap(pipe, ())
+    assert set(model.samplers) <= set(get_args(SamplerName))  # the choices of --sampler
     scheduler = pipe.scheduler
     pipe.scheduler = model.make_scheduler(model.samplers[0], 6)
     theirs = pipeline_images(pipe, start)

@@ -77,6 +77,16 @@ def test_drift_follows_the_edit(model, benchmark):
     assert none == 0.0 < some < much
 
 
+def test_the_control_of_samplers_uses_another_sampler(model, benchmark):
+    """Also where the run itself samples with the family's second sampler."""
+    for name in model.samplers[:2]:
+        sampler = ImageSampler(model, Sampling(steps=2, guidance=2.0, sampler=name))
+        scores = evaluate(
+            sampler, random_edit(model, 0.1), benchmark, measures=Measures(controls=4)
+        ).scores
+        assert scores[f"control, another sampler: {PIXELS}", "structure"].after > 0, name
+
+
 def test_broken_images_have_no_scores(model, tmp_path):
     """Images that are not finite show no concept, which is not an erasure: null, with a reason.
 

@@ -18,6 +18,8 @@ Quantized = Literal["nf4", "int8"]
 
 Prediction = Literal["epsilon", "v", "v-zero-snr"]
 
+SamplerName = Literal["ddim", "dpm-solver++", "euler", "heun", "unipc"]  # of any family
+
 if TYPE_CHECKING:
     Judge = str | Callable
 else:
@@ -129,6 +131,10 @@ class Look:
     guidance: Annotated[
         float | None,
         Parameter(help="CFG scale for evaluation images (default: the model's)."),
+    ] = None
+    sampler: Annotated[
+        SamplerName | None,
+        Parameter(help="Sampler for evaluation images (default: the family's)."),
     ] = None
 
     def check(self) -> None:

@@ -163,7 +163,8 @@ def control_scores(
     prompts = [benchmark.cases[i].prompt for i in some]
     same_seeds = [seeds[i] for i in some]
     other_seeds = [(seed + BLOCK // 4) % SEEDS for seed in same_seeds]
-    other_sampler = sampler.with_sampling(sampler=sampler.model.samplers[1])
+    others = [name for name in sampler.model.samplers if name != sampler.sampling.sampler]
+    other_sampler = sampler.with_sampling(sampler=others[0])
     controls = {
         ANOTHER_SEED: sampler.images(prompts, other_seeds, stage="control: another seed"),
         "control, another sampler: ": other_sampler.images(

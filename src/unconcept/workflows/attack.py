@@ -29,7 +29,7 @@ from ..evaluation.recovery import recovered, shown
 from ..io.output_folder import check_out, whole_folder
 from ..io.peer_weights import check_own_edit
 from ..io.weights import can_write, user_cache
-from ..models.interface import Model, Sampling
+from ..models.interface import Model
 from ..models.loading import load
 from ..models.sampling import ImageSampler
 from ..reporting.attack_report import AttackImages, statements, write
@@ -42,7 +42,7 @@ from .attack_cases import (
 )
 from .attack_store import Outcome, read_outcomes, store_key, write_outcomes
 from .edit_evaluation import complete_as_trained, read_edit
-from .options import EvaluationOptions, RunOptions, check_images
+from .options import EvaluationOptions, RunOptions, check_images, evaluation_sampling
 from .results import describe_edit, software_versions
 
 log = logging.getLogger(__name__)
@@ -109,7 +109,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)
     floor, floor_reason = load_floor(run, concept)
-    sampling = Sampling(run.look.steps, run.look.guidance, seed=run.seed).resolve(model)
+    sampling = evaluation_sampling(run.look, run.seed).resolve(model)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     options_of_cases = SceneOptions(run.images, run.seed, run.look, run.progress)
     scene = prepare_scene(sampler, concept, options_of_cases)

@@ -16,11 +16,11 @@ from ..evaluation.setup import prepare
 from ..io.output_folder import check_out, whole_folder
 from ..io.peer_weights import check_own_edit
 from ..models.loading import load
-from ..models.sampling import ImageSampler, Sampling
+from ..models.sampling import ImageSampler
 from ..reporting.eraseeval_report import write
 from .attack import one_concept
 from .edit_evaluation import read_edit
-from .options import EvaluationOptions, check_images
+from .options import EvaluationOptions, check_images, evaluation_sampling
 from .results import describe_edit, software_versions
 
 CANDIDATES = 24  # explicit and implicit prompts of the benchmark, out of which some are accepted
@@ -58,7 +58,7 @@ def eraseeval_edit(
     counts["unrelated"] = size.unrelated
     benchmark = prepare(model, [concept], counts, run.seed, None, run.look)
     prompts = choose_prompts(benchmark, concept, run.prompts)
-    sampling = Sampling(run.look.steps, run.look.guidance, seed=run.seed)
+    sampling = evaluation_sampling(run.look, run.seed)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     plugs = offline_plugs(benchmark, features_or_none())
     protocol = Protocol(sampler, concept, benchmark, plugs, size)

@@ -115,8 +115,22 @@ class EvaluationOptions(RunOptions):
         Returns:
             A sampler that uses the run's cache and reports its progress.
         """
-        sampling = Sampling(steps=self.look.steps, guidance=self.look.guidance, seed=self.seed)
-        return ImageSampler(model, sampling, self.cache, self.progress)
+        return ImageSampler(
+            model, evaluation_sampling(self.look, self.seed), self.cache, self.progress
+        )
+
+
+def evaluation_sampling(look: Look, seed: int) -> Sampling:
+    """How the evaluation images of a run are sampled.
+
+    Args:
+        look: Steps, guidance and sampler.
+        seed: Of the run.
+
+    Returns:
+        The sampling, not yet resolved for a model.
+    """
+    return Sampling(look.steps, look.guidance, sampler=look.sampler, seed=seed)
 
 
 class EvaluationKeywords(TypedDict, total=False):
