@@ -64,6 +64,41 @@ def test_a_closed_form_needs_no_training_memory(predictor):
     assert [len(settings) for settings in rows] == [1] * 4  # fp32, bf16, int8, nf4
 
 
+@pytest.fixture
+def on_a_gpu(folder, predictor):
+    """A predictor for a GPU: what it needs follows from shapes alone."""
+    other = MemoryPredictor(Source(str(folder), device="cpu"), PIG)
+    other.device = torch.device("cuda")
+    other._passes = predictor._passes
+    return other
+
+
+def test_cpu_offload_is_the_last_saving(on_a_gpu):
+    closed = Setting(AllButOne(), "fp32")
+    offloaded = replace(closed, cpu_offload=True)
+    estimate = on_a_gpu.estimate(offloaded)
+    assert estimate.text_encoders == 0
+    assert estimate.weights < on_a_gpu.estimate(closed).weights
+    fixed = {"dtype", "quantize"}
+    least = on_a_gpu.needed(offloaded)
+    assert on_a_gpu.choose(closed, fixed, least) == offloaded
+    assert offloaded.savings(closed) == {"cpu_offload": True}
+    assert closed.with_savings({"cpu_offload": True}) == offloaded
+    assert list(memory_fit.choices(closed, (), True))[-1][0].cpu_offload
+    assert "copies all weights" in memory_fit.describe_costs(offloaded.savings(closed))
+
+
+def test_cpu_offload_is_not_for_a_training(on_a_gpu, folder):
+    with pytest.raises(InputError, match="cpu_offload is for the closed form, and this run trains"):
+        on_a_gpu.choose(ASKED, {"rank", "dtype", "quantize"}, 1000)
+    for settings in memory_fit.choices(ASKED, (), True):
+        assert not any(setting.cpu_offload for setting in settings)
+    plan = memory.MemoryPlan(Source(str(folder), device="cpu"), AllButOne(), PIG, Training(), None)
+    plan.setting = replace(plan.setting, cpu_offload=True)
+    assert plan.fitted(METHOD) is None
+    assert plan.fitted(AllButOne()) == AllButOne()
+
+
 def test_what_the_user_set_stays():
     source = Source("model", dtype="fp32")
     requested = replace(with_tune(rank=4), quantize="int8")

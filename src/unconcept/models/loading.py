@@ -29,6 +29,7 @@ from .families.wan import Wan
 from .families.z_image import ZImage
 from .folder import INDEX, check_folder, check_weights, only_variant, read_json
 from .interface import Model
+from .offloading import offload
 from .video import VideoModel
 
 if TYPE_CHECKING:
@@ -202,6 +203,7 @@ def load(
     *,
     quantize: Quantized | None = None,
     keep_precise: str = "",
+    cpu_offload: bool = False,
     **fields: "Unpack[SourceFields]",
 ) -> Model:
     """Load a model.
@@ -211,6 +213,8 @@ def load(
             file, or a hub id. Or a whole `Source`.
         quantize: Hold the linear layers of the denoiser's blocks in 4 or 8 bits.
         keep_precise: Weight group that is not quantized, because an edit of it is trained.
+        cpu_offload: Leave the weights in CPU memory; a layer's are on the device while it computes.
+            Much slower, and for passes without gradients (`models.offloading`).
         **fields: Fields of `Source`. `config`: for a single file, a diffusers folder of the same
             architecture; without it diffusers asks the hub. `prediction`: what the network
             predicts, where the files say it wrongly or not at all. `variant`: of the weights, such
@@ -223,8 +227,11 @@ def load(
         The model on its device.
 
     Raises:
-        InputError: The model does not exist, cannot be opened, or is not supported.
+        InputError: The model does not exist, cannot be opened, or is not supported; or is to be
+            quantized and offloaded.
     """
+    if quantize and cpu_offload:
+        raise InputError(f"quantized weights ({quantize}) cannot wait in CPU memory (cpu_offload)")
     source = as_source(source, fields)
     device = choose_device(source.device)
     if source.model in EMBEDDED and source.prediction:
@@ -243,7 +250,10 @@ def load(
         quantization.quantize(model, quantize, keep_precise, device)
     if source.model not in EMBEDDED:
         check_complete(model.pipe, source.model)
-    model.pipe.to(device)
+    if cpu_offload:
+        offload(model, device)
+    else:
+        model.pipe.to(device)
     if source.model not in EMBEDDED:
         check_finite(model.pipe, source.model)
     return set_clip_size(model, source)

@@ -72,6 +72,7 @@ class PipelineModel(ABC):
     base_sha256: str | None = None  # fingerprint of the weights before they were quantized
     completes: bool = False  # with the lexicon, see `complete`
     start_tokens: int = 1
+    offloaded_to: torch.device | None = None  # where weights in CPU memory compute (`offloading`)
     frames: Any = 0  # of a clip; text-to-video families have a property
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
@@ -127,7 +128,7 @@ class PipelineModel(ABC):
 
     @property
     def device(self) -> torch.device:
-        return self.denoiser.device
+        return self.offloaded_to or self.denoiser.device
 
     @property
     def dtype(self) -> torch.dtype:
@@ -302,6 +303,8 @@ class PipelineModel(ABC):
     @contextmanager
     def text_encoders_on(self, device: torch.device) -> Iterator[None]:
         encoders = [self.components[name] for name in self.encoders if name in self.components]
+        if self.offloaded_to:
+            encoders = []
         devices_before = [next(encoder.parameters()).device for encoder in encoders]
         try:
             for encoder in encoders:

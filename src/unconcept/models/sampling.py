@@ -12,6 +12,7 @@ from torch import Tensor
 from ..callbacks import Progress, ProgressCallback, no_progress
 from . import image_cache
 from .interface import Model, Sampling
+from .offloading import is_offloading
 
 __all__ = ["AppliedEdit", "ImageSampler", "Sampling", "has_forward_hooks"]
 
@@ -173,4 +174,5 @@ class ImageSampler:
 def has_forward_hooks(model: Model) -> bool:
     """Does a forward hook change the output of a module? Weights alone do not say then."""
     modules = [module for component in model.components.values() for module in component.modules()]
-    return any(module._forward_hooks for module in modules)
+    hooks = [hook for module in modules for hook in module._forward_hooks.values()]
+    return not all(is_offloading(hook) for hook in hooks)

@@ -226,6 +226,8 @@ def describe_settings(savings: dict[str, Any]) -> str:
     for key, value in savings.items():
         if key in ("dtype", "quantize"):
             options.append(f"--{key} {value}")
+        elif key == "cpu_offload":
+            options.append("weights in CPU memory, which --memory chooses")
         else:
             changes.append(f"{key}: {str(value).lower()}")
     tune = [f"settings: tune: {{{', '.join(changes)}}}"] if changes else []

@@ -25,6 +25,7 @@ from ..config.options import Quantized
 from ..methods.all_but_one import MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS, AllButOne
 from ..models.conditioning import MAX_CONDITION_NUMBERS, empty_condition, pick
 from ..models.interface import Model
+from ..models.offloading import largest_layer
 from ..models.quantization import bytes_saved
 from ..training.closed_form import prompt_readers
 from ..training.config import Tune
@@ -164,6 +165,7 @@ def estimate_memory(
     concepts: int = 1,
     quantize: Quantized | None = None,
     passes: Passes | None = None,
+    cpu_offload: bool = False,
 ) -> MemoryEstimate:
     """Estimate the device memory and the work of an All but One training.
 
@@ -175,6 +177,7 @@ def estimate_memory(
         concepts: How many concepts are erased.
         quantize: How the weights that are not trained are held.
         passes: What was counted of this model before. None: what sampling holds is not counted.
+        cpu_offload: Weights wait in CPU memory; one layer at a time is on the device.
 
     Returns:
         Bytes, network calls and FLOPs.
@@ -196,6 +199,9 @@ def estimate_memory(
     for component in model.components.values():
         if not any(component is denoiser for denoiser in denoisers):
             text_encoders += unique_bytes(component)
+    if cpu_offload:
+        weights = model.vae_bytes + largest_layer(model)
+        text_encoders = 0
     training = (
         trainable_bytes(delta, tune)
         + gradient_bytes(model, delta)

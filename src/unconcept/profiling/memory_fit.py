@@ -8,10 +8,12 @@ gradient checkpointing   activations are computed twice: about a third more time
 low rank                 the trained change has rank 8
 bf16                     the weights are rounded to 8 bits of precision (the default on a GPU)
 int8, nf4                the weights that are not trained are rounded to 8 or 4 bits
+CPU offload              all weights wait in CPU memory, and every network call copies them to the
+                         GPU: many times slower, and for the closed form alone, because the
+                         backward pass of a training keeps the copies
 
 Text encoders leave a GPU for the CPU while an edit is trained, and conditions and predictions of
-the original model are recorded before: both in every run. Weights of the denoiser that wait in CPU
-memory (offloading) are not supported.
+the original model are recorded before: both in every run.
 """
 
 import itertools
@@ -57,6 +59,7 @@ COSTS = {
     "rank": "a trained change of low rank",
     "dtype": "rounded weights, and slow on some CPUs",
     "quantize": "rounded frozen weights, also for the images",
+    "cpu_offload": "every network call copies all weights to the GPU: many times slower",
 }
 
 
@@ -64,14 +67,16 @@ COSTS = {
 class Setting:
     """How a run is done, as far as its memory depends on it.
 
-    method    the erasing method
-    dtype     precision of the weights
-    quantize  how weights that are not trained are held
+    method       the erasing method
+    dtype        precision of the weights
+    quantize     how weights that are not trained are held
+    cpu_offload  do all weights wait in CPU memory?
     """
 
     method: Any
     dtype: Precision
     quantize: Quantized | None = None
+    cpu_offload: bool = False
 
     def savings(self, requested: "Setting") -> dict[str, Any]:
         """The settings in which this differs from another, by the names that users know."""
@@ -84,6 +89,8 @@ class Setting:
             changes["dtype"] = self.dtype
         if self.quantize != requested.quantize:
             changes["quantize"] = self.quantize
+        if self.cpu_offload != requested.cpu_offload:
+            changes["cpu_offload"] = self.cpu_offload
         return changes
 
     def with_savings(self, savings: dict[str, Any]) -> "Setting":
@@ -93,7 +100,10 @@ class Setting:
         if changes:
             method = replace(method, tune=replace(method.tune, **changes))
         return Setting(
-            method, savings.get("dtype", self.dtype), savings.get("quantize", self.quantize)
+            method,
+            savings.get("dtype", self.dtype),
+            savings.get("quantize", self.quantize),
+            savings.get("cpu_offload", self.cpu_offload),
         )
 
 
@@ -129,12 +139,15 @@ def fixed_settings(source: Source, requested: Setting, named: Collection[str]) -
     return fixed
 
 
-def choices(requested: Setting, fixed: Collection[str]) -> Iterator[list[Setting]]:
+def choices(
+    requested: Setting, fixed: Collection[str], offloads: bool = False
+) -> Iterator[list[Setting]]:
     """Ways to run, from the cheapest to the most expensive.
 
     Args:
         requested: The run as requested.
         fixed: Names of settings that stay as they are.
+        offloads: Whether weights may wait in CPU memory, if nothing is trained.
 
     Yields:
         Settings that differ in gradient accumulation alone, by its size; the last needs least.
@@ -144,6 +157,9 @@ def choices(requested: Setting, fixed: Collection[str]) -> Iterator[list[Setting
     for dtype, bits in precisions(requested, fixed, quantized):
         for row in tunes:
             yield [Setting(replace(requested.method, tune=tune), dtype, bits) for tune in row]
+    if offloads and not requested.method.trains and requested.quantize is None:
+        for dtype, bits in precisions(requested, {*fixed, "quantize"}, quantized):
+            yield [Setting(requested.method, dtype, bits, cpu_offload=True)]
 
 
 def tune_choices(method: AllButOne, fixed: Collection[str], quantized: bool) -> list[list[Tune]]:
@@ -266,7 +282,14 @@ class MemoryPredictor:
         """`estimate_memory` of a setting."""
         passes = self.passes(setting.dtype)
         n = len(self.concepts)
-        return estimate_memory(passes.model, setting.method, n, setting.quantize, passes)
+        return estimate_memory(
+            passes.model, setting.method, n, setting.quantize, passes, setting.cpu_offload
+        )
+
+    @property
+    def offloads(self) -> bool:
+        """Has the device memory of its own, so that weights can wait in the CPU's?"""
+        return self.device.type not in ("cpu", "mps")
 
     def needed(self, setting: Setting) -> int:
         """Bytes of device memory at the worst moment; on the CPU all memory of the run."""
@@ -300,7 +323,7 @@ class MemoryPredictor:
         if self.needed(requested) <= limit:
             return requested
         closest, least = requested, self.needed(requested)
-        for settings in choices(requested, fixed):
+        for settings in choices(requested, fixed, self.offloads):
             smallest = self.needed(settings[-1])
             if smallest <= limit:
                 for setting in settings[:-1]:
@@ -324,6 +347,8 @@ class MemoryPredictor:
         remedy = "--memory off tries it all the same"
         if find_spec("bitsandbytes") is None and not closest.quantize:
             remedy = f"pip install 'unconcept[quant]' allows 8- and 4-bit weights; {remedy}"
+        if self.offloads and requested.method.trains:
+            remedy = f"cpu_offload is for the closed form, and this run trains; {remedy}"
         return (
             f"{self.source.model} does not fit into {format_bytes(limit)}: with {savings} it "
             f"needs {format_bytes(least)}, and no saving needs less ({remedy})"
@@ -341,7 +366,7 @@ class MemoryPredictor:
             The next setting that needs a tenth less; None if there is none.
         """
         limit, passed = WORTHWHILE * self.needed(current), False
-        for settings in choices(requested, fixed):
+        for settings in choices(requested, fixed, self.offloads):
             for setting in settings:
                 if passed and self.needed(setting) <= limit:
                     return setting

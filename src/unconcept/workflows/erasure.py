@@ -220,7 +220,12 @@ class _Erasure:
     def load_model(self) -> Model:
         quantize = self.memory.setting.quantize
         precise = trained_weight_group(self.method) if quantize else ""
-        return load(self.memory.run_source, quantize=quantize, keep_precise=precise)
+        return load(
+            self.memory.run_source,
+            quantize=quantize,
+            keep_precise=precise,
+            cpu_offload=self.memory.setting.cpu_offload,
+        )
 
     def leave_clips_out(self, model: Model, strict: bool) -> None:
         """Evaluate nothing if the model samples clips.

@@ -131,6 +131,8 @@ class MemoryPlan:
             None where nothing fits.
         """
         predictor = self._predictor
+        if self.setting.cpu_offload and trains(method):
+            return None
         if predictor is None or self.limit is None:
             return method
         requested = replace(self.setting, method=method)
@@ -218,6 +220,11 @@ class MemoryPlan:
             "predicted_bytes": self.predicted,
             "savings": self.savings,
         }
+
+
+def trains(method: Method) -> bool:
+    """Does a method train, as far as it says? All but One's closed form does not."""
+    return bool(getattr(method, "trains", True))
 
 
 def remembered_file(
