@@ -59,7 +59,8 @@ def offload(model: Any, device: torch.device) -> None:
     """Let the denoiser and the text encoders wait in CPU memory and compute on a device.
 
     Args:
-        model: A PipelineModel on the CPU. From now on its `device` is the other one, where its VAE is moved, too.
+        model: A PipelineModel on the CPU. From now on its `device` is the other one, where its VAE
+            is moved, too.
         device: Where it computes.
     """
     for component in model.components.values():
