@@ -1,0 +1,286 @@
+"""`emoji-video`: the embedded model with motion modules, trained on clips of moving emoji.
+
+    python -m pretraining video
+
+Nothing is needed but the package: the clips are drawn from its atlas. Kill it whenever you like;
+the same command goes on.
+
+The image model's weights stay; motion modules and text cross-attention are trained on
+
+    L = E  min(1, 5 / (snr(t) + 1)) | v_theta(x_t, t, caption) - v |^2
+
+as the image model was. What differs is the choice of t. With the linear schedule a clip of eight
+frames shows its motion through the noise up to t = 800 or so: only above does the prompt decide
+it. Three clips in four are therefore trained at t >= 800.
+"""
+
+import argparse
+import copy
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.models.unets.unet_motion_model import UNetMotionModel
+from torch import Tensor, nn
+
+from unconcept.concepts.templates import article
+from unconcept.models import emoji
+from unconcept.models.emoji.motions import FRAMES, MOTIONS, with_motion
+from unconcept.models.emoji.vocabulary import OBJECTS
+
+from . import video_clips as clips
+from .captions import COLOUR_NAMES
+from .checkpoint import Checkpoint
+from .unet import rate
+from .video_unet import (
+    choose_frames,
+    inflate,
+    position_codes,
+    skip_fine,
+    trained_parameters,
+)
+
+WORK = Path(__file__).parent / ".work/video"
+SAVE_SECONDS = 180
+BATCH = 32  # frames of a step: 8 clips of 4 of their frames, or 4 whole clips
+LR, TEXT_LR = 1e-3, 2.5e-4
+AVERAGE = 0.995
+NOISY, NOISY_SHARE = 800, 0.75
+STILL_SHARE = 0.125  # of the clips are still clips of any style
+LOOK = 50  # steps between two looks at the motion
+
+# Motions join one after another, from the step beside them.
+LESSONS = (
+    (0, ("still", "left", "right")),
+    (200, ("up", "down")),
+    (600, ("grow", "shrink", "spin")),
+)
+FINE_FROM = 1500  # motion modules at full resolution are trained from here
+
+
+def taught(step: int) -> tuple[str, ...]:
+    """The motions of a step."""
+    names: tuple[str, ...] = ()
+    for first, motions in LESSONS:
+        if step >= first:
+            names += motions
+    return names
+
+
+def frames_of(step: int, rng: np.random.Generator) -> list[int]:
+    """All frames in one step of four, else four of them: twice the captions for the same cost."""
+    if step % 4 == 3:
+        return list(range(FRAMES))
+    return sorted(int(f) for f in rng.choice(FRAMES, FRAMES // 2, replace=False))
+
+
+class Weights:
+    """Named parameters as a part of a Checkpoint."""
+
+    def __init__(self, parameters: dict[str, nn.Parameter]):
+        self.parameters = parameters
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.parameters.items()}
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        for name, value in state.items():
+            self.parameters[name].copy_(value)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """How much is drawn and trained."""
+
+    shards: int
+    steps: int
+
+
+@dataclass
+class Stage:
+    """What one training run holds: the networks and their checkpoint."""
+
+    unet: UNetMotionModel
+    average: UNetMotionModel
+    optimizer: torch.optim.Optimizer
+    checkpoint: Checkpoint
+
+
+def start(work: Path) -> Stage:
+    """The networks as the checkpoint in `work` has them, or as they begin."""
+    torch.manual_seed(0)
+    pipe = emoji.load().pipe
+    unet = inflate(pipe.unet).train()
+    average = copy.deepcopy(unet).requires_grad_(False).eval()
+    path = work / "video.pt"
+    fine = Checkpoint(path).step >= FINE_FROM
+    if not fine:
+        skip_fine(unet)
+        skip_fine(average)
+    trained = trained_parameters(unet, fine)
+    own, text = [], []
+    for name, parameter in trained.items():
+        (own if "motion_modules" in name else text).append(parameter)
+    optimizer = torch.optim.AdamW(
+        [{"params": own, "lr": LR}, {"params": text, "lr": TEXT_LR}],
+        betas=(0.9, 0.98),
+        weight_decay=1e-2,
+    )
+    followers = dict(average.named_parameters())
+    parts = {
+        "unet": Weights(trained),
+        "average": Weights({name: followers[name] for name in trained}),
+        # With more parameters the optimiser starts afresh.
+        "optimizer fine" if fine else "optimizer": optimizer,
+    }
+    return Stage(unet, average, optimizer, Checkpoint(path, **parts))
+
+
+def train(work: Path, amount: Amount) -> UNetMotionModel:
+    """The averaged video model after `amount.steps` steps."""
+    model = emoji.load()
+    pipe = model.pipe
+    torch.set_num_threads(1)
+    clips.make(work / "clips", amount.shards, pipe.vae)
+    shards = clips.Clips(work / "clips", amount.shards)
+    stage = start(work)
+    unet, optimizer, checkpoint = stage.unet, stage.optimizer, stage.checkpoint
+    codes = position_codes(unet)
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    averaged = checkpoint.parts["average"].parameters.values()
+    current = checkpoint.parts["unet"].parameters.values()
+    noise, scale = pipe.scheduler, float(pipe.vae.config["scaling_factor"])
+    snr = noise.alphas_cumprod / (1 - noise.alphas_cumprod)
+    mean, began = float("nan"), time.time()
+    for step in range(checkpoint.step, amount.steps):
+        rng, generator = np.random.default_rng([8, step]), torch.Generator().manual_seed(step)
+        for group, top in zip(optimizer.param_groups, (LR, TEXT_LR), strict=True):
+            group["lr"] = top * rate(step, amount.steps, warmup=20)
+        frames = frames_of(step, rng)
+        batch = draw(shards, BATCH // len(frames), taught(step), rng)
+        x = torch.stack([clip.latents[frames] for clip in batch]).float() * scale
+        x = x.transpose(1, 2)
+        t = timesteps(len(x), generator)
+        eps = torch.randn(x.shape, generator=generator)
+        with torch.no_grad():
+            c = model.encode([clip.caption for clip in batch])["encoder_hidden_states"]
+        choose_frames(unet, codes, frames)
+        states = c.repeat_interleave(len(frames), 0)
+        v = unet(noise.add_noise(x, eps, t), t, states, return_dict=False)[0]
+        weight = (5 / (snr[t] + 1)).clamp(max=1)
+        error = (v - noise.get_velocity(x, eps, t)).square().mean((1, 2, 3, 4))
+        loss = (weight * error).mean()
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        decay = min(AVERAGE, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
+        mean = loss.item() if mean != mean else 0.97 * mean + 0.03 * loss.item()
+        done = step + 1
+        if done % 10 == 0:
+            cost = time.process_time()
+            note(
+                f"{done}/{amount.steps} loss {mean:.4f} {time.time() - began:.0f}s {cost:.0f}s CPU"
+            )
+        if done % LOOK == 0:
+            note(f"{done} paths {json.dumps(look(stage.average, model))}")
+        if done == amount.steps or time.time() - checkpoint.saved_at > SAVE_SECONDS:
+            checkpoint.save(done)
+        if done == FINE_FROM:  # from here on other parameters are trained
+            checkpoint.save(done)
+            return train(work, amount)
+    return stage.average
+
+
+def draw(
+    shards: clips.Clips, n: int, motions: tuple[str, ...], rng: np.random.Generator
+) -> list[clips.Clip]:
+    batch = []
+    for _ in range(n):
+        still = rng.random() < STILL_SHARE
+        batch.append(shards.draw_still(rng) if still else shards.draw(motions, rng))
+    return batch
+
+
+def timesteps(batch: int, generator: torch.Generator) -> Tensor:
+    """[batch] timesteps, three in four of NOISY or more, the others evenly below."""
+    u = torch.rand(batch, generator=generator)
+    noisy = torch.rand(batch, generator=generator) < NOISY_SHARE
+    t = torch.where(noisy, NOISY + (1000 - NOISY) * u, NOISY * u)
+    return t.long().clamp(max=999)
+
+
+def centres(x: Tensor) -> Tensor:
+    """Where the drawing is in each frame, and how large.
+
+    The first three channels of a latent are close to the colors of its cells.
+
+    Args:
+        x: Scaled latents [N, 8, F, 16, 16].
+
+    Returns:
+        [N, F, 3]: x and y of the centroid, in pixels, and the share of cells that are covered.
+    """
+    colours = x[:, :3]
+    rim = torch.cat([colours[..., :1, :].flatten(3), colours[..., -1:, :].flatten(3)], -1)
+    background = rim.median(-1).values[..., None, None]
+    weight = ((colours - background).abs().sum(1) - 0.6).clamp(min=0)
+    total = weight.sum((2, 3)).clamp(min=1e-6)
+    place = 4.0 * torch.arange(16)
+    across = (weight.sum(2) * place).sum(-1) / total
+    down = (weight.sum(3) * place).sum(-1) / total
+    return torch.stack([across, down, (weight > 0).float().mean((2, 3))], -1)
+
+
+@torch.no_grad()
+def look(unet: UNetMotionModel, model, n: int = 4, t: int = 960) -> dict[str, list[float]]:
+    """How far the drawing moves in a prediction from pure noise, the first that sampling makes.
+
+    Args:
+        unet: The video model.
+        model: The image model, for its text encoder and schedule.
+        n: Prompts of every motion.
+        t: Timestep.
+
+    Returns:
+        For each motion the mean of last frame minus first: x and y in pixels, and size as a share
+        of the image. Real clips move by 22 to 23 pixels.
+    """
+    result = {}
+    noise = model.pipe.scheduler.alphas_cumprod[t]
+    x = torch.randn((n, 8, FRAMES, 16, 16), generator=torch.Generator().manual_seed(1))
+    for motion in MOTIONS:
+        prompts = []
+        for i in range(n):
+            words = article(OBJECTS[(23 * i + 7) % len(OBJECTS)].word)
+            colour = article(COLOUR_NAMES[(3 * i + 1) % len(COLOUR_NAMES)])
+            prompts.append(with_motion(f"{words} on {colour} background", motion))
+        c = model.encode(prompts)["encoder_hidden_states"].repeat_interleave(FRAMES, 0)
+        v = unet(x, torch.full((n,), t), c, return_dict=False)[0]
+        path = centres(noise.sqrt() * x - (1 - noise).sqrt() * v)
+        change = (path[:, -1] - path[:, 0]).mean(0)
+        result[motion] = [round(value, 2) for value in change.tolist()]
+    return result
+
+
+def note(text: str) -> None:
+    print(f"video {text}", file=sys.stderr, flush=True)
+
+
+def main(arguments: list[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m pretraining video", description=__doc__)
+    parser.add_argument(
+        "--shards", type=int, default=clips.SHARDS, help="of 91 objects, at most 10"
+    )
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--work", type=Path, default=WORK, help="folder of the state")
+    options = parser.parse_args(arguments)
+    options.work.mkdir(parents=True, exist_ok=True)
+    train(options.work, Amount(options.shards, options.steps))
