@@ -3,7 +3,7 @@
 import json
 import random
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from pair_cases import Case, draw_cases
@@ -13,14 +13,21 @@ from .rows import RESULTS, Page, Row, file_name, interval_of, table
 
 Figures = dict[str, float | None]
 
-LABELS = {
+PEERS = {
     "all-but-one": "All but One",
     "speed": "SPEED, ours",
     "speed-authors": "SPEED, authors' code",
     "uce": "UCE, ours",
     "uce-authors": "UCE, authors' code",
-    "all-but-one-start-none": "All but One, trained only",
 }
+# The parts of All but One, by the folder of their results (pairs.py folder_of).
+PARTS = {
+    "all-but-one": "closed form alone (the default)",
+    "all-but-one-tune.steps100": "closed form, then the loss",
+    "all-but-one-startnone": "loss alone",
+    "all-but-one-startnone,lam0": "loss alone, without its ∅ term",
+}
+LABELS = PARTS | PEERS
 SHARES = (
     ("concept", "concept", ("target", "synonym")),
     ("alternative", "alternative", ("target", "synonym")),
@@ -49,7 +56,7 @@ COMPARED = (
 
 def pairs() -> Page:
     cases = {file_name(case.name): case for case in draw_cases() if case.half == "reporting"}
-    figures: dict[str, dict[str, Figures]] = {}
+    measured: dict[str, dict[str, Figures]] = {}
     rows: list[Row] = []
     for method in LABELS:
         for file in sorted((RESULTS / "pairs" / "emoji" / method).glob("*.json")):
@@ -57,19 +64,23 @@ def pairs() -> Page:
             if case is None:
                 continue
             result = json.loads(file.read_text())
-            figures.setdefault(method, {})[case.name] = summary(case, result["images"])
+            cost = {"CPU seconds": result["cpu_seconds"], "calls": result["network_calls"]}
+            figures = summary(case, result["images"]) | cost
+            measured.setdefault(method, {})[case.name] = figures
             rows += case_rows(case, method, result)
     if not rows:
         return Page([], {})
+    peers = {method: measured[method] for method in PEERS if method in measured}
     kinds = {case.name: case.kind for case in cases.values()}
     tables = {
-        "bars": bars_table(figures),
-        "spread": spread_table(figures),
-        "kinds": kinds_table(figures, kinds),
-        "differences": differences_table(figures),
-        "worst": worst_table(figures["all-but-one"]),
+        "bars": bars_table(peers),
+        "spread": spread_table(peers),
+        "kinds": kinds_table(peers, kinds),
+        "differences": differences_table(peers),
+        "worst": worst_table(peers["all-but-one"]),
+        "parts": parts_table(measured),
     }
-    return Page(rows, tables, figure=strip_plot(figures))
+    return Page(rows, tables, figure=strip_plot(peers))
 
 
 def value(figures: Figures, name: str) -> float:
@@ -132,17 +143,49 @@ def case_rows(case: Case, method: str, result: Mapping[str, Any]) -> list[Row]:
 
 def bars_table(figures: Mapping[str, Mapping[str, Figures]]) -> list[str]:
     """How many pairs hold each bar, by method."""
-    lines = []
-    for method, by_case in figures.items():
-        cells = [LABELS[method], str(len(by_case))]
-        for name, bar in BARS.items():
-            needs_alternative = name.startswith(("alternative", "no broken"))
-            applies = [
-                f for f in by_case.values() if not needs_alternative or f.get("reached") is not None
-            ]
-            cells.append(f"{sum(bar(f) for f in applies)} of {len(applies)}")
-        lines.append(cells)
+    lines = [
+        [LABELS[method], str(len(by_case)), *bar_cells(by_case.values())]
+        for method, by_case in figures.items()
+    ]
     return table(("method", "pairs", *BARS), lines)
+
+
+def bar_cells(pairs: Collection[Figures]) -> list[str]:
+    """Of each bar, how many pairs hold it, among those that it applies to."""
+    cells = []
+    for name, bar in BARS.items():
+        needs_alternative = name.startswith(("alternative", "no broken"))
+        applies = [f for f in pairs if not needs_alternative or f.get("reached") is not None]
+        cells.append(f"{sum(bar(f) for f in applies)} of {len(applies)}")
+    return cells
+
+
+def parts_table(measured: Mapping[str, Mapping[str, Figures]]) -> list[str]:
+    """What the closed form and the loss each reach, beside the closed form on the same pairs."""
+    default = measured["all-but-one"]
+    lines = []
+    for method, label in PARTS.items():
+        by_case = measured.get(method, {})
+        if method == "all-but-one" or not by_case:
+            continue
+        same_pairs = {name: default[name] for name in by_case if name in default}
+        for text, pairs in ((label, by_case), ("closed form alone, same pairs", same_pairs)):
+            lines.append([text, str(len(pairs)), *bar_cells(pairs.values()), *medians(pairs)])
+    heads = ("neighbours moved", "unrelated moved", "CPU seconds", "network calls")
+    return table(("part", "pairs", *BARS, *heads), lines)
+
+
+def medians(pairs: Mapping[str, Figures]) -> list[str]:
+    """Medians over pairs: how far images moved, and what an erasure cost."""
+    cells = []
+    for column, digits in (
+        ("neighbour moved", 3),
+        ("unrelated moved", 3),
+        ("CPU seconds", 1),
+        ("calls", 0),
+    ):
+        cells.append(f"{statistics.median(value(f, column) for f in pairs.values()):.{digits}f}")
+    return cells
 
 
 def spread_table(figures: Mapping[str, Mapping[str, Figures]]) -> list[str]:

@@ -8,6 +8,7 @@ SIZES = {  # frames, height, width of a tiny clip: none of them is a square
     "wan": (5, 16, 32),
     "wan, two experts": (5, 16, 32),
     "wan, a timestep per token": (5, 16, 32),
+    "ltx": (9, 32, 64),
     "animatediff": (3, 16, 16),
     "animatediff-xl": (3, 16, 16),
     "cogvideox": (9, 16, 32),
@@ -170,10 +171,57 @@ def tiny_cogvideox(patch_t: int | None = None):
     )
 
 
+def tiny_ltx():
+    from diffusers.models.autoencoders.autoencoder_kl_ltx import AutoencoderKLLTXVideo
+    from diffusers.models.transformers.transformer_ltx import LTXVideoTransformer3DModel
+    from diffusers.pipelines.ltx.pipeline_ltx import LTXPipeline
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+
+    tokenizer, text_encoder = tiny_t5("T5")
+    torch.manual_seed(0)
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=12,
+        cross_attention_dim=24,
+        num_layers=2,
+        caption_channels=32,
+    )
+    sharpen(transformer, ("attn2.to_k.weight", "attn2.to_v.weight"))
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=4,
+        block_out_channels=(8,) * 4,
+        decoder_block_out_channels=(8,) * 4,
+        layers_per_block=(1,) * 5,
+        decoder_layers_per_block=(1,) * 5,
+        spatio_temporal_scaling=(True, True, True, False),
+        decoder_spatio_temporal_scaling=(True, True, True, False),
+        decoder_inject_noise=(False,) * 5,
+        upsample_residual=(False,) * 4,
+        upsample_factor=(1,) * 4,
+        patch_size=1,
+        patch_size_t=1,
+        scaling_factor=0.5,
+    )
+    vae.latents_mean.copy_(torch.linspace(-0.5, 0.5, 4))
+    vae.latents_std.copy_(torch.linspace(0.5, 2, 4))
+    return LTXPipeline(
+        scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        vae=vae.eval(),
+        text_encoder=text_encoder,
+        tokenizer=tokenizer,
+        transformer=transformer.eval(),
+    )
+
+
 MAKERS = {
     "wan": tiny_wan,
     "wan, two experts": lambda: tiny_wan(experts=2),
     "wan, a timestep per token": lambda: tiny_wan(per_token=True),
+    "ltx": tiny_ltx,
     "animatediff": tiny_animatediff,
     "animatediff-xl": tiny_animatediff_xl,
     "cogvideox": tiny_cogvideox,

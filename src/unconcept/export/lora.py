@@ -40,7 +40,7 @@ KOHYA = {
 }
 
 # ComfyUI reads diffusers' names of their transformers (its comfy/lora.py).
-COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image", "wan")
+COMFYUI = ("stable-diffusion-3", "flux", "flux-2-klein", "qwen-image", "z-image", "wan", "ltx")
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def matrices(edit: Edit) -> dict[str, Tensor]:
 
 
 def to_lora(edit: Edit, rank: int | None, error: float = RELATIVE_ERROR) -> dict[str, Tensor]:
-    """An edit as a LoRA for diffusers; of Wan with the names that ComfyUI reads, too.
+    """An edit as a LoRA for diffusers; of Wan and LTX with the names that ComfyUI reads, too.
 
     Args:
         edit: Deltas of linear layers.

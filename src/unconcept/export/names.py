@@ -24,6 +24,9 @@ WAN_MODULES = (
     (r"^proj_out$", "head.head"),
 )
 
+# LTX-Video's own names are diffusers' behind another prefix.
+ORIGINAL_MODULES = {"wan": WAN_MODULES, "ltx": ()}
+
 # Wan 2.2's two experts, each with a file of its own: every tool loads them one by one.
 EXPERTS = {"transformer": "high_noise", "transformer_2": "low_noise"}
 
@@ -36,18 +39,19 @@ def lora_name(weight: str, family: str) -> str:
         family: The model's.
 
     Returns:
-        "transformer.….to_k" as in diffusers; of Wan "diffusion_model.blocks.0.cross_attn.k".
+        "transformer.….to_k" as in diffusers; of Wan and LTX the original name, such as
+        "diffusion_model.blocks.0.cross_attn.k", which diffusers reads as well.
 
     Raises:
         InputError: The weight is not a transformer's, in a family whose files hold no other.
     """
     module = weight.removesuffix(".weight")
-    if family != "wan":
+    if family not in ORIGINAL_MODULES:
         return module
     component, _, path = module.partition(".")
     if component not in EXPERTS:
-        raise InputError(f"LoRA files of Wan hold no {component}: export a pipeline")
-    for pattern, replacement in WAN_MODULES:
+        raise InputError(f"LoRA files of this family hold no {component}: export a pipeline")
+    for pattern, replacement in ORIGINAL_MODULES[family]:
         path = re.sub(pattern, replacement, path)
     return f"diffusion_model.{path}"
 

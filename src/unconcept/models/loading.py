@@ -20,6 +20,7 @@ from .families.animatediff import AnimateDiff, AnimateDiffXL
 from .families.cogvideox import CogVideoX
 from .families.flux import Flux
 from .families.flux2 import Flux2Klein
+from .families.ltx import LTX
 from .families.qwen_image import QwenImage
 from .families.sana import Sana
 from .families.stable_diffusion import StableDiffusion
@@ -50,11 +51,12 @@ FAMILIES = (
     AnimateDiff,
     AnimateDiffXL,
     CogVideoX,
+    LTX,
 )
 
 SUPPORTED = (
     "Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image and Sana, "
-    "and for video Wan, AnimateDiff and CogVideoX"
+    "and for video Wan, AnimateDiff, CogVideoX and LTX-Video"
 )
 
 # What `--prediction` takes.

@@ -39,7 +39,7 @@ class T5Prompts:
             shape = (len(prompts), self.text_tokens, width)
             return {STATES: torch.empty(shape, device="meta", dtype=self.dtype)}
         self.warn_of_truncation(prompts)
-        states, _ = self.pipe.encode_prompt(
+        states, *_ = self.pipe.encode_prompt(
             list(prompts),
             do_classifier_free_guidance=False,
             max_sequence_length=self.text_tokens,

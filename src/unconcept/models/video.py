@@ -6,6 +6,7 @@ Latents are [N, C, F, H, W] or [N, F, C, H, W], whichever the denoiser receives;
 """
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -52,8 +53,8 @@ class VideoModel(PipelineModel):
     @property
     def space_ratio(self) -> int:
         """Pixels for each latent pixel, along height and width."""
-        ratio = getattr(self.pipe, "vae_scale_factor_spatial", None)
-        return int(ratio or self.pipe.vae_scale_factor)
+        names = ("vae_scale_factor_spatial", "vae_spatial_compression_ratio", "vae_scale_factor")
+        return first_number(self.pipe, names)
 
     @abstractmethod
     def usual_clip_size(self) -> ClipSize:
@@ -180,7 +181,8 @@ class CausalVideoModel(VideoModel):
 
     def __init__(self, pipe: Any, vocabulary: tuple[str, ...]):
         super().__init__(pipe, vocabulary)
-        self.time_ratio = int(pipe.vae_scale_factor_temporal)
+        names = ("vae_scale_factor_temporal", "vae_temporal_compression_ratio")
+        self.time_ratio = first_number(pipe, names)
         self.frame_step = self.time_ratio
 
     @abstractmethod
@@ -209,3 +211,13 @@ class CausalVideoModel(VideoModel):
         video = (images.transpose(1, 2) * 2 - 1).to(self.device, self.pipe.vae.dtype)
         clips = [self.pipe.vae.encode(clip).latent_dist.mode() for clip in video.split(1)]
         return self.from_vae(torch.cat(clips)).to(self.dtype)
+
+
+def first_number(pipe: Any, names: Sequence[str]) -> int:
+    """The first attribute that a pipeline has: pipelines name the same number differently.
+
+    Args:
+        pipe: A pipeline of diffusers.
+        names: Of attributes; it has one of them.
+    """
+    return int(next(getattr(pipe, name) for name in names if hasattr(pipe, name)))
