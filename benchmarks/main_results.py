@@ -26,6 +26,7 @@ from torch import Tensor
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
+from unconcept.evaluation.emoji.cases import CaseWriter
 from unconcept.evaluation.scores import compute_scores
 from unconcept.models.emoji.concepts import completed, near_in_words
 from unconcept.models.image_cache import cache_folder
@@ -89,7 +90,7 @@ def measure_each_neighbour(names: Sequence[str], n: int, seed: int, file: Path) 
     model, concepts = load("emoji"), read(names)
     edit = erased(model, concepts, AllButOne(), file)
     near = near_words(model, concepts)
-    nearby = max(len(EmojiBenchmark(concepts, {}, likely=near).nearby(c)) for c in concepts)
+    nearby = max(len(CaseWriter(concepts, likely=near).nearby(c)) for c in concepts)
     groups = {**dict.fromkeys(GROUPS, 2 * n), "neighbour": n * len(concepts) * nearby}
     exam = EmojiBenchmark(concepts, groups, seed=LOTS + seed, likely=near)
     return result(names, edit, exam, *both(model, edit, exam))

@@ -9,7 +9,8 @@ from pair_cases import SEED, Case
 
 from unconcept import Concept
 from unconcept.concepts.templates import article
-from unconcept.evaluation.emoji.benchmark import EmojiBenchmark, EmojiCase
+from unconcept.evaluation.emoji.benchmark import EmojiBenchmark
+from unconcept.evaluation.emoji.cases import CaseWriter, EmojiCase
 from unconcept.models import Model
 from unconcept.models.emoji.concepts import near_in_words
 from unconcept.models.emoji.vocabulary import (
@@ -39,7 +40,7 @@ class PromptPool:
     def __init__(self, word: str, purpose: str, style: bool = False):
         digest = hashlib.sha256(f"{SEED} {word} {purpose}".encode()).digest()
         self.word, self.style = word, style
-        self.exam = EmojiBenchmark((), {}, int.from_bytes(digest[:4], "little"))
+        self.writer = CaseWriter((), int.from_bytes(digest[:4], "little"))
         self.purpose = purpose
 
     def questions(
@@ -54,13 +55,13 @@ class PromptPool:
         i = 0
         while len(chosen) < n:
             thing = (
-                self.exam.choose(OBJECTS)
+                self.writer.choose(OBJECTS)
                 if self.style
                 else next(t for t in OBJECTS if t.word == self.word)
             )
             word = None if self.style or not words else words[i % len(words)]
             way = (0, 1, 2, 3)[i % 4] if not self.style else (0, 1, 3)[i % 3]
-            question = self.exam.ask(
+            question = self.writer.ask(
                 thing, group, name, word=word, style=self.word if self.style else None, way=way
             )
             repeat = sum(prompt == question.prompt for prompt, _ in taken)
@@ -141,7 +142,7 @@ def nearest_objects(model: Model, concept: Concept, own: Sequence[Thing]) -> lis
             lambda prompts: model.encode(prompts)[model.prompt_states_key], (concept,), 2
         )
     ]
-    by_judge = [t for t in EmojiBenchmark((concept,), {}).near(concept) if t not in by_table]
+    by_judge = [t for t in CaseWriter((concept,)).near(concept) if t not in by_table]
     mixed: list[Thing] = []
     for rank in range(NEIGHBOURS):
         for source in (by_table, by_text, by_judge):

@@ -5,7 +5,7 @@ import torch
 from support.tiny_pipelines import tiny_3, tiny_pipeline
 
 from unconcept import AllButOne, Concept, wrap
-from unconcept.training.closed_form import prompt_readers, states_of, weight_of
+from unconcept.training.prompt_states import prompt_readers, states_of, weight_of
 
 PIG = Concept(erase="pig", alternative="cow")
 

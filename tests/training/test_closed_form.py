@@ -7,20 +7,20 @@ import torch
 from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import Concept, InputError, wrap
-from unconcept.training import closed_form
-from unconcept.training.closed_form import (
-    ClosedForm,
-    Moments,
-    System,
-    align_tokens,
-    alternative_prompt,
-    build_system,
-    differing_spans,
+from unconcept.training import moments
+from unconcept.training.closed_form import ClosedForm, System, build_system
+from unconcept.training.moments import Moments
+from unconcept.training.prompt_states import (
     prompt_readers,
     second_moments,
-    token_spans,
     unchanged_basis,
     weight_of,
+)
+from unconcept.training.state_pairs import (
+    align_tokens,
+    alternative_prompt,
+    differing_spans,
+    token_spans,
     word_prefixes,
 )
 
@@ -221,12 +221,12 @@ def test_moments_add_up():
 
 
 def test_wide_states_are_multiplied_in_pieces_of_single_precision(monkeypatch):
-    monkeypatch.setattr(closed_form, "DOUBLE_WIDTH", 4)
-    monkeypatch.setattr(closed_form, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(moments, "DOUBLE_WIDTH", 4)
+    monkeypatch.setattr(moments, "ROWS_AT_ONCE", 3)
     generator = torch.Generator().manual_seed(0)
     a = torch.randn(10, 6, generator=generator, dtype=torch.double)
     b = torch.randn(10, 5, generator=generator, dtype=torch.double)
-    product = closed_form.product(a, b)
+    product = moments.product(a, b)
     assert product.dtype == torch.double
     assert torch.allclose(product, a.T @ b, rtol=0, atol=1e-5)
     assert not torch.equal(product, a.T @ b)

@@ -9,7 +9,7 @@ from conftest import one_line
 from unconcept.evaluation.recovery import recovered, shown
 from unconcept.reporting.attack_report import SHIP_MERGED, statements
 from unconcept.workflows import attack_edit
-from unconcept.workflows.attack import trained_without
+from unconcept.workflows.attack_floor import trained_without
 
 
 def judge(images, names):

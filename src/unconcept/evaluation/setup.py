@@ -72,7 +72,8 @@ def _emoji_benchmark(
     look: Look,
 ) -> Benchmark:
     from ..models.emoji.concepts import near_in_words
-    from .emoji.benchmark import EmojiBenchmark, EmojiCase
+    from .emoji.benchmark import EmojiBenchmark
+    from .emoji.cases import EmojiCase
 
     if look.judge is not None or look.real is not None:
         raise InputError(

@@ -41,7 +41,7 @@ from ..edits.provenance import make_card, model_identity
 from ..edits.weight_deltas import Deltas, Pair
 from ..errors import InputError
 from ..models.interface import Model, Site
-from ..training.closed_form import prompt_readers, states_of, states_of_prompts, weight_of
+from ..training.prompt_states import prompt_readers, states_of, states_of_prompts, weight_of
 
 STYLE = "art"  # what an erased style becomes where no alternative is named
 

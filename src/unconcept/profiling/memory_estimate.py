@@ -27,9 +27,9 @@ from ..models.conditioning import MAX_CONDITION_NUMBERS, empty_condition, pick
 from ..models.interface import Model
 from ..models.offloading import largest_layer
 from ..models.quantization import bytes_saved
-from ..training.closed_form import prompt_readers
 from ..training.config import Tune
 from ..training.distributed import process_count
+from ..training.prompt_states import prompt_readers
 from ..training.replay import target_dtype
 from ..training.replay_trainer import HELD_OUT_POINTS
 from ..training.trainable_delta import TrainableDelta

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+from ..attacks.catalogue import Budget
 from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
 from ..config.options import Look, Source
@@ -145,3 +146,34 @@ class EvaluationKeywords(TypedDict, total=False):
     prompts: Path | None
     look: Look
     cache: Path | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackOptions(RunOptions):
+    """Options of `attack_edit`, besides `RunOptions`.
+
+    attacks  "quick", "all", or names of attacks with commas
+    budget   "small", or "paper" for the authors' own settings, which take hours
+    images   per attack and control, 4 or more
+    floor    folder of a model that never knew the concept; None: that of the embedded model where
+             the user's cache has it
+    seed     of the prompts, images and searches
+    look     steps, guidance and judge
+    cache    folder of earlier images and outcomes; None: everything is computed
+    """
+
+    attacks: str = "quick"
+    budget: Budget = "small"
+    images: int = 24
+    floor: Path | None = None
+    seed: int = 0
+    look: Look = Look(steps=15)
+    cache: Path | None = None
+
+    def __post_init__(self):
+        check_numbers(seed=self.seed, images=self.images)
+        self.look.check()
+        if self.images < 4:
+            raise InputError(f"images is {self.images}: a share needs 4 or more")
+        if self.cache and not can_write(self.cache):
+            object.__setattr__(self, "cache", None)

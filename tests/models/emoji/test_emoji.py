@@ -148,7 +148,7 @@ def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch
     monkeypatch.setattr(
         exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}}
     )
-    near = {t.word for t in exam.EmojiBenchmark([pig], {}, likely=words).near(pig)}
+    near = {t.word for t in exam.CaseWriter([pig], likely=words).near(pig)}
     assert {"cow", "horse", "pumpkin", "skull", *words} <= near
     assert "gem" not in near
     questions = exam.EmojiBenchmark([pig], {"neighbour": 40, "unrelated": 40}, likely=words).cases

@@ -1,0 +1,50 @@
+"""The floor of an attack: a model that never knew the concept."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from ..concepts.concept import Concept
+from ..errors import InputError
+from ..io.weights import user_cache
+from ..models.interface import Model
+from ..models.loading import load
+from .options import AttackOptions
+
+FLOOR = "emoji-unaware"  # the folder in the user's cache that holds the floor of the embedded model
+
+
+def load_floor(run: AttackOptions, concept: Concept) -> tuple[Model | None, str]:
+    """The model that never knew the concept.
+
+    Args:
+        run: Names its folder, or does not.
+        concept: The concept.
+
+    Returns:
+        (model, ""), or (None, reason).
+
+    Raises:
+        InputError: The named folder is not such a model.
+    """
+    folder = run.floor
+    if folder is None:
+        folder = user_cache() / FLOOR
+        if run.source.model != "emoji" or not folder.is_dir():
+            return None, "no model that never knew the concept was given (--floor)"
+    without = trained_without(folder)
+    if without is not None and concept.erase not in without:
+        reason = f"{folder} was trained without {', '.join(without)}, but with {concept.erase}"
+        if run.floor is not None:
+            raise InputError(f"{reason}: it is not a floor for this concept")
+        return None, reason
+    return load(replace(run.source, model=str(folder), revision=None, variant=None)), ""
+
+
+def trained_without(folder: Path) -> list[str] | None:
+    """The concepts that a model of `pretraining --without` never saw; None for any other folder."""
+    file = folder / "quality.json"
+    try:
+        return list(json.loads(file.read_text(encoding="utf-8"))["without"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
