@@ -33,7 +33,7 @@ from unconcept.methods import all_but_one
 from unconcept.models import conditioning
 from unconcept.models.meta_device import build_without_weights
 from unconcept.models.sampling import Sampling
-from unconcept.profiling import live_memory, memory_estimate
+from unconcept.profiling import cpu_memory, live_memory
 from unconcept.profiling.memory_fit import MemoryPredictor, Setting
 from unconcept.profiling.usage import peak_memory, reset_peak_memory
 
@@ -85,9 +85,9 @@ SHAPES: dict[str, dict[str, dict[str, Any]]] = {
 
 def encode_fewer_prompts() -> None:
     """Prompts are encoded in smaller batches, and fewer of them make up the second moment."""
-    for module in (conditioning, live_memory, memory_estimate):
+    for module in (conditioning, live_memory, cpu_memory):
         module.MAX_CONDITION_NUMBERS = 2**18
-    for module in (all_but_one, memory_estimate):
+    for module in (all_but_one, cpu_memory):
         module.MAX_RETAINED_PROMPTS = 128
     live_memory.PROMPTS = 128
 

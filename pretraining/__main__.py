@@ -12,8 +12,8 @@ import torch
 
 from unconcept.errors import InputError
 from unconcept.evaluation.emoji.rendering import ONE_HAND
+from unconcept.models import wrap
 from unconcept.models.emoji.vocabulary import WORDS
-from unconcept.models.loading import wrap
 
 from . import dataset as pictures
 from . import emoji_atlas as atlas

@@ -9,7 +9,7 @@ from unconcept import AllButOne, Tune
 from unconcept.callbacks import Progress
 from unconcept.cli.progress_bar import ProgressBar
 from unconcept.methods import ESD
-from unconcept.profiling.memory_estimate import network_calls
+from unconcept.profiling.network_calls import network_calls
 from unconcept.profiling.stages import Stage, comparison_stages, erasure_stages
 
 PLAN = [

@@ -15,7 +15,7 @@ from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import Edit, load, wrap
 from unconcept.export.formats import export
-from unconcept.models.loading import only_variant
+from unconcept.models.folder import only_variant
 
 FILE = "model.safetensors"
 

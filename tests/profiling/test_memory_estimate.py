@@ -14,7 +14,7 @@ from unconcept.cli.run_config import Request, plan
 from unconcept.config.options import Source
 from unconcept.methods import all_but_one
 from unconcept.models.quantization import bytes_saved
-from unconcept.profiling import dry_run
+from unconcept.profiling import cpu_memory, dry_run
 from unconcept.profiling import memory_estimate as budget
 from unconcept.profiling.memory_fit import HEADROOM, MemoryPredictor, Setting
 from unconcept.profiling.usage import count_calls
@@ -129,7 +129,7 @@ def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
     method(real, *concepts[:2])
     tensors = [(name, t) for replay in recorded[0].values() for name, t in replay.tensors().items()]
     conditions = [t for name, t in tensors if name.startswith("asked.")]
-    estimate = budget.estimate_cpu_memory(ghost, method, concepts)
+    estimate = cpu_memory.estimate_cpu_memory(ghost, method, concepts)
     assert estimate.conditions == sum(t.nbytes for t in conditions)
     assert estimate.points + estimate.conditions == pytest.approx(
         sum(t.nbytes for _, t in tensors), rel=0.1
@@ -143,12 +143,14 @@ def test_the_host_holds_prompts_and_not_points(tmp_path):
     ghost = load(folder("flux", tmp_path), device="meta", dtype="bf16")
     ghost.pipe.default_sample_size = 128
     method = AllButOne(tune=Tune(group="prompt embedders"))
-    estimate = budget.estimate_cpu_memory(ghost, method, [Concept(erase="pig", alternative="cow")])
+    estimate = cpu_memory.estimate_cpu_memory(
+        ghost, method, [Concept(erase="pig", alternative="cow")]
+    )
     assert estimate.prompts == 5 + 5 + 1 + 2 * method.trajectories * method.points
     assert estimate.conditions == estimate.prompts * 2 * (512 * 4096 + 768)
     assert estimate.states < 2**30
     assert (
-        budget.estimate_cpu_memory(
+        cpu_memory.estimate_cpu_memory(
             ghost, replace(method, tune=Tune(whiten=None)), [Concept(erase="pig")]
         ).states
         == 0

@@ -9,11 +9,9 @@ from pathlib import Path
 
 from ..concepts.concept import Concept
 from ..concepts.words import check_encodable
-from ..config.options import Look
+from ..config.options import EMBEDDED, Look
 from ..errors import InputError
 from ..io.peer_weights import check_own_edit, is_peer_edit
-
-EMBEDDED = ("emoji", "emoji-flow")  # models.EMBEDDED, without importing it
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".pkl")
 

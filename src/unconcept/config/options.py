@@ -10,6 +10,8 @@ from cyclopts import Group, Parameter
 from ..errors import InputError, brief
 from .ranges import check_numbers, whole_number
 
+EMBEDDED = ("emoji", "emoji-flow")  # models that come with the package
+
 MOST_GIBIBYTES = 1e6  # of --memory
 
 Precision = Literal["fp32", "bf16", "fp16"]

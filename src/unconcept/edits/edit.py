@@ -82,7 +82,7 @@ class Edit:
         Raises:
             InputError: The edit was made for another model, or is applied already.
         """
-        from ..models.loading import wrap
+        from ..models.family_table import wrap
 
         model = wrap(model)
         fingerprint = self.fingerprint()
@@ -107,7 +107,7 @@ class Edit:
             InputError: The edit is not applied to this model object. (The weights of an exported
                 pipeline and of a copy of a pipeline cannot be taken back.)
         """
-        from ..models.loading import wrap
+        from ..models.family_table import wrap
 
         model = wrap(model)
         fingerprint = self.fingerprint()

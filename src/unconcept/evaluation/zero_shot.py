@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 
 from ..concepts.templates import article
 from ..errors import InputError
+from ..io.hub_access import is_out_of_reach, reason_of
 from ..io.weights import check_safetensors
 from ..models.devices import default_device
-from ..models.loading import is_out_of_reach, reason_of
 from .features import CachedFeatures
 
 MODEL_TYPES = ("clip", "siglip", "siglip2")  # as config.json calls them

@@ -1,10 +1,26 @@
-"""The Hub of models: waiting for its answers is limited, because its client would wait for ever."""
+"""The Hub of models: limited waiting, because its client would wait for ever, and its errors."""
 
 import logging
 
 log = logging.getLogger(__name__)
 
 HUB_TIMEOUT = 20.0  # seconds without a sign of life
+
+HUB_ADVICE = (
+    "it is out of reach, or HF_HUB_OFFLINE is set, and the model was not downloaded before; give a "
+    "folder on disk, or try again with a network"
+)
+
+# Errors of huggingface_hub, httpx and the system without an answer of the hub.
+OUT_OF_REACH = (
+    "LocalEntryNotFoundError",
+    "OfflineModeIsEnabled",
+    "ConnectError",
+    "ConnectTimeout",
+    "ReadTimeout",
+    "ConnectionError",
+    "gaierror",
+)
 
 
 def limit_waiting() -> None:
@@ -47,3 +63,18 @@ def is_timeout(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def is_out_of_reach(error: BaseException | None) -> bool:
+    """Is this the error of a hub that was not contacted, or did not answer?"""
+    while error is not None:
+        if type(error).__name__ in OUT_OF_REACH or "cached snapshot folder" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def reason_of(error: Exception) -> str:
+    """The first line of another library's error, with its kind."""
+    lines = str(error).strip().splitlines() or ["no reason given"]
+    return f"{type(error).__name__}: {lines[0]}"

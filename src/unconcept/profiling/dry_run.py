@@ -14,14 +14,9 @@ from ..methods import method_caveat
 from ..methods.all_but_one import AllButOne
 from ..models.devices import choose_device
 from ..models.interface import Model
-from ..models.loading import check_source
-from .memory_estimate import (
-    FP32_BYTES,
-    CpuMemory,
-    MemoryEstimate,
-    changed_numbers,
-    estimate_cpu_memory,
-)
+from ..models.source_checks import check_source
+from .cpu_memory import CpuMemory, estimate_cpu_memory
+from .memory_estimate import FP32_BYTES, MemoryEstimate, changed_numbers
 from .memory_fit import (
     MemoryPredictor,
     Setting,

@@ -1,4 +1,4 @@
-"""What a training will need, from shapes alone.
+"""The device memory that a training will need, from shapes alone.
 
 The model is built on torch's meta device: nothing is loaded or computed.
 
@@ -7,72 +7,33 @@ memory while training  = weights
                        + Δ, the student's weights and the gradients of both, where they are made
                        + activations that the forward pass keeps for the backward pass
 memory while sampling  = weights + text encoders + what a pass holds at its worst moment
-CPU memory             = points of the replay + conditions, once per distinct prompt
-                       + token states that whitening reads at once
 """
 
-import itertools
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from ..concepts.concept import Concept
-from ..concepts.retain import retain_prompts
 from ..config.options import Quantized
-from ..methods.all_but_one import MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS, AllButOne
-from ..models.conditioning import MAX_CONDITION_NUMBERS, empty_condition, pick
+from ..methods.all_but_one import AllButOne
 from ..models.interface import Model
 from ..models.offloading import largest_layer
 from ..models.quantization import bytes_saved
 from ..training.config import Tune
 from ..training.distributed import process_count
 from ..training.prompt_states import prompt_readers
-from ..training.replay import target_dtype
-from ..training.replay_trainer import HELD_OUT_POINTS
 from ..training.trainable_delta import TrainableDelta
 from ..training.whitening import rows_per_step
 from .activations import activation_bytes
 from .live_memory import sampling_bytes
+from .network_calls import ERASE_ROLES, TRAINED_ROLES, network_calls
 
 FP32_BYTES = 4
-
-FP64_BYTES = 8
-
-INDEX_BYTES = 8  # of an int64
 
 # Bytes per trained parameter: A, its gradient and Adam's two moments, each in fp32 ...
 ADAM_BYTES = 4 * FP32_BYTES
 
 ADAM_8BIT_BYTES = 2 * FP32_BYTES + 2  # ... or the moments in 8 bits
-
-# float64 matrices of the whitening's width at once: the second moment, the matrix that is
-# decomposed, its eigenvectors, and two of LAPACK's.
-WHITENING_MATRICES = 5
-
-ERASE_ROLES = 3  # conditions recorded per point of the concept: c, a and the empty prompt
-
-TRAINED_ROLES = 2  # of them predicted by the student: c and the empty prompt
-
-
-@dataclass(frozen=True)
-class NetworkCalls:
-    """Images that go forward through the denoiser, by what for.
-
-    recording  trajectories and teacher predictions of the replay
-    held_out   evaluations of the held-out loss
-    training   training steps, each of them also a backward pass
-    """
-
-    recording: int
-    held_out: int
-    training: int
-
-    @property
-    def total(self) -> int:
-        return self.recording + self.held_out + self.training
 
 
 @dataclass(frozen=True)
@@ -334,178 +295,3 @@ def rows_at_once(method: AllButOne) -> int:
     rows = TRAINED_ROLES + bool(method.rho)
     micro_batches = method.tune.gradient_accumulation * process_count()
     return rows * method.tune.batch_size // micro_batches
-
-
-def network_calls(method: AllButOne, concepts: int = 1) -> NetworkCalls:
-    """Count the network calls of an All but One training beforehand.
-
-    Early stopping may save some of the training's.
-
-    Args:
-        method: The method with its hyperparameters.
-        concepts: How many concepts are erased.
-
-    Returns:
-        Calls of one process.
-    """
-    groups = [group_calls(method, size) for size in method.groups(concepts)]
-    return NetworkCalls(
-        recording=sum(calls.recording for calls in groups),
-        held_out=sum(calls.held_out for calls in groups),
-        training=sum(calls.training for calls in groups),
-    )
-
-
-def group_calls(method: AllButOne, concepts: int) -> NetworkCalls:
-    """The same for concepts that are trained together.
-
-    Args:
-        method: The method with its hyperparameters.
-        concepts: Size of the group.
-
-    Returns:
-        Calls of one process, in one round of training; none where the closed form is all.
-    """
-    if not method.trains:
-        return NetworkCalls(recording=0, held_out=0, training=0)
-    tune = method.first_round
-    erased = method.trajectories_per_concept(concepts) * concepts
-    retained = 2 * method.trajectories * bool(method.rho)
-    sampling = 2 * method.sampling_steps * (erased + retained)  # with the prompt and without
-    predictions = method.points * (ERASE_ROLES * erased + retained)
-    points = TRAINED_ROLES * held_out_points(method, erased) + held_out_points(method, retained)
-    evaluations = 1 + math.ceil(tune.steps / tune.check)
-    rows = TRAINED_ROLES + bool(method.rho) + method.attacks * bool(method.adversary)
-    return NetworkCalls(
-        recording=sampling + predictions,
-        held_out=evaluations * points + 2 * TRAINED_ROLES * held_out_points(method, erased),
-        training=tune.steps * rows * tune.batch_size // process_count(),
-    )
-
-
-def held_out_points(method: AllButOne, trajectories: int) -> int:
-    """Points of so many trajectories that one evaluation of the held-out loss reads.
-
-    Args:
-        method: Says how many points a trajectory has and which share is held out.
-        trajectories: Number of trajectories, held-out ones included.
-
-    Returns:
-        Number of points, at most HELD_OUT_POINTS.
-    """
-    every = max(2, round(1 / method.tune.held_out))
-    return min(HELD_OUT_POINTS, method.points * math.ceil(trajectories / every))
-
-
-@dataclass(frozen=True)
-class CpuMemory:
-    """What a training holds in CPU memory besides the networks, in bytes unless said otherwise.
-
-    points      latents and predictions of the replay
-    conditions  text conditions, once per distinct prompt
-    states      token states, or the matrices of their second moment, while whitening
-    prompts     number of distinct prompts
-    """
-
-    points: int
-    conditions: int
-    states: int
-    prompts: int
-
-    @property
-    def whole(self) -> int:
-        return self.points + self.conditions + self.states
-
-
-def estimate_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
-    """Estimate the CPU memory of an All but One training.
-
-    Args:
-        model: A model on the device "meta".
-        method: The method with its hyperparameters.
-        concepts: What is erased; of several groups the largest counts.
-
-    Returns:
-        Bytes, and the number of prompts.
-    """
-    ends = list(itertools.accumulate(method.groups(len(concepts))))
-    runs = []
-    for start, end in zip([0, *ends], ends):
-        runs.append(group_cpu_memory(model, method, concepts[start:end]))
-    return max(runs, key=lambda run: run.whole)
-
-
-def group_cpu_memory(model: Model, method: AllButOne, concepts: Sequence[Concept]) -> CpuMemory:
-    """Estimate the CPU memory for concepts that are trained together.
-
-    Which points are kept of a trajectory depends on its offset: this is the mean.
-
-    Args:
-        model: A model on the device "meta".
-        method: The method with its hyperparameters.
-        concepts: The concepts of one group.
-
-    Returns:
-        Bytes, and the number of prompts.
-    """
-    trajectories = method.trajectories_per_concept(len(concepts)) * len(concepts)
-    retained_trajectories = 2 * method.trajectories * bool(method.rho)
-    points = method.sampling_steps / max(1, method.sampling_steps // method.points)
-    retained = retain_prompts(concepts, model.vocabulary)
-    pairs = [pair for concept in concepts for pair in concept.pairs()]
-    prompts = 1 + min(retained_trajectories * method.points, len(retained))
-    for column in zip(*pairs):
-        prompts += min(int(trajectories * points), len(set(column)))
-    points_bytes = points * (
-        trajectories * point_bytes(model, ERASE_ROLES)
-        + retained_trajectories * point_bytes(model, 1)
-    )
-    condition = pick(empty_condition(model), slice(0, 1))
-    condition_bytes = sum(tensor.nbytes for tensor in condition.values())
-    states = whitening_cpu_bytes(model, method, len(retained))
-    if not method.trains:  # the closed form has no replay
-        return CpuMemory(0, 0, states, prompts)
-    return CpuMemory(int(points_bytes), prompts * condition_bytes, states, prompts)
-
-
-def point_bytes(model: Model, roles: int) -> int:
-    """Bytes of a replay's point: x, t, trajectory, and per role a prediction and an index.
-
-    Args:
-        model: Says the shape and the precision of a latent.
-        roles: Predictions recorded at the point: ERASE_ROLES on trajectories of erased concepts,
-            1 on those of retained prompts.
-
-    Returns:
-        Bytes.
-    """
-    latent = math.prod(model.latent_shape)
-    prediction = torch.finfo(target_dtype(model)).bits // 8
-    return latent * (bytes_per_number(model) + prediction * roles) + INDEX_BYTES * (2 + roles)
-
-
-def whitening_cpu_bytes(model: Model, method: AllButOne, retained: int) -> int:
-    """Bytes that whitening needs in CPU memory.
-
-    The larger of two: the token states it reads at once, also in float64; the matrices of their
-    second moment.
-
-    Args:
-        model: A model on the device "meta".
-        method: The method with its hyperparameters.
-        retained: Number of retained prompts.
-
-    Returns:
-        Bytes; 0 if nothing is whitened.
-    """
-    reads = {site.reads for site in model.weight_group(method.tune.group) if site.reads}
-    if method.tune.whiten is None or not reads:
-        return 0
-    condition = pick(empty_condition(model), slice(0, 1))
-    tokens = condition[model.prompt_states_key].shape[1]
-    prompts = 1 + min(retained, MAX_RETAINED_PROMPTS, MAX_RETAINED_TOKENS // tokens)
-    numbers = prompts * sum(tensor.numel() for tensor in condition.values())
-    at_once = min(MAX_CONDITION_NUMBERS, numbers)
-    width = max(model.linear_input(name, condition).shape[-1] for name in reads)
-    states = at_once * (FP64_BYTES + bytes_per_number(model))
-    return max(states, WHITENING_MATRICES * width**2 * FP64_BYTES)

@@ -26,16 +26,18 @@ from typing import Any
 import torch
 
 from ..concepts.concept import Concept
-from ..config.options import Precision, Quantized, Source
+from ..config.options import EMBEDDED, Precision, Quantized, Source
 from ..errors import InputError
 from ..io.units import format_bytes
 from ..methods.all_but_one import AllButOne
 from ..models.devices import choose_device
 from ..models.interface import Condition
-from ..models.loading import EMBEDDED, check_built, check_source, default_precision, load
+from ..models.loading import default_precision, load
+from ..models.source_checks import check_built, check_source
 from ..training.config import Tune
 from ..training.distributed import process_count
-from .memory_estimate import MemoryEstimate, Passes, estimate_cpu_memory, estimate_memory
+from .cpu_memory import estimate_cpu_memory
+from .memory_estimate import MemoryEstimate, Passes, estimate_memory
 from .usage import free_memory
 
 GRADIENT_ACCUMULATION = (1, 2, 4, 8, 16, 32)

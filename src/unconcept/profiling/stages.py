@@ -11,7 +11,7 @@ from typing import Any
 from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
 from ..evaluation.strength_curve import PROMPTS, STRENGTHS
 from ..methods.all_but_one import AllButOne
-from .memory_estimate import group_calls
+from .network_calls import group_calls
 
 BACKWARD = 3  # forward and backward together, in forward passes
 

@@ -6,11 +6,21 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from ...config.options import HOW, WHAT, WHILE_IT_RUNS, Look, Output, Printout, Source, Training
+from ...config.options import (
+    EMBEDDED,
+    HOW,
+    WHAT,
+    WHILE_IT_RUNS,
+    Look,
+    Output,
+    Printout,
+    Source,
+    Training,
+)
 from ...config.ranges import whole_number
 from ...errors import InputError
 from ...io.text import visible
-from ..input_checks import EMBEDDED, check_look
+from ..input_checks import check_look
 from ..loading_notice import loading
 from .printing import print_result, wrapped
 from .shared_options import (
