@@ -18,7 +18,7 @@ from unconcept.models.emoji.vocabulary import WORDS
 from . import dataset as pictures
 from . import emoji_atlas as atlas
 from . import evaluate as quality
-from . import judge, unaware, video
+from . import judge, motion_judge, unaware, video
 from . import package_weights as export
 from . import text_encoder as text
 from . import tokenizer as tokens
@@ -31,8 +31,9 @@ WORK = Path(__file__).parent / ".work"
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["video"]:
-        video.main(sys.argv[2:])
+    others = {"video": video.main, "motion-judge": motion_judge.main}
+    if sys.argv[1:2] and sys.argv[1] in others:
+        others[sys.argv[1]](sys.argv[2:])
         return
     parser = argparse.ArgumentParser(prog="python -m pretraining", description=__doc__)
     parser.add_argument("--shards", type=int, default=24, help="of 2,048 pictures")

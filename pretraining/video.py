@@ -2,7 +2,8 @@
 
     python -m pretraining video
 
-Nothing is needed but the package: the clips are drawn from its atlas. Kill it whenever you like;
+and then `--model emoji-video` everywhere: the model is written into the user's cache. Nothing is
+needed but the package: the clips are drawn from its atlas. Kill it whenever you like;
 the same command goes on.
 
 The image model's weights stay; motion modules and text cross-attention are trained on
@@ -17,24 +18,33 @@ it. Three clips in four are therefore trained at t >= 800.
 import argparse
 import copy
 import json
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
+from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
 from torch import Tensor, nn
 
 from unconcept.concepts.templates import article
+from unconcept.io.weights import user_cache
 from unconcept.models import emoji
+from unconcept.models.emoji.loading import load_image_parts, load_video_from
 from unconcept.models.emoji.motions import FRAMES, MOTIONS, with_motion
 from unconcept.models.emoji.vocabulary import OBJECTS
 
 from . import video_clips as clips
+from . import video_evaluation as evaluation
 from .captions import COLOUR_NAMES
 from .checkpoint import Checkpoint
+from .package_weights import digest
 from .unet import rate
 from .video_unet import (
     choose_frames,
@@ -118,11 +128,10 @@ class Stage:
     checkpoint: Checkpoint
 
 
-def start(work: Path) -> Stage:
+def start(work: Path, image_unet: UNet2DConditionModel) -> Stage:
     """The networks as the checkpoint in `work` has them, or as they begin."""
     torch.manual_seed(0)
-    pipe = emoji.load().pipe
-    unet = inflate(pipe.unet).train()
+    unet = inflate(image_unet).train()
     average = copy.deepcopy(unet).requires_grad_(False).eval()
     path = work / "video.pt"
     fine = Checkpoint(path).step >= FINE_FROM
@@ -152,11 +161,12 @@ def train(work: Path, amount: Amount) -> UNetMotionModel:
     """The averaged video model after `amount.steps` steps."""
     model = emoji.load()
     pipe = model.pipe
-    torch.set_num_threads(1)
+    stage = start(work, pipe.unet)
+    unet, optimizer, checkpoint = stage.unet, stage.optimizer, stage.checkpoint
+    if checkpoint.step >= amount.steps:
+        return stage.average
     clips.make(work / "clips", amount.shards, pipe.vae)
     shards = clips.Clips(work / "clips", amount.shards)
-    stage = start(work)
-    unet, optimizer, checkpoint = stage.unet, stage.optimizer, stage.checkpoint
     codes = position_codes(unet)
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     averaged = checkpoint.parts["average"].parameters.values()
@@ -247,7 +257,7 @@ def centres(x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def look(unet: UNetMotionModel, model, n: int = 4, t: int = 960) -> dict[str, list[float]]:
+def look(unet: UNetMotionModel, model: Any, n: int = 4, t: int = 960) -> dict[str, list[float]]:
     """How far the drawing moves in a prediction from pure noise, the first that sampling makes.
 
     Args:
@@ -262,7 +272,8 @@ def look(unet: UNetMotionModel, model, n: int = 4, t: int = 960) -> dict[str, li
     """
     result = {}
     noise = model.pipe.scheduler.alphas_cumprod[t]
-    x = torch.randn((n, 8, FRAMES, 16, 16), generator=torch.Generator().manual_seed(1))
+    shape = (n, unet.config["in_channels"], FRAMES, 16, 16)
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     for motion in MOTIONS:
         prompts = []
         for i in range(n):
@@ -281,13 +292,82 @@ def note(text: str) -> None:
     print(f"video {text}", file=sys.stderr, flush=True)
 
 
+CARD = """---
+license: apache-2.0
+library_name: diffusers
+pipeline_tag: text-to-video
+---
+# emoji-video: the embedded model of unconcept with motion modules
+
+An AnimateDiffPipeline. Clips have {frames} frames of 64 x 64 pixels. A prompt names its motion
+behind a comma: "a pig on a blue background, moving to the left". Trained motions: {motions}.
+The autoencoder, the text encoder and the image weights of the U-Net are those of `emoji`, whose
+model card names data and licences; motion modules and text cross-attention were trained on {steps}
+steps of clips of its drawings. quality.json holds what was measured, sha256.json the sums of the
+files.
+"""
+
+
+def export(unet: UNetMotionModel, step: int, measured: dict | None, folder: Path) -> None:
+    """Write the pipeline in fp16 with its card, what was measured, and the sums of the files.
+
+    Args:
+        unet: The averaged video model.
+        step: Steps of its training.
+        measured: See `video_evaluation.measure`; None: nothing was.
+        folder: Where to; replaced when it exists.
+    """
+    parts = load_image_parts(torch.float16)
+    nothing: Any = None  # the motion modules are in the U-Net
+    pipe = AnimateDiffPipeline(**parts, unet=copy.deepcopy(unet).half(), motion_adapter=nothing)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place:
+        new = Path(place) / "new"
+        pipe.save_pretrained(new, safe_serialization=True)
+        motions = taught(step - 1)
+        facts = {"steps": step, "motions": motions, "measured": measured}
+        (new / "quality.json").write_text(json.dumps(facts, indent=1) + "\n")
+        card = CARD.format(frames=FRAMES, motions=", ".join(motions), steps=f"{step:,}")
+        (new / "README.md").write_text(card)
+        sums = {}
+        for path in sorted(new.rglob("*")):
+            if path.is_file():
+                sums[str(path.relative_to(new))] = digest(path)
+        (new / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        new.rename(folder)
+
+
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m pretraining video", description=__doc__)
     parser.add_argument(
-        "--shards", type=int, default=clips.SHARDS, help="of 91 objects, at most 10"
+        "--shards", type=int, default=clips.SHARDS, help="of 91 objects; at most 10"
     )
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the state")
+    parser.add_argument(
+        "--export-now", action="store_true", help="train no further: write the model as it is"
+    )
+    parser.add_argument(
+        "--clips", type=int, default=400, help="of the measurement before it is written; 0: none"
+    )
+    parser.add_argument("--sampling-steps", type=int, default=25, help="of these clips")
+    parser.add_argument(
+        "--model", type=Path, default=user_cache() / emoji.VIDEO, help="folder that is written"
+    )
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
-    train(options.work, Amount(options.shards, options.steps))
+    torch.set_num_threads(1)
+    steps = 0 if options.export_now else options.steps
+    unet = train(options.work, Amount(options.shards, steps))
+    step = Checkpoint(options.work / "video.pt").step
+    if step == 0:
+        parser.error(f"there is no training in {options.work} yet")
+    export(unet, step, None, options.model)
+    if options.clips:
+        model = load_video_from(options.model)
+        names = taught(step - 1)
+        measured = evaluation.measure(model, options.clips, names, options.sampling_steps)
+        export(unet, step, measured, options.model)
+        print(json.dumps(measured, indent=1))

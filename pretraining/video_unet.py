@@ -130,8 +130,10 @@ def trained_parameters(unet: UNetMotionModel, fine: bool) -> dict[str, nn.Parame
     """
     trained = {}
     for name, parameter in unet.named_parameters():
-        motion = "motion_modules" in name
-        chosen = (motion and (fine or not name.startswith(FINE))) or ".attn2." in name
+        if "motion_modules" in name:
+            chosen = fine or not name.startswith(FINE)
+        else:
+            chosen = ".attn2." in name
         parameter.requires_grad_(chosen)
         if chosen:
             trained[name] = parameter

@@ -173,8 +173,8 @@ def check_model(name: str) -> None:
     match = nearest(name, EMBEDDED, cutoff=0.6)
     suggestion = f': did you mean "{match}"?' if match else similar_sibling(path)
     raise InputError(
-        f'there is no model "{name}"{suggestion or "."} --model takes "emoji" or "emoji-flow", '
-        "a diffusers folder, a .safetensors file, or a Hub id like owner/name"
+        f'there is no model "{name}"{suggestion or "."} --model takes "emoji", "emoji-flow" '
+        'or "emoji-video", a diffusers folder, a .safetensors file, or a Hub id like owner/name'
     )
 
 

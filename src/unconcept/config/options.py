@@ -10,7 +10,8 @@ from cyclopts import Group, Parameter
 from ..errors import InputError, brief
 from .ranges import check_numbers, whole_number
 
-EMBEDDED = ("emoji", "emoji-flow")  # models that come with the package
+# Models whose words are known. The last is not in the package: the repository makes it.
+EMBEDDED = ("emoji", "emoji-flow", "emoji-video")
 
 MOST_GIBIBYTES = 1e6  # of --memory
 
@@ -52,8 +53,8 @@ class Source:
     model: Annotated[
         str,
         Parameter(
-            help="emoji or emoji-flow (embedded), a diffusers folder, a .safetensors file, "
-            "or a Hub id."
+            help="emoji or emoji-flow (embedded), emoji-video (see the video guide), a diffusers "
+            "folder, a .safetensors file, or a Hub id."
         ),
     ] = "emoji"
     base_config: Annotated[

@@ -48,8 +48,8 @@ def load(
     """Load a model.
 
     Args:
-        source: What `--model` accepts: "emoji" or "emoji-flow", a diffusers folder, a .safetensors
-            file, or a hub id. Or a whole `Source`.
+        source: What `--model` accepts: "emoji", "emoji-flow" or "emoji-video", a diffusers folder,
+            a .safetensors file, or a hub id. Or a whole `Source`.
         quantize: Hold the linear layers of the denoiser's blocks in 4 or 8 bits.
         keep_precise: Weight group that is not quantized, because an edit of it is trained.
         cpu_offload: Leave the weights in CPU memory; a layer's are on the device while it computes.
@@ -75,14 +75,18 @@ def load(
     device = choose_device(source.device)
     if source.model in EMBEDDED and source.prediction:
         raise InputError(f"--prediction is for your own models, and {source.model} is embedded")
-    if device.type == "meta" and source.model != "emoji-flow":
+    if device.type == "meta" and source.model not in ("emoji-flow", "emoji-video"):
         return set_clip_size(wrap_opened(open_without_weights(source), source), source)
     precision = PRECISIONS[source.dtype or default_precision(source.model, device)]
     if source.model in EMBEDDED:
         from . import emoji
 
-        load_embedded = emoji.load if source.model == "emoji" else emoji.load_flow
-        model: Any = load_embedded(dtype=precision)
+        loaders = {
+            "emoji": emoji.load,
+            "emoji-flow": emoji.load_flow,
+            "emoji-video": emoji.load_video,
+        }
+        model: Any = loaders[source.model](dtype=precision)
     else:
         model = wrap_opened(open_pipeline(source, precision), source)
     if quantize:

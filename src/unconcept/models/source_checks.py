@@ -31,8 +31,8 @@ def check_source(source: Source) -> None:
         raise InputError(f"{path} is neither a diffusers folder nor a .safetensors file")
     elif name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise InputError(
-            f'there is no model "{name}": give "emoji" or "emoji-flow", a diffusers folder, '
-            "a .safetensors file, or a hub id like owner/name"
+            f'there is no model "{name}": give "emoji", "emoji-flow" or "emoji-video", '
+            "a diffusers folder, a .safetensors file, or a hub id like owner/name"
         )
 
 

@@ -2,16 +2,20 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from ...concepts.concept import Concept
 from ...errors import InputError
+from ...io.weights import user_cache
+from ..families.animatediff import AnimateDiff
 from ..families.stable_diffusion import StableDiffusion
 from ..families.stable_diffusion_3 import StableDiffusion3
 from ..interface import Model
+from ..video import ClipSize
 from .concepts import completed
+from .motions import FRAMES
 from .vocabulary import LEXICON, WORDS
 
 FOLDER = Path(__file__).parent
@@ -20,7 +24,9 @@ PIPELINE = FOLDER / "pipeline"
 
 FLOW = FOLDER / "flow"
 
-GUIDANCE = 5.0  # at which both models were evaluated
+VIDEO = "emoji-video"  # the folder in the user's cache that holds the model of that name
+
+GUIDANCE = 5.0  # at which the models were evaluated
 
 
 class EmojiVocabulary:
@@ -41,6 +47,14 @@ class Emoji(EmojiVocabulary, StableDiffusion):
 
 class EmojiFlow(EmojiVocabulary, StableDiffusion3):
     """The embedded model with Stable Diffusion 3's transformer."""
+
+
+class EmojiVideo(EmojiVocabulary, AnimateDiff):
+    """The embedded U-Net with AnimateDiff's motion modules."""
+
+    def usual_clip_size(self) -> ClipSize:
+        side = self.denoiser.config["sample_size"] * self.space_ratio
+        return ClipSize(frames=FRAMES, height=side, width=side)
 
 
 def load(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
@@ -134,6 +148,74 @@ def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.flo
     model.guidance = GUIDANCE
     model.lexicon = LEXICON
     return model
+
+
+def load_video(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
+    """Load `emoji-video`: short clips of moving emoji, by AnimateDiff's architecture.
+
+    It is not part of the package. `python -m pretraining video` makes it, in the user's cache.
+
+    Args:
+        device: Where it computes.
+        dtype: Data type of the weights.
+
+    Returns:
+        The model. Its clips have `motions.FRAMES` frames.
+
+    Raises:
+        InputError: It was not made.
+    """
+    folder = user_cache() / VIDEO
+    if not (folder / "unet").is_dir():
+        raise InputError(
+            f"{VIDEO} is not part of the package, and not in {folder}: make it there with "
+            "`python -m pretraining video` in a copy of the repository (hours on two cores)"
+        )
+    return load_video_from(folder, device, dtype)
+
+
+def load_video_from(
+    folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> Model:
+    """Load `emoji-video` from a folder.
+
+    Args:
+        folder: With the folder `unet`; everything else is the package's.
+        device: Where it computes.
+        dtype: Data type of the weights.
+    """
+    from diffusers.models.unets.unet_motion_model import UNetMotionModel
+    from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
+
+    parts = load_image_parts(dtype)
+    parts["unet"] = UNetMotionModel.from_pretrained(
+        folder / "unet", dtype=dtype, local_files_only=True, use_safetensors=True
+    )
+    pipe = AnimateDiffPipeline(**parts, motion_adapter=cast("Any", None))  # it is in the U-Net
+    pipe.set_progress_bar_config(disable=True)
+    model = EmojiVideo(pipe.to(device), WORDS)
+    model.guidance = GUIDANCE
+    model.lexicon = LEXICON
+    return model
+
+
+def load_image_parts(dtype: torch.dtype) -> dict[str, Any]:
+    """The components that `emoji-video` shares with `emoji`: all but the U-Net.
+
+    Args:
+        dtype: Data type of the weights.
+    """
+    from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from transformers.models.clip.modeling_clip import CLIPTextModel
+    from transformers.models.clip.tokenization_clip import CLIPTokenizer
+
+    return {
+        "vae": AutoencoderKL.from_pretrained(PIPELINE / "vae", dtype=dtype),
+        "text_encoder": CLIPTextModel.from_pretrained(PIPELINE / "text_encoder", dtype=dtype),
+        "tokenizer": CLIPTokenizer.from_pretrained(PIPELINE / "tokenizer"),
+        "scheduler": DDIMScheduler.from_pretrained(PIPELINE / "scheduler"),
+    }
 
 
 def text_encoder_with_projection() -> Any:
