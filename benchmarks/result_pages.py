@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 
 from pages.ablations import ablations
+from pages.default_transfer import default_transfer
 from pages.main_results import main_results
 from pages.method_comparison import method_comparison
 from pages.pairs import pairs
@@ -27,6 +28,7 @@ from pages.transformer import transformer
 
 BUILDERS = {
     "pairs": pairs,
+    "default-transfer": default_transfer,
     "main-results": main_results,
     "ablations": ablations,
     "method-comparison": method_comparison,
