@@ -1,6 +1,6 @@
 """What the lexicon is worth: `emoji` as a stranger's model, whose words nobody knows.
 
-    python benchmarks/lexicon.py [--n 20]     # what is done is not done again
+    python benchmarks/lexicon.py [--n 20] [--only pig=cow]    # what is done is not done again
     python benchmarks/lexicon.py --table      # only print the table of what is there
 
 Three completions of the same concept, the same method (All but One with its defaults), prompts,
@@ -131,9 +131,9 @@ def row_of(results: Sequence[Mapping]) -> str:
 
 def main() -> None:
     options = {"action": "store_true", "help": "measure nothing"}
-    given = arguments(__doc__, "lexicon", 20, table=options)
+    given = arguments(__doc__, "lexicon", 20, table=options, only={"choices": KINDS})
     results = []
-    for name in KINDS:
+    for name in [given.only] if given.only else KINDS:
         for completion in COMPLETIONS:
             make = None if given.table else functools.partial(measure, name, completion, given.n)
             result = once(given.out / f"{name}-{completion}-{given.n}.json", make)

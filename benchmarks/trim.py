@@ -1,6 +1,7 @@
 """How far an edit can be cut: the rank of every matrix against what is erased and what else moves.
 
     python benchmarks/trim.py [--n 20] [--pairs "pig=cow,watercolor=pencil sketch"] [--model emoji]
+    python benchmarks/trim.py --n 4 --pairs pig=cow --only "closed form"    # a quick check
 
 Each edit is made once, as the command line makes it and once trained, cut to each rank, and
 measured on the same prompts and seeds: whether the concept and the alternative are seen in the
@@ -74,10 +75,17 @@ def cells(row: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    options = arguments(__doc__, "trim", 20, pairs={"default": PAIRS}, model={"default": "emoji"})
+    options = arguments(
+        __doc__,
+        "trim",
+        20,
+        pairs={"default": PAIRS},
+        model={"default": "emoji"},
+        only={"choices": METHODS},
+    )
     print("\n".join(head(["edit", "rank", "numbers", *COLUMNS])))
     for pair in options.pairs.split(","):
-        for name in METHODS:
+        for name in [options.only] if options.only else METHODS:
             for rank in RANKS:
                 label = rank or "whole"
                 file = Path(options.out) / options.model / f"{name} {pair} {label} {options.n}.json"
