@@ -2,13 +2,14 @@
 
 import torch
 
-from support.tiny_pipelines import tiny_parts, tiny_xl
+from support.tiny_pipelines import tiny_language, tiny_parts, tiny_xl
 
 SIZES = {  # frames, height, width of a tiny clip: none of them is a square
     "wan": (5, 16, 32),
     "wan, two experts": (5, 16, 32),
     "wan, a timestep per token": (5, 16, 32),
     "ltx": (9, 32, 64),
+    "hunyuan-video": (5, 16, 32),
     "animatediff": (3, 16, 16),
     "animatediff-xl": (3, 16, 16),
     "cogvideox": (9, 16, 32),
@@ -217,11 +218,85 @@ def tiny_ltx():
     )
 
 
+def tiny_hunyuan_video():
+    import transformers
+    from diffusers.models.autoencoders.autoencoder_kl_hunyuan_video import (
+        AutoencoderKLHunyuanVideo,
+    )
+    from diffusers.models.transformers.transformer_hunyuan_video import (
+        HunyuanVideoTransformer3DModel,
+    )
+    from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import (
+        DEFAULT_PROMPT_TEMPLATE,
+        HunyuanVideoPipeline,
+    )
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+
+    tokenizer, _ = tiny_language()
+    # Llama's tokens before the prompt are as many as the pipeline cuts off; so are these.
+    before = DEFAULT_PROMPT_TEMPLATE["template"].partition("{}")[0]
+    tokenizer.add_tokens(["<|eot_id|>"])
+    surplus = len(tokenizer(before).input_ids) - DEFAULT_PROMPT_TEMPLATE["crop_start"]
+    tokenizer.add_tokens([before[: surplus + 1]])
+    assert len(tokenizer(before).input_ids) == DEFAULT_PROMPT_TEMPLATE["crop_start"]
+    torch.manual_seed(0)
+    llama = transformers.LlamaModel(
+        transformers.LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            num_key_value_heads=2,
+        )
+    )
+    clip = tiny_parts()
+    clip_config = transformers.CLIPTextConfig(
+        **{**clip["text_encoder"].config.to_dict(), "max_position_embeddings": 77}
+    )
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        patch_size=1,
+        text_embed_dim=16,
+        pooled_projection_dim=clip_config.hidden_size,
+        rope_axes_dim=(2, 4, 4),
+    )
+    sharpen(
+        transformer, ("add_k_proj.weight", "add_v_proj.weight", "context_embedder.proj_in.weight")
+    )
+    vae = AutoencoderKLHunyuanVideo(
+        latent_channels=4,
+        down_block_types=("HunyuanVideoDownBlock3D",) * 4,
+        up_block_types=("HunyuanVideoUpBlock3D",) * 4,
+        block_out_channels=(8,) * 4,
+        layers_per_block=1,
+        norm_num_groups=4,
+    )
+    return HunyuanVideoPipeline(
+        text_encoder=llama.eval(),
+        tokenizer=tokenizer,
+        transformer=transformer.eval(),
+        vae=vae.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
+        text_encoder_2=transformers.CLIPTextModel(clip_config).eval(),
+        tokenizer_2=clip["tokenizer"],
+    )
+
+
 MAKERS = {
     "wan": tiny_wan,
     "wan, two experts": lambda: tiny_wan(experts=2),
     "wan, a timestep per token": lambda: tiny_wan(per_token=True),
     "ltx": tiny_ltx,
+    "hunyuan-video": tiny_hunyuan_video,
     "animatediff": tiny_animatediff,
     "animatediff-xl": tiny_animatediff_xl,
     "cogvideox": tiny_cogvideox,

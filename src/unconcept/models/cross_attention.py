@@ -2,13 +2,14 @@
 queries.
 """
 
-import inspect
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .attention_share import cross_share, record_maps, to_maps
 from .interface import Condition
 from .pipeline_model import STATES, PipelineModel, in_all
 
@@ -95,81 +96,12 @@ class CrossModel(PipelineModel):
             By module [N, h, w] in [0, 1], of clips [N, frames, h, w]: mean over heads and sum
             over tokens.
         """
-        maps: dict[str, Tensor] = {}
-        handles = []
+        modules = {}
         for site in self.cross_attentions():
             component, _, path = site.partition(".")
-            module = self.components[component].get_submodule(path)
+            modules[site] = self.components[component].get_submodule(path)
 
-            def record(module: Any, args: tuple, kwargs: dict, site: str = site) -> None:
-                share = attention_share(module, args, kwargs, tokens)
-                maps[site] = to_maps(share, x, self.token_frames(x))
+        def to_map(module: Any, args: tuple, kwargs: dict) -> Tensor:
+            return to_maps(cross_share(module, args, kwargs, tokens), x, self.token_frames(x))
 
-            handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
-        try:
-            self.predict_everywhere(x, t, condition)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return maps
-
-
-def to_maps(share: Tensor, x: Tensor, frames: int) -> Tensor:
-    """Put the values of places where the places are.
-
-    Args:
-        share: One value for each place: [N, frames · h · w] or [N · frames, h · w].
-        x: Latents of N images or clips, whose last two axes are height and width.
-        frames: Frames of tokens.
-
-    Returns:
-        [N, h, w], of clips [N, frames, h, w].
-    """
-    height, width = x.shape[-2:]
-    h = round((share.numel() / (len(x) * frames) * height / width) ** 0.5)
-    maps = share.reshape(len(x), frames, h, -1)
-    return maps if x.ndim == 5 else maps[:, 0]
-
-
-def attention_share(module: Any, args: tuple, kwargs: dict, tokens: Sequence[int]) -> Tensor:
-    """How much of the attention of each place goes to some tokens, in one call of an attention.
-
-    Args:
-        module: An attention of diffusers.
-        args: Its positional arguments.
-        kwargs: Its named arguments.
-        tokens: Positions of the tokens.
-
-    Returns:
-        [N, places] in [0, 1]: mean over heads and sum over tokens.
-    """
-    # not every attention names what it passes on to its processor
-    names = list(inspect.signature(module.forward).parameters)
-    arguments = {**dict(zip(names, args)), **kwargs}
-    q = split_heads(module.to_q(arguments["hidden_states"]), module.norm_q, module.heads)
-    k = split_heads(module.to_k(arguments["encoder_hidden_states"]), module.norm_k, module.heads)
-    mask = arguments.get("attention_mask")
-    share = torch.zeros(q.shape[0], q.shape[2], device=q.device)
-    for head in range(module.heads):  # one at a time: a clip has many places
-        scores = (q[:, head] @ k[:, head].transpose(1, 2)).float() * q.shape[-1] ** -0.5
-        if mask is not None:
-            scores = scores + mask.reshape(len(scores), -1, scores.shape[-1])
-        share += scores.softmax(-1)[..., list(tokens)].sum(-1)
-    return share / module.heads
-
-
-def split_heads(y: Tensor, norm: Any, heads: int) -> Tensor:
-    """Split queries or keys by head and normalize them, each head or all of them together.
-
-    Args:
-        y: [N, places, heads · d].
-        norm: The attention's norm of them, of width d or heads · d; None: they have none.
-        heads: Number of heads.
-
-    Returns:
-        [N, heads, places, d]
-    """
-    if norm is not None and norm.weight.numel() == y.shape[-1]:
-        return norm(y).unflatten(-1, (heads, -1)).transpose(1, 2)
-    split = y.unflatten(-1, (heads, -1)).transpose(1, 2)
-    return split if norm is None else norm(split)
+        return record_maps(modules, to_map, partial(self.predict_everywhere, x, t, condition))

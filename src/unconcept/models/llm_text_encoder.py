@@ -59,7 +59,8 @@ class Chat:
     @property
     def suffix_length(self) -> int:
         """How many tokens of the template follow the prompt."""
-        return len(self.token_ids(self.in_template(MARK).rpartition(MARK)[2]))
+        suffix = self.in_template(MARK).rpartition(MARK)[2]
+        return len(self.pipe.tokenizer(suffix, add_special_tokens=False).input_ids)
 
     def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
         """The part of each prompt that does not fit; "" where the whole prompt is read."""

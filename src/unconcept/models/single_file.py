@@ -46,7 +46,7 @@ KINDS = (
     (r"\.quant_state\.|\.absmax$", "a checkpoint quantized with bitsandbytes",
      "give its original, in fp32, bf16 or fp16"),
     (r"distilled_guidance_layer\.", "a Chroma checkpoint", "it is not supported"),
-    (r"txt_in\.individual_token_refiner", "a Hunyuan Video checkpoint", "it is not supported"),
+    (r"txt_in\.individual_token_refiner", "a Hunyuan Video checkpoint", FOLDER),
     (r"(double|single)_stream_modulation", "a Flux.2 checkpoint", FOLDER),
     (r"(^|\.)double_blocks\.\d", "a Flux.1 checkpoint", FOLDER),
     (r"(^|\.)joint_blocks\.\d", "a Stable Diffusion 3 checkpoint", FOLDER),

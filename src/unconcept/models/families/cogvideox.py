@@ -5,6 +5,7 @@ Every block has the same projections for text and video tokens. The prompt alone
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,15 +16,13 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from ...errors import InputError
+from ..attention_share import joint_share, record_maps, split_heads, to_maps
 from ..conditioning import per_row
 from ..consistency import check_present
-from ..cross_attention import split_heads, to_maps
 from ..interface import Condition
 from ..pipeline_model import STATES, in_all
 from ..t5_text_encoder import T5Prompts
 from ..video import CausalVideoModel, ClipSize
-
-QUERIES_AT_ONCE = 1024  # places whose attention to all tokens is in memory at a time
 
 
 def reads_states(path: str) -> bool:
@@ -248,23 +247,15 @@ class CogVideoX(T5Prompts, CausalVideoModel):
         Returns:
             By module [N, frames, h, w] in [0, 1], mean over heads and sum over tokens.
         """
-        maps: dict[str, Tensor] = {}
-        handles = []
         rotary = self.rotary(x)
+        modules = {}
         for site in self.cross_attentions():
-            module = self.denoiser.get_submodule(site.removeprefix(f"{self.network}."))
+            modules[site] = self.denoiser.get_submodule(site.removeprefix(f"{self.network}."))
 
-            def record(module: Any, args: tuple, kwargs: dict, site: str = site) -> None:
-                share = joint_attention_share(module, kwargs, rotary, tokens)
-                maps[site] = to_maps(share, x, self.token_frames(x))
+        def to_map(module: Any, args: tuple, kwargs: dict) -> Tensor:
+            return to_maps(text_share(module, kwargs, rotary, tokens), x, self.token_frames(x))
 
-            handles.append(module.register_forward_pre_hook(record, with_kwargs=True))
-        try:
-            self.predict(x, t, condition)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return maps
+        return record_maps(modules, to_map, partial(self.predict, x, t, condition))
 
     def to_vae(self, latents: Tensor) -> Tensor:
         """As in the pipeline: frames that only fill the last patch are dropped from the front."""
@@ -278,7 +269,7 @@ class CogVideoX(T5Prompts, CausalVideoModel):
         return torch.cat([latents[:, :1].expand(-1, padding, -1, -1, -1), latents], dim=1)
 
 
-def joint_attention_share(module: Any, kwargs: dict, rotary: Any, tokens: Sequence[int]) -> Tensor:
+def text_share(module: Any, kwargs: dict, rotary: Any, tokens: Sequence[int]) -> Tensor:
     """How much of the attention of each video token goes to some text tokens.
 
     Args:
@@ -299,13 +290,4 @@ def joint_attention_share(module: Any, kwargs: dict, rotary: Any, tokens: Sequen
         turn: Any = apply_rotary_emb  # for pyright: what it returns depends on its arguments
         q[:, :, n:] = turn(q[:, :, n:], rotary)
         k[:, :, n:] = turn(k[:, :, n:], rotary)
-    chunks = []
-    for queries in q[:, :, n:].split(QUERIES_AT_ONCE, dim=2):
-        share = torch.zeros(q.shape[0], queries.shape[2], device=q.device)
-        for head in range(module.heads):
-            scores = (queries[:, head] @ k[:, head].transpose(1, 2)).float()
-            scores = scores * q.shape[-1] ** -0.5
-            whole = scores.logsumexp(-1, keepdim=True)
-            share += (scores[..., list(tokens)] - whole).exp().sum(-1)
-        chunks.append(share / module.heads)
-    return torch.cat(chunks, dim=1)
+    return joint_share(q[:, :, n:], k, tokens, None)

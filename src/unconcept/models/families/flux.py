@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..consistency import check_present
 from ..interface import Condition
-from ..joint_attention import POOLED, JointModel
+from ..joint_attention import DISTILLED, POOLED, JointModel
 from ..patchify import Patched, packed, unpacked
 from ..pipeline_model import STATES, texts_behind, token_counts
 from ..token_embeddings import padded_ids, run_text_encoder
@@ -34,11 +34,7 @@ class Flux(Patched, JointModel):
     channels_per_latent = (4, 4)
     timestep_scale = 1000.0
     evenly_spaced = True
-    remark = (
-        "this model is guidance-distilled and samples without an unconditional branch: the loss "
-        "uses its prediction for the empty prompt, at guidance 1, as ε(∅), and λ preserves that "
-        "prediction"
-    )
+    remark = DISTILLED
 
     @classmethod
     def widths_read(cls, pipe: Any) -> dict[str, int]:

@@ -8,14 +8,9 @@ from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline, c
 from torch import Tensor
 
 from ..interface import Condition
-from ..joint_attention import JointModel
+from ..joint_attention import DISTILLED, JointModel
 from ..llm_text_encoder import Chat
 from ..pipeline_model import STATES, to_unit_range
-
-DISTILLED = (
-    "this model is guidance-distilled and samples without an unconditional branch: the loss uses "
-    "its prediction for the empty prompt as ε(∅), and λ preserves that prediction"
-)
 
 
 class Flux2Klein(Chat, JointModel):
