@@ -5,7 +5,7 @@ import torch
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
 from PIL import Image
 
-from unconcept import InputError, load
+from unconcept import Concept, InputError, load
 from unconcept.models.emoji.motions import (
     FRAMES,
     MOTIONS,
@@ -52,14 +52,14 @@ def test_it_samples_clips_and_knows_its_words(made, tmp_path):
     assert load("emoji-video").clip_size.frames == FRAMES
     latents = model.sample(["a pig, moving up"], [0], Sampling(steps=1))
     assert model.decode(latents).shape == (1, 2, 3, 64, 64)
-    (concept,) = model.complete([concept_of("pig", "cow")])
-    assert "hog" in concept.synonyms
-
-
-def concept_of(erase, alternative):
-    from unconcept import Concept
-
-    return Concept(erase=erase, alternative=alternative)
+    spin = Concept(erase="spinning", alternative="standing still")
+    motion, thing = model.complete([spin, Concept(erase="pig", alternative="cow")])
+    assert "hog" in thing.synonyms
+    assert motion.synonyms == ("turning around",)
+    assert ("a pig, spinning", "a pig, standing still") in motion.pairs()
+    assert "growing" in motion.keep
+    assert "standing still" not in motion.keep
+    assert model.complete([motion, thing]) == (motion, thing)
 
 
 def test_generate_writes_an_animation(made, tmp_path):

@@ -10,6 +10,7 @@ from ...concepts.concept import Concept
 from ...concepts.templates import article
 from ...errors import InputError
 from ..conditioning import rank_by_similarity
+from .motions import MOTIONS, PHRASES
 from .vocabulary import CATEGORIES, COLOURFUL, OBJECTS, STYLES, WORDS, Thing, find, members
 
 # Half of an object's templates are scenes, with partners of all kinds. With two scenes among ten
@@ -61,6 +62,21 @@ TEMPLATES = {
     ),
 }
 
+MOTION_TEMPLATES = (
+    "a pig[, {}]",
+    "a key on a yellow background[, {}]",
+    "a bus on a green background[, {}]",
+    "an owl on a pink background[, {}]",
+    "a castle[, {}]",
+    "a guitar on a white background[, {}]",
+    "a rocket on a gray background[, {}]",
+    "a tulip on an orange background[, {}]",
+    "a pizza on a purple background[, {}]",
+    "a cat on a black background[, {}]",
+    "a violin[, {}]",
+    "a house on a red background[, {}]",
+)
+
 
 def complete(concept: Concept) -> Concept:
     """Add what is known of one concept; whatever the caller set stays.
@@ -103,6 +119,27 @@ def complete_style(concept: Concept) -> Concept:
     others = tuple(style for style in STYLES if style != concept.erase)
     templates = concept.templates or style_templates(concept)
     return concept.with_(kind="style", templates=templates, keep=concept.keep or others)
+
+
+def complete_motion(concept: Concept) -> Concept:
+    """Add kind, templates, the motion's other phrases and the other motions to a motion.
+
+    Args:
+        concept: A phrase of `MOTIONS`, such as "spinning".
+    """
+    motion = PHRASES[concept.erase]
+    known = (concept.erase, concept.alternative)
+    phrases = [phrase for phrase in MOTIONS[motion] if phrase not in known]
+    others = []
+    for name, (first, *_) in MOTIONS.items():
+        if name != motion and first != concept.alternative:
+            others.append(first)
+    return concept.with_(
+        kind="style",  # without an article
+        synonyms=tuple(dict.fromkeys((*concept.synonyms, *phrases))),
+        templates=concept.templates or MOTION_TEMPLATES,
+        keep=concept.keep or tuple(others),
+    )
 
 
 def words_containing(names: Sequence[str]) -> tuple[str, ...]:

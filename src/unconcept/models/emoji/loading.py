@@ -14,8 +14,8 @@ from ..families.stable_diffusion import StableDiffusion
 from ..families.stable_diffusion_3 import StableDiffusion3
 from ..interface import Model
 from ..video import ClipSize
-from .concepts import completed
-from .motions import FRAMES
+from .concepts import complete_motion, completed
+from .motions import FRAMES, PHRASES
 from .vocabulary import LEXICON, WORDS
 
 FOLDER = Path(__file__).parent
@@ -51,6 +51,19 @@ class EmojiFlow(EmojiVocabulary, StableDiffusion3):
 
 class EmojiVideo(EmojiVocabulary, AnimateDiff):
     """The embedded U-Net with AnimateDiff's motion modules."""
+
+    def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
+        """As for images; a phrase that names a motion is a concept as well.
+
+        Args:
+            concepts: All concepts of one run; see `Model.complete`.
+        """
+        others = iter(completed([c for c in concepts if c.erase not in PHRASES]))
+        results = []
+        for concept in concepts:
+            is_motion = concept.erase in PHRASES
+            results.append(complete_motion(concept) if is_motion else next(others))
+        return tuple(results)
 
     def usual_clip_size(self) -> ClipSize:
         side = self.denoiser.config["sample_size"] * self.space_ratio
