@@ -24,13 +24,13 @@ from unconcept.evaluation.failure_detection import detect_failure
 from unconcept.evaluation.features import features_or_none
 from unconcept.evaluation.runner import Measures, evaluate, images_before
 from unconcept.evaluation.scores import PIXELS
-from unconcept.methods import all_but_one
 from unconcept.methods.all_but_one import mse
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.image_cache import cache_folder
 from unconcept.models.interface import Model, Sampling
 from unconcept.models.sampling import ImageSampler
 from unconcept.profiling.usage import count_calls
+from unconcept.training import concept_replay
 from unconcept.training.replay import Replay, ReplayPlan, record
 
 CASES = (
@@ -128,7 +128,7 @@ def erased(model: Model, case: str, name: str, seed: int, file: Path) -> Edit:
     """The edit in `file`, computed now if the file does not exist. Its card has the cost."""
     if file.exists():
         return Edit.load(file)
-    method, concept, recorder = METHODS[name], complete(Concept.parse(case)), all_but_one.record
+    method, concept, recorder = METHODS[name], complete(Concept.parse(case)), concept_replay.record
     if name == "without an alternative":
         concept = concept.with_(alternative=None)
     calls_saved, seconds_saved, began = recorder.calls, recorder.seconds, time.perf_counter()
@@ -174,7 +174,7 @@ def main() -> None:
         with alone(given.out / f"{case}-{seed}") as mine:
             if not mine:
                 continue  # another process computes it
-            all_but_one.record = Recorder()
+            concept_replay.record = Recorder()
             for name in given.only:
                 if name == "without an alternative" and "=" not in case:
                     continue  # the case has no alternative anyway

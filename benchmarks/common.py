@@ -20,6 +20,7 @@ import torch
 from unconcept import AllButOne, Tune
 from unconcept.cli.run_config import settings_for_model
 from unconcept.evaluation.metrics.proportions import proportion
+from unconcept.evaluation.scores import find_score
 from unconcept.reporting.report import format_value
 
 RESULTS = Path(__file__).parent / "results"
@@ -27,6 +28,15 @@ RESULTS = Path(__file__).parent / "results"
 # All but One trained once for 100 steps, without the closed form: its default when the pages of
 # docs/results were measured, and the baseline for settings of the training.
 TRAINED = AllButOne(start="none", rounds=1, tune=Tune(steps=100))
+
+# Scores that most tables show, as (name, group of prompts).
+COLUMNS = (
+    ("concept", "target"),
+    ("concept", "synonym"),
+    ("alternative", "target"),
+    ("right", "neighbour"),
+    ("right", "unrelated"),
+)
 
 
 def arguments(
@@ -115,6 +125,21 @@ def cell(row: dict | None, value: str = "value") -> str:
     interval = " – ".join(format_value(end, name) for end in row["ci95"])
     text = f"{format_value(row[value], name)} [{interval}], n {row['n']}"
     return text if row.get("before") is None else f"{format_value(row['before'], name)} → {text}"
+
+
+def score_cells(scores: Any, columns: Sequence[tuple[str, str]]) -> list[str]:
+    """What each score is after the erasure.
+
+    Args:
+        scores: Of a result.
+        columns: (name, group of prompts) of each score.
+    """
+    return [cell(find_score(scores, *column), "after") for column in columns]
+
+
+def print_row(cells: Sequence[str]) -> None:
+    """Print one row of a table, at once."""
+    print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def pooled(rows: Sequence[dict | None], value: str = "value") -> dict | None:

@@ -9,11 +9,12 @@ Finished results are not computed again: after an interruption the same command 
 import functools
 from dataclasses import replace
 
-from common import TRAINED, arguments, cell, head, once
+from common import COLUMNS as COMMON_COLUMNS
+from common import TRAINED, arguments, head, once, print_row, score_cells
 from main_results import measure
 
 from unconcept import AllButOne
-from unconcept.evaluation.scores import PIXELS, find_score
+from unconcept.evaluation.scores import PIXELS
 
 BASE = TRAINED
 
@@ -36,14 +37,7 @@ SETTINGS = {
     **{f"batch {v}": tuned(batch_size=v) for v in (4, 16)},
     **{f"group {v}": tuned(group=v) for v in ("cross-attention", "self-attention", "all")},
 }
-COLUMNS = (
-    ("concept", "target"),
-    ("concept", "synonym"),
-    ("alternative", "target"),
-    ("right", "neighbour"),
-    ("right", "unrelated"),
-    (PIXELS, "unrelated"),
-)
+COLUMNS = (*COMMON_COLUMNS, (PIXELS, "unrelated"))
 
 
 def main() -> None:
@@ -58,13 +52,8 @@ def main() -> None:
     for name in [given.only] if given.only else SETTINGS:
         make = functools.partial(measure, [given.case], given.n, SETTINGS[name])
         if result := once(given.out / f"{given.case} {name} {given.n}.json", make):
-            cells = [cell(find_score(result["scores"], *column), "after") for column in COLUMNS]
-            print(
-                f"| {name} | {result['seconds']} | {result['training']['steps']} | "
-                + " | ".join(cells)
-                + " |",
-                flush=True,
-            )
+            facts = [name, str(result["seconds"]), str(result["training"]["steps"])]
+            print_row([*facts, *score_cells(result["scores"], COLUMNS)])
 
 
 if __name__ == "__main__":

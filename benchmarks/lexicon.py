@@ -20,7 +20,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 import torch
-from common import arguments, cell, head, once, pooled
+from common import COLUMNS, arguments, cell, head, once, pooled
 
 from unconcept import AllButOne, Concept, load, wrap
 from unconcept.concepts.retain import DEFAULT_VOCABULARY, retain_prompts
@@ -47,13 +47,6 @@ GROUPS = ("target", "synonym", "neighbour", "unrelated")
 SAMPLER, STEPS = "dpm-solver++", 10
 SEED = 70  # of the prompts and images; far from the seeds that settings were chosen on
 
-COLUMNS = (
-    ("concept", "target"),
-    ("concept", "synonym"),
-    ("alternative", "target"),
-    ("right", "neighbour"),
-    ("right", "unrelated"),
-)
 MOVED = ("neighbour", "unrelated")
 
 

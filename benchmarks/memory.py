@@ -34,7 +34,8 @@ from unconcept.models import conditioning
 from unconcept.models.meta_device import build_without_weights
 from unconcept.models.sampling import Sampling
 from unconcept.profiling import cpu_memory, live_memory
-from unconcept.profiling.memory_fit import MemoryPredictor, Setting
+from unconcept.profiling.memory_fit import MemoryPredictor
+from unconcept.profiling.memory_savings import Setting
 from unconcept.profiling.usage import peak_memory, reset_peak_memory
 
 MALLOC = "MALLOC_MMAP_THRESHOLD_"

@@ -10,10 +10,11 @@ Each group of prompts has `n` images, spread over the concepts.
 import functools
 from dataclasses import replace
 
-from common import TRAINED, arguments, cell, head, once
+from common import COLUMNS as COMMON_COLUMNS
+from common import TRAINED, arguments, head, once, print_row, score_cells
 from main_results import measure
 
-from unconcept.evaluation.scores import PIXELS, find_score
+from unconcept.evaluation.scores import PIXELS
 
 PAIRS = (
     "pig=cow", "castle=house", "guitar=violin", "rose=tulip", "wolf=fox", "tiger=lion",
@@ -24,20 +25,12 @@ PAIRS = (
 )  # fmt: skip
 COUNTS = (1, 5, 10, 20)
 
-
 WAYS = {
     "in groups of three": replace(TRAINED, together=3),
     "in one run": replace(TRAINED, together=max(COUNTS)),
     "one by one": replace(TRAINED, together=1),
 }
-COLUMNS = (
-    ("concept", "target"),
-    ("concept", "synonym"),
-    ("alternative", "target"),
-    ("right", "neighbour"),
-    ("right", "unrelated"),
-    (PIXELS, "unrelated"),
-)
+COLUMNS = (*COMMON_COLUMNS, (PIXELS, "unrelated"))
 
 
 def main() -> None:
@@ -58,14 +51,9 @@ def main() -> None:
     for count in COUNTS:
         for way, method in list(WAYS.items())[: 1 if count == 1 else None]:
             make = functools.partial(measure, list(PAIRS[:count]), given.n, method)
-            if found := once(given.out / f"{count}-{way}-{given.n}.json", make):
-                cells = [cell(find_score(found["scores"], *column), "after") for column in COLUMNS]
-                print(
-                    f"| {count} | {way} | {found['seconds']:.0f} | {found['network_calls']:,} | "
-                    + " | ".join(cells)
-                    + " |",
-                    flush=True,
-                )
+            if result := once(given.out / f"{count}-{way}-{given.n}.json", make):
+                cost = [f"{result['seconds']:.0f}", f"{result['network_calls']:,}"]
+                print_row([str(count), way, *cost, *score_cells(result["scores"], COLUMNS)])
 
 
 if __name__ == "__main__":

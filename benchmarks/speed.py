@@ -15,7 +15,7 @@ import functools
 from dataclasses import replace
 from typing import Any
 
-from common import TRAINED, alone, arguments, cell, head, once, plain, pooled
+from common import COLUMNS, TRAINED, alone, arguments, cell, head, once, plain, pooled
 from main_results import erased, measure
 
 from unconcept import AllButOne, Concept, load
@@ -45,13 +45,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "ESD-x, lr 1e-5": {"1000": ESD(steps=1000, lr=1e-5)},
     "ESD-x, lr 3e-4": {str(steps): ESD(steps=steps, lr=3e-4) for steps in (60, 250)},
 }
-COLUMNS = (
-    ("concept", "target"),
-    ("concept", "synonym"),
-    ("alternative", "target"),
-    ("right", "neighbour"),
-    ("right", "unrelated"),
-)
 
 
 def summary(results: list[dict], when: str = "after") -> dict[str, dict]:

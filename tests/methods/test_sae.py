@@ -235,7 +235,7 @@ def test_whole_words():
     from types import SimpleNamespace
 
     from unconcept import load
-    from unconcept.models.pipeline_model import whole_words
+    from unconcept.models.tokenizers import whole_words
 
     def tokenizer(*tokens: str) -> SimpleNamespace:
         return SimpleNamespace(get_vocab=lambda: dict.fromkeys(tokens, 0))

@@ -16,7 +16,8 @@ from unconcept.methods import all_but_one
 from unconcept.models.quantization import bytes_saved
 from unconcept.profiling import cpu_memory, dry_run
 from unconcept.profiling import memory_estimate as budget
-from unconcept.profiling.memory_fit import HEADROOM, MemoryPredictor, Setting
+from unconcept.profiling.memory_fit import HEADROOM, MemoryPredictor
+from unconcept.profiling.memory_savings import Setting
 from unconcept.profiling.usage import count_calls
 
 METHOD = AllButOne(

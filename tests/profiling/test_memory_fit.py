@@ -10,8 +10,9 @@ from conftest import QUICK, one_line
 from unconcept import AllButOne, Concept, Edit, InputError, Tune
 from unconcept.config.options import Source, Training
 from unconcept.methods import all_but_one
-from unconcept.profiling import memory_fit
-from unconcept.profiling.memory_fit import MemoryPredictor, Setting, fixed_settings
+from unconcept.profiling import memory_fit, memory_savings
+from unconcept.profiling.memory_fit import MemoryPredictor
+from unconcept.profiling.memory_savings import Setting, fixed_settings
 from unconcept.workflows import erasure, memory
 
 PIG = [Concept(erase="pig", alternative="cow")]
@@ -59,7 +60,7 @@ def test_nothing_fits_names_the_closest(predictor):
 def test_a_closed_form_needs_no_training_memory(predictor):
     closed = Setting(AllButOne(), "fp32")
     assert predictor.estimate(closed).while_training == predictor.estimate(closed).weights
-    rows = list(memory_fit.choices(closed, ()))
+    rows = list(memory_savings.choices(closed, ()))
     assert {settings[0].method for settings in rows} == {AllButOne()}
     assert [len(settings) for settings in rows] == [1] * 4  # fp32, bf16, int8, nf4
 
@@ -84,14 +85,14 @@ def test_cpu_offload_is_the_last_saving(on_a_gpu):
     assert on_a_gpu.choose(closed, fixed, least) == offloaded
     assert offloaded.savings(closed) == {"cpu_offload": True}
     assert closed.with_savings({"cpu_offload": True}) == offloaded
-    assert list(memory_fit.choices(closed, (), True))[-1][0].cpu_offload
-    assert "copies all weights" in memory_fit.describe_costs(offloaded.savings(closed))
+    assert list(memory_savings.choices(closed, (), True))[-1][0].cpu_offload
+    assert "copies all weights" in memory_savings.describe_costs(offloaded.savings(closed))
 
 
 def test_cpu_offload_is_not_for_a_training(on_a_gpu, folder):
     with pytest.raises(InputError, match="cpu_offload is for the closed form, and this run trains"):
         on_a_gpu.choose(ASKED, {"rank", "dtype", "quantize"}, 1000)
-    for settings in memory_fit.choices(ASKED, (), True):
+    for settings in memory_savings.choices(ASKED, (), True):
         assert not any(setting.cpu_offload for setting in settings)
     plan = memory.MemoryPlan(Source(str(folder), device="cpu"), AllButOne(), PIG, Training(), None)
     plan.setting = replace(plan.setting, cpu_offload=True)
@@ -104,7 +105,7 @@ def test_what_the_user_set_stays():
     requested = replace(with_tune(rank=4), quantize="int8")
     fixed = fixed_settings(source, requested, ["gradient_checkpointing"])
     assert fixed == {"gradient_checkpointing", "dtype", "quantize", "rank"}
-    for settings in memory_fit.choices(requested, fixed):
+    for settings in memory_savings.choices(requested, fixed):
         for setting in settings:
             tune = setting.method.tune
             assert (tune.rank, tune.gradient_checkpointing) == (4, False)

@@ -17,7 +17,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from .interface import Access, Attacked, Cases, Plain, Target, Victim
-from .sampling import Reworded, Walk, possible_words, sample, sample_latents, with_prompts, worded
+from .sampling import Reworded, Walk, sample, sample_latents, variants, with_prompts, worded
+
+LABEL = "after {share:.0%} of the steps, {words} prompt"
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,9 @@ class Completion(Plain):
             InputError: The attacker lacks the original.
         """
         rows = {}
-        for label, share, words in self.variants(target):
+        for label, share, words in variants(self.shares, self.words, target, LABEL):
             rows[label] = self.finished(victim, target, share, partial(worded, words=words))
         return rows
-
-    def variants(self, target: Target) -> list[tuple[str, float, str]]:
-        """(label, share, words) of every row."""
-        variants = []
-        for share in self.shares:
-            for words in possible_words(self.words, target):
-                label = f"after {share:.0%} of the steps, {words} prompt"
-                variants.append((label, share, words))
-        return variants
 
     def chance(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
         """What the beginning alone decides.
@@ -69,7 +62,7 @@ class Completion(Plain):
         original = Victim(victim.original, None, victim.original)
         other = partial(with_prompts, prompts=target.others.prompts)
         rows = {}
-        for label, share, _ in self.variants(target):
+        for label, share, _ in variants(self.shares, self.words, target, LABEL):
             rows[label] = self.finished(original, target, share, other)
         return rows
 

@@ -20,7 +20,9 @@ from torch import Tensor
 
 from ..errors import InputError
 from .interface import Access, Attacked, Cases, Plain, Target, Victim
-from .sampling import Reworded, Walk, possible_words, sample, sample_latents, with_prompts, worded
+from .sampling import Reworded, Walk, sample, sample_latents, variants, with_prompts, worded
+
+LABEL = "{share:.0%} of the steps left, {words} prompt"
 
 
 @dataclass(frozen=True)
@@ -55,18 +57,9 @@ class ReferenceImage(Plain):
             InputError: There are no images of the concept, because the original is missing.
         """
         rows = {}
-        for label, strength, words in self.variants(target):
+        for label, strength, words in variants(self.strengths, self.words, target, LABEL):
             rows[label] = self.started(victim, target, strength, partial(worded, words=words))
         return rows
-
-    def variants(self, target: Target) -> list[tuple[str, float, str]]:
-        """(label, strength, words) of every row."""
-        variants = []
-        for strength in self.strengths:
-            for words in possible_words(self.words, target):
-                label = f"{strength:.0%} of the steps left, {words} prompt"
-                variants.append((label, strength, words))
-        return variants
 
     def chance(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
         """What the start alone shows, without a search.
@@ -80,7 +73,7 @@ class ReferenceImage(Plain):
         other = partial(with_prompts, prompts=target.others.prompts)
         without_search = ReferenceImage(self.strengths, self.words, timesteps=0)
         rows = {}
-        for label, strength, _ in self.variants(target):
+        for label, strength, _ in variants(self.strengths, self.words, target, LABEL):
             rows[label] = without_search.started(original, target, strength, other)
         return rows
 

@@ -81,8 +81,7 @@ class RingABell(Plain):
             target: Says how images are sampled.
         """
         table = TokenTable.of(victim.model, target.concept)
-        generator = torch.Generator().manual_seed(target.seed)
-        rows = torch.randint(len(table.allowed), (self.tokens,), generator=generator)
+        rows = table.draw(self.tokens, target.seed)
         return {"": plain(victim, target, [table.text(rows)])}
 
     def evolve(

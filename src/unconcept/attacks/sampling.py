@@ -146,6 +146,27 @@ def possible_words(words: Sequence[str], target: Target) -> list[str]:
     return [word for word in words if word != "alternative" or all(target.search.instead)]
 
 
+def variants(
+    shares: Sequence[float], words: Sequence[str], target: Target, label: str
+) -> list[tuple[str, float, str]]:
+    """The rows of an attack that is run at several shares of the steps, with several wordings.
+
+    Args:
+        shares: Of the sampling steps.
+        words: See `worded`.
+        target: Its cases are looked at.
+        label: Of a row, with {share} and {words}.
+
+    Returns:
+        (label, share, words) of every row.
+    """
+    rows = []
+    for share in shares:
+        for wording in possible_words(words, target):
+            rows.append((label.format(share=share, words=wording), share, wording))
+    return rows
+
+
 @contextmanager
 def encoded_by(model: Model, encode: Encode) -> Iterator[None]:
     """Inside, prompts other than "" are encoded in another way.

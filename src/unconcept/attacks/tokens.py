@@ -74,6 +74,19 @@ class TokenTable:
         ids = torch.tensor(allowed)
         return cls(name, ids, table[ids], tokenizer)
 
+    def draw(self, n: int, seed: int) -> Tensor:
+        """Random tokens, the same for the same seed.
+
+        Args:
+            n: How many.
+            seed: Of the draw.
+
+        Returns:
+            Indices into `allowed` [n].
+        """
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randint(len(self.allowed), (n,), generator=generator)
+
     def text(self, rows: Tensor) -> str:
         """The text of tokens.
 

@@ -100,8 +100,7 @@ class UnlearnDiffAtk(Plain):
             target: Says how images are sampled.
         """
         table = TokenTable.of(victim.model, target.concept)
-        generator = torch.Generator().manual_seed(target.seed)
-        rows = torch.randint(len(table.allowed), (self.tokens,), generator=generator)
+        rows = table.draw(self.tokens, target.seed)
         return {"": prefixed(victim, target, table, rows, in_front)}
 
 

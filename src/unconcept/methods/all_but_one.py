@@ -23,7 +23,7 @@ Problems    It edits how the model follows prompts. The unconditional model stil
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,7 +31,6 @@ from torch import Tensor
 from ..callbacks import Progress, ProgressCallback, no_progress, prefixed
 from ..concepts.concept import Concept
 from ..concepts.retain import retain_prompts, with_retained
-from ..concepts.templates import rotated
 from ..edits.edit import Edit
 from ..edits.provenance import make_card, model_identity
 from ..edits.weight_deltas import Deltas
@@ -40,10 +39,11 @@ from ..models.conditioning import join, per_row, predict_in_batches
 from ..models.interface import Model
 from ..training.adversary import Adversary, random_states
 from ..training.closed_form import ClosedForm, solve
+from ..training.concept_replay import RecordingSettings, record_concepts, record_retained
 from ..training.config import Tune
 from ..training.distributed import from_first_process
-from ..training.paraphrase import mix_paraphrases, paraphrase_words, with_paraphrases
-from ..training.replay import Replay, ReplayPlan, record
+from ..training.paraphrase import mix_paraphrases
+from ..training.replay import Replay
 from ..training.replay_trainer import (
     HELD_OUT_POINTS,
     Loss,
@@ -52,6 +52,7 @@ from ..training.replay_trainer import (
     evenly_spaced,
     fit,
 )
+from ..training.rounds import sum_rounds
 
 T = TypeVar("T")
 
@@ -451,102 +452,22 @@ class AllButOne:
             "erase": points of the concepts' prompts, their alternatives and ∅; with ρ also "keep":
             points of the retained prompts.
         """
+        guidance = model.guidance if self.guidance is None else self.guidance
+        settings = RecordingSettings(
+            steps=self.sampling_steps,
+            points=self.points,
+            guidance=guidance,
+            paraphrase=self.paraphrase,
+            seed=self.tune.seed,
+        )
         stages = 1 + bool(self.rho)
         progress(Progress("recording concept prompts", 0, stages))
-        replays = {"erase": self.record_concepts(model, concepts)}
+        n = self.trajectories_per_concept(len(concepts))
+        replays = {"erase": record_concepts(model, concepts, n, settings)}
         if self.rho:
             progress(Progress("recording retained prompts", 1, stages))
-            replays["keep"] = self.record_retained(model, others)
+            replays["keep"] = record_retained(model, others, 2 * self.trajectories, settings)
         return replays
-
-    def record_concepts(self, model: Model, concepts: tuple[Concept, ...]) -> Replay:
-        """Record trajectories of the concepts, the same number of each, concept by concept.
-
-        Half of the trajectories are guided by the concept's prompt, the others by the
-        alternative's, because the edited model samples those. A trajectory's points go through all
-        phrasings of the concept; each trajectory begins with another one.
-
-        Args:
-            model: The original model.
-            concepts: The concepts that are trained together.
-
-        Returns:
-            Points with the roles "c", "a" and "null"; with `paraphrase` also "near".
-        """
-        n = self.trajectories_per_concept(len(concepts))
-        drive: list[str] = []
-        concept_prompts: list[list[str]] = []
-        alternative_prompts: list[list[str]] = []
-        near_prompts: list[list[str]] = []
-        for concept in concepts:
-            pairs = concept.pairs()
-            for i in range(n):
-                start = i * len(pairs) // n
-                rotated_pairs = rotated(pairs, start)
-                drive.append(rotated_pairs[0][len(drive) % 2])
-                concept_prompts.append([prompt for prompt, _ in rotated_pairs])
-                alternative_prompts.append([prompt for _, prompt in rotated_pairs])
-                if self.paraphrase:
-                    near_prompts.append(rotated(paraphrase_words(model, concept, i), start))
-        plan = ReplayPlan(
-            drive=drive,
-            prompts={
-                "c": concept_prompts,
-                "a": alternative_prompts,
-                "null": [[""]] * len(drive),
-            },
-            conditions_only={"near": near_prompts} if self.paraphrase else {},
-            seed=self.tune.seed,
-            **self.sampling_settings(model),
-        )
-        erase = record(model, plan)
-        if not self.paraphrase:
-            return erase
-        return with_paraphrases(erase, model.prompt_states_key, self.paraphrase, self.tune.seed)
-
-    def record_retained(self, model: Model, others: list[str]) -> Replay:
-        """Record trajectories of retained prompts, twice as many as of the concepts.
-
-        Args:
-            model: The original model.
-            others: Retained prompts; each trajectory goes on where the previous one ended.
-
-        Returns:
-            Points with the role "k".
-        """
-        prompts = [rotated(others, i * self.points) for i in range(2 * self.trajectories)]
-        plan = ReplayPlan(
-            drive=[trajectory_prompts[0] for trajectory_prompts in prompts],
-            prompts={"k": prompts},
-            seed=self.tune.seed + 500_000,
-            **self.sampling_settings(model),
-        )
-        return record(model, plan)
-
-    def sampling_settings(self, model: Model) -> dict[str, Any]:
-        """Steps, CFG scale and recorded points of every trajectory, as `ReplayPlan` takes them."""
-        guidance = model.guidance if self.guidance is None else self.guidance
-        return {"steps": self.sampling_steps, "guidance": guidance, "points": self.points}
-
-
-def sum_rounds(rounds: list[dict]) -> dict:
-    """The card's entry on training, for several rounds or groups in a row.
-
-    Args:
-        rounds: What `fit` says of each: "steps", "seconds" and "held_out_loss".
-
-    Returns:
-        Steps and seconds added up, the held-out losses one after the other with steps counted
-        through, and under "rounds" each of them if there are several.
-    """
-    steps, seconds, trace = 0, 0.0, []
-    for run in rounds:
-        trace += [[steps + step, value] for step, value in run["held_out_loss"]]
-        steps, seconds = steps + run["steps"], seconds + run["seconds"]
-    total: dict[str, Any] = {"steps": steps, "seconds": round(seconds, 2), "held_out_loss": trace}
-    if rounds and "trim" in rounds[-1]:
-        total["trim"] = rounds[-1]["trim"]
-    return {**total, "rounds": rounds} if len(rounds) > 1 else total
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:

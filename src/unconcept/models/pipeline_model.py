@@ -3,10 +3,8 @@
 import hashlib
 import inspect
 import json
-import logging
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any, ClassVar
 
@@ -23,11 +21,12 @@ from .consistency import (
     check_size,
     check_tokenizers,
     check_widths,
-    latent_side,
 )
+from .fingerprints import hash_weights
 from .interface import Condition, LatentChange, Sampling, Site
-
-log = logging.getLogger(__name__)
+from .latent_space import LatentSpace
+from .prompt_side import PromptSide
+from .tokenizers import whole_words
 
 # [N, tokens, width]: the entry of a condition that holds token states, named as in diffusers.
 STATES = "encoder_hidden_states"
@@ -38,7 +37,7 @@ PathTest = Callable[[str], bool]
 DEFAULT_SAMPLING = Sampling()
 
 
-class PipelineModel(ABC):
+class PipelineModel(PromptSide, LatentSpace):
     """The `Model` around a diffusers pipeline, except for what differs between families.
 
     The pipeline is used as it is: its modules are put into evaluation mode without gradients, and
@@ -146,9 +145,6 @@ class PipelineModel(ABC):
         return complete(concepts, self.vocabulary) if self.completes else tuple(concepts)
 
     @abstractmethod
-    def encode(self, prompts: Sequence[str]) -> Condition: ...
-
-    @abstractmethod
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Mix noise into clean latents, by the family's noise schedule.
 
@@ -226,35 +222,6 @@ class PipelineModel(ABC):
             InputError: Image and prompt share one attention in this family.
         """
 
-    def tokenize(self, prompts: Sequence[str]) -> Condition:
-        """Token ids [N, tokens] by text encoder, padded as the pipeline pads them."""
-        raise InputError(f"{self.family} does not give access to its text encoder's input")
-
-    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
-        """Encode token embeddings, in families that give access to them.
-
-        Args:
-            vectors: Token embeddings by text encoder [N, tokens, width], before positions are
-                added.
-            ids: Token ids by text encoder [N, tokens]; they tell where a prompt ends.
-
-        Returns:
-            The condition, N rows, with gradients to `vectors`.
-
-        Raises:
-            InputError: The family does not give access to its text encoder's input.
-        """
-        raise InputError(f"{self.family} does not give access to its text encoder's input")
-
-    @torch.no_grad()
-    def embed(self, prompts: Sequence[str]) -> tuple[Condition, Condition]:
-        ids = self.tokenize(prompts)
-        vectors = {}
-        for name, tokens in ids.items():
-            encoder: Any = self.components[name]
-            vectors[name] = encoder.get_input_embeddings()(tokens)
-        return vectors, ids
-
     def linear_input(self, name: str, condition: Condition) -> Tensor:
         """The entry of a condition that a matrix multiplies as it comes.
 
@@ -266,80 +233,6 @@ class PipelineModel(ABC):
             [N, tokens, width], or [N, width] for a pooled state.
         """
         return condition[name]
-
-    def text_layer(self) -> str:
-        """The ninth of CLIP's 12 layers, as in Interpret then Deactivate (arXiv 2503.09446).
-
-        With another number of layers the one at the same depth, but never the last.
-        """
-        encoders = [name for name in self.encoders if name in self.components]
-        if len(encoders) > 1:
-            raise InputError(
-                "this model has several text encoders: an edit of one of them would leave the "
-                "concept in the others"
-            )
-        layers = []
-        for path, module in self.components[encoders[0]].named_modules():
-            if type(module).__name__.endswith(("EncoderLayer", "DecoderLayer")):
-                layers.append(path)
-        return f"{encoders[0]}.{layers[min(len(layers) - 2, 8 * len(layers) // 12)]}"
-
-    def text_hidden_states(self, prompts: Sequence[str]) -> Tensor:
-        states: list[Tensor] = []
-        component, _, path = self.text_layer().partition(".")
-
-        def record(module: nn.Module, args: Any, output: Any) -> None:
-            states.append(output[0] if isinstance(output, tuple) else output)
-
-        layer = self.components[component].get_submodule(path)
-        handle = layer.register_forward_hook(record)
-        try:
-            for i in range(0, len(prompts), 64):
-                self.encode(prompts[i : i + 64])
-        finally:
-            handle.remove()
-        return torch.cat(states).float()
-
-    @contextmanager
-    def text_encoders_on(self, device: torch.device) -> Iterator[None]:
-        encoders = [self.components[name] for name in self.encoders if name in self.components]
-        if self.offloaded_to:
-            encoders = []
-        devices_before = [next(encoder.parameters()).device for encoder in encoders]
-        try:
-            for encoder in encoders:
-                encoder.to(device)
-            yield
-        finally:
-            for encoder, before in zip(encoders, devices_before):
-                encoder.to(before)
-
-    def warn_of_truncation(self, prompts: Sequence[str]) -> None:
-        """Log how many prompts are longer than the text encoder reads, and one of them."""
-        truncated = []
-        for prompt, lost in zip(prompts, self.truncated_texts(prompts)):
-            if lost:
-                truncated.append((prompt, lost))
-        if truncated:
-            log.warning(
-                '%d prompts are longer than the text encoder reads; in "%s" this part is '
-                'ignored: "%s"',
-                len(truncated),
-                *truncated[0],
-            )
-
-    def truncated_text(self, prompt: str) -> str:
-        return self.truncated_texts([prompt])[0]
-
-    def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
-        """`truncated_text` of many prompts, which are tokenized together."""
-        tokenizer = self.pipe.tokenizer
-        return texts_behind(tokenizer, prompts, tokenizer.model_max_length - 2)
-
-    def last_token_index(self, prompts: Sequence[str]) -> Tensor:
-        tokenizer = self.pipe.tokenizer
-        lengths = token_counts(tokenizer, prompts, tokenizer.model_max_length)
-        return lengths - 2  # the end token follows, the start token comes first
 
     def weight_group(self, name: str) -> tuple[Site, ...]:
         if name not in self.groups:
@@ -472,55 +365,6 @@ class PipelineModel(ABC):
             pass
         return x
 
-    @property
-    def latent_shift(self) -> float:
-        """Subtracted from the autoencoder's latents before they are scaled; 0 in most families."""
-        return self.pipe.vae.config.get("shift_factor") or 0.0
-
-    @torch.no_grad()
-    def latents(self, images: Tensor) -> Tensor:
-        scaled = (images * 2 - 1).to(self.device, self.pipe.vae.dtype)
-        mean = self.pipe.vae.encode(scaled).latent_dist.mode()
-        return (mean.to(self.dtype) - self.latent_shift) * self.pipe.vae.config["scaling_factor"]
-
-    @property
-    def latent_shape(self) -> tuple[int, ...]:
-        side = latent_side(self.pipe, self.network)
-        return self.denoiser.config["in_channels"], side, side
-
-    @property
-    def vae_bytes(self) -> int:
-        return sum(t.nbytes for t in self.pipe.vae.state_dict().values())
-
-    @property
-    def max_batch(self) -> int:
-        """64 for latents of 32 x 32 or smaller, 16 for 64 x 64, 4 for 128 x 128."""
-        h, w = self.latent_shape[-2:]
-        return min(64, max(2, 2**16 // (h * w)))
-
-    @property
-    def image_size(self) -> int:
-        return self.latent_shape[1] * self.pipe.vae_scale_factor
-
-    @property
-    def image_shape(self) -> tuple[int, int]:
-        return self.image_size, self.image_size
-
-    @torch.no_grad()
-    def decode(self, latents: Tensor) -> Tensor:
-        """Decode four images of 256 x 256 pixels at once, or as many pixels of another size.
-
-        The autoencoder takes more memory than the denoiser.
-        """
-        at_once = max(1, 2**18 // self.image_size**2)
-        return torch.cat([self.decode_batch(part) for part in latents.split(at_once)])
-
-    def decode_batch(self, latents: Tensor) -> Tensor:
-        """Decode latents [N, C, H, W] to images in [0, 1], all at once."""
-        latents = latents / self.pipe.vae.config["scaling_factor"] + self.latent_shift
-        images = self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0]
-        return to_unit_range(images)
-
     def fingerprint(self) -> str:
         return self.base_sha256 or hash_weights(self.components)
 
@@ -547,76 +391,3 @@ class PipelineModel(ABC):
 def in_all(path: str) -> bool:
     """Every parameter."""
     return True
-
-
-def to_unit_range(images: Tensor) -> Tensor:
-    """Images from the autoencoder's [-1, 1] to [0, 1], in single precision."""
-    return (images / 2 + 0.5).clamp(0, 1).float()
-
-
-def whole_words(tokenizer: Any) -> tuple[str, ...]:
-    """Words that are one token, in tokenizers that mark whole words as CLIP's does ("cat</w>").
-
-    Args:
-        tokenizer: Any tokenizer of transformers.
-
-    Returns:
-        The words of three letters or more, sorted.
-    """
-    words = []
-    for token in tokenizer.get_vocab():
-        word = token.removesuffix("</w>")
-        if token.endswith("</w>") and len(word) > 2 and word.isascii() and word.isalpha():
-            words.append(word)
-    return tuple(sorted(words))
-
-
-def texts_behind(tokenizer: Any, prompts: Sequence[str], limit: int) -> list[str]:
-    """The part of each prompt that is not read.
-
-    Args:
-        tokenizer: A tokenizer of transformers.
-        prompts: N prompts.
-        limit: Tokens of a prompt that are read, special tokens apart.
-
-    Returns:
-        N texts; "" where the whole prompt is read.
-    """
-    texts = []
-    for ids in tokenizer(list(prompts), add_special_tokens=False).input_ids if prompts else ():
-        texts.append(tokenizer.decode(ids[limit:]).strip() if len(ids) > limit else "")
-    return texts
-
-
-def token_counts(tokenizer: Any, prompts: Sequence[str], limit: int) -> Tensor:
-    """How many tokens each prompt has, special tokens included.
-
-    Args:
-        tokenizer: A tokenizer of transformers.
-        prompts: N prompts.
-        limit: The most that are counted.
-
-    Returns:
-        Counts [N].
-    """
-    if not prompts:
-        return torch.tensor([], dtype=torch.long)
-    ids = tokenizer(list(prompts), truncation=True, max_length=limit).input_ids
-    return torch.tensor([len(row) for row in ids])
-
-
-def hash_weights(modules: Mapping[str, nn.Module]) -> str:
-    """sha256 of weights and buffers, rounded to bfloat16.
-
-    Args:
-        modules: Networks by name; the names are hashed, too.
-    """
-    digest = hashlib.sha256()
-    for component, module in modules.items():
-        for name, tensor in sorted(module.state_dict().items()):  # a swap may change the order
-            values = tensor.detach()
-            if values.is_floating_point():
-                values = values.to(torch.bfloat16)
-            digest.update(f"{component}.{name}".encode())
-            digest.update(values.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

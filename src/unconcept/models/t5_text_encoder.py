@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from .interface import Condition
-from .pipeline_model import STATES, texts_behind, token_counts
+from .pipeline_model import STATES
+from .tokenizers import texts_behind, token_counts
 
 
 class T5Prompts:

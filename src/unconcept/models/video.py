@@ -15,7 +15,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from .interface import Condition
-from .pipeline_model import PipelineModel, to_unit_range
+from .latent_space import to_unit_range
+from .pipeline_model import PipelineModel
 
 SIZE_ATTRIBUTE = "unconcept_clip_size"  # of a pipeline whose clips have a size of their own
 

@@ -17,14 +17,13 @@ from ..models.interface import Model
 from ..models.source_checks import check_source
 from .cpu_memory import CpuMemory, estimate_cpu_memory
 from .memory_estimate import FP32_BYTES, MemoryEstimate, changed_numbers
-from .memory_fit import (
-    MemoryPredictor,
+from .memory_fit import MemoryPredictor, with_headroom
+from .memory_savings import (
     Setting,
     asked_setting,
     describe_costs,
     describe_savings,
     fixed_settings,
-    with_headroom,
 )
 from .usage import free_memory
 

@@ -1,24 +1,7 @@
-"""`--memory`: the savings with which a run fits into the memory that it may take.
+"""`--memory`: the cheapest savings with which a run fits into the memory that it may take."""
 
-Settings are tried from the cheapest to the most expensive in time and fidelity:
-
-gradient accumulation    micro-batches: some percent of time
-gradient checkpointing   activations are computed twice: about a third more time in training
-8-bit Adam               the optimizer's moments are rounded
-low rank                 the trained change has rank 8
-bf16                     the weights are rounded to 8 bits of precision (the default on a GPU)
-int8, nf4                the weights that are not trained are rounded to 8 or 4 bits
-CPU offload              all weights wait in CPU memory, and every network call copies them to the
-                         GPU: many times slower, and for the closed form alone, because the
-                         backward pass of a training keeps the copies
-
-Text encoders leave a GPU for the CPU while an edit is trained, and conditions and predictions of
-the original model are recorded before: both in every run.
-"""
-
-import itertools
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -26,201 +9,24 @@ from typing import Any
 import torch
 
 from ..concepts.concept import Concept
-from ..config.options import EMBEDDED, Precision, Quantized, Source
+from ..config.options import EMBEDDED, Precision, Source
 from ..errors import InputError
 from ..io.units import format_bytes
 from ..methods.all_but_one import AllButOne
 from ..models.devices import choose_device
 from ..models.interface import Condition
-from ..models.loading import default_precision, load
+from ..models.loading import load
 from ..models.source_checks import check_built, check_source
-from ..training.config import Tune
-from ..training.distributed import process_count
 from .cpu_memory import estimate_cpu_memory
 from .memory_estimate import MemoryEstimate, Passes, estimate_memory
+from .memory_savings import Setting, asked_setting, choices, describe_savings
 from .usage import free_memory
-
-GRADIENT_ACCUMULATION = (1, 2, 4, 8, 16, 32)
-
-RANK = 8
-
-QUANTIZATIONS: tuple[Quantized, ...] = ("int8", "nf4")
 
 SMALL = 1 / 1000  # share of the free memory up to which a model's files are not worth a prediction
 
 HEADROOM = 0.9  # share of the free memory that a run is fitted into
 
 WORTHWHILE = 0.9  # a saving after an error must need at most this share of what was needed before
-
-SAVING_KEYS = ("gradient_accumulation", "gradient_checkpointing", "adam_8bit", "rank")
-
-COSTS = {
-    "gradient_accumulation": "smaller batches are less efficient",
-    "gradient_checkpointing": "a third more time in training",
-    "adam_8bit": "rounded moments of Adam",
-    "rank": "a trained change of low rank",
-    "dtype": "rounded weights, and slow on some CPUs",
-    "quantize": "rounded frozen weights, also for the images",
-    "cpu_offload": "every network call copies all weights to the GPU: many times slower",
-}
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a run is done, as far as its memory depends on it.
-
-    method       the erasing method
-    dtype        precision of the weights
-    quantize     how weights that are not trained are held
-    cpu_offload  do all weights wait in CPU memory?
-    """
-
-    method: Any
-    dtype: Precision
-    quantize: Quantized | None = None
-    cpu_offload: bool = False
-
-    def savings(self, requested: "Setting") -> dict[str, Any]:
-        """The settings in which this differs from another, by the names that users know."""
-        changes: dict[str, Any] = {}
-        if isinstance(self.method, AllButOne):
-            for key, value in asdict(self.method.tune).items():
-                if value != getattr(requested.method.tune, key):
-                    changes[key] = value
-        if self.dtype != requested.dtype:
-            changes["dtype"] = self.dtype
-        if self.quantize != requested.quantize:
-            changes["quantize"] = self.quantize
-        if self.cpu_offload != requested.cpu_offload:
-            changes["cpu_offload"] = self.cpu_offload
-        return changes
-
-    def with_savings(self, savings: dict[str, Any]) -> "Setting":
-        """This setting with what `savings` returned."""
-        changes = {key: savings[key] for key in SAVING_KEYS if key in savings}
-        method = self.method
-        if changes:
-            method = replace(method, tune=replace(method.tune, **changes))
-        return Setting(
-            method,
-            savings.get("dtype", self.dtype),
-            savings.get("quantize", self.quantize),
-            savings.get("cpu_offload", self.cpu_offload),
-        )
-
-
-def asked_setting(source: Source, method: Any, quantize: Quantized | None) -> Setting:
-    """A run as requested.
-
-    Args:
-        source: The model, its device and precision.
-        method: The erasing method.
-        quantize: How weights that are not trained are held.
-    """
-    device = choose_device(source.device)
-    return Setting(method, source.dtype or default_precision(source.model, device), quantize)
-
-
-def fixed_settings(source: Source, requested: Setting, named: Collection[str]) -> set[str]:
-    """Names of settings that the user chose, and that no saving changes.
-
-    Args:
-        source: The model; a precision that is named in it is the user's.
-        requested: The run as requested. What differs from the defaults was chosen.
-        named: Keys of `tune` that a file or a preset sets, whatever their values.
-    """
-    fixed = set(named)
-    if source.dtype:
-        fixed.add("dtype")
-    if requested.quantize:
-        fixed.add("quantize")
-    tune = getattr(requested.method, "tune", None)
-    for key in SAVING_KEYS:
-        if tune is not None and getattr(tune, key) != getattr(Tune(), key):
-            fixed.add(key)
-    return fixed
-
-
-def choices(
-    requested: Setting, fixed: Collection[str], offloads: bool = False
-) -> Iterator[list[Setting]]:
-    """Ways to run, from the cheapest to the most expensive.
-
-    Args:
-        requested: The run as requested.
-        fixed: Names of settings that stay as they are.
-        offloads: Whether weights may wait in CPU memory, if nothing is trained.
-
-    Yields:
-        Settings that differ in gradient accumulation alone, by its size; the last needs least.
-    """
-    quantized = find_spec("bitsandbytes") is not None
-    tunes = tune_choices(requested.method, fixed, quantized)
-    for dtype, bits in precisions(requested, fixed, quantized):
-        for row in tunes:
-            yield [Setting(replace(requested.method, tune=tune), dtype, bits) for tune in row]
-    if offloads and not requested.method.trains and requested.quantize is None:
-        for dtype, bits in precisions(requested, {*fixed, "quantize"}, quantized):
-            yield [Setting(requested.method, dtype, bits, cpu_offload=True)]
-
-
-def tune_choices(method: AllButOne, fixed: Collection[str], quantized: bool) -> list[list[Tune]]:
-    """The settings of `tune` that `choices` tries for one precision.
-
-    Args:
-        method: As requested.
-        fixed: Names of settings that stay as they are.
-        quantized: Is bitsandbytes installed?
-
-    Returns:
-        Rows that differ in gradient accumulation alone. One, as it is, where nothing is trained.
-    """
-    tune = method.tune
-    if not method.trains:
-        return [[tune]]
-    accumulations = possible_accumulations(tune)
-    savings: dict[str, list[Any]] = {
-        "rank": [None, RANK],
-        "adam_8bit": [False, True] if quantized else [False],
-        "gradient_checkpointing": [False, True],
-    }
-    for key in savings:
-        if key in fixed:
-            savings[key] = [getattr(tune, key)]
-    if "gradient_accumulation" in fixed:
-        accumulations = [tune.gradient_accumulation]
-    rows = []
-    for values in itertools.product(*savings.values()):
-        row = replace(tune, **dict(zip(savings, values, strict=True)))
-        rows.append([replace(row, gradient_accumulation=n) for n in accumulations])
-    return rows
-
-
-def possible_accumulations(tune: Tune) -> list[int]:
-    """Numbers of micro-batches that the batch can be divided into, over all processes."""
-    counts = [n for n in GRADIENT_ACCUMULATION if tune.batch_size % (n * process_count()) == 0]
-    return counts or [tune.gradient_accumulation]
-
-
-def precisions(
-    requested: Setting, fixed: Collection[str], quantized: bool
-) -> list[tuple[Precision, Quantized | None]]:
-    """Precisions of the weights, the requested one first.
-
-    Args:
-        requested: The run as requested.
-        fixed: Names of settings that stay as they are.
-        quantized: Is bitsandbytes installed?
-    """
-    dtype: Precision = requested.dtype
-    options: list[tuple[Precision, Quantized | None]] = [(dtype, requested.quantize)]
-    if "dtype" not in fixed and dtype == "fp32":
-        dtype = "bf16"
-        options.append((dtype, requested.quantize))
-    if "quantize" not in fixed and quantized:
-        for bits in QUANTIZATIONS:
-            options.append((dtype, bits))
-    return options
 
 
 class EncodeOnce:
@@ -438,19 +244,6 @@ def with_headroom(free: int | None) -> int | None:
         free: Bytes; None where the system does not say.
     """
     return None if free is None else int(HEADROOM * free)
-
-
-def describe_savings(savings: dict[str, Any]) -> str:
-    """Savings by the names of their settings: "gradient_accumulation 4, quantize nf4"."""
-    parts = []
-    for key, value in savings.items():
-        parts.append(key if value is True else f"{key} {value}")
-    return ", ".join(parts)
-
-
-def describe_costs(savings: dict[str, Any]) -> str:
-    """What savings cost."""
-    return "; ".join(COSTS[key] for key in savings)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -38,7 +38,8 @@ from ..models.interface import Model
 from ..models.loading import load
 from ..models.sampling import ImageSampler
 from ..profiling.memory_estimate import FP32_BYTES, changed_numbers
-from ..profiling.memory_fit import describe_savings, is_out_of_memory
+from ..profiling.memory_fit import is_out_of_memory
+from ..profiling.memory_savings import describe_savings
 from ..profiling.usage import count_calls
 from ..training.config import Tune
 from ..training.distributed import is_first, process_count

@@ -19,13 +19,15 @@ from ..methods import Method
 from ..methods.all_but_one import AllButOne
 from ..profiling.memory_fit import (
     MemoryPredictor,
+    memory_limit,
+    predictor_or_none,
+    worth_predicting,
+)
+from ..profiling.memory_savings import (
     asked_setting,
     describe_costs,
     describe_savings,
     fixed_settings,
-    memory_limit,
-    predictor_or_none,
-    worth_predicting,
 )
 from ..training.distributed import process_count
 

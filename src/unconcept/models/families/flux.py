@@ -11,8 +11,9 @@ from ..consistency import check_present
 from ..interface import Condition
 from ..joint_attention import DISTILLED, POOLED, JointModel
 from ..patchify import Patched, packed, unpacked
-from ..pipeline_model import STATES, texts_behind, token_counts
+from ..pipeline_model import STATES
 from ..token_embeddings import padded_ids, run_text_encoder
+from ..tokenizers import texts_behind, token_counts
 
 T5_TOKENS = 512
 

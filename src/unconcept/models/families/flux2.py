@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..interface import Condition
 from ..joint_attention import DISTILLED, JointModel
+from ..latent_space import to_unit_range
 from ..llm_text_encoder import Chat
-from ..pipeline_model import STATES, to_unit_range
+from ..pipeline_model import STATES
 
 
 class Flux2Klein(Chat, JointModel):

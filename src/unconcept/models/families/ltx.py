@@ -16,7 +16,8 @@ from ..consistency import check_present
 from ..cross_attention import GROUPS, CrossModel, reads_states
 from ..flow_matching import FlowModel
 from ..interface import Condition
-from ..pipeline_model import STATES, to_unit_range
+from ..latent_space import to_unit_range
+from ..pipeline_model import STATES
 from ..t5_text_encoder import T5Prompts
 from ..token_embeddings import padded_ids
 from ..video import CausalVideoModel, ClipSize

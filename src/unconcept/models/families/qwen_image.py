@@ -9,9 +9,10 @@ from torch import Tensor
 
 from ..interface import Condition
 from ..joint_attention import GROUPS, JointModel
+from ..latent_space import to_unit_range
 from ..llm_text_encoder import Chat
 from ..patchify import Patched, packed, unpacked
-from ..pipeline_model import STATES, to_unit_range
+from ..pipeline_model import STATES
 
 MASK = "encoder_hidden_states_mask"  # [N, tokens]: which tokens are not padding
 

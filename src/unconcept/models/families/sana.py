@@ -16,7 +16,8 @@ from ..cross_attention import GROUPS, CrossModel, reads_states
 from ..flow_matching import MultistepFlowModel
 from ..interface import Condition
 from ..llm_text_encoder import WITHIN
-from ..pipeline_model import STATES, texts_behind
+from ..pipeline_model import STATES
+from ..tokenizers import texts_behind
 
 MASK = "encoder_attention_mask"  # [N, tokens]: which tokens are not padding
 
