@@ -1,6 +1,7 @@
 """Attacks against numbers worked by hand, on models of a few numbers; nothing is sampled."""
 
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,7 @@ def target():
     return Target(PIG, CASES, CASES, images, OTHERS, images, lambda x: 0.0, Sampling(steps=5))
 
 
-def stub(**members):
+def stub(**members) -> Any:
     """A model with what an attack asks of it, and nothing else."""
     usual = dict(device=CPU, dtype=torch.float32, timesteps=4, max_batch=4, prompt_states_key="s")
     return SimpleNamespace(**{**usual, **members})
@@ -185,7 +186,9 @@ def test_states_are_learned_and_stand_behind_the_prompt():
     """(0 − 2)² falls with P: one step of Adam adds lr. Last tokens 0 and 1, one state behind."""
     adversary = Adversary(torch.zeros(1, 1, 1), "s", steps=1, lr=0.1, decay=0.0)
     c = {"s": torch.zeros(2, 3, 1)}
-    batch = SimpleNamespace(x=0, t=0, conditions={"c": c}, targets={"c": torch.tensor([2.0, 2.0])})
+    batch: Any = SimpleNamespace(
+        x=0, t=0, conditions={"c": c}, targets={"c": torch.tensor([2.0, 2.0])}
+    )
     last, prompt = torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long)
     adversary.attack(lambda x, t, c: c["s"].sum((1, 2)), batch, last, prompt)
     assert adversary.P.item() == pytest.approx(0.1)
@@ -274,7 +277,7 @@ def test_ring_a_bell_looks_for_the_concepts_direction(target, inserted, monkeypa
     model = stub(encode=lambda prompts: {"s": torch.tensor([[states[p]] for p in prompts])})
     v = ring_a_bell.direction(model, ["a pig", "a red pig"], ["a", "red"])
     assert v.tolist() == [[3.0, 1.0]]
-    concept = SimpleNamespace(pairs=lambda: [("a pig", "a"), ("a red pig", "red")])
+    concept: Any = SimpleNamespace(pairs=lambda: [("a pig", "a"), ("a red pig", "red")])
     table = table_of([[1.0, 0.0], [9.0, 3.0], [9.0, 9.0]])
     monkeypatch.setattr(TokenTable, "of", lambda model, concept: table)
     monkeypatch.setattr(

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..concepts.concept import Concept
+from ..errors import RunError
 from ..evaluation.benchmark import Benchmark
 from ..evaluation.eraseeval import EraseEval, Prompts, Protocol, read_levels, run_eraseeval
-from ..evaluation.eraseeval.plugs import offline_plugs
+from ..evaluation.eraseeval.answers import Answers
+from ..evaluation.eraseeval.local_plugs import (
+    Folders,
+    LocalModels,
+    LocalWriter,
+    local_plugs,
+    read_folders,
+    with_alternative,
+)
+from ..evaluation.eraseeval.plugs import JudgeEye, Plugs, offline_plugs
+from ..evaluation.eraseeval.protocol import TRIALS
 from ..evaluation.features import features_or_none
 from ..evaluation.setup import prepare
 from ..io.output_folder import check_out, whole_folder
@@ -25,9 +37,15 @@ from .results import describe_edit, software_versions
 
 CANDIDATES = 24  # explicit and implicit prompts of the benchmark, out of which some are accepted
 
+DESCRIPTIONS = 5  # implicit prompts that a writer writes
+
 
 def eraseeval_edit(
-    path: Path, concepts: Sequence[Concept] = (), strength: float = 1.0, **options: Any
+    path: Path,
+    concepts: Sequence[Concept] = (),
+    strength: float = 1.0,
+    plugs: Path | None = None,
+    **options: Any,
 ) -> dict:
     """Run EraseEval on an edit, with controls, and write a folder.
 
@@ -35,6 +53,7 @@ def eraseeval_edit(
         path: As `evaluate_edit` takes it.
         concepts: The erased concept; needed where the edit names none or several.
         strength: How much of the edit is applied: 0 nothing, 1 all of it.
+        plugs: YAML file of the folders of large models that are asked instead of the judge.
         **options: Fields of `EvaluationOptions`; `out` is required. `prompts` is a JSON file or a
             folder of EMMA's.
 
@@ -48,6 +67,7 @@ def eraseeval_edit(
     run = EvaluationOptions(**{"extent": "full", **options})
     check_own_edit(path)
     check_out(run.out, run.force)
+    folders = Folders() if plugs is None else read_folders(plugs)
     model = load(run.source)
     check_images(model)
     edit = read_edit(path, run, model, concepts).scale(strength)
@@ -60,8 +80,15 @@ def eraseeval_edit(
     prompts = choose_prompts(benchmark, concept, run.prompts)
     sampling = evaluation_sampling(run.look, run.seed)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
-    plugs = offline_plugs(benchmark, features_or_none())
-    protocol = Protocol(sampler, concept, benchmark, plugs, size)
+    answers = Answers(run.cache.parent / "answers" if run.cache else None)
+    models = LocalModels(answers)
+    asked = local_plugs(offline_plugs(benchmark, features_or_none()), folders, concept, models)
+    if run.prompts is not None:
+        asked = replace(asked, names={**asked.names, "writer": run.prompts.name})
+    elif folders.writer:
+        writer = LocalWriter(models.chat(folders.writer), concept, answers)
+        prompts = write_prompts(writer, prompts, size)
+    protocol = Protocol(sampler, concept, benchmark, asked, size)
     result = run_eraseeval(protocol, edit, prompts)
     report = {
         "schema": 1,
@@ -79,7 +106,7 @@ def eraseeval_edit(
         },
         "cost": {"seconds": round(time.perf_counter() - started, 1)},
         "versions": software_versions(),
-        "warnings": notes(mismatch, benchmark),
+        "warnings": notes(mismatch, benchmark, asked),
         "failure": None,
     }
     with whole_folder(run.out, run.force) as folder:
@@ -111,14 +138,39 @@ def choose_prompts(benchmark: Benchmark, concept: Concept, own: Path | None) -> 
     return Prompts(list(dict.fromkeys(explicit)), list(dict.fromkeys(implicit)), unrelated)
 
 
-def notes(mismatch: str | None, benchmark: Benchmark) -> list[str]:
+def write_prompts(writer: LocalWriter, prompts: Prompts, size: EraseEval) -> Prompts:
+    """Explicit and implicit prompts by a writer, in place of the benchmark's.
+
+    Args:
+        writer: Writes them.
+        prompts: The benchmark's.
+        size: Of the protocols.
+
+    Raises:
+        RunError: The writer keeps to no rule.
+    """
+    explicit = writer.prompts(True, TRIALS * size.explicit)
+    implicit = writer.prompts(False, DESCRIPTIONS)
+    if not explicit or not implicit:
+        kind = "describes" if explicit else "names"
+        raise RunError(
+            f"{writer.model.name} wrote no prompt that {kind} {writer.concept.erase} as it was "
+            "asked to: use a larger writer, or --prompts"
+        )
+    pairs = [(prompt, with_alternative(prompt, writer.concept)) for prompt in explicit]
+    return Prompts(pairs, implicit, prompts.unrelated)
+
+
+def notes(mismatch: str | None, benchmark: Benchmark, plugs: Plugs) -> list[str]:
     """What must be said beside the scores.
 
     Args:
         mismatch: Of edit and model.
         benchmark: With or without a judge.
+        plugs: Who was asked.
     """
     lines = [mismatch] if mismatch else []
-    if benchmark.judge_card is None:
+    asked_judge = any(isinstance(eye, JudgeEye) for eye in plugs.eyes)
+    if benchmark.judge_card is None and asked_judge:
         lines.append("no judge: nobody knows whether the concept is in an image (--judge)")
     return lines

@@ -1,5 +1,6 @@
 """`unconcept evaluate`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,7 +11,14 @@ from ...concepts.words import check_distinct
 from ...config.options import HOW, WHAT, Look, Output, Printout, Source
 from ...config.ranges import check_numbers
 from ...errors import InputError
-from ..input_checks import check_concepts, check_edit, check_look, check_model, check_path
+from ..input_checks import (
+    check_concepts,
+    check_edit,
+    check_file,
+    check_look,
+    check_model,
+    check_path,
+)
 from ..loading_notice import loading
 from .printing import print_result
 from .shared_options import (
@@ -50,6 +58,14 @@ def evaluate(
             "--prompts as a JSON file of explicit and implicit prompts.",
         ),
     ] = "default",
+    plugs: Annotated[
+        Path | None,
+        Parameter(
+            group=HOW,
+            help="For eraseeval: YAML file that names folders of large models (writer, captioner, "
+            "eyes, embedder, features) to ask instead of the judge.",
+        ),
+    ] = None,
     seed: Seed = 0,
     source: SourceOptions = Source(),
     extent: Images = "full",
@@ -71,6 +87,9 @@ def evaluate(
         check_path(prompts, "--prompts")
         if extent == "none":
             raise InputError("--protocol eraseeval needs images: --extent short or full")
+    elif plugs is not None:
+        raise InputError("--plugs is for --protocol eraseeval")
+    check_file(plugs, "--plugs")
     check_numbers(seed=seed, edit_strength=strength)
     check_edit(edit, "--edit", of_any_tool=True)
     check_model(source.model)
@@ -84,7 +103,7 @@ def evaluate(
     out = output.out or Path("unconcept-out/evaluation")
     plan = evaluation_stages(look.steps, extent) if protocol == "default" else ()
     with ProgressBar(plan) as bar:
-        measure = evaluate_edit if protocol == "default" else eraseeval_edit
+        measure = evaluate_edit if protocol == "default" else partial(eraseeval_edit, plugs=plugs)
         result = measure(
             edit,
             names,
