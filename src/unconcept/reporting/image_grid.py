@@ -4,7 +4,6 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -87,25 +86,6 @@ def to_image(image: Tensor, size: int) -> Image.Image:
     smooth = result.width > size or size % result.width
     filter = Image.Resampling.LANCZOS if smooth else Image.Resampling.NEAREST
     return result.resize((size, size * result.height // result.width), filter)
-
-
-def save_animation(clip: Tensor, file: Path, fps: int) -> None:
-    """Write a clip as an animated WebP, which browsers play.
-
-    Args:
-        clip: [frames, 3, H, W] in [0, 1].
-        file: Ends with .webp.
-        fps: Frames per second.
-    """
-    frames = [to_image(frame, frame.shape[-1]) for frame in clip]
-    frames[0].save(
-        file,
-        save_all=True,
-        append_images=frames[1:],
-        duration=round(1000 / fps),
-        loop=0,
-        lossless=True,
-    )
 
 
 def filmstrips(clips: Tensor, frames: int = 8, size: int = 128) -> Image.Image:

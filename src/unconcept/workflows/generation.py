@@ -18,32 +18,31 @@ from ..io.peer_weights import check_own_edit
 from ..io.text import visible
 from ..models.loading import load
 from ..models.sampling import ImageSampler, Sampling
+from ..reporting.clip_files import ClipFormat, check_clip_format, save_clip
 from ..reporting.image_grid import (
     Band,
     Layout,
     filmstrips,
     grid,
-    save_animation,
     sheet_of_bands,
     to_image,
 )
 from ..reporting.samples import sample_record, write_samples
 from .options import RunOptions
 
-FRAMES_PER_SECOND = 8  # of an animated WebP
-
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationOptions(RunOptions):
     """Options of `generate`, besides `RunOptions`.
 
-    edits     files or folders of edits; they add up
-    strength  how much of each edit is applied: 0 nothing, 1 all of it
-    seed      first seed; the others count up
-    images    images per prompt
-    steps     sampling steps
-    guidance  CFG scale; None: the model's default
-    compare   also sample the same seeds without the edits
+    edits        files or folders of edits; they add up
+    strength     how much of each edit is applied: 0 nothing, 1 all of it
+    seed         first seed; the others count up
+    images       images per prompt
+    steps        sampling steps
+    guidance     CFG scale; None: the model's default
+    compare      also sample the same seeds without the edits
+    clip_format  of a text-to-video model's files: "webp", or "mp4" with PyAV
     """
 
     edits: Sequence[Path] = ()
@@ -53,6 +52,7 @@ class GenerationOptions(RunOptions):
     steps: int = 25
     guidance: float | None = None
     compare: bool = False
+    clip_format: ClipFormat = "webp"
 
 
 def generate(prompts: Sequence[str], **options: Any) -> Path:
@@ -61,7 +61,8 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
     With `compare` the sheet shows each image without the edits above the one with them, and every
     image without has a file of its own ("...-before.png").
 
-    A text-to-video model gives animated WebP files, and a sheet with a row of frames for each clip.
+    A text-to-video model gives animated WebP or mp4 files, and a sheet with a row of frames for
+    each clip.
 
     Args:
         prompts: One or more prompts.
@@ -89,7 +90,7 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
     if run.edits:
         stages["after"] = sampler.images(repeated, seeds, stage="sampling with the edit")
     with whole_folder(run.out, run.force) as folder:
-        write_generated(folder, prompts, seeds, stages, run.strength)
+        write_generated(folder, prompts, seeds, stages, run)
     return run.out
 
 
@@ -114,6 +115,7 @@ def check_generation(prompts: Sequence[str], run: GenerationOptions) -> None:
         raise InputError("there is nothing to compare: name an edit, --edit FILE")
     for path in run.edits:
         check_own_edit(path)
+    check_clip_format(run.clip_format)
     check_out(run.out, run.force)
 
 
@@ -122,7 +124,7 @@ def write_generated(
     prompts: Sequence[str],
     seeds: Sequence[int],
     stages: Mapping[str, Tensor],
-    strength: float,
+    run: GenerationOptions,
 ) -> None:
     """Write the files of `generate`.
 
@@ -132,19 +134,20 @@ def write_generated(
         seeds: P times N, those of the first prompt first.
         stages: Images [P N, 3, H, W] or clips [P N, frames, 3, H, W] in [0, 1] "before", without
             the edits, and "after".
-        strength: Of the edits.
+        run: Strength of the edits, and the format of clips.
     """
     each = len(seeds) // len(prompts)
     records = []
     for stage, images in stages.items():
         suffix = "-before" if stage == "before" and len(stages) > 1 else ""
         for i, (seed, image) in enumerate(zip(seeds, images)):
-            name = f"{i // each:03}-seed{seed}{suffix}{'.webp' if image.ndim == 4 else '.png'}"
+            ending = run.clip_format if image.ndim == 4 else "png"
+            name = f"{i // each:03}-seed{seed}{suffix}.{ending}"
             if image.ndim == 4:
-                save_animation(image, folder / name, fps=FRAMES_PER_SECOND)
+                save_clip(image, folder / name)
             else:
                 to_image(image, image.shape[-1]).save(folder / name)
-            facts = {"stage": stage, "strength": strength if stage == "after" else 0.0}
+            facts = {"stage": stage, "strength": run.strength if stage == "after" else 0.0}
             records.append(sample_record(prompts[i // each], seed, file=name, **facts))
     write_samples(folder, records)
     if images.ndim == 5:

@@ -1,11 +1,11 @@
 """`unconcept generate`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ...config.options import HOW, WHAT, Output, Source
+from ...config.options import HOW, OUTPUT, WHAT, Output, Source
 from ...config.ranges import check_numbers, check_seeds, whole_number
 from ...errors import InputError
 from ...io.text import visible
@@ -32,6 +32,13 @@ def generate(
         float | None, Parameter(group=HOW, help="CFG scale (default: the model's).")
     ] = None,
     seed: Seed = 0,
+    clip_format: Annotated[
+        Literal["webp", "mp4"],
+        Parameter(
+            group=OUTPUT,
+            help="File format of a text-to-video model's clips; mp4 needs the extra `video`.",
+        ),
+    ] = "webp",
     source: SourceOptions = Source(),
     debug: Debug = False,
     output: OutputOptions = Output(),
@@ -62,6 +69,7 @@ def generate(
             out=output.out or Path("unconcept-out/pictures"),
             seed=seed,
             images=images,
+            clip_format=clip_format,
             steps=steps,
             guidance=guidance,
             force=output.force,
