@@ -13,11 +13,12 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from common import TRAINED, arguments, head, once
+from common import TRAINED, arguments, cell, head, once
 
 from unconcept import AllButOne, Concept, Edit, load
 from unconcept.edits.trimming import count_numbers
 from unconcept.evaluation.runner import Measures, evaluate
+from unconcept.evaluation.scores import PIXELS, find_score
 from unconcept.evaluation.setup import prepare
 from unconcept.models.image_cache import cache_folder
 from unconcept.models.sampling import ImageSampler, Sampling
@@ -32,8 +33,8 @@ COLUMNS = {
     "concept seen": ("concept", "target"),
     "alternative seen": ("alternative", "target"),
     "neighbours right": ("right", "neighbour"),
-    "neighbours moved": ("pixel change, L1", "neighbour"),
-    "unrelated moved": ("pixel change, L1", "unrelated"),
+    "neighbours moved": (PIXELS, "neighbour"),
+    "unrelated moved": (PIXELS, "unrelated"),
 }
 
 
@@ -63,14 +64,13 @@ def measure(name: str, pair: str, rank: int | None, options: Any) -> dict[str, A
 def cells(row: dict[str, Any]) -> list[str]:
     """The columns of the table for one result."""
     texts = [f"{row['numbers']:,}"]
-    for measure_name, group in COLUMNS.values():
-        text = "–"
-        for score in row["scores"]:
-            name = score["name"].partition(": ")[0]
-            if (name, score["group"]) == (measure_name, group) and score["after"] is not None:
-                text = f"{score['after']:.4f} (n {score['n']})"
-                break
-        texts.append(text)
+    for name, group in COLUMNS.values():
+        score = find_score(row["scores"], name, group)
+        if score and name == PIXELS:  # small: four decimals
+            low, high = score["ci95"]
+            texts.append(f"{score['after']:.4f} [{low:.4f} – {high:.4f}], n {score['n']}")
+        else:
+            texts.append(cell(score, "after"))
     return texts
 
 
