@@ -141,7 +141,8 @@ class ChatModel:
         options: dict[str, Any] = {"text": [text], "return_tensors": "pt"}
         if image is not None:
             options["images"] = [as_pil(image)]
-        elif not self.sees:
+        start = self.tokenizer.bos_token
+        if not self.sees or (start and text.startswith(start)):
             options["add_special_tokens"] = False  # the template has written them
         prepared = self.reader(**options).to(default_device())
         for name, value in prepared.items():
