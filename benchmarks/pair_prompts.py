@@ -114,7 +114,7 @@ def build_exam(model: Model, case: Case) -> EmojiBenchmark:
     questions = [
         q for q in questions if q.group in ("target", "synonym") or not names(q.prompt, concept)
     ]
-    return EmojiBenchmark((concept,), {}, own=questions)
+    return EmojiBenchmark((concept,), {}, added=questions)
 
 
 def names(prompt: str, concept: Concept) -> bool:
@@ -207,4 +207,4 @@ def thinned(exam: EmojiBenchmark, every: int) -> EmojiBenchmark:
     if every > 1:
         unrelated = [q for q in chosen if q.group == "unrelated"]
         chosen = [q for q in chosen if q.group != "unrelated"] + unrelated[::every]
-    return EmojiBenchmark(exam.concepts, {}, own=chosen)
+    return EmojiBenchmark(exam.concepts, {}, added=chosen)

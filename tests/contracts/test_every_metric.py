@@ -267,7 +267,7 @@ def prompt_cases() -> list[PromptCase]:
 
 
 CONCEPT = known.complete(Concept(erase="pig", alternative="cow"))
-BENCHMARK = EmojiBenchmark([CONCEPT], {}, own=emoji_cases())
+BENCHMARK = EmojiBenchmark([CONCEPT], {}, added=emoji_cases())
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The form of the source: its density, length and documentation stay easy to follow."""
 
 import ast
+import functools
 import io
 import tokenize
 from collections.abc import Iterator
@@ -12,12 +13,15 @@ SOURCE = Path(unconcept.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 PARAMETERS = 6
+# Participles that do not say what a value is.
+EMPTY_NAMES = {"told", "said", "asked", "given", "found", "own", "made", "kept"}
 LINE_LENGTH = 100
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
-    for file in FILES:
-        yield file.relative_to(SOURCE), ast.parse(file.read_text())
+@functools.cache
+def trees() -> list[tuple[Path, ast.Module]]:
+    """Every module of the source, parsed once."""
+    return [(file.relative_to(SOURCE), ast.parse(file.read_text())) for file in FILES]
 
 
 def code_lines(text: str) -> int:
@@ -122,3 +126,64 @@ def test_public_functions_document_their_arguments():
             if public and len(parameters(function)) >= 2 and not documented:
                 silent.append(f"{file}:{function.lineno} {function.name}")
     assert not silent
+
+
+def test_values_have_names_that_say_what_they_are():
+    empty = []
+    for file, tree in trees():
+        for function in ast.walk(tree):
+            if not isinstance(function, ast.FunctionDef):
+                continue
+            for node in ast.walk(function):
+                name = ""
+                if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+                    name = node.id
+                elif isinstance(node, ast.arg):
+                    name = node.arg
+                if name in EMPTY_NAMES:
+                    empty.append(f"{file}:{node.lineno} {name}")
+    assert not empty
+
+
+def module_name(file: Path) -> str:
+    parts = file.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imported_modules(file: Path, tree: ast.Module, modules: set[str]) -> set[str]:
+    """Modules of the package that a module imports at run time, inside functions too."""
+    only_typed = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            only_typed.update(ast.walk(node))
+    imported = set()
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.ImportFrom) or not node.level or node in only_typed:
+            continue
+        base = file.parts[: len(file.parts) - node.level]
+        target = ".".join([*base, *([node.module] if node.module else [])])
+        for alias in node.names:
+            submodule = f"{target}.{alias.name}".lstrip(".")
+            imported.add(submodule if submodule in modules else target)
+    return (imported & modules) - {module_name(file)}
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    modules = {module_name(file) for file, _ in trees()}
+    imports = {module_name(file): imported_modules(file, tree, modules) for file, tree in trees()}
+    # What imports nothing that is left cannot be on a circle, and is taken away.
+    while free := [name for name, targets in imports.items() if not targets & imports.keys()]:
+        for name in free:
+            del imports[name]
+    assert not imports
+
+
+def test_packages_define_nothing():
+    """Their `__init__` tells the story and names what is public."""
+    definitions = []
+    for file, tree in trees():
+        if file.name == "__init__.py":
+            for node in tree.body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    definitions.append(f"{file}:{node.lineno} {node.name}")
+    assert not definitions

@@ -84,8 +84,8 @@ def best_walk(victim: Victim, target: Target, walks: list[NoisyWalk]) -> Attacke
         share = target.share(images)
         if share > best_share:
             best, best_share = walk, share
-    found = f"the best of {len(walks)} settings: η {best.eta:g}, noise × {best.scale:g}"
+    setting = f"the best of {len(walks)} settings: η {best.eta:g}, noise × {best.scale:g}"
     if best.gradient is not None:
-        found += f", gradient × {best.strength:g}"
+        setting += f", gradient × {best.strength:g}"
     sample_cases = partial(noisy_images, victim, sampling=target.sampling, walk=best)
-    return Attacked(sample_cases, found)
+    return Attacked(sample_cases, setting)

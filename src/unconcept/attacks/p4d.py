@@ -67,7 +67,7 @@ class P4D(Plain):
         points = Points.of(victim, target, generator)
         P = table.vectors[self.random_rows(table, generator)].clone().requires_grad_()
         optimizer = torch.optim.AdamW([P], lr=self.lr, weight_decay=self.weight_decay)
-        best, kept = float("inf"), nearest_tokens(P.detach(), table.vectors)
+        best, best_rows = float("inf"), nearest_tokens(P.detach(), table.vectors)
         with victim.on():
             for step in range(self.steps):
                 target.progress(Progress("searching tokens", step, self.steps))
@@ -86,8 +86,8 @@ class P4D(Plain):
                     with torch.no_grad():
                         value = self.distance(victim, table, new, points, torch.arange(8)).item()
                     if value < best:
-                        best, kept = value, picked
-        return {"": prefixed(victim, target, table, kept, self.place)}
+                        best, best_rows = value, picked
+        return {"": prefixed(victim, target, table, best_rows, self.place)}
 
     def chance(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
         """Random tokens.

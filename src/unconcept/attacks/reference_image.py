@@ -123,7 +123,7 @@ class ReferenceImage(Plain):
             z [N, C, H, W] on the CPU.
         """
         model = victim.model
-        found = []
+        starts = []
         batch = max(1, model.max_batch // 2)
         with victim.on():
             for i in range(0, len(z_ref), batch):
@@ -146,8 +146,8 @@ class ReferenceImage(Plain):
                         z, momentum = descend(z.detach(), momentum, gradient, self.alpha, self.mu)
                         if j % 5 == 0:
                             z = z + 0.05 * reference
-                found.append(z.cpu())
-        return torch.cat(found)
+                starts.append(z.cpu())
+        return torch.cat(starts)
 
 
 def descend(

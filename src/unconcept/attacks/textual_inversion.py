@@ -159,6 +159,6 @@ def encode_words(model: Model, words: Condition, prompts: Sequence[str]) -> Cond
         token = single[name][0][different][0]
         places = ids[name] == token
         order = (places.cumsum(1) - 1) % len(words[name])
-        own = words[name].to(vectors)[order]
-        replaced[name] = torch.where(places[..., None], own, vectors)
+        learned = words[name].to(vectors)[order]
+        replaced[name] = torch.where(places[..., None], learned, vectors)
     return model.encode_from(replaced, ids)

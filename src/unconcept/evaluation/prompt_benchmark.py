@@ -48,7 +48,7 @@ class PromptBenchmark:
         concepts: Sequence[Concept],
         vocabulary: Sequence[str],
         n: Mapping[str, int],
-        own: Sequence[PromptCase] = (),
+        added: Sequence[PromptCase] = (),
         judge: Judge | None = None,
         near: Sequence[Sequence[str]] = (),
     ):
@@ -58,7 +58,7 @@ class PromptBenchmark:
             concepts: The concepts that are erased.
             vocabulary: Words for neighbours and unrelated prompts.
             n: Number of prompts by group.
-            own: The user's own prompts, added to them.
+            added: The user's own prompts, added to them.
             judge: Decides what images show.
             near: For each concept the words for its neighbours, nearest first (`rank_words`). At
                 most half of all words are used as neighbours.
@@ -93,7 +93,7 @@ class PromptBenchmark:
             *round_robin(synonyms, n.get("synonym", 0)),
             *self._word_cases("neighbour", round_robin(neighbours, n.get("neighbour", 0))),
             *self._word_cases("unrelated", round_robin([rest], n.get("unrelated", 0))),
-            *own,
+            *added,
         ]
 
     @property

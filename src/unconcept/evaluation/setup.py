@@ -54,13 +54,13 @@ def prepare(
         InputError: A file cannot be read, the judge does not know a concept, or `look` names a
             judge or real images although the model has its own.
     """
-    own = read_prompts(prompts) if prompts else []
+    added = read_prompts(prompts) if prompts else []
     if isinstance(model, EmojiVocabulary):
         from ..models.emoji.concepts import knows
 
         if all(knows(concept) for concept in concepts):
-            return _emoji_benchmark(model, concepts, n, seed, own, look)
-    return _prompt_benchmark(model, concepts, n, own, look)
+            return _emoji_benchmark(model, concepts, n, seed, added, look)
+    return _prompt_benchmark(model, concepts, n, added, look)
 
 
 def _emoji_benchmark(
@@ -68,7 +68,7 @@ def _emoji_benchmark(
     concepts: Sequence[Concept],
     n: Mapping[str, int],
     seed: int,
-    own: Sequence[PromptCase],
+    added: Sequence[PromptCase],
     look: Look,
 ) -> Benchmark:
     from ..models.emoji.concepts import near_in_words
@@ -80,25 +80,25 @@ def _emoji_benchmark(
             "this model has its own judge and real images for this concept: "
             "leave --judge and --real away"
         )
-    own_cases = [EmojiCase(**asdict(case)) for case in own]
+    added_cases = [EmojiCase(**asdict(case)) for case in added]
     likely = near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], concepts)
-    first = EmojiBenchmark(concepts, n, seed, own_cases, likely)
-    return EmojiBenchmark(concepts, fill_counts(n, first, own), seed, own_cases, likely)
+    first = EmojiBenchmark(concepts, n, seed, added_cases, likely)
+    return EmojiBenchmark(concepts, fill_counts(n, first, added), seed, added_cases, likely)
 
 
 def _prompt_benchmark(
     model: Model,
     concepts: Sequence[Concept],
     n: Mapping[str, int],
-    own: Sequence[PromptCase],
+    added: Sequence[PromptCase],
     look: Look,
 ) -> Benchmark:
     judge = None if look.judge is None else load_judge(look.judge)
     near = rank_words(model, concepts) if n.get("neighbour") else ()
     real_images = load_images(look.real) if look.real else None
-    first = PromptBenchmark(concepts, model.vocabulary, n, own, judge, near)
-    n = fill_counts(n, first, own)
-    benchmark = PromptBenchmark(concepts, model.vocabulary, n, own, judge, near)
+    first = PromptBenchmark(concepts, model.vocabulary, n, added, judge, near)
+    n = fill_counts(n, first, added)
+    benchmark = PromptBenchmark(concepts, model.vocabulary, n, added, judge, near)
     benchmark.real_images = real_images
     for concept in concepts:
         if concept.alternative and concept.alternative not in benchmark.names:
@@ -110,19 +110,19 @@ def _prompt_benchmark(
 
 
 def fill_counts(
-    n: Mapping[str, int], benchmark: Benchmark, own: Sequence[PromptCase]
+    n: Mapping[str, int], benchmark: Benchmark, added: Sequence[PromptCase]
 ) -> dict[str, int]:
     """Replace prompts that a benchmark does not have by unrelated ones.
 
     Args:
         n: Number of requested prompts by group.
         benchmark: What these numbers gave.
-        own: The user's own prompts in it, which do not count.
+        added: The user's own prompts in it, which do not count.
 
     Returns:
         `n` with more unrelated prompts.
     """
-    missing = sum(n.values()) - (len(benchmark.cases) - len(own))
+    missing = sum(n.values()) - (len(benchmark.cases) - len(added))
     return {**n, "unrelated": n.get("unrelated", 0) + missing}
 
 

@@ -65,8 +65,8 @@ def to_checkpoint(edit: Edit, base: Path, output: Output, known: Mapping[str, An
     tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(AVERAGES)}
     check_untouched(tensors, originals, edit, out)
     new_header = kept_metadata(header)
-    own = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
-    for key, value in own.items():
+    ours = {**metadata(edit, tensors, known), "modelspec.implementation": ORIGINAL}
+    for key, value in ours.items():
         if key not in new_header or key not in OF_THE_BASE:
             new_header[key] = value
     return write_safetensors(tensors, out, new_header)

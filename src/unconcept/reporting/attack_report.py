@@ -93,10 +93,10 @@ def statements(rows: Sequence[Mapping[str, Any]], has_edit: bool) -> list[str]:
         if not measured:
             continue
         best = max(measured, key=lambda row: row["shown"]["erased"]["value"])
-        found = best["shown"]["erased"]
-        low, high = found["ci95"]
+        shown = best["shown"]["erased"]
+        low, high = shown["ci95"]
         amount = (
-            f"{share(found['value'])} of {found['n']} images ({name_of(best)}; 95 % interval "
+            f"{share(shown['value'])} of {shown['n']} images ({name_of(best)}; 95 % interval "
             f"{share(low)} to {share(high)})"
         )
         if any(works(row) for row in measured):

@@ -133,13 +133,13 @@ def read_edit(
         concepts = read_concepts(path, stored)
     erased = load(replace(run.source, model=str(path), revision=None, variant=None))
     edit = edit_between(model, erased, concepts)
-    kept = {}
+    entries = {}
     for key in ("method", "settings", "model_sha256", "model_weights"):
         if stated.get(key):
-            kept[key] = stated[key]
+            entries[key] = stated[key]
     if stated.get("lexicon") is False:
-        kept["lexicon"] = False
-    return replace(edit, card={**edit.card, **kept})
+        entries["lexicon"] = False
+    return replace(edit, card={**edit.card, **entries})
 
 
 def exported_card(file: Path) -> dict:

@@ -114,13 +114,13 @@ def eraseeval_edit(
     return report
 
 
-def choose_prompts(benchmark: Benchmark, concept: Concept, own: Path | None) -> Prompts:
+def choose_prompts(benchmark: Benchmark, concept: Concept, file: Path | None) -> Prompts:
     """The prompts that are tried: the user's own, or the benchmark's.
 
     Args:
         benchmark: Has prompts.
         concept: The erased one.
-        own: A JSON file or a folder of EMMA's.
+        file: A JSON file or a folder of EMMA's.
     """
     explicit, implicit, unrelated = [], [], []
     for case in benchmark.cases:
@@ -130,8 +130,8 @@ def choose_prompts(benchmark: Benchmark, concept: Concept, own: Path | None) -> 
             implicit.append(case.prompt)
         elif case.group == "unrelated":
             unrelated.append(case)
-    if own is not None:
-        levels = read_levels(own, concept.erase)
+    if file is not None:
+        levels = read_levels(file, concept.erase)
         implicit = levels["implicit"] or implicit
         if levels["explicit"]:
             explicit = [(prompt, "") for prompt in levels["explicit"]]

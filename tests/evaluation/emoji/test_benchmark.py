@@ -184,7 +184,7 @@ TABLE = (
 def test_the_marks_of_the_benchmark_by_hand(monkeypatch):
     judge_that_sees(monkeypatch, [seen for _, seen, _ in TABLE])
     cases = [case for case, _, _ in TABLE]
-    marks = EmojiBenchmark([PIG_TO_COW, NEON_TO_SEPIA], {}, own=cases).marks(
+    marks = EmojiBenchmark([PIG_TO_COW, NEON_TO_SEPIA], {}, added=cases).marks(
         torch.zeros(len(TABLE), 3, 64, 64)
     )
     assert list(marks) == [
@@ -209,7 +209,7 @@ def test_the_confidence_of_the_judge_by_hand(monkeypatch):
     sure = Seen(objects={"pig": 0.7, "cow": 0.2, None: 0.1})
     unsure = Seen(objects={"pig": 0.06, "cow": 0.04, None: 0.9})
     judge_that_sees(monkeypatch, [sure, unsure])
-    values = EmojiBenchmark([Concept(erase="pig")], {}, own=[pig] * 2).values(
+    values = EmojiBenchmark([Concept(erase="pig")], {}, added=[pig] * 2).values(
         torch.zeros(2, 3, 64, 64)
     )
     torch.testing.assert_close(values["confidence of the judge"], torch.tensor([0.7, 0.06]))

@@ -236,7 +236,7 @@ def test_the_users_prompts_are_about_all_concepts(model, monkeypatch):
         exam.EmojiCase("a pig at dawn", "target", "", way="own"),
         exam.EmojiCase("a tree", "neighbour", "", way="own"),
     ]
-    benchmark = exam.EmojiBenchmark(concepts, {}, own=users)
+    benchmark = exam.EmojiBenchmark(concepts, {}, added=users)
     pig, area = torch.full((2,), world.WORDS.index("pig")), ("whole", "left", "right")
     seen = SimpleNamespace(
         **dict.fromkeys(area, pig),

@@ -25,7 +25,7 @@ class EmojiBenchmark:
         concepts: Sequence[Concept],
         n: Mapping[str, int],
         seed: int = 0,
-        own: Sequence[EmojiCase] = (),
+        added: Sequence[EmojiCase] = (),
         likely: Sequence[str] = (),
     ):
         """Draw the prompts.
@@ -34,7 +34,7 @@ class EmojiBenchmark:
             concepts: Completed concepts that are erased.
             n: Number of prompts by group; a group without any possible prompt stays empty.
             seed: Of the prompts.
-            own: The user's own prompts, added to them.
+            added: The user's own prompts, added to them.
             likely: Words that count as near neighbours besides those of the table, such as those
                 near in the text encoder's space.
         """
@@ -42,7 +42,7 @@ class EmojiBenchmark:
         self.seed = seed
         self.writer = CaseWriter(concepts, seed, likely)
         self.marker = Marker(concepts)
-        self.cases = [*self.writer.write(n), *own]
+        self.cases = [*self.writer.write(n), *added]
 
     @property
     def judge_card(self) -> dict | None:

@@ -269,7 +269,7 @@ class Protocol:
         Args:
             accepted: With the original's images.
         """
-        k, found = self.size.images, {}
+        k, anchors = self.size.images, {}
         stage = "EraseEval 1: anchors"
         others, ideal, pairs = [], [], []
         for (prompt, instead), images in zip(accepted.pairs, accepted.explicit):
@@ -279,9 +279,9 @@ class Protocol:
                 typed = self.seeds(EXPLICIT, k)
                 ideal.append(self.sampler.images([instead] * k, typed, stage=stage))
                 pairs.append(images)
-        found["ceiling"] = self.without_zeros(accepted.explicit, others).to_json()
-        found["ideal"] = self.without_zeros(pairs, ideal).to_json()
-        return found
+        anchors["ceiling"] = self.without_zeros(accepted.explicit, others).to_json()
+        anchors["ideal"] = self.without_zeros(pairs, ideal).to_json()
+        return anchors
 
     def without_zeros(self, original: Sequence[Tensor], other: Sequence[Tensor]) -> Measured:
         """Mean cosine of captions, whatever they name.
