@@ -1,4 +1,4 @@
-"""The seam of all attacks: what is attacked, what an attacker may use, and what comes out."""
+"""The interface of all attacks: the attacked model, what an attacker may use, and the result."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -109,8 +109,8 @@ class Attack(Protocol):
 
     access         what the attacker needs
     group          the prompts that the attacked model receives
-    searches       does it search, so that the search could be aimed at anything? Then controls aim
-                   it at a concept that was not erased, and at the untouched model
+    searches       does it search? Then controls aim the search at a concept that was not erased,
+                   and at the untouched model
     own_prompt     does it replace the whole prompt?
     behind_prompt does it add to a prompt? Then a control adds it to prompts without the concept
     chance_means   what `chance` measures, for the report
@@ -153,7 +153,7 @@ class Attack(Protocol):
 
 @dataclass(frozen=True)
 class Plain:
-    """What attacks share that do not say otherwise."""
+    """Defaults of the class attributes of an attack, and no control."""
 
     access: ClassVar[Access] = "weights"
     group: ClassVar[Group] = "target"

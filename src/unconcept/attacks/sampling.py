@@ -141,7 +141,7 @@ def possible_words(words: Sequence[str], target: Target) -> list[str]:
 
     Args:
         words: See `worded`.
-        target: Its cases are looked at.
+        target: Its cases say whether there is an alternative.
     """
     return [word for word in words if word != "alternative" or all(target.search.instead)]
 
@@ -154,7 +154,7 @@ def variants(
     Args:
         shares: Of the sampling steps.
         words: See `worded`.
-        target: Its cases are looked at.
+        target: Its cases say whether there is an alternative.
         label: Of a row, with {share} and {words}.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Tracing: what becomes of the concept while the edit is turned down to nothing.
+"""Tracing: whether the concept comes back while the strength of the edit is lowered to 0.
 
 Source      When Are Concepts Erased From Diffusion Models?, arXiv 2505.17013, dynamic tracing
 Idea        whoever has the edit as a file can subtract it: at strength 0 the model is the original

@@ -1,7 +1,7 @@
 """Prompts alone: the concept's name, its synonyms, or a description.
 
-Source      EMMA (arXiv 2512.17320) asks at five levels from the name to a long description
-Idea        an erasure that was told one name may leave the others
+Source      EMMA (arXiv 2512.17320) prompts at five levels from the name to a long description
+Idea        an erasure that was trained on one name may leave the others
 Access      whoever types prompts
 """
 

@@ -45,7 +45,7 @@ IN_IMAGES = 3
 
 @dataclass(frozen=True)
 class Entry:
-    """What the lexicon says of a noun in one of its meanings.
+    """The lexicon's entry for a noun in one of its meanings.
 
     synonyms    other nouns with the same meaning
     members     kinds of it, the most frequent first: "gun" and "sword" of "weapon"
@@ -62,7 +62,7 @@ class Entry:
 
 
 class Lexicon:
-    """What WordNet says of concepts. Meanings are numbers."""
+    """Looks concepts up in WordNet. Meanings are numbers."""
 
     def __init__(self, graph: WordNet):
         """Look concepts up in a graph.
@@ -117,7 +117,7 @@ class Lexicon:
     def look_up(
         self, noun: str, alternative: str | None = None, synonyms: Sequence[str] = ()
     ) -> Entry | None:
-        """What the lexicon says of a noun.
+        """The lexicon's entry for a noun.
 
         Args:
             noun: The noun.

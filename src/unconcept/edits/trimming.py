@@ -96,7 +96,7 @@ class Trimmer:
         return Deltas(whole, pairs)
 
     def cut_by_loss(self, loss: Callable[[Deltas], float]) -> tuple[Deltas, dict[str, Any]]:
-        """The smallest cut whose loss is no worse than that of the whole change.
+        """The lowest rank whose loss is not above that of the whole change.
 
         One rank for all matrices and one relative error for all matrices are tried, from the
         smallest result to the largest.

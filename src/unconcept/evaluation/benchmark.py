@@ -49,7 +49,7 @@ class PromptCase:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a judge says of one image.
+    """A judge's answer for one image.
 
     name           what it sees; "" where it sees none of the names it chose from
     probabilities  of the names that matter: those of the concepts and alternatives, what the prompt
@@ -78,7 +78,7 @@ class Benchmark(Protocol):
 
     @property
     def judge_card(self) -> dict | None:
-        """What report.json says of the judge; None where there is none."""
+        """The judge's entry in report.json; None without a judge."""
         ...
 
     def marks(self, images: Tensor) -> dict[str, Tensor]:
@@ -94,7 +94,7 @@ class Benchmark(Protocol):
         ...
 
     def judgements(self, images: Tensor) -> list[Judgement]:
-        """What the judge says of each image.
+        """The judge's answer for each image.
 
         Args:
             images: [N, 3, H, W] in [0, 1], one per case.

@@ -3,7 +3,7 @@
 Frames of a clip are not independent. Every measure is first reduced to one number for each clip,
 and intervals are over clips.
 
-A judge is asked about frames. Its marks are [N, F] for N clips of F frames: 1 where the concept is
+A judge sees frames. Its marks are [N, F] for N clips of F frames: 1 where the concept is
 seen in a frame, 0 where not, NaN where the frame need not show anything.
 """
 

@@ -189,7 +189,7 @@ class PromptBenchmark:
         return marks
 
     def judgements(self, images: Tensor) -> list[Judgement]:
-        """What the judge says of each image.
+        """The judge's answer for each image.
 
         Args:
             images: [N, 3, H, W] in [0, 1], one per case.

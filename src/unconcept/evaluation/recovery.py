@@ -8,7 +8,7 @@ floor  the same attack on a model that never knew the concept
 none   the erased model without an attack
 
 The value is clipped to [0, 1]; its interval is a bootstrap over cases, which are the same for all
-four. Where c − f is below .2 the attack has no power, and nothing is said.
+four. Where c − f is below 0.2 the attack has no power, and no value is reported.
 """
 
 from collections.abc import Mapping

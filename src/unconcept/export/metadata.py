@@ -1,4 +1,4 @@
-"""What an exported file says of itself, in the keys that other tools look for.
+"""The metadata of exported files, under the keys that other tools read.
 
 Its architecture, licence, content, and where it came from.
 """

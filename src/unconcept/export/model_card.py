@@ -166,7 +166,7 @@ def licence(model: str) -> dict[str, Any]:
 
 
 def base_of(edit: Path) -> dict[str, Any]:
-    """What the card beside an edit says of the edit's base model.
+    """The base model in the card beside an edit.
 
     Args:
         edit: The edit's file or folder.

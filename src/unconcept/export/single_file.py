@@ -26,7 +26,7 @@ def to_checkpoint(edit: Edit, base: Path, output: Output, known: Mapping[str, An
 
     All other tensors stay as they are, but for the moving averages of a training ("full EMA"
     files): a second, untouched copy of the U-Net, which some loaders prefer. diffusers' converter
-    says which name is which. What the file says of its architecture and licence stays.
+    says which name is which. The file's statements on architecture and licence stay.
 
     Args:
         edit: Weight deltas of the U-Net.

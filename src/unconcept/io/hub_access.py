@@ -33,7 +33,7 @@ def limit_waiting() -> None:
 
 
 def hub_answers(name: str, revision: str | None) -> bool:
-    """Does the Hub answer when it is asked for a model?
+    """Does the Hub answer a request for a model?
 
     Args:
         name: The model's id, owner/name.
@@ -41,8 +41,8 @@ def hub_answers(name: str, revision: str | None) -> bool:
 
     Returns:
         False where it says nothing for `HUB_TIMEOUT` seconds, which is logged; files that were
-        downloaded before can be used then. A refusal is an answer, and so is no network at all:
-        both are left to the library that loads the model.
+        downloaded before can be used then. A refusal counts as an answer, and so does a
+        missing network: both are left to the library that loads the model.
     """
     from huggingface_hub import model_info
 

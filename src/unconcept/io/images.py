@@ -20,7 +20,7 @@ def read_rgb(path: Path) -> Image.Image:
     """Read an image file as 8-bit RGB.
 
     Grey values of 16 bits and of floats in [0, 1] are scaled, transparency is laid on white, and
-    the image is turned as its EXIF data say. Of several frames the first is read.
+    the image is turned as its EXIF data say. The first of several frames is read.
 
     Args:
         path: The file.

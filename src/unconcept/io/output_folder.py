@@ -29,7 +29,7 @@ def check_out(out: Path, force: bool) -> None:
 
     Args:
         out: The folder.
-        force: Replace what an earlier run wrote there, and nothing else.
+        force: Replace the output of an earlier run; anything else stays.
 
     Raises:
         InputError: It exists or cannot be written.
@@ -60,11 +60,11 @@ def check_place(out: Path, force: bool) -> None:
 
     Args:
         out: The folder.
-        force: Replace what an earlier run wrote there, and nothing else.
+        force: Replace the output of an earlier run; anything else stays.
 
     Raises:
         InputError: Something else is there, or nothing can be written.
-        OSError: It cannot be looked at.
+        OSError: It cannot be read.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: choose another --out")

@@ -308,7 +308,7 @@ def build_edit(model: Model, pairs: Mapping[str, Pair], card: dict) -> Edit:
     Args:
         model: The model that the edit belongs to.
         pairs: U [out, N] and V [N, width] by the name of the matrix.
-        card: What the edit says of its method and concepts.
+        card: The edit's entries on its method and concepts.
     """
     deltas = Deltas.small(pairs)
     whole = {name: delta.float() for name, delta in deltas.whole.items()}

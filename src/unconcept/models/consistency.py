@@ -63,7 +63,7 @@ def other_network(network: str, channels: int) -> str:
 
 
 def check_channels(pipe: Any, network: str, per_latent: tuple[int, int]) -> None:
-    """Does the denoiser read and predict the latents of the autoencoder, and nothing else?
+    """Do the channels of denoiser and autoencoder agree?
 
     Args:
         pipe: A diffusers pipeline.

@@ -50,8 +50,8 @@ def wrap(pipe: Any, vocabulary: tuple[str, ...] | None = None) -> Model:
     """Put a `Model` around a diffusers pipeline.
 
     Args:
-        pipe: The pipeline; a Model is returned as it is. Of an image-to-image or inpainting
-            pipeline the text-to-image model of the same components is taken.
+        pipe: The pipeline; a Model is returned as it is. An image-to-image or inpainting
+            pipeline stands for the text-to-image model of the same components.
         vocabulary: Words that represent all other prompts. None: common ones, and concepts are
             completed with the lexicon. Who chooses the words completes concepts themselves.
 

@@ -104,8 +104,8 @@ class Model(Protocol):
     """A text-to-image or text-to-video model.
 
     Latents are [N, C, H, W] as the denoiser receives them; images are [N, 3, H, W] in [0, 1].
-    Of a text-to-video model latents are [N, C, F, H, W] or [N, F, C, H, W], and clips
-    [N, frames, 3, H, W] take the place of images. N is the batch; t is [N], on the scale of the
+    Latents of a text-to-video model are [N, C, F, H, W] or [N, F, C, H, W], and clips
+    [N, frames, 3, H, W] replace images. N is the batch; t is [N], on the scale of the
     noise schedule.
 
     family              name of the architecture, such as "stable-diffusion"
@@ -268,7 +268,7 @@ class Model(Protocol):
             prompts: N prompts.
 
         Returns:
-            Indices [N]; of the empty prompt that of the start token.
+            Indices [N]; for the empty prompt, the start token's.
         """
         ...
 

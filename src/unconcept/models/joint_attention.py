@@ -16,7 +16,7 @@ POOLED = "pooled_projections"  # [N, width]: CLIP's state of the whole prompt
 
 JOINT = "image and prompt share one attention in this model"
 
-# What is said before a training, of a model whose guidance is an input or does not exist.
+# The warning before training a model whose guidance is an input or does not exist.
 DISTILLED = (
     "this model is guidance-distilled and samples without an unconditional branch: the loss uses "
     "its prediction for the empty prompt, at guidance 1, as ε(∅), and λ preserves that prediction"

@@ -19,7 +19,7 @@ from .interface import Model
 class OffloadedLayer:
     """The hooks of one module with tensors of its own.
 
-    In the forward pass copies on the device stand in the place of its tensors, whichever these are
+    In the forward pass, copies on the device replace its tensors, whichever these are
     at that moment: an edit that is applied is copied, too.
     """
 

@@ -162,7 +162,7 @@ def open_single_file(path: Path, source: Source, dtype: torch.dtype) -> Any:
 def with_prediction(pipe: Any, source: Source) -> Any:
     """Make a pipeline's scheduler agree with what the network was trained to predict.
 
-    What the user says counts first, then what a single file says of itself, then the scheduler's
+    The user's choice has priority, then the metadata of a single file, then the scheduler's
     own configuration. With a terminal signal-to-noise ratio of zero, timesteps are spaced
     "trailing" (Lin et al. 2023, arXiv 2305.08891).
 
@@ -204,7 +204,7 @@ def with_prediction(pipe: Any, source: Source) -> Any:
 
 
 def diagnosis(source: Source) -> str | None:
-    """Why a folder cannot be opened, in words of its own files instead of a library's.
+    """Why a folder cannot be opened, in terms of its files instead of a library's error.
 
     Args:
         source: A folder.

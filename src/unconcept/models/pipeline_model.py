@@ -1,4 +1,4 @@
-"""What every family shares: a diffusers pipeline, sampled step by step with or without an edit."""
+"""The part that all families share: a diffusers pipeline, sampled step by step with or without an edit."""
 
 import hashlib
 import inspect
@@ -223,7 +223,7 @@ class PipelineModel(PromptSide, LatentSpace):
         """
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
-        """The entry of a condition that a matrix multiplies as it comes.
+        """The entry of a condition that a matrix multiplies.
 
         Args:
             name: `Site.reads` of the matrix.

@@ -1,4 +1,4 @@
-"""What a single .safetensors file is, and what it says of itself, read from its header alone."""
+"""The kind and the metadata of a single .safetensors file, read from its header alone."""
 
 import re
 from collections.abc import Mapping

@@ -55,7 +55,7 @@ def near_words(model: Model, concept: Concept) -> list[str]:
 
 
 def with_paraphrases(z: Replay, states_key: str, radius: float, seed: int) -> Replay:
-    """The replay with c̃ as its role "near", which held w.
+    """The replay whose role "near" holds c̃ instead of w.
 
     Args:
         z: Replay with the roles "c" and "near".

@@ -43,7 +43,7 @@ def sample_while_training(
 ) -> ProgressCallback:
     """Sample the trained model from the same seeds every few steps.
 
-    It draws no random number of the training's.
+    The training's random numbers are not affected.
 
     Args:
         progress: Receives all reports as before.

@@ -119,7 +119,7 @@ class EmojiBenchmark:
         return marks
 
     def judgements(self, images: Tensor) -> list[Judgement]:
-        """What the judge says of each image.
+        """The judge's answer for each image.
 
         Args:
             images: [N, 3, 64, 64] in [0, 1], one per case.

@@ -30,7 +30,7 @@ class Answers:
         """The answers about some subjects.
 
         Args:
-            plug: Who is asked: a name that changes with the model's weights.
+            plug: Name of the model that answers, which changes with its weights.
             question: The same for all of them.
             subjects: N, each by a text that identifies it (`hash_image`).
             compute: Answers those that are not known.

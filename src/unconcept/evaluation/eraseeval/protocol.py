@@ -97,7 +97,7 @@ class Protocol:
     sampler    of the original model
     concept    completed
     benchmark  has the real images
-    plugs      who is asked
+    plugs      the models that answer
     size       of the protocols
     """
 

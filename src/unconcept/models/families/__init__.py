@@ -1,1 +1,1 @@
-"""One file for each model family: what it says of itself on top of `PipelineModel`."""
+"""One file for each model family: what it adds to `PipelineModel`."""
