@@ -1,4 +1,4 @@
-"""The part that all families share: a diffusers pipeline, sampled step by step with or without an edit."""
+"""The part that all families share: a diffusers pipeline, sampled step by step."""
 
 import hashlib
 import inspect

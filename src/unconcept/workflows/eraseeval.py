@@ -53,7 +53,7 @@ def eraseeval_edit(
         path: As `evaluate_edit` takes it.
         concepts: The erased concept; needed where the edit names none or several.
         strength: How much of the edit is applied: 0 nothing, 1 all of it.
-        plugs: YAML file of the folders of large models that are asked instead of the judge.
+        plugs: YAML file of the folders of large models that answer instead of the judge.
         **options: Fields of `EvaluationOptions`; `out` is required. `prompts` is a JSON file or a
             folder of EMMA's.
 
@@ -82,13 +82,13 @@ def eraseeval_edit(
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     answers = Answers(run.cache.parent / "answers" if run.cache else None)
     models = LocalModels(answers)
-    asked = local_plugs(offline_plugs(benchmark, features_or_none()), folders, concept, models)
+    all_plugs = local_plugs(offline_plugs(benchmark, features_or_none()), folders, concept, models)
     if run.prompts is not None:
-        asked = replace(asked, names={**asked.names, "writer": run.prompts.name})
+        all_plugs = replace(all_plugs, names={**all_plugs.names, "writer": run.prompts.name})
     elif folders.writer:
         writer = LocalWriter(models.chat(folders.writer), concept, answers)
         prompts = write_prompts(writer, prompts, size)
-    protocol = Protocol(sampler, concept, benchmark, asked, size)
+    protocol = Protocol(sampler, concept, benchmark, all_plugs, size)
     result = run_eraseeval(protocol, edit, prompts)
     report = {
         "schema": 1,
@@ -106,7 +106,7 @@ def eraseeval_edit(
         },
         "cost": {"seconds": round(time.perf_counter() - started, 1)},
         "versions": software_versions(),
-        "warnings": notes(mismatch, benchmark, asked),
+        "warnings": notes(mismatch, benchmark, all_plugs),
         "failure": None,
     }
     with whole_folder(run.out, run.force) as folder:
@@ -167,10 +167,10 @@ def notes(mismatch: str | None, benchmark: Benchmark, plugs: Plugs) -> list[str]
     Args:
         mismatch: Of edit and model.
         benchmark: With or without a judge.
-        plugs: Who was asked.
+        plugs: The models that answered.
     """
     lines = [mismatch] if mismatch else []
-    asked_judge = any(isinstance(eye, JudgeEye) for eye in plugs.eyes)
-    if benchmark.judge_card is None and asked_judge:
+    uses_judge = any(isinstance(eye, JudgeEye) for eye in plugs.eyes)
+    if benchmark.judge_card is None and uses_judge:
         lines.append("no judge: nobody knows whether the concept is in an image (--judge)")
     return lines
