@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..concepts.concept import Concept
-from ..errors import InputError
+from .sampling_options import Sampling
+from .sites import Site
 
 # What the denoiser is conditioned on besides x_t and t: tensors by name, batch first.
 # Always a mapping, never a bare tensor.
@@ -17,87 +17,6 @@ Condition = Mapping[str, Tensor]
 
 # Changes the latents between two sampling steps: (x [N, C, H, W], t of the next step [N]) -> x.
 LatentChange = Callable[[Tensor, Tensor], Tensor]
-
-
-@dataclass(frozen=True)
-class Site:
-    """One tensor that an edit may change.
-
-    name   `component.path.of.the.module.parameter`
-    reads  for a matrix whose input depends on the prompt alone: the input's name, to be given to
-           `Model.linear_input`; "" for every other tensor
-    """
-
-    name: str
-    reads: str
-
-    def find(self, components: Mapping[str, nn.Module]) -> tuple[nn.Module, str]:
-        """Find the tensor in a model.
-
-        Args:
-            components: `Model.components`.
-
-        Returns:
-            The module that owns the tensor, and the tensor's name in that module.
-        """
-        component, _, path = self.name.partition(".")
-        owner, _, parameter = path.rpartition(".")
-        module = components[component].get_submodule(owner)
-        while "base_layer" in module._modules:  # a LoRA of PEFT around it
-            module = module.get_submodule("base_layer")
-        return module, parameter
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How images are sampled; None is the model's own choice.
-
-    steps     sampling steps, 1 or more
-    guidance  CFG scale; None: the default of the model's pipeline
-    sampler   one of `Model.samplers`; None: the first of them
-    seed      first seed of a run, from which an evaluation derives the seed of every image
-    size      height and width in pixels; None: the size that the model was made for
-    frames    length of a video; None: an image
-    """
-
-    steps: int = 25
-    guidance: float | None = None
-    sampler: str | None = None
-    seed: int = 0
-    size: int | None = None
-    frames: int | None = None
-
-    def __post_init__(self):
-        if self.steps < 1:
-            raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
-
-    def resolve(self, model: "Model") -> "Sampling":
-        """Fill in the model's own choices.
-
-        Args:
-            model: The model that is to be sampled from.
-
-        Returns:
-            A sampling whose guidance, sampler and size are not None.
-
-        Raises:
-            InputError: The model does not have that sampler, or cannot sample that size or length.
-        """
-        guidance = model.guidance if self.guidance is None else self.guidance
-        sampler = self.sampler or model.samplers[0]
-        if sampler not in model.samplers:
-            raise InputError(f'unknown sampler "{sampler}": one of {", ".join(model.samplers)}')
-        if self.size not in (None, model.image_size):
-            raise InputError(
-                f"this model samples images of {model.image_size} pixels, not of {self.size}"
-            )
-        if self.frames not in (None, model.frames):
-            raise InputError(
-                f"this model samples clips of {model.frames} frames, not of {self.frames}"
-                if model.frames
-                else "this model samples images, not videos: leave frames away"
-            )
-        return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
 
 
 class Model(Protocol):

@@ -1,0 +1,63 @@
+"""Sampling options: steps, guidance, sampler, seed, size and length."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from .interface import Model
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are sampled; None is the model's own choice.
+
+    steps     sampling steps, 1 or more
+    guidance  CFG scale; None: the default of the model's pipeline
+    sampler   one of `Model.samplers`; None: the first of them
+    seed      first seed of a run, from which an evaluation derives the seed of every image
+    size      height and width in pixels; None: the size that the model was made for
+    frames    length of a video; None: an image
+    """
+
+    steps: int = 25
+    guidance: float | None = None
+    sampler: str | None = None
+    seed: int = 0
+    size: int | None = None
+    frames: int | None = None
+
+    def __post_init__(self):
+        if self.steps < 1:
+            raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
+
+    def resolve(self, model: Model) -> Sampling:
+        """Fill in the model's own choices.
+
+        Args:
+            model: The model that is to be sampled from.
+
+        Returns:
+            A sampling whose guidance, sampler and size are not None.
+
+        Raises:
+            InputError: The model does not have that sampler, or cannot sample that size or length.
+        """
+        guidance = model.guidance if self.guidance is None else self.guidance
+        sampler = self.sampler or model.samplers[0]
+        if sampler not in model.samplers:
+            raise InputError(f'unknown sampler "{sampler}": one of {", ".join(model.samplers)}')
+        if self.size not in (None, model.image_size):
+            raise InputError(
+                f"this model samples images of {model.image_size} pixels, not of {self.size}"
+            )
+        if self.frames not in (None, model.frames):
+            raise InputError(
+                f"this model samples clips of {model.frames} frames, not of {self.frames}"
+                if model.frames
+                else "this model samples images, not videos: leave frames away"
+            )
+        return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
