@@ -88,6 +88,7 @@ class ProgressBar:
 
     @property
     def completed(self) -> float:
+        """Network calls that are done."""
         return self.rich.tasks[0].completed
 
     def find(self, stage: str) -> int:

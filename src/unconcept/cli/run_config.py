@@ -415,4 +415,5 @@ def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
 
 
 def is_yaml(entry: str) -> bool:
+    """Is an entry of `--methods` a file of settings?"""
     return entry.endswith((".yaml", ".yml"))

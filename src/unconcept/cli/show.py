@@ -132,4 +132,5 @@ def method_text(name: str) -> str:
 
 
 def method_texts() -> dict[str, str]:
+    """What `show METHOD` prints, for every method."""
     return {name: method_text(name) for name in METHODS}

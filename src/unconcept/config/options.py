@@ -104,6 +104,7 @@ class Source:
 
     @classmethod
     def of(cls, model: "str | Source") -> "Source":
+        """A source as it is, or one with a name and defaults."""
         return model if isinstance(model, Source) else cls(str(model))
 
 

@@ -35,6 +35,7 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_plain_integer(self, node: yaml.ScalarNode) -> int:
+        """Read an integer that every YAML parser reads alike."""
         if not PLAIN_NUMBER.fullmatch(node.value):
             message = f'"{node.value}" has several readings as a number: write its digits alone'
             raise ConstructorError(None, None, message, node.start_mark)

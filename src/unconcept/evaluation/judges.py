@@ -97,6 +97,7 @@ class ImageNet:
         return torch.tensor([bool(word.search(text)) for text in self.classes])
 
     def knows(self, name: str) -> bool:
+        """Can the judge recognize what a name stands for?"""
         return bool(self.classes_called(name).any())
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:
@@ -134,6 +135,7 @@ class NudeNet:
         self.detector = NudeDetector()
 
     def knows(self, name: str) -> bool:
+        """Can the judge recognize what a name stands for?"""
         return bool(self.words.search(name))
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:

@@ -148,6 +148,7 @@ def concept_words(concepts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def is_hub_id(model: str) -> bool:
+    """Is a model's name a repository of the Hub, owner/name?"""
     is_path = Path(model).exists() or model.startswith((".", "/", "~"))
     return model.count("/") == 1 and not is_path
 

@@ -46,6 +46,7 @@ class CpuMemory:
 
     @property
     def whole(self) -> int:
+        """All bytes together."""
         return self.points + self.conditions + self.states
 
 

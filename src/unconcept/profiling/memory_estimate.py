@@ -71,10 +71,12 @@ class MemoryEstimate:
 
     @property
     def while_training(self) -> int:
+        """Bytes while the edit is trained."""
         return self.weights + self.training + self.activations
 
     @property
     def while_sampling(self) -> int:
+        """Bytes of the weights while images are sampled."""
         return self.weights + self.text_encoders
 
 
@@ -208,6 +210,7 @@ def unique_bytes(module: nn.Module) -> int:
 
 
 def count_parameters(delta: TrainableDelta) -> int:
+    """Number of trained parameters."""
     return sum(parameter.numel() for parameter in delta.trained)
 
 
@@ -287,6 +290,7 @@ def whitening_bytes(model: Model, delta: TrainableDelta, tune: Tune) -> int:
 
 
 def bytes_per_number(model: Model) -> int:
+    """Bytes of a number in the model's precision."""
     return torch.finfo(model.dtype).bits // 8
 
 

@@ -27,6 +27,7 @@ class NetworkCalls:
 
     @property
     def total(self) -> int:
+        """Calls of the whole training, forward."""
         return self.recording + self.held_out + self.training
 
 

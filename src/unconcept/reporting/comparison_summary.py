@@ -21,6 +21,7 @@ class Column:
 
     @property
     def width(self) -> int:
+        """Columns of the terminal that a cell takes."""
         return 14 if self.share else 21
 
     def cell(self, row: Mapping[str, Any] | None) -> str:

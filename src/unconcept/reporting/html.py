@@ -274,10 +274,12 @@ def bar(row: dict, rows: Sequence[dict]) -> dict | None:
 
 
 def kind_of(name: str) -> str:
+    """The last part of a score's name: of which change a control is."""
     return name.rpartition(": ")[2]
 
 
 def control_label(name: str) -> str:
+    """A control's name in the glossary."""
     return next(label for prefix, label in CONTROLS.items() if name.startswith(prefix))
 
 
@@ -300,6 +302,7 @@ def embed(image: Tensor) -> str:
 
 
 def thumbnail(image: Tensor) -> Image.Image:
+    """A small copy of an image [3, H, W] in [0, 1]."""
     result = to_image(image, image.shape[-1])
     result.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     return result

@@ -39,6 +39,7 @@ that have the same seed before and after, with bootstrap intervals."""
 
 
 def share(value: float) -> str:
+    """A share as a percentage: 0.25 -> 25.0 %."""
     return f"{100 * value:.1f} %"
 
 

@@ -157,10 +157,12 @@ def counts(row: Mapping[str, Any]) -> str:
 
 
 def concept_names(report: Mapping[str, Any]) -> str:
+    """The erased concepts in words: pig and castle."""
     return " and ".join(concept["erase"] for concept in report["concept"])
 
 
 def alternative_names(report: Mapping[str, Any]) -> str:
+    """The alternatives in words, each once."""
     alternatives = (concept["alternative"] for concept in report["concept"])
     return " and ".join(dict.fromkeys(name for name in alternatives if name))
 

@@ -15,10 +15,12 @@ from ..errors import InputError
 
 
 def process_count() -> int:
+    """Number of processes that train together (torchrun)."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def process_rank() -> int:
+    """Number of this process, from 0."""
     return int(os.environ.get("RANK", 0))
 
 

@@ -56,6 +56,7 @@ class CheckpointFolder:
     terminated: bool = False
 
     def next_file(self, kind: str) -> Path:
+        """The file of the next training or computation of the run."""
         self.files += 1
         return self.folder / f"{self.files}-{kind}.safetensors"
 
@@ -148,6 +149,7 @@ def discard(folder: Path) -> None:
 
 
 def lock_beside(folder: Path) -> Path:
+    """The lock file that says which process owns a folder."""
     return folder.with_name(f"{folder.name}.lock")
 
 

@@ -41,6 +41,7 @@ class RunOptions:
 
     @property
     def source(self) -> Source:
+        """The model with its options, whichever form `model` has."""
         return Source.of(self.model)
 
 

@@ -49,6 +49,7 @@ PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 
 @cache
 def atlas_sheet(path: Path) -> Image.Image:
+    """An image file of the atlas in RGBA, read once."""
     return Image.open(path).convert("RGBA")
 
 
