@@ -163,7 +163,10 @@ def method_of(spec: str, model: str) -> Any:
         place = settings
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = json.loads(value) if value[0] in "-.0123456789tfn[" else value
+        try:
+            place[last] = json.loads(value)
+        except json.JSONDecodeError:
+            place[last] = value  # a word, such as none
     method = authors_settings(name) if preset == AUTHORS else settings_for_model(name, model)
     return override(method, settings, spec)
 
