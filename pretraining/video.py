@@ -10,9 +10,14 @@ The image model's weights stay; motion modules and text cross-attention are trai
 
     L = E  min(1, 5 / (snr(t) + 1)) | v_theta(x_t, t, caption) - v |^2
 
-as the image model was. What differs is the choice of t. With the linear schedule a clip of eight
-frames shows its motion through the noise up to t = 800 or so: only above does the prompt decide
-it. Three clips in four are therefore trained at t >= 800.
+as the image model was, with three differences:
+
+* With the linear schedule a clip of eight frames shows its motion through the noise up to t = 800
+  or so: only above does the prompt decide it. Three clips in four are trained at t >= 800, and all
+  of them in the first lesson.
+* The error is split into its mean over the frames and the rest, and the rest counts MOTION_WEIGHT
+  times: the mean knows nothing of the motion, and its gradient is noise to what has to be learnt.
+* Clips come in pairs that share object, background, t and noise, and differ in the motion.
 """
 
 import argparse
@@ -63,14 +68,16 @@ LR, TEXT_LR = 1e-3, 2.5e-4
 AVERAGE = 0.995
 NOISY, NOISY_SHARE = 800, 0.75
 STILL_SHARE = 0.125  # of the clips are still clips of any style
-LOOK = 50  # steps between two looks at the motion
+MOTION_WEIGHT = 4
+LOOK = 100  # steps between two looks at the motion
 
 # Motions join one after another, from the step beside them.
 LESSONS = (
-    (0, ("still", "left", "right")),
-    (200, ("up", "down")),
-    (600, ("grow", "shrink", "spin")),
+    (0, ("left", "right")),
+    (250, ("still", "up", "down")),
+    (800, ("grow", "shrink", "spin")),
 )
+SECOND = LESSONS[1][0]  # in the first lesson there are only moving clips, noise and far frames
 FINE_FROM = 1500  # motion modules at full resolution are trained from here
 
 
@@ -84,7 +91,13 @@ def taught(step: int) -> tuple[str, ...]:
 
 
 def frames_of(step: int, rng: np.random.Generator) -> list[int]:
-    """All frames in one step of four, else four of them: twice the captions for the same cost."""
+    """All frames in one step of four, else four of them: twice the captions for the same cost.
+
+    In the first lesson two of the first three and two of the last three, which differ most.
+    """
+    if step < SECOND:
+        first, last = rng.choice(3, 2, replace=False), rng.choice(3, 2, replace=False)
+        return sorted(int(f) for f in (*first, *(FRAMES - 1 - last)))
     if step % 4 == 3:
         return list(range(FRAMES))
     return sorted(int(f) for f in rng.choice(FRAMES, FRAMES // 2, replace=False))
@@ -179,19 +192,22 @@ def train(work: Path, amount: Amount) -> UNetMotionModel:
         for group, top in zip(optimizer.param_groups, (LR, TEXT_LR), strict=True):
             group["lr"] = top * rate(step, amount.steps, warmup=20)
         frames = frames_of(step, rng)
-        batch = draw(shards, batch_of(step) // len(frames), taught(step), rng)
+        batch = draw(shards, batch_of(step) // len(frames), step, rng)
         x = torch.stack([clip.latents[frames] for clip in batch]).float() * scale
         x = x.transpose(1, 2)
-        t = timesteps(len(x), generator)
-        eps = torch.randn(x.shape, generator=generator)
+        pairs = len(x) // 2
+        t = timesteps(pairs, step, generator).repeat_interleave(2)
+        eps = torch.randn((pairs, *x.shape[1:]), generator=generator).repeat_interleave(2, 0)
         with torch.no_grad():
             c = model.encode([clip.caption for clip in batch])["encoder_hidden_states"]
         choose_frames(unet, codes, frames)
         states = c.repeat_interleave(len(frames), 0)
         v = unet(noise.add_noise(x, eps, t), t, states, return_dict=False)[0]
         weight = (5 / (snr[t] + 1)).clamp(max=1)
-        error = (v - noise.get_velocity(x, eps, t)).square().mean((1, 2, 3, 4))
-        loss = (weight * error).mean()
+        target = noise.get_velocity(x, eps, t)
+        constant, moving = by_motion(v - target)
+        loss = (weight * (constant + MOTION_WEIGHT * moving)).mean()
+        unexplained = (moving.sum() / by_motion(target)[1].sum()).item()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -199,12 +215,13 @@ def train(work: Path, amount: Amount) -> UNetMotionModel:
         decay = min(AVERAGE, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(averaged), list(current), 1 - decay)
-        mean = loss.item() if mean != mean else 0.97 * mean + 0.03 * loss.item()
+        mean = unexplained if mean != mean else 0.95 * mean + 0.05 * unexplained
         done = step + 1
         if done % 10 == 0:
             cost = time.process_time()
             note(
-                f"{done}/{amount.steps} loss {mean:.4f} {time.time() - began:.0f}s {cost:.0f}s CPU"
+                f"{done}/{amount.steps} motion unexplained {mean:.3f} "
+                f"{time.time() - began:.0f}s {cost:.0f}s CPU"
             )
         if done % LOOK == 0:
             note(f"{done} paths {json.dumps(look(stage.average, model))}")
@@ -216,20 +233,27 @@ def train(work: Path, amount: Amount) -> UNetMotionModel:
     return stage.average
 
 
-def draw(
-    shards: clips.Clips, n: int, motions: tuple[str, ...], rng: np.random.Generator
-) -> list[clips.Clip]:
+def draw(shards: clips.Clips, n: int, step: int, rng: np.random.Generator) -> list[clips.Clip]:
+    """n clips, in pairs; see `Clips.draw_pair`. Some are still from the second lesson on."""
     batch = []
-    for _ in range(n):
-        still = rng.random() < STILL_SHARE
-        batch.append(shards.draw_still(rng) if still else shards.draw(motions, rng))
+    while len(batch) < n:
+        if step >= SECOND and rng.random() < STILL_SHARE:
+            batch += [shards.draw_still(rng), shards.draw_still(rng)]
+        else:
+            batch += shards.draw_pair(taught(step), rng)
     return batch
 
 
-def timesteps(batch: int, generator: torch.Generator) -> Tensor:
-    """[batch] timesteps, three in four of NOISY or more, the others evenly below."""
-    u = torch.rand(batch, generator=generator)
-    noisy = torch.rand(batch, generator=generator) < NOISY_SHARE
+def by_motion(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean squares of what is the same in all frames of [N, C, F, H, W], and of the rest: [N]."""
+    constant = x.mean(2, keepdim=True)
+    return constant.square().mean((1, 2, 3, 4)), (x - constant).square().mean((1, 2, 3, 4))
+
+
+def timesteps(n: int, step: int, generator: torch.Generator) -> Tensor:
+    """[n] timesteps, three in four of NOISY or more, the others evenly below."""
+    u = torch.rand(n, generator=generator)
+    noisy = torch.rand(n, generator=generator) < (NOISY_SHARE if step >= SECOND else 1)
     t = torch.where(noisy, NOISY + (1000 - NOISY) * u, NOISY * u)
     return t.long().clamp(max=999)
 

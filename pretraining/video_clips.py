@@ -106,16 +106,23 @@ class Clips:
         rows = self.shards[shard]["rows"][thing, motion]
         return self.shards[shard]["frames"][rows.long()]
 
-    def draw(self, motions: tuple[str, ...], rng: np.random.Generator) -> Clip:
-        """A random clip of the training that shows one of some motions."""
+    def draw_pair(self, motions: tuple[str, ...], rng: np.random.Generator) -> list[Clip]:
+        """Two random clips of one object on one background, in two motions.
+
+        With the same noise they differ in nothing but the motion.
+        """
         while True:
             shard = int(rng.integers(len(self.shards)))
             thing = int(rng.integers(len(OBJECTS)))
-            motion = NAMES.index(motions[rng.integers(len(motions))])
-            if not held_out(thing, motion):
+            chosen = rng.choice(len(motions), 2, replace=False)
+            pair = [NAMES.index(motions[i]) for i in chosen]
+            if not any(held_out(thing, motion) for motion in pair):
                 break
-        words = moving_caption(thing, NAMES[motion], colour_of(thing, shard), rng)
-        return Clip(self.clip(shard, thing, motion), words)
+        clips = []
+        for motion in pair:
+            words = moving_caption(thing, NAMES[motion], colour_of(thing, shard), rng)
+            clips.append(Clip(self.clip(shard, thing, motion), words))
+        return clips
 
     def draw_still(self, rng: np.random.Generator) -> Clip:
         """A single image of any style as a still clip."""

@@ -125,7 +125,8 @@ def test_held_out_pairs_are_never_drawn(shard):
     store.clip = lambda shard, thing, motion: seen.add((thing, motion))
     captions = set()
     for i in range(600):
-        captions.add(store.draw(tuple(MOTIONS), np.random.default_rng(i)).caption)
+        pair = store.draw_pair(tuple(MOTIONS), np.random.default_rng(i))
+        captions.update(clip.caption for clip in pair)
     assert len(seen) > 300
     assert not any(clips.held_out(*pair) for pair in seen)
     assert "" in captions
@@ -161,6 +162,13 @@ def test_the_training_resumes(shard, monkeypatch):
         torch.testing.assert_close(resumed[name], value)
         changed += not torch.equal(value, start[name]) and "proj_out" in name
     assert changed
+
+
+def test_the_error_is_split_into_what_moves_and_what_does_not():
+    x = torch.randn(2, 3, 4, 5, 5)
+    constant, moving = video.by_motion(x)
+    torch.testing.assert_close(constant + moving, x.square().mean((1, 2, 3, 4)))
+    assert video.by_motion(x[:, :, :1].expand(-1, -1, 4, -1, -1))[1].max() < 1e-10
 
 
 def test_prompts_of_an_evaluation_name_their_motion():
