@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from unconcept import AllButOne, Tune
-from unconcept.cli.run_config import settings_for_model
+from unconcept.cli.method_settings import settings_for_model
 from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.evaluation.scores import find_score
 from unconcept.reporting.report import format_value

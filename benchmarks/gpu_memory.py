@@ -20,7 +20,7 @@ from common import TRAINED, arguments, head, last_line, machine, once
 from support.shapes import folder  # of tests/
 
 from unconcept import AllButOne, Concept, wrap
-from unconcept.cli.run_config import preset_settings
+from unconcept.cli.method_settings import preset_settings
 from unconcept.models.meta_device import build_without_weights
 from unconcept.profiling.memory_estimate import estimate_memory
 

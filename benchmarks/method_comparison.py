@@ -22,12 +22,13 @@ from tempfile import TemporaryDirectory
 import pairs
 from common import RESULTS, arguments, as_given, once
 
-from unconcept.cli.run_config import AUTHORS, authors_settings
+from unconcept.cli.method_settings import AUTHORS, authors_settings
 from unconcept.concepts.concept import Concept
 from unconcept.methods import METHODS
 from unconcept.models.image_cache import cache_folder
 from unconcept.reporting.report import markdown
-from unconcept.workflows.comparison import compare, table
+from unconcept.workflows.comparison import compare
+from unconcept.workflows.comparison_folder import table
 
 CASES = (
     "pig=cow",

@@ -16,7 +16,7 @@ from common import TRAINED, arguments, cell, head, once
 from main_results import CASES, measure
 
 from unconcept import AllButOne
-from unconcept.cli.run_config import settings_for_model
+from unconcept.cli.method_settings import settings_for_model
 from unconcept.evaluation.scores import PIXELS, find_score
 
 CHOSEN_ON = "cat=dog"

@@ -38,7 +38,7 @@ from pair_prompts import build_exam, thinned
 from torch import Tensor
 
 from unconcept import load
-from unconcept.cli.run_config import AUTHORS, authors_settings, settings_for_model
+from unconcept.cli.method_settings import AUTHORS, authors_settings, settings_for_model
 from unconcept.config.overrides import override
 from unconcept.edits.edit import Edit
 from unconcept.evaluation.emoji.benchmark import EmojiBenchmark

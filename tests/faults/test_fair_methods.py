@@ -7,14 +7,13 @@ import torch
 import yaml
 
 from unconcept import Concept, load
-from unconcept.cli.run_config import (
+from unconcept.cli.method_settings import (
     AUTHORS,
     PRESETS,
-    Request,
     authors_settings,
-    plan,
     settings_for_model,
 )
+from unconcept.cli.run_config import Request, plan
 from unconcept.methods import METHODS, receler, sdd
 from unconcept.methods.receler import Receler, otsu_threshold
 from unconcept.methods.sdd import SDD

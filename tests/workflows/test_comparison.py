@@ -20,7 +20,8 @@ from unconcept.evaluation.scores import PIXELS, find_score
 from unconcept.models.families.stable_diffusion import StableDiffusion
 from unconcept.reporting.frontier_plot import plot
 from unconcept.reporting.report import format_value, markdown
-from unconcept.workflows.comparison import compare, table
+from unconcept.workflows.comparison import compare
+from unconcept.workflows.comparison_folder import table
 
 DOCS = (Path(__file__).parents[2] / "docs/reference/report-json.md").read_text()
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",))

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from unconcept import Concept, load
-from unconcept.cli.run_config import settings_for_model
+from unconcept.cli.method_settings import settings_for_model
 from unconcept.evaluation.emoji.judge import load_judge
 from unconcept.methods import all_but_one
 from unconcept.models import emoji

@@ -65,7 +65,7 @@ def compare(
         from ...reporting.comparison_summary import comparison_lines
         from ...reporting.report import markdown
         from ...workflows import compare as run
-        from ...workflows.comparison import table
+        from ...workflows.comparison_folder import table
         from ..progress_bar import ProgressBar
 
     first = next(iter(jobs.values()))

@@ -112,7 +112,8 @@ def erase(
     printout: PrintoutOptions = Printout(),
 ) -> int:
     """Erase concepts, and show the same seeds before and after."""
-    from ..run_config import Request, describe_presets, plan
+    from ..method_settings import describe_presets
+    from ..run_config import Request, plan
 
     if preset == "list":
         print("\n".join(describe_presets()))
