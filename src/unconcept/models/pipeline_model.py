@@ -127,11 +127,35 @@ class PipelineModel(PromptSide, LatentSpace):
 
     @property
     def device(self) -> torch.device:
-        return self.offloaded_to or self.denoiser.device
+        if self.offloaded_to:
+            return self.offloaded_to
+        if self.has_diffusers_hooks():
+            return self.denoiser.device
+        return next(self.denoiser.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        if getattr(self.denoiser, "_keep_in_fp32_modules", None) or self.has_diffusers_hooks():
+            return self.denoiser.dtype
+        for parameter in self.denoiser.parameters():
+            if parameter.is_floating_point():
+                return parameter.dtype
         return self.denoiser.dtype
+
+    def has_diffusers_hooks(self) -> bool:
+        """Does diffusers move or cast the denoiser's weights (group offloading, layerwise casting)?
+
+        The denoiser's own `device` and `dtype` look for that in every module by its name, which
+        takes as long as a call of a small network.
+        """
+        waiting = [self.denoiser]
+        while waiting:
+            module = waiting.pop()
+            if module is not None:
+                if "_diffusers_hook" in module.__dict__:
+                    return True
+                waiting.extend(module._modules.values())
+        return False
 
     def component_name(self, module: nn.Module) -> str:
         return next(name for name, part in self.components.items() if part is module)
