@@ -103,6 +103,19 @@ def test_ssim_by_hand():
     )
 
 
+def test_ssim_is_that_of_torchmetrics(drawings):
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    for other in drawings:
+        for size in (64, 16):
+            x, y = drawings[0][:4, :, :size, :size], other[:4, :, :size, :size]
+            theirs = structural_similarity_index_measure(
+                y.double(), x.double(), data_range=1.0, reduction="none"
+            )
+            assert ssim(x, y).tolist() == pytest.approx(theirs.tolist(), abs=1e-6)
+    assert ssim(drawings[1], drawings[1]).tolist() == [1.0] * 16
+
+
 def test_feature_change_by_hand():
     a = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
     b = torch.tensor([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
