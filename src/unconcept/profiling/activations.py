@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from ..models.conditioning import empty_condition, pick
 from ..models.interface import Model
@@ -84,6 +85,33 @@ class SavedTensors:
         return saved + self.largest_block
 
 
+class FlopCount(TorchDispatchMode):
+    """Inside the `with`, the FLOPs of matrix products and convolutions are counted.
+
+    The numbers are those of torch's `FlopCounterMode`, which looks for a decomposition of every
+    other operation and takes longer.
+
+    total  FLOPs so far
+    """
+
+    total: int = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; saying so again for every operation takes time."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        out = func(*args, **kwargs)
+        formula = flop_registry.get(func._overloadpacket)
+        if formula:
+            self.total += formula(*args, **kwargs, out_val=out)
+        return out
+
+
 def activation_bytes(
     model: Model, delta: TrainableDelta, checkpointing: bool
 ) -> tuple[int, float, float]:
@@ -116,10 +144,10 @@ def activation_bytes(
         with flash_attention(), nullcontext() if stand_ins else delta.on():
             with (
                 saved_tensors_hooks(saved.into(saved.saved), unchanged),
-                FlopCounterMode(display=False) as forward,
+                FlopCount() as forward,
             ):
                 y = model.predict(x, t, condition)
-            with FlopCounterMode(display=False) as backward:
+            with FlopCount() as backward:
                 y.sum().backward()
     finally:
         for weight in stand_ins:
@@ -127,9 +155,9 @@ def activation_bytes(
             weight.requires_grad_(False)
         if checkpointing:
             denoiser.disable_gradient_checkpointing()
-    forward_flops = float(forward.get_total_flops())
+    forward_flops = float(forward.total)
     recomputed = forward_flops if checkpointing else 0.0
-    return saved.bytes, forward_flops, float(backward.get_total_flops()) + recomputed
+    return saved.bytes, forward_flops, float(backward.total) + recomputed
 
 
 def storage_of(tensor: Tensor) -> int:

@@ -38,6 +38,11 @@ class LiveBytes(TorchDispatchMode):
         self.now = 0
         self.known = {weight.untyped_storage()._cdata for weight in weights}
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; saying so again for every operation takes time."""
+        return False
+
     def __torch_dispatch__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
