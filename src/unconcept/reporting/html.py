@@ -7,6 +7,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,16 @@ def pick_spread(cases: Sequence, most: int = PAIRS) -> list[int]:
     return shown
 
 
+@cache
+def templates() -> Any:
+    """The templates of this package, each compiled once."""
+    from jinja2 import Environment, PackageLoader
+
+    return Environment(
+        loader=PackageLoader("unconcept.reporting"), autoescape=True, trim_blocks=True
+    )
+
+
 def render(template: str, **content) -> str:
     """Fill in one of the templates.
 
@@ -231,12 +242,7 @@ def render(template: str, **content) -> str:
     Returns:
         HTML.
     """
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("unconcept.reporting"), autoescape=True, trim_blocks=True
-    )
-    return environment.get_template(template).render(**content)
+    return templates().get_template(template).render(**content)
 
 
 def bar(row: dict, rows: Sequence[dict]) -> dict | None:

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 
 from ..edits.edit import Edit
@@ -19,10 +20,14 @@ from ..reporting.image_files import image_file, write_images
 from ..reporting.samples import benchmark_records, write_samples
 from .options import EvaluationOptions
 
+# A version is read from a text of hundreds of lines.
+installed_version = cache(version)
+
 
 def software_versions() -> dict[str, str]:
     """Versions of the packages that results depend on."""
-    return {name: version(name) for name in ("unconcept", "torch", "diffusers", "transformers")}
+    names = ("unconcept", "torch", "diffusers", "transformers")
+    return {name: installed_version(name) for name in names}
 
 
 def describe_edit(edit: Edit, name: str, model: Model) -> dict:
