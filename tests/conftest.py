@@ -1,14 +1,27 @@
 """What the tests share: tiny models of every family, and the command line."""
 
+import gc
 import sys
 
 import pytest
 import torch
+from support.command_process import FEW_RETAINED_PROMPTS
 from support.tiny_pipelines import TINY, tiny_pipeline
 
 from unconcept.cli import entry_point as cli
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_heap():
+    """Collections of garbage leave out what was imported before: it outlives every test.
+
+    A full one goes through half a million objects of torch, transformers and diffusers, and every
+    run of a command makes one.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -114,8 +127,8 @@ def quick_file(tmp_path):
 
 @pytest.fixture
 def quick(quick_file, monkeypatch):
-    """The same, and fewer retained prompts are read. In another process they would be all."""
+    """The same, and fewer retained prompts are read, as in a `CommandProcess`."""
     from unconcept.methods import all_but_one
 
-    monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", 100)
+    monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", FEW_RETAINED_PROMPTS)
     return quick_file

@@ -1,13 +1,13 @@
 """The scripts of benchmarks/ still fit the package: their options, settings and prompts."""
 
 import importlib
-import os
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.command_process import ForkedProcess, processes
+from support.script_options import show_options
 
 from unconcept import load
 from unconcept.profiling.usage import count_calls
@@ -19,39 +19,14 @@ PATHS = [str(FOLDER), str(ROOT / "tests"), str(ROOT / "src")]
 
 pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="a source archive has no benchmarks")
 
-# All of them in one process, since importing torch takes longer than everything else. Settings that
-# are put together late are put together, too.
-PROGRAM = """
-import importlib, sys
 
-for name in sys.argv[1:]:
-    print(name, file=sys.stderr)
-    script = importlib.import_module(name)
-    sys.argv = [name, "--help"]
-    try:
-        script.main()
-    except SystemExit as end:
-        assert end.code in (0, None), f"{name} ended with {end.code}"
-    else:
-        raise AssertionError(f"{name} ignores --help")
-
-import gpu_memory, hyperparameter_search as search
-
-for _, settings in gpu_memory.ROWS.values():
-    assert gpu_memory.method(settings).trains
-for name in search.TRIED:
-    for settings in search.candidates(name):
-        search.override(search.METHODS[name](), settings, name)
-"""
-
-
+@processes
 def test_every_script_is_imported_and_shows_its_options():
+    """In a process of its own, since the scripts import each other by their bare names."""
     assert len(SCRIPTS) >= 15
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)}
-    command = [sys.executable, "-c", PROGRAM, *SCRIPTS]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.count("usage:") == len(SCRIPTS)
+    with ForkedProcess(show_options, PATHS, SCRIPTS) as process:
+        printed = process.stderr.read()
+        assert process.wait() == 0, printed
 
 
 @pytest.fixture

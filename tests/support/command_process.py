@@ -24,7 +24,10 @@ IMPORTED = [
     "unconcept.workflows.edit_evaluation",
     "unconcept.methods.all_but_one",
     "diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion",
+    "support.frozen_heap",  # last: nothing of the above is looked at again
 ]
+
+FEW_RETAINED_PROMPTS = 100
 
 processes = pytest.mark.xdist_group("processes")
 
@@ -43,12 +46,32 @@ def run_function(
 
 
 def run_command(words: list[str], folder: str) -> None:
-    """Run the command line in this process."""
+    """Run the command line in this process, with as few retained prompts as `conftest.quick`."""
     os.chdir(folder)
     sys.argv = ["unconcept", *words]
     from unconcept.cli import main
+    from unconcept.methods import all_but_one
 
+    all_but_one.MAX_RETAINED_PROMPTS = FEW_RETAINED_PROMPTS
     main()
+
+
+def run_torchrun(count: int, words: list[str], folder: str) -> None:
+    """Run `torchrun -m unconcept WORDS` in this process, whose workers are forked from it."""
+    from torch.distributed import run
+    from torch.distributed.launcher.api import elastic_launch
+
+    options = ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "--rdzv-id", "test"]
+    options += ["--nproc-per-node", str(count), "--start-method", "fork", "-m", "unconcept"]
+    config, _, _ = run.config_from_args(run.parse_args([*options, *words]))
+    elastic_launch(config, run_worker)(words, folder)
+
+
+def run_worker(words: list[str], folder: str) -> None:
+    """Run the command line as a worker of torchrun, which must return."""
+    with pytest.raises(SystemExit) as end:
+        run_command(words, folder)
+    assert not end.value.code
 
 
 class ForkedProcess:
@@ -114,3 +137,17 @@ class CommandProcess(ForkedProcess):
             environment: Variables besides those of this process.
         """
         super().__init__(run_command, list(map(str, words)), str(folder), environment=environment)
+
+
+def torchrun(count: int, *words: object, folder: Path) -> None:
+    """Run the command line in several processes that torchrun connects, to its end.
+
+    Args:
+        count: How many processes.
+        *words: What stands behind `unconcept` on the command line.
+        folder: The working directory.
+    """
+    arguments = (count, list(map(str, words)), str(folder))
+    with ForkedProcess(run_torchrun, *arguments) as process:
+        printed = process.stderr.read()
+        assert process.wait() == 0, printed

@@ -39,9 +39,9 @@ def job(name: str):
         trajectories=12,
         points=2,
         sampling_steps=4,
-        tune=Tune(steps=120, batch_size=4, check=20, patience=9),
+        tune=Tune(steps=60, batch_size=4, check=20, patience=9),
     )
-    return wrap(tiny_pipeline(), ("cat", "dog")), quick, 0.3
+    return wrap(tiny_pipeline(), ("cat", "dog")), quick, 0.2
 
 
 def train(model, method, state: Path | None, file: Path) -> int:

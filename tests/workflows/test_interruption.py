@@ -43,17 +43,17 @@ def test_a_real_signal_in_the_middle_of_the_training(tmp_path, folder, quick):
 
 
 @processes
-def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick_file):
+def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick):
     from unconcept import Edit
 
-    quick_file.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
+    quick.write_text(QUICK.replace("steps: 2", "steps: 60").replace("check: 1", "check: 20"))
     words = (
         "erase",
         "pig",
         "--model",
         folder,
         "--config",
-        quick_file,
+        quick,
         "--evaluate",
         "none",
         "--out",

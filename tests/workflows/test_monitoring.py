@@ -1,10 +1,7 @@
 """What runs beside a training, and on what: it must not change what comes out."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -12,7 +9,7 @@ import torch
 from accelerate import tracking
 from conftest import QUICK, same
 from PIL import Image
-from support.command_process import CommandProcess, processes
+from support.command_process import CommandProcess, processes, torchrun
 from support.fake_device import fake_gpu
 from support.tiny_pipelines import TINY
 
@@ -150,35 +147,17 @@ def apart(one: Edit, other: Edit) -> float:
 
 
 @processes
-def test_two_processes_make_the_edit_that_one_makes(run, quick_file, folder, tmp_path):
+def test_two_processes_make_the_edit_that_one_makes(run, quick, folder, tmp_path):
     """Started by torchrun, ten steps. The second writes nothing.
 
     What is left is the order in which the gradients are summed.
     """
-    quick_file.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
-    words = ("erase", "pig=cow", "--config", quick_file, "--model", folder, "--evaluate", "none")
+    quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 4"))
+    words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--evaluate", "none")
     assert run(*words, "--out", "alone")[0] == 0
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "-m",
-        "unconcept",
-    ]
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    done = subprocess.run(
-        [*launch, *map(str, words), "--out", "together"],
-        env=quiet,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
+    torchrun(2, *words, "--out", "together", folder=tmp_path)
     assert apart(Edit.load("alone"), Edit.load("together")) < 1e-3
-    quick_file.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 2"))
+    quick.write_text(QUICK.replace("steps: 2, batch_size: 2", "steps: 10, batch_size: 2"))
     assert run(*words, "--out", "half")[0] == 0
     assert apart(Edit.load("alone"), Edit.load("half")) > 1e-2, (
         "half of the batch alone makes another edit"
