@@ -1,5 +1,6 @@
 """Every family agrees with its pipeline: conditions, ∅, guidance, sampler, exported files."""
 
+import functools
 import inspect
 from typing import get_args
 
@@ -20,10 +21,12 @@ from unconcept.models.patchify import packed
 from unconcept.models.pipeline_model import STATES
 from unconcept.profiling.usage import count_calls
 
+WHOLE = {**TINY, "flux-2-klein": functools.partial(tiny_flux2, layers=28)}
 
-@pytest.fixture(scope="module", params=TINY)
+
+@pytest.fixture(scope="module", params=WHOLE)
 def pipe(request):
-    pipe = TINY[request.param]()
+    pipe = WHOLE[request.param]()
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
@@ -293,7 +296,7 @@ def test_3_flow_matching():
 
 @pytest.mark.parametrize(
     "make",
-    [lambda: tiny_flux(dev=False), lambda: tiny_flux2(distilled=True)],
+    [lambda: tiny_flux(dev=False), lambda: tiny_flux2(distilled=True, layers=28)],
     ids=["schnell", "klein"],
 )
 def test_distilled_ones_sample_what_their_pipelines_sample(make):

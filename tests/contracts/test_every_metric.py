@@ -35,6 +35,9 @@ from unconcept.models.emoji import concepts as known
 from unconcept.models.emoji import vocabulary
 from unconcept.models.sampling import ImageSampler, Sampling
 
+# All edits are scored once, in one worker of pytest-xdist.
+pytestmark = pytest.mark.xdist_group("scores")
+
 OBJECT = vocabulary.WORDS.index
 STYLE = vocabulary.STYLES.index
 COLOUR = list(vocabulary.COLOURS).index

@@ -1,4 +1,4 @@
-"""Short contexts: tiny pipelines read 64 to 192 tokens of a prompt, where real ones read up to 512.
+"""Short contexts: tiny pipelines read 64 to 96 tokens of a prompt, where real ones read up to 512.
 
 Every prompt is padded to that length, and so it decides how long a tiny model takes. Pipelines and
 product are shortened alike, when the first tiny pipeline of a family is made.
@@ -38,11 +38,15 @@ CONTEXTS = {
         "flux2.pipeline_flux2_klein.Flux2KleinPipeline", 96, "flux2.Flux2Klein.limit"
     ),
     "qwen-image": Context(
-        "qwenimage.pipeline_qwenimage.QwenImagePipeline", 192, "qwen_image.QwenImage.limit"
+        "qwenimage.pipeline_qwenimage.QwenImagePipeline", 64, "qwen_image.QwenImage.limit"
     ),
     "z-image": Context("z_image.pipeline_z_image.ZImagePipeline", 96, "z_image.ZImage.limit"),
     "sana": Context("sana.pipeline_sana.SanaPipeline", 64, "sana.TOKENS", apart=2),
 }
+
+# Layers of Flux.2 Klein's text encoder that its pipeline reads, and those of a tiny one.
+DEPTHS = (9, 18, 27)
+SHALLOW_DEPTHS = (1, 2, 3)
 
 # What was replaced: (owner, name, original).
 replaced: list[tuple[Any, str, Any]] = []
@@ -60,6 +64,8 @@ def shorten(family: str) -> None:
     context = CONTEXTS[family]
     module, _, name = context.pipeline.rpartition(".")
     pipeline = getattr(import_module(f"diffusers.pipelines.{module}"), name)
+    if family == "flux-2-klein":
+        read_shallow_encoders(pipeline)
     whole = pipeline.encode_prompt
 
     @functools.wraps(whole)
@@ -73,6 +79,23 @@ def shorten(family: str) -> None:
     for part in classes:
         owner = getattr(owner, part)
     replace(owner, name, context.tokens - context.apart)
+
+
+def read_shallow_encoders(pipeline: Any) -> None:
+    """Let Flux.2's pipelines read the first layers of a text encoder that does not have 28.
+
+    Args:
+        pipeline: The class.
+    """
+    whole = pipeline.encode_prompt
+
+    @functools.wraps(whole)
+    def encode_prompt(self, *args, text_encoder_out_layers=DEPTHS, **more):
+        if self.text_encoder.config.num_hidden_layers <= DEPTHS[-1]:
+            text_encoder_out_layers = SHALLOW_DEPTHS
+        return whole(self, *args, text_encoder_out_layers=text_encoder_out_layers, **more)
+
+    pipeline.encode_prompt = encode_prompt
 
 
 def with_full_contexts(monkeypatch: Any) -> None:

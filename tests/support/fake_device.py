@@ -15,7 +15,6 @@ from contextlib import contextmanager
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, return_and_correct_aliasing
-from torch.utils._pytree import tree_map
 from torch.utils.backend_registration import (
     _DummyBackendModule,
     _setup_privateuseone_for_python_backend,
@@ -75,15 +74,21 @@ class OnFakeGpu(torch.Tensor):
 
 
 class Dispatch(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here, and saying so for every operation takes half of its time."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if asks_for_gpu(kwargs) or any(issubclass(t, OnFakeGpu) for t in types):
+        if OnFakeGpu in types or asks_for_gpu(kwargs):
             return run(func, args, kwargs)
         return func(*args, **kwargs)
 
 
 def asks_for_gpu(kwargs) -> bool:
-    return kwargs.get("device") is not None and torch.device(kwargs["device"]).type == NAME
+    device = kwargs.get("device")
+    return device is not None and torch.device(device).type == NAME
 
 
 def tensors_in(values) -> list[torch.Tensor]:
@@ -106,6 +111,15 @@ def unwrap(value):
         return value.inner
     if isinstance(value, list | tuple):
         return type(value)(map(unwrap, value))
+    return value
+
+
+def wrap(value):
+    """A result with its tensors on the simulated GPU."""
+    if isinstance(value, torch.Tensor):
+        return OnFakeGpu(value)
+    if isinstance(value, list | tuple):
+        return type(value)(map(wrap, value))
     return value
 
 
@@ -135,10 +149,7 @@ def run(func, args, kwargs):
     if func is aten._local_scalar_dense.default or not stays:
         return out
 
-    def wrap(a):
-        return OnFakeGpu(a) if isinstance(a, torch.Tensor) else a
-
-    return return_and_correct_aliasing(func, args, kwargs, tree_map(wrap, out))
+    return return_and_correct_aliasing(func, args, kwargs, wrap(out))
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from unconcept.methods.spm import SPM
 from unconcept.methods.t2v_unlearning import T2VUnlearning
 from unconcept.methods.uce import RECE, UCE
 
-TUNE = Tune(steps=6, batch_size=4, check=2, lr=1e-3, seed=1)
+TUNE = Tune(steps=4, batch_size=4, check=2, lr=1e-3, seed=1)
 QUICK = dict(trajectories=12, points=2, sampling_steps=4, tune=TUNE)
 WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
 ROWS = {

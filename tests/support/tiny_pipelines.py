@@ -1,5 +1,8 @@
 """Tiny pipelines of every family with random weights: the classes of diffusers, a few kilobytes."""
 
+import re
+from collections.abc import Sequence
+
 import torch
 
 from support.contexts import shorten
@@ -231,8 +234,14 @@ def sharpen(transformer) -> None:
         transformer.time_text_embed.text_embedder.linear_2.weight.data.mul_(0.05)
 
 
-def tiny_language(kind: str = "Qwen3", layers: int = 3):
-    """(tokenizer, language model) like Qwen's: one token for each byte, and a chat template."""
+def tiny_language(kind: str = "Qwen3", layers: int = 3, words: Sequence[str] = ()):
+    """(tokenizer, language model) like Qwen's, with a chat template.
+
+    Args:
+        kind: Which one.
+        layers: Of the language model.
+        words: That are one token; all else has one token for each byte.
+    """
     import tokenizers
     import transformers
     from transformers.models.qwen2.tokenization_qwen2 import Qwen2Tokenizer
@@ -246,6 +255,7 @@ def tiny_language(kind: str = "Qwen3", layers: int = 3):
     ]
     tokenizer = Qwen2Tokenizer(vocab={t: i for i, t in enumerate(vocabulary)}, merges=[])
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
+    tokenizer.add_tokens(list(words))
     turn = "<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n"
     tokenizer.chat_template = (
         "{% for m in messages %}" + turn + "{% endfor %}<|im_start|>assistant\n"
@@ -307,6 +317,14 @@ def tiny_z_image():
     return pipe
 
 
+# Those of Qwen-Image's template in front of the prompt: as tokens they are the 34 of the real one.
+QWEN_TEMPLATE = (
+    "system Describe the image by detailing the color, shape, size, texture, quantity, text, "
+    "spatial relationships of the objects and background user"
+)
+QWEN_WORDS = ["system", "Describe", "user", *sorted(set(re.findall(r" \w+", QWEN_TEMPLATE)))]
+
+
 def tiny_qwen_image():
     from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
     from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformer2DModel
@@ -316,7 +334,7 @@ def tiny_qwen_image():
     )
 
     shorten("qwen-image")
-    tokenizer, text_encoder = tiny_language("Qwen2.5-VL")
+    tokenizer, text_encoder = tiny_language("Qwen2.5-VL", words=QWEN_WORDS)
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,
@@ -348,7 +366,10 @@ def tiny_qwen_image():
     return pipe
 
 
-def tiny_flux2(distilled: bool = False):
+def tiny_flux2(distilled: bool = False, layers: int = 4):
+    """Flux.2 Klein; with 28 layers of the text encoder the pipeline reads the 9th, 18th and 27th,
+    with fewer the first three.
+    """
     from diffusers.models.autoencoders.autoencoder_kl_flux2 import AutoencoderKLFlux2
     from diffusers.models.transformers.transformer_flux2 import Flux2Transformer2DModel
     from diffusers.pipelines.flux2.pipeline_flux2_klein import Flux2KleinPipeline
@@ -357,7 +378,7 @@ def tiny_flux2(distilled: bool = False):
     )
 
     shorten("flux-2-klein")
-    tokenizer, text_encoder = tiny_language(layers=28)  # the pipeline reads the 9th, 18th and 27th
+    tokenizer, text_encoder = tiny_language(layers=layers)
     transformer = Flux2Transformer2DModel(
         in_channels=16,
         num_layers=1,
