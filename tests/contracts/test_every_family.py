@@ -334,12 +334,11 @@ def test_second_sampler_ends_nearby(pipe, start):
 def test_inversion_and_sampling_back(pipe, start):
     """Clean latents are inverted and sampled without guidance: closer with more steps."""
     model, clean = flow_model(pipe), 0.5 * start
+    prompts = ["a pig", "a cat"]
 
     def error(steps: int) -> float:
-        noise = model.invert(clean, ["a pig"] * 2, steps=steps, upto=steps)
-        *_, (back, _) = model.trajectory(
-            ["a pig"] * 2, (), Sampling(steps, guidance=1.0), latents=noise
-        )
+        noise = model.invert(clean, prompts, steps=steps, upto=steps)
+        *_, (back, _) = model.trajectory(prompts, (), Sampling(steps, guidance=1.0), latents=noise)
         return (back - clean).square().mean().item()
 
     assert error(40) < 0.5 * error(10)
