@@ -74,11 +74,16 @@ LOOK = 100  # steps between two looks at the motion
 # Motions join one after another, from the step beside them.
 LESSONS = (
     (0, ("left", "right")),
-    (250, ("still", "up", "down")),
-    (800, ("grow", "shrink", "spin")),
+    (400, ("still", "up", "down")),
+    (900, ("grow", "shrink", "spin")),
 )
 SECOND = LESSONS[1][0]  # in the first lesson there are only moving clips, noise and far frames
 FINE_FROM = 1500  # motion modules at full resolution are trained from here
+
+
+# Until here all clips are on white. A drawing is darker than white wherever it is, so that clips of
+# all objects pull the weights the same way; on other backgrounds they cancel, and nothing begins.
+ON_WHITE = 150
 
 
 def taught(step: int) -> tuple[str, ...]:
@@ -240,7 +245,7 @@ def draw(shards: clips.Clips, n: int, step: int, rng: np.random.Generator) -> li
         if step >= SECOND and rng.random() < STILL_SHARE:
             batch += [shards.draw_still(rng), shards.draw_still(rng)]
         else:
-            batch += shards.draw_pair(taught(step), rng)
+            batch += shards.draw_pair(taught(step), rng, on_white=step < ON_WHITE)
     return batch
 
 

@@ -106,16 +106,26 @@ class Clips:
         rows = self.shards[shard]["rows"][thing, motion]
         return self.shards[shard]["frames"][rows.long()]
 
-    def draw_pair(self, motions: tuple[str, ...], rng: np.random.Generator) -> list[Clip]:
+    def draw_pair(
+        self, motions: tuple[str, ...], rng: np.random.Generator, on_white: bool = False
+    ) -> list[Clip]:
         """Two random clips of one object on one background, in two motions.
 
         With the same noise they differ in nothing but the motion.
+
+        Args:
+            motions: Names of two or more.
+            rng: Draws object, background, motions and words.
+            on_white: Draw no clip on another background.
         """
         while True:
             shard = int(rng.integers(len(self.shards)))
             thing = int(rng.integers(len(OBJECTS)))
             chosen = rng.choice(len(motions), 2, replace=False)
             pair = [NAMES.index(motions[i]) for i in chosen]
+            background = COLOUR_NAMES[colour_of(thing, shard)]
+            if on_white and background != "white":
+                continue
             if not any(held_out(thing, motion) for motion in pair):
                 break
         clips = []
