@@ -166,7 +166,7 @@ def write(judge: MotionJudge, measured: dict, weights: Path) -> None:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m pretraining motion-judge", description=__doc__)
-    parser.add_argument("--steps", type=int, default=180)
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--weights", type=Path, default=packaged.WEIGHTS)
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)

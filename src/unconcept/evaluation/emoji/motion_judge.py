@@ -6,13 +6,13 @@ of these": motions that no prompt asks for, frames in random order, and clips th
 object halfway.
 """
 
-import json
 from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from ...errors import InputError
 from ...models.devices import default_device
 from ...models.emoji.motions import FRAMES, MOTIONS
 
@@ -21,16 +21,6 @@ WEIGHTS = Path(__file__).parent / "motion_judge.safetensors"
 NAMES = tuple(MOTIONS)
 
 NONE = len(NAMES)  # the class "none of these"
-
-
-@cache
-def quality() -> dict:
-    """Measured accuracy of the judge on objects that its training never showed.
-
-    Returns:
-        {what: [share right, n]}.
-    """
-    return json.loads((Path(__file__).parent / "motion_judge.json").read_text())
 
 
 def convolution(i: int, o: int, stride: int) -> nn.Sequential:
@@ -91,9 +81,18 @@ class MotionJudge(nn.Module):
 
 @cache
 def load_motion_judge() -> MotionJudge:
-    """The judge of the package, loaded once."""
+    """The judge, loaded once.
+
+    Raises:
+        InputError: It was not trained yet: it is not part of the package.
+    """
     from safetensors.torch import load_file
 
+    if not WEIGHTS.exists():
+        raise InputError(
+            "the judge of motions is not in this copy: make it with "
+            "`python -m pretraining motion-judge`, some minutes on one core"
+        )
     weights = {}
     for name, tensor in load_file(WEIGHTS).items():
         weights[name] = tensor.float() if tensor.is_floating_point() else tensor
