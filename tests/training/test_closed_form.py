@@ -8,7 +8,7 @@ from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import Concept, InputError, wrap
 from unconcept.training import moments
-from unconcept.training.closed_form import ClosedForm, System, build_system
+from unconcept.training.closed_form import HALVINGS, PRICE, ClosedForm, System, build_system
 from unconcept.training.moments import Moments
 from unconcept.training.prompt_states import (
     prompt_readers,
@@ -146,11 +146,20 @@ def test_lambda_is_lowered_until_enough_is_erased():
 
 
 def test_lambda_is_not_lowered_where_retained_states_would_pay_for_it():
+    """Every half that was taken brought more than it cost, and the next one would not."""
     common = torch.eye(2, dtype=torch.double)
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), common)
-    lam = system.choose_lambda(ClosedForm(lam=64.0, left=0.1))
-    S = system.solve(system.fit, lam, 1e-3)
-    assert system.share_moved(S) <= 0.1 < system.share_missing(system.test, S)
+    settings = ClosedForm(lam=64.0, left=0.1)
+    lam = system.choose_lambda(settings)
+    assert 64.0 / 2**HALVINGS < lam < 64.0
+
+    def worth(lam: float) -> bool:
+        (missing, moved), (less, more) = (system.shares(x, settings.mu) for x in (lam, lam / 2))
+        return missing - less > PRICE * (more - moved)
+
+    assert worth(2 * lam)
+    assert not worth(lam)
+    assert system.shares(lam, settings.mu)[0] > settings.left
 
 
 def test_what_differs_between_two_prompts():

@@ -45,6 +45,7 @@ from .state_pairs import concept_rows, word_prefixes
 
 FOLDS = 4  # every fourth prompt of a concept is held out while λ is chosen
 HALVINGS = 7  # of λ, at most
+PRICE = 10.0  # of moving retained states by a share, in shares of the concept's change
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,8 @@ class ClosedForm:
     lam   λ: weight of the movement of retained states. At λ = 10, moving them by one percent costs
           as much as missing ten percent of the concept's change
     left  largest share of the concept's change that may be missing on held-out prompts. Where more
-          is missing, λ is halved until it is not, or until retained states move by that share
+          is missing, λ is halved until it is not, or until a half would cost retained states more
+          than it brings
     mu    μ: cost of a direction that no retained prompt uses, as a share of the mean cost
     trim  share of the objective by which a lower rank of S may increase it
     """
@@ -143,24 +145,34 @@ class System:
         return float(trace(self.G, S @ self.C @ S.T) / trace(self.G, self.C))
 
     def choose_lambda(self, settings: ClosedForm) -> float:
-        """The largest of λ, λ/2, λ/4, ... at which little enough is missing on held-out prompts.
+        """Halve λ as long as too much is missing on held-out prompts, and each half is worth it.
 
-        The search ends early where retained states would move by more than `settings.left`. Where
-        no λ reaches `settings.left`, the result is the λ with the smallest share missing; an
-        improvement of less than two percent does not count.
+        A half is worth it where it takes away more of the missing share than PRICE times the share
+        by which it moves retained states further: what moving them costs at λ = PRICE. Names that
+        the model does not know, such as a rare synonym, are not brought along at the expense of
+        everything else.
         """
-        lam, best, least_missing = settings.lam, settings.lam, float("inf")
-        for _ in range(HALVINGS + 1):
-            S = self.solve(self.fit, lam, settings.mu)
-            if lam < settings.lam and self.share_moved(S) > settings.left:
-                break
-            missing = self.share_missing(self.test, S)
-            if missing < 0.98 * least_missing:
-                best, least_missing = lam, missing
+        lam = settings.lam
+        missing, moved = self.shares(lam, settings.mu)
+        for _ in range(HALVINGS):
             if missing <= settings.left:
                 break
-            lam /= 2
-        return best
+            less_missing, more_moved = self.shares(lam / 2, settings.mu)
+            if missing - less_missing <= PRICE * (more_moved - moved):
+                break
+            lam, missing, moved = lam / 2, less_missing, more_moved
+        return lam
+
+    def shares(self, lam: float, mu: float) -> tuple[float, float]:
+        """What a solution of `fit` leaves missing on held-out prompts, and by how much it moves
+        retained states: `share_missing` and `share_moved`.
+
+        Args:
+            lam: λ, above 0.
+            mu: μ, above 0.
+        """
+        S = self.solve(self.fit, lam, mu)
+        return self.share_missing(self.test, S), self.share_moved(S)
 
     def reduce_rank(self, S: Tensor, A: Tensor, share: float) -> Pair:
         """Replace S by a product of the smallest rank that costs little.
