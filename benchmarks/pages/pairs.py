@@ -20,6 +20,7 @@ PEERS = {
     "uce": "UCE, ours",
     "uce-authors": "UCE, authors' code",
 }
+FEWEST_PAIRS = 10  # of a method that is in the tables
 # The parts of All but One, by the folder of their results (pairs.py folder_of).
 PARTS = {
     "all-but-one": "closed form alone (the default)",
@@ -70,7 +71,7 @@ def pairs() -> Page:
             rows += case_rows(case, method, result)
     if not rows:
         return Page([], {})
-    peers = {method: measured[method] for method in PEERS if method in measured}
+    peers = {m: measured[m] for m in PEERS if len(measured.get(m, {})) >= FEWEST_PAIRS}
     kinds = {case.name: case.kind for case in cases.values()}
     tables = {
         "bars": bars_table(peers),
@@ -78,8 +79,10 @@ def pairs() -> Page:
         "kinds": kinds_table(peers, kinds),
         "differences": differences_table(peers),
         "worst": worst_table(peers["all-but-one"]),
-        "parts": parts_table(measured),
     }
+    parts = {m: measured[m] for m in PARTS if len(measured.get(m, {})) >= FEWEST_PAIRS}
+    if len(parts) > 1:
+        tables["parts"] = parts_table(parts)
     return Page(rows, tables, figure=strip_plot(peers))
 
 
@@ -160,16 +163,15 @@ def bar_cells(pairs: Collection[Figures]) -> list[str]:
     return cells
 
 
-def parts_table(measured: Mapping[str, Mapping[str, Figures]]) -> list[str]:
+def parts_table(parts: Mapping[str, Mapping[str, Figures]]) -> list[str]:
     """What the closed form and the loss each reach, beside the closed form on the same pairs."""
-    default = measured["all-but-one"]
+    default = parts["all-but-one"]
     lines = []
-    for method, label in PARTS.items():
-        by_case = measured.get(method, {})
-        if method == "all-but-one" or not by_case:
+    for method, by_case in parts.items():
+        if by_case is default:
             continue
         same_pairs = {name: default[name] for name in by_case if name in default}
-        for text, pairs in ((label, by_case), ("closed form alone, same pairs", same_pairs)):
+        for text, pairs in ((PARTS[method], by_case), (PARTS["all-but-one"], same_pairs)):
             lines.append([text, str(len(pairs)), *bar_cells(pairs.values()), *medians(pairs)])
     heads = ("neighbours moved", "unrelated moved", "CPU seconds", "network calls")
     return table(("part", "pairs", *BARS, *heads), lines)
