@@ -174,7 +174,7 @@ class OneMatrix:
     attn2.to_k.
     """
 
-    prompt_states_key, family, quantized = "states", "stand-in", ""
+    prompt_states_key, family, quantized, completes = "states", "stand-in", "", False
 
     def __init__(self):
         self.denoiser = nn.Module()

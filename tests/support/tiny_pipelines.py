@@ -325,7 +325,7 @@ QWEN_TEMPLATE = (
 QWEN_WORDS = ["system", "Describe", "user", *sorted(set(re.findall(r" \w+", QWEN_TEMPLATE)))]
 
 
-def tiny_qwen_image():
+def tiny_qwen_image(words: Sequence[str] = QWEN_WORDS):
     from diffusers.models.autoencoders.autoencoder_kl_qwenimage import AutoencoderKLQwenImage
     from diffusers.models.transformers.transformer_qwenimage import QwenImageTransformer2DModel
     from diffusers.pipelines.qwenimage.pipeline_qwenimage import QwenImagePipeline
@@ -334,7 +334,7 @@ def tiny_qwen_image():
     )
 
     shorten("qwen-image")
-    tokenizer, text_encoder = tiny_language("Qwen2.5-VL", words=QWEN_WORDS)
+    tokenizer, text_encoder = tiny_language("Qwen2.5-VL", words=words)
     transformer = QwenImageTransformer2DModel(
         in_channels=16,
         out_channels=4,

@@ -12,6 +12,7 @@ from unconcept.concepts.concept import Concept
 from unconcept.concepts.retain import retain_prompts
 from unconcept.errors import InputError
 from unconcept.evaluation.emoji import benchmark as exam
+from unconcept.evaluation.emoji import cases as case_writer
 from unconcept.evaluation.emoji.judge import NONE, load_judge
 from unconcept.models import emoji, wrap
 from unconcept.models.emoji import concepts as known
@@ -146,9 +147,9 @@ def test_neighbours_come_from_the_table_the_words_and_the_eye(model, monkeypatch
     assert len(words) == 2
     assert "pig" not in words
     monkeypatch.setattr(
-        exam, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}}
+        case_writer, "quality", lambda: {"confusions": {"pig": ["pumpkin", "skull", "gem"]}}
     )
-    near = {t.word for t in exam.CaseWriter([pig], likely=words).near(pig)}
+    near = {t.word for t in case_writer.CaseWriter([pig], likely=words).near(pig)}
     assert {"cow", "horse", "pumpkin", "skull", *words} <= near
     assert "gem" not in near
     questions = exam.EmojiBenchmark([pig], {"neighbour": 40, "unrelated": 40}, likely=words).cases
