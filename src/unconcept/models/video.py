@@ -186,13 +186,21 @@ class CausalVideoModel(VideoModel):
         self.time_ratio = first_number(pipe, names)
         self.frame_step = self.time_ratio
 
-    @abstractmethod
+    def latent_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the autoencoder's latents, of 0 dimensions or
+        [1, C, 1, 1, 1]; by default 0 and the inverse of its scaling factor.
+        """
+        return torch.tensor(0.0), torch.tensor(1 / self.pipe.vae.config["scaling_factor"])
+
     def to_vae(self, latents: Tensor) -> Tensor:
         """Latents of the denoiser [N, ...] as the autoencoder's [N, C, F, H, W]."""
+        mean, std = (value.to(self.device) for value in self.latent_statistics())
+        return latents * std + mean
 
-    @abstractmethod
     def from_vae(self, latents: Tensor) -> Tensor:
         """Latents of the autoencoder [N, C, F, H, W] as the denoiser's."""
+        mean, std = (value.to(self.device) for value in self.latent_statistics())
+        return (latents - mean) / std
 
     def decode_batch(self, latents: Tensor) -> Tensor:
         clean = self.to_vae(latents).to(self.pipe.vae.dtype)

@@ -203,12 +203,6 @@ class HunyuanVideo(Chat, CausalVideoModel, JointModel):
 
         return record_maps(modules, to_map, partial(self.predict, x, t, condition))
 
-    def to_vae(self, latents: Tensor) -> Tensor:
-        return latents / self.pipe.vae.config["scaling_factor"]
-
-    def from_vae(self, latents: Tensor) -> Tensor:
-        return latents * self.pipe.vae.config["scaling_factor"]
-
 
 def text_share(module: Any, kwargs: dict, tokens: Sequence[int]) -> Tensor:
     """How much of the attention of each video token goes to some text tokens.

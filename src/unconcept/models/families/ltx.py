@@ -164,15 +164,5 @@ class LTX(T5Prompts, CausalVideoModel, CrossModel, FlowModel):
     def latent_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the autoencoder's latents [1, C, 1, 1, 1]."""
         vae = self.pipe.vae
-        scale = vae.config["scaling_factor"]
-        mean = vae.latents_mean.to(self.device).view(1, -1, 1, 1, 1)
-        std = vae.latents_std.to(self.device).view(1, -1, 1, 1, 1) / scale
-        return mean, std
-
-    def to_vae(self, latents: Tensor) -> Tensor:
-        mean, std = self.latent_statistics()
-        return latents * std + mean
-
-    def from_vae(self, latents: Tensor) -> Tensor:
-        mean, std = self.latent_statistics()
-        return (latents - mean) / std
+        std = vae.latents_std / vae.config["scaling_factor"]
+        return vae.latents_mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)

@@ -192,14 +192,5 @@ class Wan(T5Prompts, CausalVideoModel, CrossModel, MultistepFlowModel):
     def latent_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the autoencoder's latents [1, C, 1, 1, 1]."""
         config = self.pipe.vae.config
-        mean = torch.tensor(config["latents_mean"]).to(self.device)
-        std = torch.tensor(config["latents_std"]).to(self.device)
+        mean, std = torch.tensor(config["latents_mean"]), torch.tensor(config["latents_std"])
         return mean.view(1, -1, 1, 1, 1), std.view(1, -1, 1, 1, 1)
-
-    def to_vae(self, latents: Tensor) -> Tensor:
-        mean, std = self.latent_statistics()
-        return latents * std + mean
-
-    def from_vae(self, latents: Tensor) -> Tensor:
-        mean, std = self.latent_statistics()
-        return (latents - mean) / std
