@@ -39,7 +39,7 @@ from ..concepts.concept import Concept
 from ..edits.weight_deltas import Deltas, Pair
 from ..errors import InputError
 from ..models.interface import Model
-from .moments import Moments, product, sum_of, trace
+from .moments import Moments, product, trace
 from .prompt_states import prompt_readers, second_moments, unchanged_basis, weight_of
 from .state_pairs import concept_rows, word_prefixes
 
@@ -284,23 +284,13 @@ def build_system(
     for W in weights.values():
         gram = product(W, W)
         G += gram / trace(gram, C)
-    all_prompts: list[Moments] = []
-    fit: list[Moments] = []
-    test: list[Moments] = []
+    all_prompts = fit = test = Moments.zero(len(C))  # added up at once: of wide states 100 MB each
     for concept in concepts:
         rows = list(concept_rows(model, name, concept, prefixes))
         fit_rows = [row for i, row in enumerate(rows) if i % FOLDS != FOLDS - 1]
         test_rows = rows[FOLDS - 1 :: FOLDS] or fit_rows
         of_fit, of_test = Moments.of(fit_rows), Moments.of(test_rows)
-        all_prompts.append((of_fit + of_test).divided(G))
-        fit.append(of_fit.divided(G))
-        test.append(of_test.divided(G))
-    return System(
-        sum_of(all_prompts),
-        sum_of(fit),
-        sum_of(test),
-        C,
-        unchanged_basis(model, name),
-        G,
-        len(concepts),
-    )
+        all_prompts += (of_fit + of_test).divided(G)
+        fit += of_fit.divided(G)
+        test += of_test.divided(G)
+    return System(all_prompts, fit, test, C, unchanged_basis(model, name), G, len(concepts))

@@ -1,7 +1,5 @@
 """Sums over prompt states, and products of matrices of states."""
 
-import functools
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +26,12 @@ class Moments:
     Q: Tensor
 
     @classmethod
+    def zero(cls, width: int) -> "Moments":
+        """Sums over no states."""
+        nothing = torch.zeros(width, width, dtype=torch.double)
+        return cls(nothing, nothing, nothing)
+
+    @classmethod
     def of(cls, rows: Sequence[tuple[Tensor, Tensor]]) -> "Moments":
         """The sums over some prompts of one concept, not yet divided.
 
@@ -48,11 +52,6 @@ class Moments:
         """
         E = trace(G, self.Q)
         return Moments(self.P / E, self.R / E, self.Q / E)
-
-
-def sum_of(parts: Sequence[Moments]) -> Moments:
-    """The sum of one or more moments."""
-    return functools.reduce(operator.add, parts)
 
 
 def product(a: Tensor, b: Tensor) -> Tensor:
