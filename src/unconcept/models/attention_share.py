@@ -1,7 +1,7 @@
 """How much of the attention of each place goes to some tokens of the prompt."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -41,6 +41,20 @@ def record_maps(
         for handle in handles:
             handle.remove()
     return maps
+
+
+def modules_at(components: Mapping[str, nn.Module], sites: Iterable[str]) -> dict[str, nn.Module]:
+    """Modules of a pipeline, by the names that edits use.
+
+    Args:
+        components: Of the pipeline, by name.
+        sites: "transformer.blocks.0.attn2": a component, and a path in it.
+    """
+    modules = {}
+    for site in sites:
+        component, _, path = site.partition(".")
+        modules[site] = components[component].get_submodule(path)
+    return modules
 
 
 def to_maps(share: Tensor, x: Tensor, frames: int) -> Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .attention_share import cross_share, record_maps, to_maps
+from .attention_share import cross_share, modules_at, record_maps, to_maps
 from .interface import Condition
 from .pipeline_model import STATES, PipelineModel, in_all
 
@@ -96,10 +96,7 @@ class CrossModel(PipelineModel):
             By module [N, h, w] in [0, 1], of clips [N, frames, h, w]: mean over heads and sum
             over tokens.
         """
-        modules = {}
-        for site in self.cross_attentions():
-            component, _, path = site.partition(".")
-            modules[site] = self.components[component].get_submodule(path)
+        modules = modules_at(self.components, self.cross_attentions())
 
         def to_map(module: Any, args: tuple, kwargs: dict) -> Tensor:
             return to_maps(cross_share(module, args, kwargs, tokens), x, self.token_frames(x))

@@ -1,4 +1,4 @@
-"""Answers of large models, each asked for once: by plug, question and what it is about."""
+"""Answers of large models, each computed once: by plug, question and what it is about."""
 
 import hashlib
 import json

@@ -69,7 +69,7 @@ class Folders:
 
 
 def read_folders(file: Path) -> Folders:
-    """Read which models are asked.
+    """Read which models answer.
 
     Args:
         file: YAML, see above. Relative folders are looked for beside the file.
@@ -147,7 +147,7 @@ class LocalModels:
 class LocalCaptioner:
     """A VLM that describes images.
 
-    model    is asked
+    model    answers
     answers  of earlier runs
     """
 
@@ -166,7 +166,7 @@ class LocalCaptioner:
 class LocalEye:
     """A VLM that says whether the concept is in an image, by the logits of "yes" and "no".
 
-    model    is asked
+    model    answers
     concept  is looked for, by its name
     answers  of earlier runs
     """
@@ -192,7 +192,7 @@ class LocalEye:
 class LocalEmbedder:
     """An encoder of captions.
 
-    model    is asked
+    model    answers
     answers  of earlier runs
     """
 
@@ -223,7 +223,7 @@ class ClipAgreement:
 class LocalWriter:
     """An instruct model that writes prompts.
 
-    model    is asked
+    model    answers
     concept  is what they are about
     answers  of earlier runs
     """

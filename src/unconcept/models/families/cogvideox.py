@@ -16,7 +16,7 @@ from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultist
 from torch import Tensor
 
 from ...errors import InputError
-from ..attention_share import joint_share, record_maps, split_heads, to_maps
+from ..attention_share import joint_share, modules_at, record_maps, split_heads, to_maps
 from ..conditioning import per_row
 from ..consistency import check_present
 from ..interface import Condition
@@ -248,9 +248,7 @@ class CogVideoX(T5Prompts, CausalVideoModel):
             By module [N, frames, h, w] in [0, 1], mean over heads and sum over tokens.
         """
         rotary = self.rotary(x)
-        modules = {}
-        for site in self.cross_attentions():
-            modules[site] = self.denoiser.get_submodule(site.removeprefix(f"{self.network}."))
+        modules = modules_at(self.components, self.cross_attentions())
 
         def to_map(module: Any, args: tuple, kwargs: dict) -> Tensor:
             return to_maps(text_share(module, kwargs, rotary, tokens), x, self.token_frames(x))

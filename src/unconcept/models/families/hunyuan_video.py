@@ -16,7 +16,7 @@ from diffusers.pipelines.hunyuan_video.pipeline_hunyuan_video import (
 )
 from torch import Tensor
 
-from ..attention_share import joint_share, record_maps, split_heads, to_maps
+from ..attention_share import joint_share, modules_at, record_maps, split_heads, to_maps
 from ..consistency import check_present
 from ..interface import Condition
 from ..joint_attention import DISTILLED, GROUPS, POOLED, JointModel, reads_pooled
@@ -194,9 +194,7 @@ class HunyuanVideo(Chat, CausalVideoModel, JointModel):
         Returns:
             By module [N, frames, h, w] in [0, 1], mean over heads and sum over tokens.
         """
-        modules = {}
-        for site in self.cross_attentions():
-            modules[site] = self.denoiser.get_submodule(site.removeprefix(f"{self.network}."))
+        modules = modules_at(self.components, self.cross_attentions())
 
         def to_map(module: Any, args: tuple, kwargs: dict) -> Tensor:
             return to_maps(text_share(module, kwargs, tokens), x, self.token_frames(x))

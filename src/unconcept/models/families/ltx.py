@@ -28,7 +28,7 @@ CAPTIONS = "captions"  # name for `linear_input`: token states behind the captio
 
 FRAME_RATE = 25  # frames a second, the pipeline's default; a part of the position embedding
 
-DECODING_TIMESTEP = 0.0  # the pipeline's default, for autoencoders that are told how noisy x is
+DECODING_TIMESTEP = 0.0  # the pipeline's default, for autoencoders with the noise level as an input
 
 
 def reads_text(path: str) -> bool:
