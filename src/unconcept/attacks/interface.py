@@ -36,7 +36,14 @@ class Cases:
         return len(self.prompts)
 
     def first(self, n: int) -> "Cases":
-        """The first n cases."""
+        """The first n cases.
+
+        Args:
+            n: How many, 0 or more; with more than there are, all of them are taken.
+
+        Returns:
+            New cases, in the same order.
+        """
         return Cases(self.prompts[:n], self.seeds[:n], self.instead[:n])
 
 

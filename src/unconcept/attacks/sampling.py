@@ -18,7 +18,14 @@ Reworded = Callable[[Cases], Cases]
 
 
 def unchanged(model: Model) -> AbstractContextManager:
-    """Leave a model as it is."""
+    """Leave a model as it is.
+
+    Args:
+        model: Any model; it is not touched.
+
+    Returns:
+        A context manager without effect, the default of `Walk.around`.
+    """
     return nullcontext()
 
 
