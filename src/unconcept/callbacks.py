@@ -32,7 +32,11 @@ ProgressCallback = Callable[[Progress], None]
 
 
 def no_progress(progress: Progress) -> None:
-    """Report nothing: the default wherever a `ProgressCallback` is expected."""
+    """Report nothing: the default wherever a `ProgressCallback` is expected.
+
+    Args:
+        progress: The report of a stage; it is dropped.
+    """
 
 
 def prefixed(progress: ProgressCallback, prefix: str) -> ProgressCallback:
