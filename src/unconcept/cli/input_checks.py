@@ -143,7 +143,14 @@ def check_prompts(prompts: Sequence[str]) -> None:
 
 
 def similar_sibling(path: Path) -> str:
-    """ ": did you mean ...?" with the name in the same folder that looks most like the path's."""
+    """ ": did you mean ...?" with the name in the same folder that looks most like the path's.
+
+    Args:
+        path: A path that does not exist. Its folder need not exist either.
+
+    Returns:
+        The end of an error message; "" where no name in the folder is similar.
+    """
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except OSError:
@@ -219,7 +226,15 @@ def check_look(look: Look, prompts: Path | None) -> None:
 
 
 def is_hub_id(name: str) -> bool:
-    """Could this be a repository of the Hub, owner/name?"""
+    """Could this be a repository of the Hub, owner/name?
+
+    Args:
+        name: What `--model` or `--judge` got.
+
+    Returns:
+        True for exactly one slash, unless it begins like a path (".", "/", "~"). The Hub is not
+        asked.
+    """
     return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 

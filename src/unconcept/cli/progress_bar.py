@@ -121,7 +121,15 @@ def hide_other_bars() -> None:
 
 
 def describe(progress: Progress) -> str:
-    """The stage with its count and losses, as far as they fit: "training 12/100, loss 0.0312"."""
+    """The stage with its count and losses, as far as they fit: "training 12/100, loss 0.0312".
+
+    Args:
+        progress: A report of a run; its count is shown where there is more than one unit.
+
+    Returns:
+        At most `TEXT_WIDTH` characters: a long stage is cut, and losses that do not fit are left
+        out.
+    """
     count = f" {progress.done}/{progress.total}" if progress.total > 1 else ""
     text = f"{visible(progress.stage)[: STAGE_WIDTH - len(count)]}{count}"
     for name, loss in (("loss", progress.loss), ("held-out", progress.held_out)):

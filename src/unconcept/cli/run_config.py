@@ -157,7 +157,14 @@ def plan(request: Request) -> Plan:
 
 
 def tuned_keys(file: Mapping[str, Any]) -> tuple[str, ...]:
-    """The keys of `tune` that a config file or a preset sets."""
+    """The keys of `tune` that a config file or a preset sets.
+
+    Args:
+        file: The content of a config file or of a preset; {} for none.
+
+    Returns:
+        Keys below `settings: tune:`, which no memory saving may change; () if there are none.
+    """
     tune = (file.get("settings") or {}).get("tune")
     return tuple(tune) if isinstance(tune, dict) else ()
 
@@ -269,7 +276,15 @@ def with_kind(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def folder_name(concepts: Sequence[Concept]) -> str:
-    """A folder's name from the words of the concepts."""
+    """A folder's name from the words of the concepts.
+
+    Args:
+        concepts: The concepts of the run, in the order in which the name has them.
+
+    Returns:
+        Lower-case ASCII letters and digits, joined by hyphens: "van-gogh"; "concept" where none
+        remain.
+    """
     words = " ".join(concept.erase for concept in concepts).lower()
     return re.sub(r"[^a-z0-9]+", "-", words).strip("-") or "concept"
 
@@ -312,5 +327,12 @@ def plan_methods(request: Request, methods: Sequence[str]) -> dict[str, Plan]:
 
 
 def is_yaml(entry: str) -> bool:
-    """Is an entry of `--methods` a file of settings?"""
+    """Is an entry of `--methods` a file of settings?
+
+    Args:
+        entry: One of the values between commas: the name of a method, or a path.
+
+    Returns:
+        Whether it ends in .yaml or .yml; the file need not exist.
+    """
     return entry.endswith((".yaml", ".yml"))

@@ -125,7 +125,14 @@ def show_method(what: str) -> None:
 
 
 def method_text(name: str) -> str:
-    """The docstring of a method's module, read without importing it."""
+    """The docstring of a method's module, read without importing it.
+
+    Args:
+        name: A key of `METHODS`, for example "all-but-one".
+
+    Returns:
+        The docstring's text; "" where the module has none.
+    """
     module, _ = METHODS.classes[name]
     source = METHODS_FOLDER / f"{module}.py"
     return ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""

@@ -15,7 +15,14 @@ from .purification import purify
 
 
 def default_in_help(value: Any) -> Any:
-    """What `--help` shows as an option's default: nothing for switches that are off."""
+    """What `--help` shows as an option's default: nothing for switches that are off.
+
+    Args:
+        value: The option's default.
+
+    Returns:
+        The default; None, which hides it, for False and for an empty tuple.
+    """
     return None if value is False or value == () else value
 
 
