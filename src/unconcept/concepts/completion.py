@@ -165,7 +165,14 @@ def complete(concepts: Sequence[Concept], vocabulary: Collection[str]) -> tuple[
 
 
 def names(concept: Concept) -> tuple[str, ...]:
-    """What a concept is called."""
+    """What a concept is called.
+
+    Args:
+        concept: Its alternative is not one of the names.
+
+    Returns:
+        The erased word first, then its synonyms.
+    """
     return (concept.erase, *concept.synonyms)
 
 
@@ -240,7 +247,17 @@ def choose_templates(concept: Concept, others: Iterable[str]) -> tuple[str, ...]
 
 
 def groups_of(concept: Concept) -> list[tuple[str, ...]]:
-    """Groups of further templates that fit a concept."""
+    """Groups of further templates that fit a concept.
+
+    Args:
+        concept: With kind, alternative and synonyms. Of an object, templates with its plural or
+            possessive are left out where the lexicon does not know it as a thing that an image can
+            show.
+
+    Returns:
+        The groups of SCENES for an object; those of WORKS for an artist, unless the alternative is
+        a style of another kind; else those of SUBJECTS.
+    """
     if concept.kind == "object":
         words = lexicon.read()
         number = words.choose_sense(concept.erase, concept.alternative, concept.synonyms)
@@ -252,6 +269,13 @@ def groups_of(concept: Concept) -> list[tuple[str, ...]]:
 
 
 def taken_in_turn(groups: Sequence[Sequence[str]]) -> list[str]:
-    """The first of each group, the second of each, and so on."""
+    """The first of each group, the second of each, and so on.
+
+    Args:
+        groups: Templates in groups, which may differ in length.
+
+    Returns:
+        All templates. A group that is used up is skipped.
+    """
     rows = itertools.zip_longest(*groups)
     return [template for row in rows for template in row if template is not None]

@@ -169,7 +169,15 @@ class Lexicon:
         return kinds - set(same) - {*self.graph.ancestors(same[0])}
 
     def around(self, alternative: str | None) -> set[int]:
-        """The alternative's most frequent meaning with its kinds and all that it is a kind of."""
+        """The alternative's most frequent meaning with its kinds and all that it is a kind of.
+
+        Args:
+            alternative: What appears instead of the concept; None, or a word that is not in the
+                lexicon: nothing.
+
+        Returns:
+            Numbers of meanings, which must not become members of the concept.
+        """
         senses = self.graph.senses(alternative or "")[:1]
         meanings = set(senses)
         for number in senses:
@@ -274,7 +282,11 @@ class Lexicon:
         return list(nouns)
 
     def is_drawable(self, number: int) -> bool:
-        """Can an image show a meaning?"""
+        """Can an image show a meaning?
+
+        Args:
+            number: A meaning of the graph; its topic decides.
+        """
         return self.graph.topic(number) in DRAWABLE
 
 

@@ -55,7 +55,14 @@ def names_of(style: str) -> tuple[str, ...]:
 
 
 def is_artist(style: str) -> bool:
-    """Is a name one of the listed artists'?"""
+    """Is a name one of the listed artists'?
+
+    Args:
+        style: Any of an artist's names, in capitals or not.
+
+    Returns:
+        False for media such as "watercolor", and for artists who are not listed.
+    """
     names = names_of(style)
     return bool(names) and any(
         names[0] == entry.partition(" / ")[0] for group in artists().values() for entry in group

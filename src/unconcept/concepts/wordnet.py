@@ -63,7 +63,11 @@ class WordNet:
         return [int(number) for number in entry.split()]
 
     def singular(self, noun: str) -> str:
-        """The singular of a noun that is only in the lexicon as such; any other noun itself."""
+        """The singular of a noun that is only in the lexicon as such; any other noun itself.
+
+        Args:
+            noun: In capitals or not. An ending is only taken off a plural in lower case.
+        """
         if noun.lower() in self.nouns:
             return noun
         for ending, singular in ENDINGS:
@@ -72,19 +76,48 @@ class WordNet:
         return noun
 
     def topic(self, number: int) -> int:
-        """The topic of a meaning, one of WordNet's lexicographer files."""
+        """The topic of a meaning, one of WordNet's lexicographer files.
+
+        Args:
+            number: A meaning, by its line in the packaged file, from 0.
+
+        Returns:
+            The file's number in WordNet, for example 5 for animals.
+        """
         return int(self.rows[number][0])
 
     def parents(self, number: int) -> list[int]:
-        """What a meaning is directly a kind of."""
+        """What a meaning is directly a kind of.
+
+        Args:
+            number: A meaning, by its line in the packaged file, from 0.
+
+        Returns:
+            Numbers of its hypernyms; [] at the top of the graph.
+        """
         return [int(parent) for parent in self.rows[number][1].split()]
 
     def gloss(self, number: int) -> str:
-        """What a meaning is, in a few words."""
+        """What a meaning is, in a few words.
+
+        Args:
+            number: A meaning, by its line in the packaged file, from 0.
+
+        Returns:
+            WordNet's definition: "domestic swine".
+        """
         return self.rows[number][4]
 
     def counts(self, number: int) -> dict[str, int]:
-        """The nouns of a meaning as they are written, and how often each was counted."""
+        """The nouns of a meaning as they are written, and how often each was counted.
+
+        Args:
+            number: A meaning, by its line in the packaged file, from 0.
+
+        Returns:
+            Occurrences of each noun with this meaning in WordNet's corpus, 0 or more; the best
+            known noun first.
+        """
         counts = {}
         for part in self.rows[number][2].split("|"):
             noun, _, count = part.partition(":")
@@ -95,7 +128,7 @@ class WordNet:
         """What a meaning is a kind of, the nearest first.
 
         Args:
-            number: Of the meaning.
+            number: A meaning, by its line in the packaged file, from 0.
 
         Yields:
             Each of them once.
@@ -115,7 +148,7 @@ class WordNet:
         """All kinds of a meaning, and kinds of these; without itself.
 
         Args:
-            number: Of the meaning.
+            number: A meaning, by its line in the packaged file, from 0.
             most: Stop where there are more than so many.
         """
         everything: set[int] = set()
@@ -128,11 +161,18 @@ class WordNet:
         return everything
 
     def main_noun(self, number: int) -> str:
-        """The noun by which a meaning is known best."""
+        """The noun by which a meaning is known best.
+
+        Args:
+            number: A meaning, by its line in the packaged file, from 0.
+        """
         return self.rows[number][2].partition("|")[0].partition(":")[0]
 
     def place_and_rank(self, number: int) -> tuple[int, int] | None:
         """How surely the main noun shows a meaning, and how common it is.
+
+        Args:
+            number: A meaning, by its line in the packaged file, from 0.
 
         Returns:
             (1 if the noun means that first of all, 2 if often, 3 if seldom; rank of the noun
@@ -195,5 +235,9 @@ def read() -> WordNet:
 
 
 def is_name(noun: str) -> bool:
-    """Is a noun written as a name: does each of its words begin with a capital?"""
+    """Is a noun written as a name: does each of its words begin with a capital?
+
+    Args:
+        noun: A noun or phrase of the lexicon, as it is written there.
+    """
     return all(word[0].isupper() for word in noun.split())

@@ -139,7 +139,14 @@ def style_name(text: str) -> str | None:
 
 
 def describes_style(text: str) -> bool:
-    """Is this a phrase such as "in the style of X", which cannot stand where an object does?"""
+    """Is this a phrase such as "in the style of X", which cannot stand where an object does?
+
+    Args:
+        text: What a user wrote as an alternative; blanks around it do not matter.
+
+    Returns:
+        True for "in the style of X", "style of X" and "by X"; False for "X style".
+    """
     return STYLE_OF.fullmatch(text.strip()) is not None
 
 
