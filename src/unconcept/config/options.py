@@ -104,7 +104,11 @@ class Source:
 
     @classmethod
     def of(cls, model: "str | Source") -> "Source":
-        """A source as it is, or one with a name and defaults."""
+        """A source as it is, or one with a name and defaults.
+
+        Args:
+            model: An embedded model's name, a folder, a .safetensors file or a Hub id; or a source.
+        """
         return model if isinstance(model, Source) else cls(str(model))
 
 

@@ -153,7 +153,11 @@ def convert(kind: Any, new: Any) -> Any:
 
 
 def convert_number(new: Any) -> float:
-    """Convert a value from YAML to a float; a TypeError says what is expected."""
+    """Convert a value from YAML to a float; a TypeError says what is expected.
+
+    Args:
+        new: A number, or text that Python reads as one ("1e-4"); True and False are refused.
+    """
     number = None
     if isinstance(new, str | int | float) and not isinstance(new, bool):
         with contextlib.suppress(ValueError, OverflowError):

@@ -35,7 +35,18 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_plain_integer(self, node: yaml.ScalarNode) -> int:
-        """Read an integer that every YAML parser reads alike."""
+        """Read an integer that every YAML parser reads alike.
+
+        Args:
+            node: A scalar that YAML 1.1 takes for an integer: "12" or "0x1f", but also "010",
+                "1_000" and "1:30", which other parsers read otherwise.
+
+        Returns:
+            The number: plain decimal or hexadecimal digits.
+
+        Raises:
+            ConstructorError: It is written in another way.
+        """
         if not PLAIN_NUMBER.fullmatch(node.value):
             message = f'"{node.value}" has several readings as a number: write its digits alone'
             raise ConstructorError(None, None, message, node.start_mark)
