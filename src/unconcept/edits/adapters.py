@@ -38,7 +38,12 @@ class Eraser(nn.Module):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "Eraser":
-        """An eraser from its state dict."""
+        """An eraser from its state dict.
+
+        Args:
+            tensors: down.weight [rank, width], down.bias [rank], up.weight [width, rank], up.bias
+                [width] and strength []; copied.
+        """
         rank, width = tensors["down.weight"].shape
         eraser = cls(width, rank)
         copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
@@ -46,6 +51,14 @@ class Eraser(nn.Module):
         return eraser
 
     def forward(self, y: Tensor) -> Tensor:
+        """Add the perceptron's output.
+
+        Args:
+            y: What the module at the site returns [N, tokens, width].
+
+        Returns:
+            y + s · (W2 GELU(W1 y + b1) + b2), in y's precision.
+        """
         added = self.up(gelu(self.down(y.to(self.down.weight.dtype)))).to(y)
         self.added = added if added.requires_grad else None
         return y + self.strength * added
@@ -80,7 +93,11 @@ class SparseAutoencoder(nn.Module):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]) -> "SparseAutoencoder":
-        """An autoencoder from its state dict."""
+        """An autoencoder from its state dict.
+
+        Args:
+            tensors: One for each tensor that the class declares, by its name; copied.
+        """
         return cls(tensors)
 
     @classmethod
@@ -113,20 +130,39 @@ class SparseAutoencoder(nn.Module):
         )
 
     def preactivations(self, h: Tensor) -> Tensor:
-        """W_e (h − b) + β  [..., n]"""
+        """W_e (h − b) + β  [..., n]
+
+        Args:
+            h: Hidden states [..., width] in the weights' precision.
+        """
         return (h - self.centre) @ self.encoder.T + self.latent
 
     def sparse(self, preactivations: Tensor) -> Tensor:
-        """ReLU(TopK): the k largest of the last dimension, where they are above 0."""
+        """ReLU(TopK): the k largest of the last dimension, where they are above 0.
+
+        Args:
+            preactivations: [..., n]
+
+        Returns:
+            z [..., n], at most k of them in the last dimension above 0, the others 0.
+        """
         values, where = preactivations.topk(int(self.active), dim=-1)
         return torch.zeros_like(preactivations).scatter(-1, where, values.relu())
 
     def features_of(self, h: Tensor) -> Tensor:
-        """z [..., n] of hidden states [..., width]"""
+        """z [..., n] of hidden states [..., width]
+
+        Args:
+            h: In the weights' precision.
+        """
         return self.sparse(self.preactivations(h))
 
     def decode(self, z: Tensor) -> Tensor:
-        """W_d z + b  [..., width]"""
+        """W_d z + b  [..., width]
+
+        Args:
+            z: Features [..., n].
+        """
         return z @ self.decoder.T + self.centre
 
     def change(self, h: Tensor) -> Tensor:
@@ -157,6 +193,14 @@ class SparseAutoencoder(nn.Module):
         return change.square().mean(2).sum(1) / changed.sum(1).clamp(min=1)
 
     def forward(self, h: Tensor) -> Tensor:
+        """Change the prompts whose score reaches θ, and no others.
+
+        Args:
+            h: Hidden states [N, tokens, width] in any precision.
+
+        Returns:
+            [N, tokens, width] in h's precision; rows below the threshold to the bit as they were.
+        """
         change = self.change(h.float())
         score = self.score(h.float())
         gate = (score >= self.threshold) & (score > 0)

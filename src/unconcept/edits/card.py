@@ -41,27 +41,48 @@ def read_card(text: str, file: Path) -> dict[str, Any]:
 
 
 def is_text(value: Any) -> bool:
-    """Text, or nothing."""
+    """Text, or nothing.
+
+    Args:
+        value: A field of a card, as JSON gives it.
+    """
     return value is None or isinstance(value, str)
 
 
 def is_list(value: Any) -> bool:
-    """A list."""
+    """A list.
+
+    Args:
+        value: A field of a card, as JSON gives it; what the list holds is not looked at.
+    """
     return isinstance(value, list)
 
 
 def is_mapping(value: Any) -> bool:
-    """Keys and values."""
+    """Keys and values.
+
+    Args:
+        value: A field of a card, as JSON gives it; what is below the keys is not looked at.
+    """
     return isinstance(value, Mapping)
 
 
 def is_mapping_of_text(value: Any) -> bool:
-    """Keys and texts."""
+    """Keys and texts.
+
+    Args:
+        value: A field of a card, as JSON gives it; None is not a text here.
+    """
     return isinstance(value, Mapping) and all(isinstance(text, str) for text in value.values())
 
 
 def is_mapping_of_numbers(value: Any) -> bool:
-    """Keys and lists of finite numbers."""
+    """Keys and lists of finite numbers.
+
+    Args:
+        value: A field of a card, as JSON gives it; True and False are not numbers, nor are NaN and
+            ∞.
+    """
     if not isinstance(value, Mapping):
         return False
     for numbers in value.values():
@@ -76,7 +97,12 @@ def is_mapping_of_numbers(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """A finite number."""
+    """A finite number.
+
+    Args:
+        value: A field of a card, as JSON gives it; True and False are not numbers, nor are NaN and
+            ∞.
+    """
     is_plain = isinstance(value, int | float) and not isinstance(value, bool)
     return is_plain and math.isfinite(value)
 

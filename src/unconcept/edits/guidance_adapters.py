@@ -95,7 +95,11 @@ class GuidanceAdapter(nn.Module):
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor]):
-        """An adapter from its state dict."""
+        """An adapter from its state dict.
+
+        Args:
+            tensors: What `tensors` returns, or the state dict of a saved adapter; copied.
+        """
         return cls(tensors)
 
     @staticmethod

@@ -72,7 +72,14 @@ def model_identity(model: Model, changed: Iterable[str] | None = None) -> dict:
 
 
 def shortest(number: float) -> float:
-    """A number to six digits, more than any half precision holds."""
+    """A number to six digits, more than any half precision holds.
+
+    Args:
+        number: Of a weight; it may be infinite or NaN.
+
+    Returns:
+        The nearest number with six significant decimal digits, which JSON writes briefly.
+    """
     return float(f"{number:.6g}")
 
 

@@ -57,7 +57,14 @@ class Trimmer:
         self._values: dict[str, SingularValues | None] = {}
 
     def values(self, name: str) -> SingularValues | None:
-        """`singular_values` of one change."""
+        """`singular_values` of one change.
+
+        Args:
+            name: Of one of the deltas. It is decomposed at the first call.
+
+        Returns:
+            (U [out, n], S [n], V [n, in]); None where Δ is not a matrix.
+        """
         if name not in self._values:
             self._values[name] = singular_values(self.deltas, name)
         return self._values[name]
@@ -130,7 +137,11 @@ class Trimmer:
 
 
 def count_numbers(deltas: Mapping[str, Tensor]) -> int:
-    """How many numbers a file of the deltas holds."""
+    """How many numbers a file of the deltas holds.
+
+    Args:
+        deltas: Δ by name. Pairs count as their factors U and V, not as their product.
+    """
     return sum(tensor.numel() for tensor in Deltas.of(deltas).tensors().values())
 
 
