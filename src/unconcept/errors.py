@@ -9,7 +9,14 @@ _brief.maxstring = _brief.maxother = 60
 
 
 def brief(value: object) -> str:
-    """A value as an error message shows it: its repr, cut short."""
+    """A value as an error message shows it: its repr, cut short.
+
+    Args:
+        value: Any, such as what a YAML file holds.
+
+    Returns:
+        Two levels deep, three entries of each list or mapping, and about 60 characters of a text.
+    """
     return _brief.repr(value)
 
 
