@@ -311,7 +311,15 @@ def check_finite(pipe: Any, name: str) -> None:
 
 
 def all_tensors(pipe: Any) -> Iterator[tuple[str, str, Tensor]]:
-    """Every tensor of a pipeline's networks: (component, path, tensor)."""
+    """Every tensor of a pipeline's networks: (component, path, tensor).
+
+    Args:
+        pipe: A diffusers pipeline; components that are not networks, such as tokenizers, are
+            skipped.
+
+    Returns:
+        For example ("unet", "conv_in.weight", its tensor); buffers of the state dict included.
+    """
     for component, module in pipe.components.items():
         if isinstance(module, nn.Module):
             for path, tensor in module.state_dict().items():

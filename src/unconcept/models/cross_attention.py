@@ -19,22 +19,54 @@ TEMPORAL = ("motion_modules", "temp_attentions", "transformer_in")
 
 
 def is_temporal(path: str) -> bool:
-    """Does a module, named by its path, attend along time?"""
+    """Does a module, named by its path, attend along time?
+
+    Args:
+        path: Dotted name of a module or parameter inside the denoiser.
+
+    Returns:
+        True below one of `TEMPORAL`, for example
+        `down_blocks.0.motion_modules.0.transformer_blocks.0.attn2`.
+    """
     return any(part in TEMPORAL for part in path.split("."))
 
 
 def reads_states(path: str) -> bool:
-    """Every key and value matrix of a cross-attention."""
+    """Every key and value matrix of a cross-attention.
+
+    Args:
+        path: Dotted name of a parameter inside the denoiser.
+
+    Returns:
+        True for `down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_k.weight`, False for its
+        `to_q.weight`.
+    """
     return path.endswith(("attn2.to_k.weight", "attn2.to_v.weight")) and not is_temporal(path)
 
 
 def in_cross_attention(path: str) -> bool:
-    """Every parameter of a cross-attention."""
+    """Every parameter of a cross-attention.
+
+    Args:
+        path: Dotted name of a parameter inside the denoiser.
+
+    Returns:
+        True for `down_blocks.0.attentions.0.transformer_blocks.0.attn2.to_out.0.bias`, False for
+        parameters of its `attn1`.
+    """
     return ".attn2." in path and not is_temporal(path)
 
 
 def in_self_attention(path: str) -> bool:
-    """Every parameter of a self-attention within an image or frame."""
+    """Every parameter of a self-attention within an image or frame.
+
+    Args:
+        path: Dotted name of a parameter inside the denoiser.
+
+    Returns:
+        True for `down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q.weight`, False for
+        parameters of its `attn2` and of motion modules.
+    """
     return ".attn1." in path and not is_temporal(path)
 
 

@@ -103,7 +103,14 @@ def text_to_image(pipe: Any) -> Any:
 
 
 def unsupported(pipe: Any) -> str:
-    """The line for a pipeline that is not any family's."""
+    """The line for a pipeline that is not any family's.
+
+    Args:
+        pipe: An object that no family fits, such as a pipeline with a ControlNet.
+
+    Returns:
+        The message of an InputError: what is wrong, and which pipeline to use instead.
+    """
     name = type(pipe).__name__
     if "ControlNet" in name or "Adapter" in name:
         parent = RELATIVES.sub("", re.sub(r"(XS|Union)?(ControlNet|Adapter)(XS|Union)?", "", name))

@@ -80,7 +80,11 @@ class FlowModel(PipelineModel):
         return self.latent_shape[1] * self.latent_shape[2] // 4
 
     def sigma(self, t: Tensor) -> Tensor:
-        """Share of noise in x_t [N], in [0, 1]."""
+        """Share of noise in x_t [N], in [0, 1].
+
+        Args:
+            t: Timesteps [N], in [0, `timesteps`]; real numbers.
+        """
         return t / self.timesteps
 
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:

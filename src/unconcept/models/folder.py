@@ -55,7 +55,14 @@ def check_folder(path: Path) -> None:
 
 
 def problem_of(path: Path) -> str:
-    """What a folder is that has no model_index.json, and what to do."""
+    """What a folder is that has no model_index.json, and what to do.
+
+    Args:
+        path: A folder that exists.
+
+    Returns:
+        The end of a sentence that begins with the path.
+    """
     if (path / "edit.safetensors").exists():
         return "is an edit of unconcept, not a model: give it with --edit"
     if (path / "adapter_config.json").exists() or list(path.glob("*lora*.safetensors")):
@@ -300,6 +307,14 @@ def missing_names(module: torch.nn.Module, stored: set[str]) -> list[str]:
 
 
 def tails(name: str) -> list[str]:
-    """A tensor's name without its first 0, 1 and 2 parts; two parts stay."""
+    """A tensor's name without its first 0, 1 and 2 parts; two parts stay.
+
+    Args:
+        name: Dotted name of a tensor in a component's file:
+            "text_model.encoder.layers.0.mlp.fc1.bias".
+
+    Returns:
+        The whole name first; one name alone where it has two parts or fewer.
+    """
     parts = name.split(".")
     return [".".join(parts[i:]) for i in range(max(1, min(3, len(parts) - 1)))]

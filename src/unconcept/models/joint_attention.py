@@ -26,42 +26,104 @@ OUTSIDE = ("proj_out", "norm_out", "time_text_embed", "time_guidance_embed")
 
 
 def reads_states(path: str) -> bool:
-    """The context embedder alone: keys and values are computed from its output, layers later."""
+    """The context embedder alone: keys and values are computed from its output, layers later.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `context_embedder.weight` alone.
+    """
     return path == "context_embedder.weight"
 
 
 def reads_pooled(path: str) -> bool:
-    """The layer through which the pooled state is added to the time embedding."""
+    """The layer through which the pooled state is added to the time embedding.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `time_text_embed.text_embedder.linear_1.weight` alone.
+    """
     return path == "time_text_embed.text_embedder.linear_1.weight"
 
 
 def in_text_keys_and_values(path: str) -> bool:
-    """Keys and values of the text tokens."""
+    """Keys and values of the text tokens.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn.add_k_proj.weight`, False for
+        `transformer_blocks.0.attn.add_q_proj.weight`.
+    """
     return path.endswith(("attn.add_k_proj.weight", "attn.add_v_proj.weight"))
 
 
 def in_text_attention(path: str) -> bool:
-    """All projections of the text tokens."""
+    """All projections of the text tokens.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn.add_q_proj.bias` and
+        `transformer_blocks.0.attn.to_add_out.weight`.
+    """
     return ".attn.add_" in path or ".attn.to_add_out" in path
 
 
 def in_prompt_embedders(path: str) -> bool:
-    """Everything that reads the encoded prompt directly."""
+    """Everything that reads the encoded prompt directly.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `context_embedder.weight` and `time_text_embed.text_embedder.linear_1.weight`.
+    """
     return reads_states(path) or reads_pooled(path)
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks."""
+    """Every matrix of the transformer blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn.to_q.weight`, False for
+        `transformer_blocks.0.attn.to_q.bias`; blocks that hold image and text tokens in one stream
+        are included.
+    """
     return "transformer_blocks." in path and path.endswith(".weight") and "norm" not in path
 
 
 def in_image_attention(path: str) -> bool:
-    """All projections of the image tokens."""
+    """All projections of the image tokens.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn.to_q.weight`, False for
+        `transformer_blocks.0.attn.to_add_out.weight`.
+    """
     return (".attn.to_" in path and ".to_add_out" not in path) or ".attn2." in path
 
 
 def in_all_but_text_attention(path: str) -> bool:
-    """Everything except for the text tokens' projections and the first and last layers."""
+    """Everything except for the text tokens' projections and the first and last layers.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn.to_q.weight`, False for
+        `transformer_blocks.0.attn.add_k_proj.weight` and `proj_out.weight`.
+    """
     return ".attn.add_" not in path and not path.startswith(OUTSIDE)
 
 

@@ -73,12 +73,25 @@ class LatentSpace(ABC):
         return torch.cat([self.decode_batch(part) for part in latents.split(at_once)])
 
     def decode_batch(self, latents: Tensor) -> Tensor:
-        """Decode latents [N, C, H, W] to images in [0, 1], all at once."""
+        """Decode latents to images in [0, 1], all at once.
+
+        Args:
+            latents: [N, C, H, W] as the denoiser has them; of clips [N, C, F, H, W] or [N, F, C, H,
+                W].
+
+        Returns:
+            Images [N, 3, height, width] or clips [N, frames, 3, height, width], in single
+            precision.
+        """
         latents = latents / self.pipe.vae.config["scaling_factor"] + self.latent_shift
         images = self.pipe.vae.decode(latents.to(self.pipe.vae.dtype), return_dict=False)[0]
         return to_unit_range(images)
 
 
 def to_unit_range(images: Tensor) -> Tensor:
-    """Images from the autoencoder's [-1, 1] to [0, 1], in single precision."""
+    """Images from the autoencoder's [-1, 1] to [0, 1], in single precision.
+
+    Args:
+        images: Of any shape; values outside [-1, 1] are clipped.
+    """
     return (images / 2 + 0.5).clamp(0, 1).float()

@@ -46,14 +46,25 @@ class Chat:
         raise InputError(WITHIN)
 
     def in_template(self, prompt: str) -> str:
-        """The text that the language model encodes for a prompt."""
+        """The text that the language model encodes for a prompt.
+
+        Args:
+            prompt: A prompt of any length; "" is the empty prompt ∅.
+        """
         chat = [{"role": "user", "content": prompt}]
         return self.pipe.tokenizer.apply_chat_template(
             chat, tokenize=False, add_generation_prompt=True, enable_thinking=self.thinking
         )
 
     def token_ids(self, text: str) -> list[int]:
-        """Token ids of a text, which holds its template already."""
+        """Token ids of a text, which holds its template already.
+
+        Args:
+            text: What `in_template` returns.
+
+        Returns:
+            The ids of all its tokens, those of the template included; nothing is cut off.
+        """
         return self.pipe.tokenizer(text).input_ids
 
     @property
@@ -63,7 +74,11 @@ class Chat:
         return len(self.pipe.tokenizer(suffix, add_special_tokens=False).input_ids)
 
     def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
-        """The part of each prompt that does not fit; "" where the whole prompt is read."""
+        """The part of each prompt that does not fit; "" where the whole prompt is read.
+
+        Args:
+            prompts: N prompts without the template.
+        """
         texts = []
         suffix = self.suffix_length
         for prompt in prompts:

@@ -74,7 +74,11 @@ def offload(model: Any, device: torch.device) -> None:
 
 
 def is_offloading(hook: Any) -> bool:
-    """Is a forward hook one of `offload`, which changes no output?"""
+    """Is a forward hook one of `offload`, which changes no output?
+
+    Args:
+        hook: An entry of a module's `_forward_hooks`.
+    """
     return isinstance(getattr(hook, "__self__", None), OffloadedLayer)
 
 

@@ -18,7 +18,11 @@ class Patched:
 
 
 def packed(x: Tensor) -> Tensor:
-    """[N, C, H, W] -> [N, H W / 4, 4 C]"""
+    """[N, C, H, W] -> [N, H W / 4, 4 C]
+
+    Args:
+        x: Latents with even H and W.
+    """
     n, c, h, w = x.shape
     patches = x.view(n, c, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
     return patches.reshape(n, h * w // 4, c * 4)

@@ -43,7 +43,7 @@ class PipelineModel(PromptSide, LatentSpace):
     The pipeline is used as it is: its modules are put into evaluation mode without gradients, and
     nothing else is changed.
 
-    A family defines what is abstract here, a static method `fits`, and these:
+    A family defines what is abstract here, and these:
 
     network     the pipeline's component that denoises
     encoders    its text encoders
@@ -100,6 +100,15 @@ class PipelineModel(PromptSide, LatentSpace):
         self.guidance = self.usual_guidance()
         for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
+
+    @staticmethod
+    @abstractmethod
+    def fits(pipe: object) -> bool:
+        """Does a pipeline belong to the family?
+
+        Args:
+            pipe: Anything; of a pipeline only its class is looked at.
+        """
 
     @property
     def denoiser_names(self) -> tuple[str, ...]:
@@ -361,7 +370,11 @@ class PipelineModel(PromptSide, LatentSpace):
         yield x, torch.full((len(x),), -1, device=self.device)
 
     def initial_noise(self, seeds: Sequence[int]) -> Tensor:
-        """Standard normal noise [N, C, H, W] on the CPU, each row from its own seed."""
+        """Standard normal noise [N, C, H, W] on the CPU, each row from its own seed.
+
+        Args:
+            seeds: N seeds, in [0, 2⁶⁴); the same seed gives the same noise on every device.
+        """
         rows = []
         for seed in seeds:
             generator = torch.Generator().manual_seed(seed)
@@ -413,5 +426,12 @@ class PipelineModel(PromptSide, LatentSpace):
 
 
 def in_all(path: str) -> bool:
-    """Every parameter."""
+    """Every parameter.
+
+    Args:
+        path: Dotted name of a parameter inside the denoiser.
+
+    Returns:
+        True.
+    """
     return True

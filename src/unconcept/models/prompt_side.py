@@ -34,7 +34,14 @@ class PromptSide(ABC):
     def encode(self, prompts: Sequence[str]) -> Condition: ...
 
     def tokenize(self, prompts: Sequence[str]) -> Condition:
-        """Token ids [N, tokens] by text encoder, padded as the pipeline pads them."""
+        """Token ids [N, tokens] by text encoder, padded as the pipeline pads them.
+
+        Args:
+            prompts: N prompts; "" is the empty prompt ∅.
+
+        Raises:
+            InputError: The family does not give access to its text encoder's input.
+        """
         raise InputError(f"{self.family} does not give access to its text encoder's input")
 
     def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
@@ -110,7 +117,11 @@ class PromptSide(ABC):
                 encoder.to(before)
 
     def warn_of_truncation(self, prompts: Sequence[str]) -> None:
-        """Log how many prompts are longer than the text encoder reads, and one of them."""
+        """Log how many prompts are longer than the text encoder reads, and one of them.
+
+        Args:
+            prompts: N prompts; nothing is logged where all of them fit.
+        """
         truncated = []
         for prompt, lost in zip(prompts, self.truncated_texts(prompts)):
             if lost:
@@ -127,7 +138,14 @@ class PromptSide(ABC):
         return self.truncated_texts([prompt])[0]
 
     def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
-        """`truncated_text` of many prompts, which are tokenized together."""
+        """`truncated_text` of many prompts, which are tokenized together.
+
+        Args:
+            prompts: N prompts.
+
+        Returns:
+            N texts; "" where the whole prompt is read.
+        """
         tokenizer = self.pipe.tokenizer
         return texts_behind(tokenizer, prompts, tokenizer.model_max_length - 2)
 

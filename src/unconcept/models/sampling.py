@@ -21,7 +21,11 @@ class AppliedEdit(Protocol):
     """What `ImageSampler` needs of an edit (edits.Edit)."""
 
     def on(self, model: Any) -> AbstractContextManager:
-        """Inside the `with`, the edit is on the model."""
+        """Inside the `with`, the edit is on the model.
+
+        Args:
+            model: The model whose tensors change meanwhile.
+        """
         ...
 
     def fingerprint(self) -> str:
@@ -172,7 +176,12 @@ class ImageSampler:
 
 
 def has_forward_hooks(model: Model) -> bool:
-    """Does a forward hook change the output of a module? Weights alone do not say then."""
+    """Does a forward hook change the output of a module? Weights alone do not say then.
+
+    Args:
+        model: Its denoiser and text encoders are searched. Hooks of `offload`, which change
+            nothing, do not count.
+    """
     modules = [module for component in model.components.values() for module in component.modules()]
     hooks = [hook for module in modules for hook in module._forward_hooks.values()]
     return not all(is_offloading(hook) for hook in hooks)

@@ -206,7 +206,11 @@ def problem_of_checkpoint(header: Header) -> str | None:
 
 
 def is_xl(header: Header) -> bool:
-    """Is a checkpoint one of Stable Diffusion XL?"""
+    """Is a checkpoint one of Stable Diffusion XL?
+
+    Args:
+        header: Names and shapes of the file's tensors.
+    """
     return any(name.startswith("conditioner.embedders.") for name in header.shapes)
 
 
@@ -252,6 +256,13 @@ def prediction_of(header: Header) -> Prediction:
 
 
 def normal_word(text: str) -> str:
-    """A word of metadata as `PREDICTIONS` has it: small letters, and _ between words."""
+    """A word of metadata as `PREDICTIONS` has it: small letters, and _ between words.
+
+    Args:
+        text: A value of the file's metadata, with or without quotation marks: "V-Prediction".
+
+    Returns:
+        "v_prediction"; "true" for "1" and "yes".
+    """
     word = re.sub(r"[\s-]+", "_", text.strip().strip("\"'").lower())
     return {"1": "true", "yes": "true"}.get(word, word)

@@ -49,7 +49,14 @@ class T5Prompts:
         return {STATES: states.to(self.dtype)}
 
     def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
-        """The part of each prompt that is not read; the end token takes a place."""
+        """The part of each prompt that is not read; the end token takes a place.
+
+        Args:
+            prompts: N prompts.
+
+        Returns:
+            N texts; "" where the whole prompt is read.
+        """
         return texts_behind(self.pipe.tokenizer, prompts, self.text_tokens - 1)
 
     def last_token_index(self, prompts: Sequence[str]) -> Tensor:

@@ -193,12 +193,20 @@ class CausalVideoModel(VideoModel):
         return torch.tensor(0.0), torch.tensor(1 / self.pipe.vae.config["scaling_factor"])
 
     def to_vae(self, latents: Tensor) -> Tensor:
-        """Latents of the denoiser [N, ...] as the autoencoder's [N, C, F, H, W]."""
+        """Latents of the denoiser [N, ...] as the autoencoder's [N, C, F, H, W].
+
+        Args:
+            latents: Of N clips; [N, F, C, H, W] in families whose time axis is 1.
+        """
         mean, std = (value.to(self.device) for value in self.latent_statistics())
         return latents * std + mean
 
     def from_vae(self, latents: Tensor) -> Tensor:
-        """Latents of the autoencoder [N, C, F, H, W] as the denoiser's."""
+        """Latents of the autoencoder [N, C, F, H, W] as the denoiser's.
+
+        Args:
+            latents: Scaled as the autoencoder's encoder returns them.
+        """
         mean, std = (value.to(self.device) for value in self.latent_statistics())
         return (latents - mean) / std
 

@@ -281,5 +281,9 @@ def near_in_words(
 
 
 def knows(concept: Concept) -> bool:
-    """Is a concept a style, an object or a category that the models were trained on?"""
+    """Is a concept a style, an object or a category that the models were trained on?
+
+    Args:
+        concept: Any concept; its word is looked up as it is written, its kind does not count.
+    """
     return concept.erase in STYLES or bool(things(concept))

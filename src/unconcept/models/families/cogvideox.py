@@ -26,28 +26,66 @@ from ..video import CausalVideoModel, ClipSize
 
 
 def reads_states(path: str) -> bool:
-    """The projection of the token states, through which all blocks read the prompt."""
+    """The projection of the token states, through which all blocks read the prompt.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `patch_embed.text_proj.weight` alone.
+    """
     return path == "patch_embed.text_proj.weight"
 
 
 def in_keys_and_values(path: str) -> bool:
-    """Keys and values, which text and video tokens share."""
+    """Keys and values, which text and video tokens share.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn1.to_k.weight`, False for
+        `transformer_blocks.0.attn1.to_k.bias`.
+    """
     return path.endswith((".attn1.to_k.weight", ".attn1.to_v.weight"))
 
 
 def in_attention(path: str) -> bool:
-    """All projections of the attention, which text and video tokens share."""
+    """All projections of the attention, which text and video tokens share.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn1.to_out.0.bias`; also for the norms of queries and keys.
+    """
     return ".attn1." in path
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks."""
+    """Every matrix of the transformer blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.ff.net.2.weight`, False for
+        `transformer_blocks.0.ff.net.2.bias`.
+    """
     in_block = path.startswith("transformer_blocks.")
     return in_block and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_attention(path: str) -> bool:
-    """Everything in the blocks except for the attention."""
+    """Everything in the blocks except for the attention.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.ff.net.2.weight`, False for
+        `transformer_blocks.0.attn1.to_q.weight`.
+    """
     return path.startswith("transformer_blocks.") and ".attn1." not in path
 
 

@@ -30,12 +30,27 @@ GUIDANCE_SCALE = 1000.0  # the guidance scale is an input of the network, times 
 
 
 def reads_states(path: str) -> bool:
-    """The first layer of the token refiner, through which all blocks read the token states."""
+    """The first layer of the token refiner, through which all blocks read the token states.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `context_embedder.proj_in.weight` alone.
+    """
     return path == "context_embedder.proj_in.weight"
 
 
 def in_prompt_embedders(path: str) -> bool:
-    """Everything that reads the encoded prompt directly, token by token or pooled."""
+    """Everything that reads the encoded prompt directly, token by token or pooled.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `context_embedder.proj_in.weight` and
+        `time_text_embed.text_embedder.linear_1.weight`.
+    """
     return reads_states(path) or reads_pooled(path)
 
 

@@ -32,18 +32,41 @@ DECODING_TIMESTEP = 0.0  # the pipeline's default, for autoencoders with the noi
 
 
 def reads_text(path: str) -> bool:
-    """The first layer of the caption projection, through which all blocks read the prompt."""
+    """The first layer of the caption projection, through which all blocks read the prompt.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `caption_projection.linear_1.weight` alone.
+    """
     return path == "caption_projection.linear_1.weight"
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks."""
+    """Every matrix of the transformer blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.ff.net.2.weight`, False for
+        `transformer_blocks.0.ff.net.2.bias`.
+    """
     in_block = path.startswith("transformer_blocks.")
     return in_block and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:
-    """Everything in the blocks except for cross-attention."""
+    """Everything in the blocks except for cross-attention.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn1.to_q.weight`, False for
+        `transformer_blocks.0.attn2.to_q.weight` and `proj_out.weight`.
+    """
     return path.startswith("transformer_blocks.") and ".attn2." not in path
 
 

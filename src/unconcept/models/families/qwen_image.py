@@ -20,7 +20,14 @@ NORMALIZED = "normed"  # name for `linear_input`: token states behind the embedd
 
 
 def reads_states(path: str) -> bool:
-    """The context embedder; without a pooled state it is all that reads the prompt directly."""
+    """The context embedder; without a pooled state it is all that reads the prompt directly.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `txt_in.weight` alone.
+    """
     return path == "txt_in.weight"
 
 

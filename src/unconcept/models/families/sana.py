@@ -27,18 +27,41 @@ TOKENS = 298  # of a prompt that are read, start and end tokens aside
 
 
 def reads_captions(path: str) -> bool:
-    """The first layer of the caption projection."""
+    """The first layer of the caption projection.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `caption_projection.linear_1.weight` alone.
+    """
     return path == "caption_projection.linear_1.weight"
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks."""
+    """Every matrix of the transformer blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.ff.conv_depth.weight`, False for
+        `transformer_blocks.0.ff.conv_depth.bias`.
+    """
     in_block = path.startswith("transformer_blocks.")
     return in_block and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:
-    """Everything except for cross-attention and the first and last layers."""
+    """Everything except for cross-attention and the first and last layers.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `transformer_blocks.0.attn1.to_q.weight`, False for
+        `transformer_blocks.0.attn2.to_q.weight` and `proj_out.weight`.
+    """
     outside = ("proj_out", "time_embed", "caption_")
     return ".attn2." not in path and not path.startswith(outside)
 

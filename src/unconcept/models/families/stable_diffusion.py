@@ -27,12 +27,28 @@ OUTSIDE = ("conv_out", "conv_norm_out", "time_embed", "add_embed")
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the attention blocks."""
+    """Every matrix of the attention blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the U-Net.
+
+    Returns:
+        True for `mid_block.attentions.0.proj_in.weight`, False for its bias and for convolutions
+        outside the attention blocks.
+    """
     return ".attentions." in path and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:
-    """Everything between the first and the last layers, except for cross-attention."""
+    """Everything between the first and the last layers, except for cross-attention.
+
+    Args:
+        path: Dotted name of a parameter inside the U-Net.
+
+    Returns:
+        True for `mid_block.attentions.0.proj_in.weight`, False for `conv_out.weight` and
+        `time_embedding.linear_1.weight`.
+    """
     return ".attn2." not in path and not path.startswith(OUTSIDE)
 
 

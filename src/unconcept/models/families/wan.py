@@ -30,17 +30,39 @@ SECOND = "transformer_2"  # the expert for low noise levels
 
 
 def reads_text(path: str) -> bool:
-    """The first layer of the text embedder, through which all blocks read the prompt."""
+    """The first layer of the text embedder, through which all blocks read the prompt.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `condition_embedder.text_embedder.linear_1.weight` alone.
+    """
     return path == "condition_embedder.text_embedder.linear_1.weight"
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks."""
+    """Every matrix of the transformer blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `blocks.0.ffn.net.2.weight`, False for `blocks.0.ffn.net.2.bias`.
+    """
     return path.startswith("blocks.") and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:
-    """Everything except for cross-attention and the first and last layers."""
+    """Everything except for cross-attention and the first and last layers.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `blocks.0.attn1.to_q.weight`, False for `blocks.0.attn2.to_q.weight` and
+        `proj_out.weight`.
+    """
     return path.startswith("blocks.") and ".attn2." not in path
 
 

@@ -20,33 +20,78 @@ OUTSIDE = ("context_refiner.", "cap_embedder.", "all_final_layer.", "t_embedder.
 
 # Text tokens are alone in the context refiner, before they join the image's stream.
 def in_refiner_keys_and_values(path: str) -> bool:
-    """Keys and values of the context refiner."""
+    """Keys and values of the context refiner.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `context_refiner.0.attention.to_k.weight`, False for
+        `context_refiner.0.attention.to_q.weight`.
+    """
     ends = ("attention.to_k.weight", "attention.to_v.weight")
     return path.startswith("context_refiner.") and path.endswith(ends)
 
 
 def in_refiner_attention(path: str) -> bool:
-    """The whole attention of the context refiner."""
+    """The whole attention of the context refiner.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `context_refiner.0.attention.to_out.0.weight`, False for its norms of queries and
+        keys.
+    """
     return path.startswith("context_refiner.") and ".attention.to_" in path
 
 
 def reads_states(path: str) -> bool:
-    """The linear layer of the context embedder."""
+    """The linear layer of the context embedder.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `cap_embedder.1.weight` alone.
+    """
     return path == "cap_embedder.1.weight"
 
 
 def in_self_attention(path: str) -> bool:
-    """The attention of the joint stream."""
+    """The attention of the joint stream.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `layers.0.attention.to_q.weight`, False for the refiners' attention.
+    """
     return path.startswith("layers.") and ".attention.to_" in path
 
 
 def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the joint stream's blocks."""
+    """Every matrix of the joint stream's blocks.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `layers.0.feed_forward.w1.weight`, False for norms and biases.
+    """
     return path.startswith("layers.") and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:
-    """Everything except for what reads text alone and the first and last layers."""
+    """Everything except for what reads text alone and the first and last layers.
+
+    Args:
+        path: Dotted name of a parameter inside the transformer.
+
+    Returns:
+        True for `layers.0.attention.to_q.weight`, False for
+        `context_refiner.0.attention.to_q.weight`.
+    """
     return not path.startswith(OUTSIDE)
 
 
