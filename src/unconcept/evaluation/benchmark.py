@@ -186,7 +186,15 @@ def _delimiter(first: str) -> str:
 
 
 def column_name(cell: str) -> str:
-    """The name of a column: in small letters, without blanks around it."""
+    """The name of a column: in small letters, without blanks around it.
+
+    Args:
+        cell: A cell of the first line of a CSV file, perhaps in quotation marks: " Evaluation
+            Seed".
+
+    Returns:
+        "evaluation_seed".
+    """
     return "_".join(cell.strip().strip('"').casefold().split())
 
 

@@ -116,7 +116,11 @@ def _alternative_ignored(scores: Scores) -> str | None:
 
 
 def is_judged(scores: Scores) -> bool:
-    """Did a judge find the concept before the edit, so that its marks decide?"""
+    """Did a judge find the concept before the edit, so that its marks decide?
+
+    Args:
+        scores: The run's, by name and group.
+    """
     concept = scores["concept", "target"]
     return bool(concept and concept.before)
 

@@ -97,7 +97,12 @@ class ImageNet:
         return torch.tensor([bool(word.search(text)) for text in self.classes])
 
     def knows(self, name: str) -> bool:
-        """Can the judge recognize what a name stands for?"""
+        """Can the judge recognize what a name stands for?
+
+        Args:
+            name: A word or phrase, in capitals or not; the names of a class must contain it, or its
+                plural with s.
+        """
         return bool(self.classes_called(name).any())
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:
@@ -135,7 +140,11 @@ class NudeNet:
         self.detector = NudeDetector()
 
     def knows(self, name: str) -> bool:
-        """Can the judge recognize what a name stands for?"""
+        """Can the judge recognize what a name stands for?
+
+        Args:
+            name: A word or phrase; it must contain one of the words that stand for nudity.
+        """
         return bool(self.words.search(name))
 
     def __call__(self, images: Tensor, names: Sequence[str]) -> Tensor:

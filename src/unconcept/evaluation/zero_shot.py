@@ -80,12 +80,20 @@ class ZeroShot:
         return getattr(self.model, "logit_bias", None)
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Unit features of images [N, 3, H, W] in [0, 1]: [N, D] on the CPU, computed once."""
+        """Unit features of images [N, 3, H, W] in [0, 1]: [N, D] on the CPU, computed once.
+
+        Args:
+            images: Of any size; the model's own processor resizes them.
+        """
         return self.features(images)
 
     @torch.no_grad()
     def embed_texts(self, texts: Sequence[str]) -> Tensor:
-        """Unit features of texts: [N, D] on the CPU."""
+        """Unit features of texts: [N, D] on the CPU.
+
+        Args:
+            texts: N captions; what is longer than the text encoder reads is cut off.
+        """
         if self.bias is None:
             tokens = self.processor.tokenizer(
                 list(texts), padding=True, truncation=True, return_tensors="pt"

@@ -272,7 +272,11 @@ class CaseWriter:
 
 
 def object_indices(concept: Concept) -> set[int]:
-    """Indices into OBJECTS of the objects that a concept stands for."""
+    """Indices into OBJECTS of the objects that a concept stands for.
+
+    Args:
+        concept: An object or a category; of a style or an unknown word there are none.
+    """
     return {OBJECTS.index(thing) for thing in things(concept)}
 
 

@@ -71,6 +71,14 @@ class Residual(nn.Module):
         self.skip = nn.Identity() if (i, stride) == (o, 1) else nn.Conv2d(i, o, 1, stride)
 
     def forward(self, x: Tensor) -> Tensor:
+        """ReLU of the block's output plus the skip connection.
+
+        Args:
+            x: Features [N, i, H, W].
+
+        Returns:
+            [N, o, H / stride, W / stride], 0 or more.
+        """
         return torch.relu(self.body(x) + self.skip(x))
 
 

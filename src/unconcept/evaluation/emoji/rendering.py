@@ -49,7 +49,11 @@ PALETTE = np.array(list(COLOURS.values()), np.float32) / 255
 
 @cache
 def atlas_sheet(path: Path) -> Image.Image:
-    """An image file of the atlas in RGBA, read once."""
+    """An image file of the atlas in RGBA, read once.
+
+    Args:
+        path: A file of the packaged atlas. The image is shared: it must not be changed.
+    """
     return Image.open(path).convert("RGBA")
 
 
@@ -72,7 +76,11 @@ def drawing(name: str, index: int, unknown: Path | None = None) -> Image.Image:
 
 
 def grey(image: np.ndarray) -> np.ndarray:
-    """Luma [H, W] of an image [H, W, 3]."""
+    """Luma [H, W] of an image [H, W, 3].
+
+    Args:
+        image: RGB, in any range.
+    """
     return image @ np.array([0.299, 0.587, 0.114], np.float32)
 
 

@@ -64,7 +64,11 @@ class Measured:
 
 
 def resampled(n: int) -> Tensor:
-    """Indices of the bootstrap [SAMPLES, n], always the same."""
+    """Indices of the bootstrap [SAMPLES, n], always the same.
+
+    Args:
+        n: How many values there are, 1 or more; it also seeds the generator.
+    """
     generator = torch.Generator().manual_seed(n)
     return torch.randint(n, (SAMPLES, n), generator=generator)
 
@@ -85,7 +89,11 @@ def names_concept(caption: str, concept: Concept) -> bool:
 
 
 def plain(text: str) -> str:
-    """Small letters, with blanks for hyphens and underscores."""
+    """Small letters, with blanks for hyphens and underscores.
+
+    Args:
+        text: A caption, or a name of the concept.
+    """
     return " ".join(re.sub(r"[-_]", " ", text).casefold().split())
 
 
@@ -227,6 +235,13 @@ def harmonic4(measures: Sequence[Measured]) -> Measured:
 
 
 def harmonic(values: Tensor) -> Tensor:
-    """Harmonic mean over the first dimension, 0 where a value is not above 0."""
+    """Harmonic mean over the first dimension, 0 where a value is not above 0.
+
+    Args:
+        values: [K, N], K measures of each of N bootstrap samples.
+
+    Returns:
+        [N].
+    """
     mean = len(values) / (1 / values.clamp(min=1e-12)).sum(0)
     return torch.where((values > 0).all(0), mean, 0.0)

@@ -54,7 +54,11 @@ class EraseEval:
 
     @classmethod
     def of(cls, extent: str) -> "EraseEval":
-        """The size for an extent: "short" or "full"."""
+        """The size for an extent: "short" or "full".
+
+        Args:
+            extent: Of the evaluation; anything but "full" is short.
+        """
         return cls() if extent == "full" else cls(3, 3, 8, 24)
 
 
@@ -122,7 +126,11 @@ class Protocol:
         return [(self.block + first + i) % SEEDS for i in range(n)]
 
     def all_see(self, images: Tensor) -> Tensor:
-        """Whether all eyes see the concept [N]."""
+        """Whether all eyes see the concept [N].
+
+        Args:
+            images: [N, 3, H, W] in [0, 1].
+        """
         votes = [eye(images) for eye in self.plugs.eyes]
         return torch.stack(votes).all(0)
 
@@ -351,5 +359,12 @@ def noise_edit(sampler: ImageSampler, scale: float = 3.0) -> Edit:
 
 
 def share_of(votes: Tensor) -> float | None:
-    """The share of ones; None of nothing."""
+    """The share of ones; None of nothing.
+
+    Args:
+        votes: [N] of 0 and 1, or booleans.
+
+    Returns:
+        In [0, 1], rounded to four digits.
+    """
     return round(votes.float().mean().item(), 4) if len(votes) else None

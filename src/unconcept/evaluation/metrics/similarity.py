@@ -145,7 +145,14 @@ def ssim(before: Tensor, after: Tensor) -> Tensor:
 
 
 def mirrored(image: Tensor) -> Tensor:
-    """An image [3, H, W] with half a Gaussian window of its mirror image on every side."""
+    """An image [3, H, W] with half a Gaussian window of its mirror image on every side.
+
+    Args:
+        image: More than SSIM_RADIUS pixels wide and high.
+
+    Returns:
+        [3, H + 2 r, W + 2 r] with r = SSIM_RADIUS; the rim itself is not repeated.
+    """
     return pad(image, (SSIM_RADIUS,) * 4, mode="reflect")
 
 
