@@ -127,7 +127,14 @@ def adapter_metadata(
 
 
 def kept_metadata(header: Mapping[str, str]) -> dict[str, str]:
-    """What of a header is still true when the weights have changed."""
+    """What of a header is still true when the weights have changed.
+
+    Args:
+        header: Metadata of a base model's safetensors file.
+
+    Returns:
+        All but hashes and the date.
+    """
     return {key: value for key, value in header.items() if not key.startswith(OUTDATED)}
 
 
@@ -153,7 +160,15 @@ def architecture(edit: Edit) -> str:
 
 
 def widths_read(edit: Edit) -> set[int]:
-    """Widths of what the changed keys and values read."""
+    """Widths of what the changed keys and values read.
+
+    Args:
+        edit: Changes of keys and values (`KEYS_AND_VALUES`) count; other matrices may read
+            something else.
+
+    Returns:
+        For example {768}; empty where the edit changes none of these.
+    """
     widths = set()
     for name, delta in edit.deltas.items():
         if name.endswith(KEYS_AND_VALUES):

@@ -137,7 +137,14 @@ def export_card(edit: Mapping[str, Any], base: Mapping[str, Any], model: str = "
 
 
 def concept_words(concepts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The concepts' words in a card: what is erased, and what comes instead of it."""
+    """The concepts' words in a card: what is erased, and what comes instead of it.
+
+    Args:
+        concepts: Records with the key `erase`, and `alternative` where there is one.
+
+    Returns:
+        "erase" and "instead", escaped for Markdown; "instead" begins with a comma, or is "".
+    """
     instead = ""
     for concept in concepts:
         if alternative := concept.get("alternative"):
@@ -148,7 +155,11 @@ def concept_words(concepts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def is_hub_id(model: str) -> bool:
-    """Is a model's name a repository of the Hub, owner/name?"""
+    """Is a model's name a repository of the Hub, owner/name?
+
+    Args:
+        model: As the user named it: an embedded model, a path or a Hub id. The Hub is not asked.
+    """
     is_path = Path(model).exists() or model.startswith((".", "/", "~"))
     return model.count("/") == 1 and not is_path
 
@@ -204,7 +215,15 @@ def own_card(model: str) -> tuple[dict[str, Any], str]:
 
 
 def readme(model: str) -> Path:
-    """Where a model's own card is, or would be."""
+    """Where a model's own card is, or would be.
+
+    Args:
+        model: An embedded model's name, a folder, or a Hub id, of which the local cache is
+            searched.
+
+    Returns:
+        A path, which may not exist.
+    """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
 

@@ -74,7 +74,14 @@ def read_peer_edit(path: Path, model: Model, concepts: Sequence[Concept]) -> Edi
 
 
 def stated_card(header: Mapping[str, str]) -> dict[str, Any]:
-    """The card that unconcept writes into its exports; empty for other tools' files."""
+    """The card that unconcept writes into its exports; empty for other tools' files.
+
+    Args:
+        header: Metadata of a safetensors file.
+
+    Returns:
+        The value of "unconcept.card"; {} where it is not JSON of keys and values.
+    """
     try:
         card = json.loads(header.get("unconcept.card", "{}"))
     except (ValueError, RecursionError):

@@ -99,7 +99,11 @@ def diffusers_names(tensors: Mapping[str, Tensor], base: Path) -> dict[str, Tens
 
 
 def block_number(name: str) -> int:
-    """N of "model.diffusion_model.input_blocks.N.…"."""
+    """N of "model.diffusion_model.input_blocks.N.…".
+
+    Args:
+        name: Of a tensor of the U-Net's input blocks in a single-file checkpoint.
+    """
     return int(name.split(".")[3])
 
 
