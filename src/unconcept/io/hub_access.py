@@ -57,7 +57,11 @@ def hub_answers(name: str, revision: str | None) -> bool:
 
 
 def is_timeout(error: BaseException | None) -> bool:
-    """Is this, or what caused it, the error of a request that took too long?"""
+    """Is this, or what caused it, the error of a request that took too long?
+
+    Args:
+        error: Any exception; its causes and contexts are searched as well.
+    """
     while error is not None:
         if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
             return True
@@ -66,7 +70,12 @@ def is_timeout(error: BaseException | None) -> bool:
 
 
 def is_out_of_reach(error: BaseException | None) -> bool:
-    """Is this the error of a hub that was not contacted, or did not answer?"""
+    """Is this the error of a hub that was not contacted, or did not answer?
+
+    Args:
+        error: Any exception; its causes and contexts are searched as well. Errors of
+            huggingface_hub are recognized by their class's name, without importing it.
+    """
     while error is not None:
         if type(error).__name__ in OUT_OF_REACH or "cached snapshot folder" in str(error):
             return True
@@ -75,6 +84,13 @@ def is_out_of_reach(error: BaseException | None) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """The first line of another library's error, with its kind."""
+    """The first line of another library's error, with its kind.
+
+    Args:
+        error: Any exception, of one line or many.
+
+    Returns:
+        "OSError: no such file", for a message of the program's own.
+    """
     lines = str(error).strip().splitlines() or ["no reason given"]
     return f"{type(error).__name__}: {lines[0]}"

@@ -161,7 +161,11 @@ def remove_empty(folder: Path, last: Path) -> None:
 
 
 def temporary_prefix(out: Path) -> str:
-    """How this machine's temporary folders for `out` begin; the process id follows."""
+    """How this machine's temporary folders for `out` begin; the process id follows.
+
+    Args:
+        out: The output folder; its name and the machine's are hashed.
+    """
     digest = hashlib.sha256(f"{out.name} {platform.node()}".encode(errors="surrogateescape"))
     return f".unconcept-{digest.hexdigest()[:12]}."
 

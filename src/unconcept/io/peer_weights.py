@@ -71,7 +71,14 @@ def explain_weights(file: Path, names: Sequence[str]) -> str:
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights that a path names: of PEFT's folder the one in it."""
+    """The file of weights that a path names: of PEFT's folder the one in it.
+
+    Args:
+        path: A file, or a folder of PEFT with adapter_model.safetensors.
+
+    Returns:
+        The file; any other path as it is, whether it exists or not.
+    """
     inside = path / "adapter_model.safetensors"
     return inside if path.is_dir() and inside.is_file() else path
 

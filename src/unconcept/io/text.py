@@ -43,7 +43,11 @@ def visible(text: object, keep: str = "") -> str:
 
 
 def one_line(text: object) -> str:
-    """`visible` text on one line, with single spaces for its line breaks."""
+    """`visible` text on one line, with single spaces for its line breaks.
+
+    Args:
+        text: Anything; its `str` is taken. Control characters are escaped.
+    """
     return visible(" ".join(re.split(r"[\t\n\r ]+", str(text).strip())))
 
 
@@ -69,7 +73,11 @@ def in_markdown(text: object) -> str:
 
 
 def in_code_span(text: object) -> str:
-    """Text as inline code in Markdown, with a fence that is longer than any in it."""
+    """Text as inline code in Markdown, with a fence that is longer than any in it.
+
+    Args:
+        text: Anything; it is put on one line.
+    """
     line = one_line(text)
     longest = max((len(run) for run in re.findall("`+", line)), default=0)
     fence = "`" * (longest + 1)
@@ -92,6 +100,14 @@ class OneLineFormatter(logging.Formatter):
     """Log lines in which nothing acts; those of this package are one line each."""
 
     def format(self, record: logging.LogRecord) -> str:
+        """The record's text, on one line where it is unconcept's own.
+
+        Args:
+            record: Of any logger.
+
+        Returns:
+            Text without control characters; records of other libraries keep line breaks and tabs.
+        """
         text = super().format(record)
         if record.name.partition(".")[0] == "unconcept":
             return one_line(text)

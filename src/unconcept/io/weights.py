@@ -80,7 +80,11 @@ def open_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def names_in(path: Path) -> list[str]:
-    """Names of the tensors in a file, without reading them."""
+    """Names of the tensors in a file, without reading them.
+
+    Args:
+        path: A safetensors file.
+    """
     with safe_open(path, "pt") as file:
         return list(file.keys())
 
