@@ -124,7 +124,17 @@ class SPEED:
         return Edit(Deltas.small(pairs), card)
 
     def sites(self, model: Model) -> tuple[Site, ...]:
-        """The matrices of `params`; in some transformers, the context embedder."""
+        """The matrices of `params`; in some transformers, the context embedder.
+
+        Args:
+            model: Its matrices that read token states are searched.
+
+        Returns:
+            At least one site: all that read token states where none has one of the endings.
+
+        Raises:
+            InputError: The model has no matrix that reads the prompt's states as they come.
+        """
         sites = prompt_readers(model, pooled=False)
         chosen = tuple(site for site in sites if site.name.endswith(NAME_ENDINGS[self.params]))
         return chosen or sites

@@ -150,7 +150,11 @@ class UCE:
         return [(name, concept.alternative or "") for name in names]
 
     def preserved_prompts(self, retained: Sequence[str]) -> list[str]:
-        """The preserved prompts, ∅ among them where no word is named or all tokens are used."""
+        """The preserved prompts, ∅ among them where no word is named or all tokens are used.
+
+        Args:
+            retained: Words that are retained, of all concepts; each is a prompt.
+        """
         return list(retained) if retained and self.tokens == "last" else ["", *retained]
 
     def pair(self, W: Tensor, c: Tensor, v: Tensor, k: Tensor) -> Pair:
@@ -233,7 +237,11 @@ class UCE:
 
     @staticmethod
     def remark(model: Model) -> str:
-        """What a user must know about closed forms in this model; "" for nothing."""
+        """What a user must know about closed forms in this model; "" for nothing.
+
+        Args:
+            model: The model that is to be edited.
+        """
         return "" if sites_that_read_prompts(model, KEYS) else EMBEDDER
 
 
@@ -349,6 +357,12 @@ def sites_that_read_prompts(model: Model, group: str) -> tuple[Site, ...]:
 def readers(model: Model) -> tuple[Site, ...]:
     """The key and value matrices where they multiply the text encoder's states, else the context
     embedder.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        At least one site, each with a name for `Model.linear_input`.
 
     Raises:
         InputError: The model has no matrix that reads token states as they come.
