@@ -161,12 +161,23 @@ def activation_bytes(
 
 
 def storage_of(tensor: Tensor) -> int:
-    """The identity of a tensor's memory, which views of it share."""
+    """The identity of a tensor's memory, which views of it share.
+
+    Args:
+        tensor: On any device, "meta" included.
+
+    Returns:
+        The address of its storage, unique as long as the storage lives.
+    """
     return tensor.untyped_storage()._cdata
 
 
 def unchanged(tensor: Tensor) -> Tensor:
-    """The tensor itself: what a saved tensor is unpacked to."""
+    """The tensor itself: what a saved tensor is unpacked to.
+
+    Args:
+        tensor: What `SavedTensors.into` returned when the tensor was packed.
+    """
     return tensor
 
 
@@ -195,6 +206,15 @@ class FlashAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, *gradients):
+        """Gradients of the right shapes, whose values are not computed.
+
+        Args:
+            ctx: Context of autograd, with the tensors that `forward` kept.
+            *gradients: Of the output; not read.
+
+        Returns:
+            Of the shapes of q, k and v, uninitialised.
+        """
         q, k, v, _ = ctx.saved_tensors
         return torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
 

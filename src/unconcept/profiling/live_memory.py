@@ -108,7 +108,15 @@ def live_bytes(model: Any, run: Callable[[], Any]) -> int:
 
 
 def denoising_bytes(model: Any) -> int:
-    """Bytes of one prediction of as many rows as are sampled at once."""
+    """Bytes of one prediction of as many rows as are sampled at once.
+
+    Args:
+        model: A PipelineModel on the device "meta". One row is followed, and counted `max_batch`
+            times.
+
+    Returns:
+        Bytes of what the denoiser holds, without the weights.
+    """
     condition = empty_condition(model)
     one_row = {}
     for name, tensor in condition.items():
@@ -123,7 +131,15 @@ def denoising_bytes(model: Any) -> int:
 
 
 def decoding_bytes(model: Any) -> int:
-    """Bytes of decoding as many images as are decoded at once; clips are decoded one by one."""
+    """Bytes of decoding as many images as are decoded at once; clips are decoded one by one.
+
+    Args:
+        model: A PipelineModel on the device "meta". One image is followed, and counted once for
+            each of them.
+
+    Returns:
+        Bytes of what the autoencoder holds, without the weights.
+    """
     at_once = min(model.max_batch // 2, max(1, 2**18 // model.image_size**2))
     at_once = 1 if model.frames else at_once
     latents = torch.zeros(1, *model.latent_shape, device=model.device, dtype=model.dtype)
@@ -135,7 +151,15 @@ def decoding_bytes(model: Any) -> int:
 
 
 def encoding_bytes(model: Any) -> int:
-    """Bytes of encoding as many prompts as are encoded at once."""
+    """Bytes of encoding as many prompts as are encoded at once.
+
+    Args:
+        model: A PipelineModel on the device "meta". One prompt is followed, and counted once for
+            each of them.
+
+    Returns:
+        Bytes of what the text encoders hold, without the weights.
+    """
     numbers = sum(tensor[0].numel() for tensor in empty_condition(model).values())
 
     def encode() -> None:

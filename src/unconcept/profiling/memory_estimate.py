@@ -204,13 +204,21 @@ def trainable_delta(model: Model, method: AllButOne) -> TrainableDelta:
 
 
 def unique_bytes(module: nn.Module) -> int:
-    """Bytes of a module's tensors, tied ones counted once."""
+    """Bytes of a module's tensors, tied ones counted once.
+
+    Args:
+        module: On any device, "meta" included; its state dict counts.
+    """
     storages = {t.untyped_storage()._cdata: t.nbytes for t in module.state_dict().values()}
     return sum(storages.values())
 
 
 def count_parameters(delta: TrainableDelta) -> int:
-    """Number of trained parameters."""
+    """Number of trained parameters.
+
+    Args:
+        delta: Where its rank is low, the numbers of its factors count.
+    """
     return sum(parameter.numel() for parameter in delta.trained)
 
 
@@ -290,12 +298,27 @@ def whitening_bytes(model: Model, delta: TrainableDelta, tune: Tune) -> int:
 
 
 def bytes_per_number(model: Model) -> int:
-    """Bytes of a number in the model's precision."""
+    """Bytes of a number in the model's precision.
+
+    Args:
+        model: Its dtype is that of weights which are not quantized.
+
+    Returns:
+        4 for fp32, 2 for fp16 and bf16.
+    """
     return torch.finfo(model.dtype).bits // 8
 
 
 def rows_at_once(method: AllButOne) -> int:
-    """Rows of a micro-batch: of each point c and the empty prompt, and a retained prompt."""
+    """Rows of a micro-batch: of each point c and the empty prompt, and a retained prompt.
+
+    Args:
+        method: Batch size, gradient accumulation and ρ decide; a retained prompt is there where ρ
+            is not 0.
+
+    Returns:
+        Rows in one process.
+    """
     rows = TRAINED_ROLES + bool(method.rho)
     micro_batches = method.tune.gradient_accumulation * process_count()
     return rows * method.tune.batch_size // micro_batches

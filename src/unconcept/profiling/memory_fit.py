@@ -69,7 +69,17 @@ class MemoryPredictor:
         self._needed: list[tuple[Setting, int]] = []
 
     def passes(self, dtype: Precision) -> Passes:
-        """The model in a precision, on torch's meta device."""
+        """The model in a precision, on torch's meta device.
+
+        Args:
+            dtype: Precision of the weights. The model is built at the first call for it, and kept.
+
+        Returns:
+            What passes through it cost; they are counted when that is looked up.
+
+        Raises:
+            InputError: The source cannot be loaded.
+        """
         if dtype not in self._passes:
             model = load(replace(self.source, device="meta", dtype=dtype))
             check_built(self.source, model)
@@ -87,7 +97,14 @@ class MemoryPredictor:
         self._passes[dtype] = Passes(model)
 
     def estimate(self, setting: Setting) -> MemoryEstimate:
-        """`estimate_memory` of a setting."""
+        """`estimate_memory` of a setting.
+
+        Args:
+            setting: The method and how its model is held; the concepts are the run's.
+
+        Returns:
+            Bytes by what they are for.
+        """
         passes = self.passes(setting.dtype)
         n = len(self.concepts)
         return estimate_memory(
@@ -100,7 +117,11 @@ class MemoryPredictor:
         return self.device.type not in ("cpu", "mps")
 
     def needed(self, setting: Setting) -> int:
-        """Bytes of device memory at the worst moment; on the CPU all memory of the run."""
+        """Bytes of device memory at the worst moment; on the CPU all memory of the run.
+
+        Args:
+            setting: The method and how its model is held. Each setting is estimated once.
+        """
         for known, size in self._needed:
             if known == setting:
                 return size
@@ -247,7 +268,11 @@ def with_headroom(free: int | None) -> int | None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Did an allocation fail, on a GPU or on the CPU?"""
+    """Did an allocation fail, on a GPU or on the CPU?
+
+    Args:
+        error: Any exception. RuntimeErrors of torch are recognized by their text.
+    """
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     text = str(error)

@@ -64,7 +64,14 @@ class Setting:
     cpu_offload: bool = False
 
     def savings(self, requested: "Setting") -> dict[str, Any]:
-        """The settings in which this differs from another, by the names that users know."""
+        """The settings in which this differs from another, by the names that users know.
+
+        Args:
+            requested: The other one; its method is of the same class.
+
+        Returns:
+            By name ("gradient_accumulation", "rank", "dtype", ...) the values of this setting.
+        """
         changes: dict[str, Any] = {}
         if isinstance(self.method, AllButOne):
             for key, value in asdict(self.method.tune).items():
@@ -79,7 +86,11 @@ class Setting:
         return changes
 
     def with_savings(self, savings: dict[str, Any]) -> "Setting":
-        """This setting with what `savings` returned."""
+        """This setting with what `savings` returned.
+
+        Args:
+            savings: Values by name; names that are not there stay as they are.
+        """
         changes = {key: savings[key] for key in SAVING_KEYS if key in savings}
         method = self.method
         if changes:
@@ -180,7 +191,14 @@ def tune_choices(method: AllButOne, fixed: Collection[str], quantized: bool) -> 
 
 
 def possible_accumulations(tune: Tune) -> list[int]:
-    """Numbers of micro-batches that the batch can be divided into, over all processes."""
+    """Numbers of micro-batches that the batch can be divided into, over all processes.
+
+    Args:
+        tune: Its batch size is that of all processes together.
+
+    Returns:
+        Numbers per process, the smallest first; the present one alone where none divides the batch.
+    """
     counts = [n for n in GRADIENT_ACCUMULATION if tune.batch_size % (n * process_count()) == 0]
     return counts or [tune.gradient_accumulation]
 
@@ -207,7 +225,11 @@ def precisions(
 
 
 def describe_savings(savings: dict[str, Any]) -> str:
-    """Savings by the names of their settings: "gradient_accumulation 4, quantize nf4"."""
+    """Savings by the names of their settings: "gradient_accumulation 4, quantize nf4".
+
+    Args:
+        savings: What `Setting.savings` returned; a switch that is on is named without a value.
+    """
     parts = []
     for key, value in savings.items():
         parts.append(key if value is True else f"{key} {value}")
@@ -215,5 +237,12 @@ def describe_savings(savings: dict[str, Any]) -> str:
 
 
 def describe_costs(savings: dict[str, Any]) -> str:
-    """What savings cost."""
+    """What savings cost.
+
+    Args:
+        savings: What `Setting.savings` returned, with keys of `COSTS`.
+
+    Returns:
+        A phrase for each of them, separated by semicolons.
+    """
     return "; ".join(COSTS[key] for key in savings)
