@@ -141,7 +141,14 @@ class System:
         return float(trace(self.G, missing) / trace(self.G, moments.Q))
 
     def share_moved(self, S: Tensor) -> float:
-        """Share of their energy by which retained states move: E ‖S e‖² / E ‖e‖²."""
+        """Share of their energy by which retained states move: E ‖S e‖² / E ‖e‖².
+
+        Args:
+            S: The linear map of states [width, width].
+
+        Returns:
+            0 where no retained state moves. A move counts by what the matrices make of it (G).
+        """
         return float(trace(self.G, S @ self.C @ S.T) / trace(self.G, self.C))
 
     def choose_lambda(self, settings: ClosedForm) -> float:
@@ -151,6 +158,13 @@ class System:
         by which it moves retained states further: what moving them costs at λ = PRICE. Names that
         the model does not know, such as a rare synonym, are not brought along at the expense of
         everything else.
+
+        Args:
+            settings: `lam` is where λ begins, `left` the missing share that is good enough; μ
+                stays.
+
+        Returns:
+            λ, at least 2^−HALVINGS times `lam`.
         """
         lam = settings.lam
         missing, moved = self.shares(lam, settings.mu)

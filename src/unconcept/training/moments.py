@@ -27,7 +27,14 @@ class Moments:
 
     @classmethod
     def zero(cls, width: int) -> "Moments":
-        """Sums over no states."""
+        """Sums over no states.
+
+        Args:
+            width: Of the states.
+
+        Returns:
+            Zeros [width, width] in double precision on the CPU; all three are the same tensor.
+        """
         nothing = torch.zeros(width, width, dtype=torch.double)
         return cls(nothing, nothing, nothing)
 

@@ -56,7 +56,14 @@ class CheckpointFolder:
     terminated: bool = False
 
     def next_file(self, kind: str) -> Path:
-        """The file of the next training or computation of the run."""
+        """The file of the next training or computation of the run.
+
+        Args:
+            kind: What the file will hold: "training", or "made" for a computation.
+
+        Returns:
+            Its path, numbered from 1 in the order of the calls; the file need not exist.
+        """
         self.files += 1
         return self.folder / f"{self.files}-{kind}.safetensors"
 
@@ -149,12 +156,26 @@ def discard(folder: Path) -> None:
 
 
 def lock_beside(folder: Path) -> Path:
-    """The lock file that says which process owns a folder."""
+    """The lock file that says which process owns a folder.
+
+    Args:
+        folder: A checkpoint folder; it need not exist.
+
+    Returns:
+        Its path with ".lock" behind the name.
+    """
     return folder.with_name(f"{folder.name}.lock")
 
 
 def owner_of(lock: Path) -> int | None:
-    """The living process that a lock names; None where there is none."""
+    """The living process that a lock names; None where there is none.
+
+    Args:
+        lock: The lock file, which holds a process id; it need not exist.
+
+    Returns:
+        The process id. This process does not count as an owner.
+    """
     import psutil
 
     try:
@@ -169,7 +190,13 @@ class Metrics(Protocol):
 
     def state_dict(self) -> dict[str, Any]: ...
 
-    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from what an earlier run tracked.
+
+        Args:
+            state: What `state_dict` returned, read from JSON: tuples have become lists.
+        """
+        ...
 
 
 @dataclass

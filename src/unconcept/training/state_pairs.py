@@ -188,12 +188,24 @@ def differing_spans(prompt: str, other: str, prefixes: set[tuple[str, ...]]) -> 
 
 
 def total_length(words: Sequence[str]) -> int:
-    """Number of characters of all words."""
+    """Number of characters of all words.
+
+    Args:
+        words: Matches of WORD, which begin with the blanks in front of the word.
+    """
     return sum(map(len, words))
 
 
 def word_prefixes(prompts: Sequence[str]) -> set[tuple[str, ...]]:
-    """Every beginning of every prompt, in words."""
+    """Every beginning of every prompt, in words.
+
+    Args:
+        prompts: Retained prompts.
+
+    Returns:
+        ("a",), ("a", "red") and ("a", "red", "bus") for "a red bus"; words and punctuation marks,
+        without blanks.
+    """
     beginnings = set()
     for prompt in prompts:
         words = tuple(word.strip() for word in WORD.findall(prompt))
