@@ -90,7 +90,14 @@ def concept_marks(
 
 
 def as_plain(case: Any) -> Any:
-    """The case of an image with one object, whatever its prompt was."""
+    """The case of an image with one object, whatever its prompt was.
+
+    Args:
+        case: A case of the embedded models' benchmark; of other benchmarks it is returned as it is.
+
+    Returns:
+        A copy without a second object, style and colour, which the judge then does not look for.
+    """
     return replace(case, other=-1, style=-1, colour=-1) if hasattr(case, "other") else case
 
 
@@ -209,7 +216,11 @@ def select(cases: Cases, keep: Sequence[int]) -> Cases:
 
 
 def empty_case(case: PromptCase) -> PromptCase:
-    """The empty prompt as an unrelated case: for a model whose vocabulary has nothing else."""
+    """The empty prompt as an unrelated case: for a model whose vocabulary has nothing else.
+
+    Args:
+        case: A case of the concept; its seed and phrasing stay.
+    """
     return replace(case, prompt="", group="unrelated", name="", instead="")
 
 

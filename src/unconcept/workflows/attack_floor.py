@@ -42,7 +42,11 @@ def load_floor(run: AttackOptions, concept: Concept) -> tuple[Model | None, str]
 
 
 def trained_without(folder: Path) -> list[str] | None:
-    """The concepts that a model of `pretraining --without` never saw; None for any other folder."""
+    """The concepts that a model of `pretraining --without` never saw; None for any other folder.
+
+    Args:
+        folder: Any folder; the names are read from its quality.json.
+    """
     file = folder / "quality.json"
     try:
         return list(json.loads(file.read_text(encoding="utf-8"))["without"])

@@ -143,7 +143,14 @@ def read_edit(
 
 
 def exported_card(file: Path) -> dict:
-    """The card in the folder of an exported pipeline; empty where another tool made it."""
+    """The card in the folder of an exported pipeline; empty where another tool made it.
+
+    Args:
+        file: `CARD_FILE` in the folder of a pipeline.
+
+    Raises:
+        InputError: It is there, and does not hold JSON of keys and values.
+    """
     if not file.exists():
         return {}
     content = read_json(file)
@@ -153,14 +160,28 @@ def exported_card(file: Path) -> dict:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Is this a Stable Diffusion checkpoint of one file?"""
+    """Is this a Stable Diffusion checkpoint of one file?
+
+    Args:
+        path: Any path; of a .safetensors file the header is read.
+
+    Raises:
+        InputError: The file is damaged.
+    """
     if path.suffix != ".safetensors" or not path.is_file():
         return False
     return single_file.problem_of(single_file.Header.read(path)) is None
 
 
 def checkpoint_card(path: Path) -> dict:
-    """The card in the header of an exported checkpoint; empty where another tool made it."""
+    """The card in the header of an exported checkpoint; empty where another tool made it.
+
+    Args:
+        path: A .safetensors file.
+
+    Raises:
+        InputError: Its card is damaged.
+    """
     metadata = single_file.Header.read(path).metadata
     try:
         content = json.loads(metadata.get("unconcept.card", "{}"))

@@ -225,7 +225,11 @@ class MemoryPlan:
 
 
 def trains(method: Method) -> bool:
-    """Does a method train, as far as it says? All but One's closed form does not."""
+    """Does a method train, as far as it says? All but One's closed form does not.
+
+    Args:
+        method: Without a property `trains` it counts as one that does.
+    """
     return bool(getattr(method, "trains", True))
 
 

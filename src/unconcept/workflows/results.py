@@ -52,7 +52,14 @@ def describe_edit(edit: Edit, name: str, model: Model) -> dict:
 
 
 def concept_records(benchmark: Benchmark) -> list[dict]:
-    """What report.json says of the concepts."""
+    """What report.json says of the concepts.
+
+    Args:
+        benchmark: Its concepts are completed.
+
+    Returns:
+        One entry per concept, with the keys erase, alternative, synonyms and keep.
+    """
     records = []
     for concept in benchmark.concepts:
         records.append(
