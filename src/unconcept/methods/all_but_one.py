@@ -323,7 +323,15 @@ class AllButOne:
         return Edit(deltas, {**edit.card, "training": {**sum_rounds(runs), "groups": runs}})
 
     def groups(self, concepts: int) -> list[int]:
-        """How many concepts are trained together, run by run."""
+        """How many concepts are trained together, run by run.
+
+        Args:
+            concepts: Their number, 1 or more.
+
+        Returns:
+            Sizes of the groups, at most `together` each, as equal as possible; their sum is
+            `concepts`.
+        """
         n = -(-concepts // self.together)
         return [(i + 1) * concepts // n - i * concepts // n for i in range(n)]
 
@@ -421,11 +429,23 @@ class AllButOne:
         return Adversary(P, model.prompt_states_key, steps=self.attacks, lr=self.attack_lr)
 
     def trajectories_per_concept(self, concepts: int) -> int:
-        """Trajectories that are sampled for each of so many concepts."""
+        """Trajectories that are sampled for each of so many concepts.
+
+        Args:
+            concepts: How many are trained together, 1 or more.
+
+        Returns:
+            `trajectories` shared out among them, but at least MIN_TRAJECTORIES each.
+        """
         return max(MIN_TRAJECTORIES, self.trajectories // concepts)
 
     def coefficients(self, concepts: tuple[Concept, ...]) -> tuple[Tensor, Tensor]:
-        """κ and η of each concept, both [len(concepts)]."""
+        """κ and η of each concept, both [len(concepts)].
+
+        Args:
+            concepts: Those that are trained together. Without `eta`, a concept with an alternative
+                gets 0 and one without gets `eta_alone`.
+        """
         alone = torch.tensor([concept.alternative is None for concept in concepts])
         if self.eta is None:
             eta = torch.where(alone, self.eta_alone, 0.0)
