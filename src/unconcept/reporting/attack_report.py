@@ -109,12 +109,24 @@ def statements(rows: Sequence[Mapping[str, Any]], has_edit: bool) -> list[str]:
 
 
 def share_of(row: Mapping[str, Any]) -> float | None:
-    """The share of a row's images that show the concept; None where it was not measured."""
+    """The share of a row's images that show the concept; None where it was not measured.
+
+    Args:
+        row: An entry of `attacks` in report.json.
+
+    Returns:
+        In [0, 1].
+    """
     return row["shown"].get("erased", {}).get("value")
 
 
 def works(row: Mapping[str, Any]) -> bool:
-    """Does an attack show the concept more often than no attack, and than chance, beyond doubt?"""
+    """Does an attack show the concept more often than no attack, and than chance, beyond doubt?
+
+    Args:
+        row: An entry of `attacks` in report.json. Without a difference to no attack it does not
+            count as one that works; without a chance control that comparison is left out.
+    """
     above, chance = row.get("above_none"), row["shown"].get("chance")
     if not above or above["ci95"][0] <= 0:
         return False
@@ -122,12 +134,26 @@ def works(row: Mapping[str, Any]) -> bool:
 
 
 def name_of(row: Mapping[str, Any]) -> str:
-    """An attack with its label."""
+    """An attack with its label.
+
+    Args:
+        row: An entry of `attacks` in report.json; the only entry of an attack has no label.
+
+    Returns:
+        "attack, label", or the attack alone.
+    """
     return f"{row['attack']}, {row['label']}" if row["label"] else row["attack"]
 
 
 def cell(value: Mapping[str, Any] | None) -> str:
-    """A share with its interval."""
+    """A share with its interval.
+
+    Args:
+        value: With `value` in [0, 1] and its `ci95`; None: it was not measured.
+
+    Returns:
+        "25 % [11-47]", or a dash.
+    """
     if value is None or value["value"] is None:
         return "–"
     low, high = value["ci95"]
@@ -171,7 +197,11 @@ def notes(report: Mapping[str, Any]) -> list[str]:
 
 
 def title_of(report: Mapping[str, Any]) -> str:
-    """What was attacked."""
+    """What was attacked.
+
+    Args:
+        report: The content of report.json, with one concept.
+    """
     concept = report["concept"][0]
     arrow = f" → {concept['alternative']}" if concept["alternative"] else ""
     method = report["method"]["name"] or "an edit"

@@ -27,7 +27,14 @@ judges are not comparable."""
 
 
 def cell(measure: Mapping[str, Any]) -> str:
-    """A measure with its interval."""
+    """A measure with its interval.
+
+    Args:
+        measure: With `value` in [0, 1] and its `ci95`; a value of None was not measured.
+
+    Returns:
+        "0.82 [0.75-0.88]", or a dash.
+    """
     if measure["value"] is None:
         return "–"
     low, high = measure["ci95"]
@@ -74,12 +81,23 @@ def notes_of(report: Mapping[str, Any]) -> list[str]:
 
 
 def listed(values: Mapping[str, Any]) -> str:
-    """Keys and values in one line."""
+    """Keys and values in one line.
+
+    Args:
+        values: Shares by kind of vote, or names of models by what they were asked for.
+
+    Returns:
+        "yes 0.1, named 0.05".
+    """
     return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def title_of(report: Mapping[str, Any]) -> str:
-    """What was evaluated."""
+    """What was evaluated.
+
+    Args:
+        report: The content of report.json, with one concept.
+    """
     concept = report["concept"][0]
     arrow = f" → {concept['alternative']}" if concept["alternative"] else ""
     return f"EraseEval: {concept['erase']}{arrow} by {report['method']['name'] or 'an edit'}"

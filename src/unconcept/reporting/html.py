@@ -183,7 +183,12 @@ def score_lines(words: Sequence[Mapping], rows: Sequence[dict]) -> list[dict]:
 
 
 def meaning_of(name: str) -> str:
-    """What the glossary says of a score's name; "" if it says nothing."""
+    """What the glossary says of a score's name; "" if it says nothing.
+
+    Args:
+        name: As report.json has it; a word of the glossary may be followed by details: "right:
+            fox".
+    """
     for word, meaning in GLOSSARY.items():
         if name == word or name.startswith((f"{word}: ", f"{word},", f"{word} ")):
             return meaning
@@ -191,7 +196,14 @@ def meaning_of(name: str) -> str:
 
 
 def measure_of(name: str) -> str:
-    """The measure of a control: "pixel change, L1" of "control, another seed: pixel change, L1"."""
+    """The measure of a control: "pixel change, L1" of "control, another seed: pixel change, L1".
+
+    Args:
+        name: As report.json has it.
+
+    Returns:
+        "" for a score that is not a control.
+    """
     for prefix in CONTROLS:
         if name.startswith(prefix):
             return name.removeprefix(prefix)
@@ -280,12 +292,24 @@ def bar(row: dict, rows: Sequence[dict]) -> dict | None:
 
 
 def kind_of(name: str) -> str:
-    """The last part of a score's name: of which change a control is."""
+    """The last part of a score's name: of which change a control is.
+
+    Args:
+        name: As report.json has it, of a control or of a measure.
+
+    Returns:
+        "pixel change, L1" of "control, another seed: pixel change, L1"; the whole name without a
+        colon.
+    """
     return name.rpartition(": ")[2]
 
 
 def control_label(name: str) -> str:
-    """A control's name in the glossary."""
+    """A control's name in the glossary.
+
+    Args:
+        name: Of a control: it begins with one of `CONTROLS`.
+    """
     return next(label for prefix, label in CONTROLS.items() if name.startswith(prefix))
 
 
@@ -303,12 +327,23 @@ def place(value: float, top: float) -> float:
 
 
 def embed(image: Tensor) -> str:
-    """A data URI of an image [3, H, W] in [0, 1]: small ones as they are, others as thumbnails."""
+    """A data URI of an image [3, H, W] in [0, 1]: small ones as they are, others as thumbnails.
+
+    Args:
+        image: It need not be square; other images than small ones lose detail.
+    """
     return encode(thumbnail(image))
 
 
 def thumbnail(image: Tensor) -> Image.Image:
-    """A small copy of an image [3, H, W] in [0, 1]."""
+    """A small copy of an image [3, H, W] in [0, 1].
+
+    Args:
+        image: It need not be square; its shape stays.
+
+    Returns:
+        At most THUMBNAIL pixels wide and high; smaller images keep their size.
+    """
     result = to_image(image, image.shape[-1])
     result.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     return result
@@ -349,5 +384,9 @@ def encode_to_fit(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
 
 
 def embed_file(path: Path) -> str:
-    """A data URI of a PNG file."""
+    """A data URI of a PNG file.
+
+    Args:
+        path: Of the PNG file, which is read whole.
+    """
     return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"

@@ -44,7 +44,11 @@ class Layout:
 
     @classmethod
     def of(cls, width: int) -> "Layout":
-        """The layout for images of a width: larger cells have larger text."""
+        """The layout for images of a width: larger cells have larger text.
+
+        Args:
+            width: Of the images, in pixels; cells have it, from SMALLEST_CELL to LARGEST_CELL.
+        """
         size = min(max(width, SMALLEST_CELL), LARGEST_CELL)
         scale = max(1.0, size / SCALED_FROM)
         return cls(size, *(round(scale * pixels) for pixels in (34, 62, 64, 26)))

@@ -39,7 +39,11 @@ that have the same seed before and after, with bootstrap intervals."""
 
 
 def share(value: float) -> str:
-    """A share as a percentage: 0.25 -> 25.0 %."""
+    """A share as a percentage: 0.25 -> 25.0 %.
+
+    Args:
+        value: In [0, 1].
+    """
     return f"{100 * value:.1f} %"
 
 
@@ -96,7 +100,11 @@ def table(rows: Sequence[dict]) -> list[dict]:
 
 
 def format_points(difference: Mapping[str, Any]) -> str:
-    """A difference of shares in points, with its interval: "-95.0 [-99.1, -70.4]"."""
+    """A difference of shares in points, with its interval: "-95.0 [-99.1, -70.4]".
+
+    Args:
+        difference: `difference` of a score in report.json: `value` and `ci95`, in [-1, 1].
+    """
     low, high = (100 * end for end in difference["ci95"])
     return f"{100 * difference['value']:+.1f} [{low:+.1f}, {high:+.1f}]"
 
@@ -139,7 +147,15 @@ def verdict_sentence(report: Mapping[str, Any]) -> str:
 
 
 def describe_judge(report: Mapping[str, Any]) -> str:
-    """Who recognized what the images show, and how often that is right."""
+    """Who recognized what the images show, and how often that is right.
+
+    Args:
+        report: The content of report.json. Of the embedded models' judge it has accuracies, of
+            another judge its name, without a judge nothing.
+
+    Returns:
+        A sentence.
+    """
     known = report["settings"]["judge"]
     if not known:
         return "No judge: presence is not scored."

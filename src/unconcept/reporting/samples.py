@@ -66,7 +66,14 @@ def benchmark_records(
 
 
 def judged(judgement: Judgement) -> dict[str, Any]:
-    """What the judge says, as a record has it; NaN, which is not JSON, is null."""
+    """What the judge says, as a record has it; NaN, which is not JSON, is null.
+
+    Args:
+        judgement: The judge's answer for one image.
+
+    Returns:
+        The keys `judged`, a name or "", and `probabilities` by name, rounded to six digits.
+    """
     probabilities: dict[str, float | None] = {}
     for name, probability in judgement.probabilities.items():
         probabilities[name] = None if math.isnan(probability) else round(probability, 6)

@@ -93,7 +93,15 @@ def draw(scores: Sequence[dict], path: str, title: str = "") -> bool:
 
 
 def figure_lines(scores: Sequence[dict]) -> list[str | dict]:
-    """The lines of the figure: a title for each group, and its shares."""
+    """The lines of the figure: a title for each group, and its shares.
+
+    Args:
+        scores: Of report.json, in its order: those of one group follow each other. Shares that were
+            not measured, or on less than LEAST_IMAGES images, are left out.
+
+    Returns:
+        From top to bottom, titles as text and scores as they are in report.json.
+    """
     shares = []
     for row in scores:
         if row["name"] in ARROWS and row["after"] is not None and row["n"] >= LEAST_IMAGES:

@@ -132,7 +132,14 @@ def summary_lines(report: Mapping[str, Any], out: Path, *, notes: bool = True) -
 
 
 def presence_lines(report: Mapping[str, Any]) -> list[str]:
-    """The table of what the judge sees, before and after."""
+    """The table of what the judge sees, before and after.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        A head and a line per group of prompts that was judged; [] without a judge.
+    """
     several = len(report["concept"]) > 1
     seen = "concepts seen" if several else f"{concept_names(report)} seen"
     instead = "alternative seen" if several else f"{alternative_names(report)} seen"
@@ -172,7 +179,15 @@ def share_of(row: Mapping[str, Any], key: str) -> str:
 
 
 def change_lines(report: Mapping[str, Any]) -> list[str]:
-    """The bars of how far images moved that have the same seed."""
+    """The bars of how far images moved that have the same seed.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        A head and a bar per group of prompts, on the scale of the longest; [] where no images were
+        sampled.
+    """
     values = {}
     for group, label in MOVED.items():
         if row := score_row(report, PIXELS, group):
@@ -238,7 +253,11 @@ def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
 
 
 def score_table(report: Mapping[str, Any]) -> Table:
-    """Every score, as wide as the terminal."""
+    """Every score, as wide as the terminal.
+
+    Args:
+        report: The content of report.json.
+    """
     view = Table("group", "measure", box=None, pad_edge=False)
     for name in ("before", "after", "95 % interval", "n"):
         view.add_column(name, justify="right")

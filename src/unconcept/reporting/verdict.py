@@ -99,7 +99,12 @@ def judge_verdict(report: Mapping[str, Any]) -> Verdict:
 
 
 def remaining_concept(report: Mapping[str, Any]) -> str:
-    """Where the concept is still seen, in words; "" if it is gone."""
+    """Where the concept is still seen, in words; "" if it is gone.
+
+    Args:
+        report: The content of report.json. The concept counts as gone where the interval of its
+            share reaches down to ERASED_SHARE, under its own name and under its synonyms.
+    """
     for group, by in (("target", ""), ("synonym", ", prompted by its synonyms,")):
         row = score_row(report, "concept", group)
         if row and row["before"] and row["ci95"][0] > ERASED_SHARE:
@@ -151,29 +156,52 @@ def worst_words(report: Mapping[str, Any], group: str, most: int = 3) -> str:
 
 
 def counts(row: Mapping[str, Any]) -> str:
-    """A share in images: "3 of 20 images (before: 19)"."""
+    """A share in images: "3 of 20 images (before: 19)".
+
+    Args:
+        row: A score of report.json whose values are shares in [0, 1], measured before and after.
+    """
     after, before = (round(row[key] * row["n"]) for key in ("after", "before"))
     return f"{after} of {row['n']} images (before: {before})"
 
 
 def concept_names(report: Mapping[str, Any]) -> str:
-    """The erased concepts in words: pig and castle."""
+    """The erased concepts in words: pig and castle.
+
+    Args:
+        report: The content of report.json.
+    """
     return " and ".join(concept["erase"] for concept in report["concept"])
 
 
 def alternative_names(report: Mapping[str, Any]) -> str:
-    """The alternatives in words, each once."""
+    """The alternatives in words, each once.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        Joined by "and"; "" where no concept has an alternative.
+    """
     alternatives = (concept["alternative"] for concept in report["concept"])
     return " and ".join(dict.fromkeys(name for name in alternatives if name))
 
 
 def subject(report: Mapping[str, Any]) -> str:
-    """What the report is about: "pig → cow, on emoji, by all-but-one"."""
+    """What the report is about: "pig → cow, on emoji, by all-but-one".
+
+    Args:
+        report: The content of report.json.
+    """
     return f"{title(report)}, {origin(report)}"
 
 
 def origin(report: Mapping[str, Any]) -> str:
-    """Model and method: "on emoji, by all-but-one"."""
+    """Model and method: "on emoji, by all-but-one".
+
+    Args:
+        report: The content of report.json; of a model's path the last part is shown.
+    """
     return f"on {model_title(report['model']['name'])}, by {report['method']['name']}"
 
 
@@ -190,7 +218,11 @@ def model_title(name: str) -> str:
 
 
 def title(report: Mapping[str, Any]) -> str:
-    """The concepts with their alternatives: "pig → cow; fox erased"."""
+    """The concepts with their alternatives: "pig → cow; fox erased".
+
+    Args:
+        report: The content of report.json.
+    """
     parts = []
     for concept in report["concept"]:
         change = f" → {concept['alternative']}" if concept["alternative"] else " erased"
@@ -256,7 +288,12 @@ def change_tile(report: Mapping[str, Any], row: Mapping[str, Any]) -> Tile:
 
 
 def moved_sentence(report: Mapping[str, Any]) -> str:
-    """How far images moved that have the same seed, in words; "" if nothing was measured."""
+    """How far images moved that have the same seed, in words; "" if nothing was measured.
+
+    Args:
+        report: The content of report.json; medians of the mean absolute difference of pixels, in
+            [0, 1].
+    """
     parts = []
     for group, group_title in GROUP_TITLES.items():
         if row := score_row(report, PIXELS, group):
@@ -269,7 +306,11 @@ def moved_sentence(report: Mapping[str, Any]) -> str:
 
 
 def image_pairs(report: Mapping[str, Any]) -> int:
-    """How many images were sampled before, and as many after: controls apart."""
+    """How many images were sampled before, and as many after: controls apart.
+
+    Args:
+        report: The content of report.json.
+    """
     total = 0
     for group in GROUP_TITLES:
         if group != "structure" and (row := score_row(report, PIXELS, group)):
