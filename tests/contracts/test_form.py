@@ -215,14 +215,10 @@ def module_name(file: Path) -> str:
 
 
 def imported_modules(file: Path, tree: ast.Module, modules: set[str]) -> set[str]:
-    """Modules of the package that a module imports at run time, inside functions too."""
-    only_typed = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            only_typed.update(ast.walk(node))
+    """Modules of the package that a module imports, inside functions and for types alone, too."""
     imported = set()
     for node in ast.walk(tree):
-        if not isinstance(node, ast.ImportFrom) or not node.level or node in only_typed:
+        if not isinstance(node, ast.ImportFrom) or not node.level:
             continue
         base = file.parts[: len(file.parts) - node.level]
         target = ".".join([*base, *([node.module] if node.module else [])])

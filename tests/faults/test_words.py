@@ -7,8 +7,9 @@ import pytest
 
 from unconcept.cli.run_config import Request, concepts_from_file, concepts_of, plan, plan_methods
 from unconcept.concepts.concept import Concept
+from unconcept.concepts.contradictions import check_distinct
 from unconcept.concepts.retain import DEFAULT_VOCABULARY, retain_prompts
-from unconcept.concepts.words import check_distinct, number_forms, same_name, style_name
+from unconcept.concepts.words import number_forms, same_name, style_name
 from unconcept.config.overrides import read_yaml
 from unconcept.errors import InputError
 from unconcept.evaluation.benchmark import GROUPS, read_prompts

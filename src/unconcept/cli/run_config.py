@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..concepts.concept import Concept
-from ..concepts.words import QUOTES, check_distinct, check_one_name, check_words, style_name
+from ..concepts.contradictions import check_distinct
+from ..concepts.words import QUOTES, check_one_name, check_words, style_name
 from ..config.options import Quantized
 from ..config.overrides import check_keys, override, read_yaml
 from ..config.ranges import check_numbers, check_settings

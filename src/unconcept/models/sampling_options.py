@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from ..errors import InputError
 
-if TYPE_CHECKING:
-    from .interface import Model
+
+class SamplingLimits(Protocol):
+    """What a model can sample. Every `Model` says it."""
+
+    @property
+    def guidance(self) -> float:
+        """Default CFG scale."""
+        ...
+
+    @property
+    def samplers(self) -> Sequence[str]:
+        """Names of its samplers; the first is the default."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of its images in pixels."""
+        ...
+
+    @property
+    def frames(self) -> int:
+        """Number of frames of its clips; 0: it samples images."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +56,7 @@ class Sampling:
         if self.steps < 1:
             raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
 
-    def resolve(self, model: Model) -> Sampling:
+    def resolve(self, model: SamplingLimits) -> Sampling:
         """Fill in the model's own choices.
 
         Args:

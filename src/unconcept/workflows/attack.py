@@ -7,7 +7,7 @@ from typing import Any
 
 from ..attacks.catalogue import names_of
 from ..concepts.concept import Concept
-from ..concepts.words import check_distinct
+from ..concepts.contradictions import check_distinct
 from ..edits.edit import Edit
 from ..errors import InputError
 from ..io.output_folder import check_out, whole_folder

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..callbacks import prefixed
 from ..concepts.concept import Concept
-from ..concepts.words import check_distinct
+from ..concepts.contradictions import check_distinct
 from ..config.ranges import check_settings
 from ..edits.edit import Edit
 from ..errors import InputError

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..concepts.concept import Concept
-from ..concepts.words import check_distinct
+from ..concepts.contradictions import check_distinct
 from ..config.ranges import check_numbers
 from ..edits.edit import Edit
 from ..edits.model_difference import edit_between

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..callbacks import Progress, ProgressCallback, no_progress
 from ..concepts.concept import Concept
-from ..concepts.words import check_distinct
+from ..concepts.contradictions import check_distinct
 from ..config.options import Training
 from ..config.ranges import check_settings
 from ..edits.edit import Edit

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from ...attacks.catalogue import names_of
 from ...concepts.concept import Concept
-from ...concepts.words import check_distinct
+from ...concepts.contradictions import check_distinct
 from ...config.options import EVALUATION_IMAGES, HOW, MODEL, OUTPUT, WHAT, Look, Output, Source
 from ...config.ranges import check_numbers, whole_number
 from ..input_checks import check_concepts, check_edit, check_folder, check_look, check_model

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from ...concepts.concept import Concept
-from ...concepts.words import check_distinct
+from ...concepts.contradictions import check_distinct
 from ...config.options import HOW, WHAT, Look, Output, Printout, Source
 from ...config.ranges import check_numbers
 from ...errors import InputError
