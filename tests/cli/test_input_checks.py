@@ -10,6 +10,8 @@ from unconcept.cli.input_checks import (
     check_path,
     edit_distance,
     misspelled,
+    nearest,
+    unknown_command,
 )
 from unconcept.models import EMBEDDED as MODELS
 
@@ -41,6 +43,24 @@ def test_what_is_a_misspelling():
     assert misspelled("pig", words) is None
     assert misspelled("dragon", words) is None
     assert misspelled("animal", words) is None
+
+
+def test_of_two_equally_near_names_the_one_that_begins_alike():
+    assert nearest("esdd", ("sdd", "esd")) == "esd"
+    assert nearest("xxxx", ("sdd", "esd")) is None
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("eraze", 'did you mean "erase"?'),
+        ("pgi", "to erase a concept: unconcept erase pig."),
+        ("mickey mouse", "to erase a concept: unconcept erase 'mickey mouse'."),
+        ("", 'unknown command "": The commands are erase, show'),
+    ],
+)
+def test_a_word_that_is_not_a_command(word, answer):
+    assert answer in str(unknown_command(word, ("erase", "show")))
 
 
 def test_words_of_an_embedded_model():

@@ -11,7 +11,7 @@ from unconcept.concepts.concept import Concept
 from unconcept.config.options import Look
 from unconcept.errors import InputError
 from unconcept.evaluation import runner
-from unconcept.evaluation.benchmark import PromptCase, read_prompts
+from unconcept.evaluation.benchmark import PromptCase, read_prompts, truncation_warnings
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark, rank_words
 from unconcept.evaluation.setup import load_images, prepare
 from unconcept.methods.uce import UCE
@@ -65,6 +65,17 @@ def test_the_concept_and_its_synonyms_are_asked_apart():
     assert not prompts_and_names(
         PromptBenchmark([PIG.with_(synonyms=())], (), {"synonym": 4}), "synonym"
     )
+
+
+def test_long_prompts_are_one_warning():
+    model = SimpleNamespace(truncated_text=lambda prompt: prompt[13:])
+    concept = PIG.with_(synonyms=(), templates=("{}", "a painting of {}"))
+    assert list(truncation_warnings(model, [concept])) == [
+        "2 of 4 prompts of the concept are longer than the text encoder reads; "
+        'in "a painting of a pig" this part is ignored: " a pig"'
+    ]
+    short = SimpleNamespace(truncated_text=lambda prompt: "")
+    assert not list(truncation_warnings(short, [concept]))
 
 
 def test_concepts_are_asked_by_turns():

@@ -384,7 +384,7 @@ def test_a_lora_that_is_larger_than_the_change_is_refused(run, edit, tmp_path, o
     code, _, said = run("export", file, "--as", *options, "--out", tmp_path / "lora.safetensors")
     assert code == 2
     assert "more than the" in said
-    assert "export it exactly as kohya" in said
+    assert "export the exact change (--as kohya without --rank)" in said
     assert not (tmp_path / "lora.safetensors").exists()
 
 

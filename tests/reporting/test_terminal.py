@@ -51,6 +51,32 @@ def test_twenty_lines_of_eighty_columns(failure, notes):
     assert ("note" in text) == bool(notes)
 
 
+def test_notes_are_whole_where_they_fit():
+    report = {**report_of(FULL[:2]), "warnings": NOTES[:2]}
+    text = "\n".join(summary_lines(report, Path("x")))
+    for note in NOTES[:2]:
+        assert f"note: {note}" in text.replace("\n      ", " ")
+
+
+def test_what_to_do_next():
+    """Commands that can be copied; after a failure what to try instead."""
+    own = {"name": "my models/sd", "family": "stable-diffusion", "sha256": "ab" * 32}
+    report = {**report_of(FULL, evaluation="short"), "model": own}
+    lines = summary_lines(report, Path("unconcept-out/pig"))
+    model = "--edit unconcept-out/pig --model 'my models/sd'"
+    assert f"try it: unconcept generate pig {model} --compare" in lines
+    assert any(line.endswith(f": unconcept evaluate {model}") for line in lines)
+    failed = summary_lines({**report, "failure": "collapse: blank"}, Path("unconcept-out/pig"))
+    assert any(line.startswith("what to try: fewer steps") for line in failed)
+    assert not any("unconcept generate" in line for line in failed)
+
+
+def test_an_evaluation_has_no_edit_of_its_own():
+    report = report_of(FULL)
+    report["cost"]["training_seconds"] = None
+    assert summary_lines(report, Path("x"))[-1] == "x/before-after.png | report.html"
+
+
 def test_the_bars_are_drawn_to_scale():
     lines = {
         line.split()[0]: line.count("█")

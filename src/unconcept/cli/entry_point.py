@@ -6,12 +6,13 @@ import os
 import signal
 import sys
 
-from cyclopts.exceptions import CycloptsError
+from cyclopts.exceptions import CycloptsError, UnknownCommandError
 
 from ..errors import Terminated, UnconceptError
-from ..io.text import OneLineFormatter, one_line
+from ..io.text import OneLineFormatter, StderrHandler, folded, one_line
 from ..io.whole_file import WRONG_PATHS, finished
-from .commands import app
+from .commands import COMMANDS, app
+from .input_checks import unknown_command
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
@@ -41,7 +42,7 @@ def main() -> None:
     Exit codes: 0 done, 1 the run failed, 2 the input is wrong, 3 the erasure did not work,
     130 interrupted, 143 terminated.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     handler.setFormatter(OneLineFormatter("%(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     # diffusers imports bitsandbytes if it is installed, which then lists the kernels it misses.
@@ -65,7 +66,7 @@ def main() -> None:
         if debug:
             raise
         message, code = explain(error)
-        print(f"unconcept: {one_line(message)}", file=sys.stderr)
+        print(folded(f"unconcept: {one_line(message)}", sys.stderr), file=sys.stderr)
         sys.exit(code)
 
 
@@ -102,6 +103,8 @@ def explain(error: Exception) -> tuple[str, int]:
     """
     if isinstance(error, UnconceptError):
         return str(error), error.exit_code
+    if isinstance(error, UnknownCommandError) and error.unused_tokens:
+        return str(unknown_command(error.unused_tokens[0], tuple(COMMANDS))), 2
     if isinstance(error, CycloptsError):
         return str(error), 2
     exhausted = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

@@ -4,6 +4,7 @@ A wrong word, name or path is answered with the nearest right one before anythin
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -27,10 +28,18 @@ def nearest(word: str, choices: Iterable[str], cutoff: float = 0.4) -> str | Non
         cutoff: Similarity in [0, 1] that the choice must reach.
 
     Returns:
-        One of `choices`, or None if none is similar enough.
+        One of `choices`, of equally similar ones that with the same beginning; None if none is
+        similar enough.
     """
-    matches = difflib.get_close_matches(word, list(choices), 1, cutoff)
-    return matches[0] if matches else None
+    matches = difflib.get_close_matches(word, list(choices), 3, cutoff)
+    if not matches:
+        return None
+
+    def likeness(choice: str) -> tuple[float, bool]:
+        ratio = difflib.SequenceMatcher(None, choice, word).ratio()
+        return ratio, choice[0] == word[0]
+
+    return max(matches, key=likeness)
 
 
 def unknown_name(kind: str, name: str, choices: Sequence[str]) -> InputError:
@@ -47,6 +56,28 @@ def unknown_name(kind: str, name: str, choices: Sequence[str]) -> InputError:
     match = nearest(name, choices)
     suggestion = f'did you mean "{match}"? ' if match else ""
     return InputError(f'unknown {kind} "{name}": {suggestion}The choices are {", ".join(choices)}')
+
+
+def unknown_command(word: str, commands: Sequence[str]) -> InputError:
+    """The error for a first word that is not a command.
+
+    Args:
+        word: What was typed.
+        commands: Every command.
+
+    Returns:
+        An error that suggests the nearest command, or else to erase the word as a concept.
+    """
+    match = nearest(word, commands, cutoff=0.6)
+    suggestion = f'did you mean "{match}"? ' if match else ""
+    if not match and word.strip():
+        from ..models.emoji.vocabulary import LEXICON, WORDS
+
+        concept = misspelled(word.lower(), (*WORDS, *LEXICON)) or word
+        suggestion = f"to erase a concept: unconcept erase {shlex.quote(concept)}. "
+    return InputError(
+        f'unknown command "{word}": {suggestion}The commands are {", ".join(commands)}'
+    )
 
 
 def check_path(path: Path | None, option: str) -> None:

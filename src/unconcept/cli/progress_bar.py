@@ -3,18 +3,37 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, ProgressColumn, Task, TaskProgressColumn, TextColumn
 from rich.progress import Progress as RichProgress
+from rich.text import Text
 
 from ..callbacks import Progress
 from ..io.text import plain_console, visible
+from ..io.units import format_duration
 
 if TYPE_CHECKING:
     from ..profiling.stages import Stage
 
 STAGE_WIDTH = 36  # columns of a stage and its count
 TEXT_WIDTH = 47  # columns of a stage with its losses: bar and time fit into 80 beside it
+BAR_WIDTH = 12
 SPEED_WINDOW = 120.0  # seconds; their speed predicts the time left
+
+
+class TimeLeft(ProgressColumn):
+    """The time that is left, as "12 min left"; nothing before the first units are done."""
+
+    max_refresh = 0.5
+
+    def render(self, task: Task) -> Text:
+        """Draw the column.
+
+        Args:
+            task: The bar's task.
+        """
+        if task.finished or task.time_remaining is None:
+            return Text("")
+        return Text(f"{format_duration(task.time_remaining)} left", style="progress.remaining")
 
 
 class ProgressBar:
@@ -36,9 +55,9 @@ class ProgressBar:
         self.console = plain_console(stderr=True)
         self.rich = RichProgress(
             TextColumn(f"{{task.description:<{STAGE_WIDTH}}}", markup=False),
-            BarColumn(18),
+            BarColumn(BAR_WIDTH),
             TaskProgressColumn(),
-            TimeRemainingColumn(),
+            TimeLeft(),
             console=self.console,
             disable=not self.console.is_terminal,
             speed_estimate_period=SPEED_WINDOW,

@@ -261,19 +261,25 @@ def read_seed(text: str, where: str) -> int | None:
 
 
 def truncation_warnings(model: Model, concepts: Sequence[Concept]) -> Iterator[str]:
-    """Warn about prompts that the text encoder truncates.
+    """Warn about a concept's prompts that the text encoder truncates.
 
     Args:
         model: Whose text encoder is used.
         concepts: Their prompts are checked.
 
     Yields:
-        A line for each truncated prompt.
+        One line, if there are any.
     """
-    prompts = {prompt for concept in concepts for pair in concept.pairs() for prompt in pair}
+    prompts: dict[str, None] = {}  # in their order, each once
+    for concept in concepts:
+        for pair in concept.pairs():
+            prompts.update(dict.fromkeys(pair))
+    truncated = {}
     for prompt in prompts:
-        if truncated := model.truncated_text(prompt):
-            yield (
-                f'the prompt "{prompt}" is longer than the text encoder takes; '
-                f'this is cut: "{truncated}"'
-            )
+        if ignored := model.truncated_text(prompt):
+            truncated[prompt] = ignored
+    for prompt, ignored in list(truncated.items())[:1]:
+        yield (
+            f"{len(truncated)} of {len(prompts)} prompts of the concept are longer than the text "
+            f'encoder reads; in "{prompt}" this part is ignored: "{ignored}"'
+        )

@@ -22,7 +22,7 @@ from .prompt_benchmark import PromptBenchmark, log, rank_words
 # 151 million parameters, 0.6 GB.
 SMALL_JUDGE = "laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
 
-NO_JUDGE = f"no judge: name one, as --judge {SMALL_JUDGE}: without it presence is not scored"
+NO_JUDGE = f"not scored without a judge: --judge {SMALL_JUDGE}"
 
 
 def prepare(

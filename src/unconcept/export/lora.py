@@ -75,9 +75,10 @@ def check_smaller(edit: Edit, rank: int | None) -> None:
     Raises:
         InputError: It would; the error names what is smaller.
     """
-    factors, whole = 0, 0
+    factors = whole = of_rank_1 = 0
     for name, delta in matrices(edit).items():
         whole += delta.numel()
+        of_rank_1 += sum(delta.shape)
         chosen = rank
         if chosen is None:
             values = singular_values(Deltas.of(edit.deltas), name)
@@ -86,11 +87,12 @@ def check_smaller(edit: Edit, rank: int | None) -> None:
     if factors <= whole:
         return
     family = named_family(edit)
-    exact = "kohya" if family in KOHYA else "pipeline"
+    exact = "--as kohya without --rank" if family in KOHYA else "--as pipeline"
+    smaller = max(1, min(SMALL_RANK, whole // of_rank_1))
     rank_text = f"of rank {rank}" if rank else f"with an error below {RELATIVE_ERROR:.1%}"
     raise InputError(
         f"a LoRA {rank_text} would hold {factors:,} numbers, more than the {whole:,} of the change "
-        f"itself: export it exactly as {exact}, or with a lower --rank, such as {SMALL_RANK}"
+        f"itself: export the exact change ({exact}), or choose a lower rank (--rank {smaller})"
     )
 
 

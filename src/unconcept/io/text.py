@@ -2,8 +2,11 @@
 
 import logging
 import re
+import shutil
+import sys
+import textwrap
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,6 +25,10 @@ LINKS = ("](", "][", "]:")
 
 # What makes a line a heading, a list or a rule.
 LINE_BEGINNINGS = re.compile(r"^(#{1,6}(?= |$)|[-+](?= |$)|[-=]{2,}|\d+(?=[.)](?: |$)))")
+
+
+# `extra` of a log line that a command prints once, whatever its values are.
+ONCE = {"once": True}
 
 
 def visible(text: object, keep: str = "") -> str:
@@ -94,6 +101,55 @@ def plain_console(*, stderr: bool = False) -> "Console":
     from rich.console import Console
 
     return Console(stderr=stderr, highlight=False, markup=False, emoji=False)
+
+
+def folded(text: str, stream: TextIO) -> str:
+    """A message as it is printed: where a terminal reads, lines break between words.
+
+    Args:
+        text: One line or several.
+        stream: Where it will be printed.
+
+    Returns:
+        The text itself if the stream is not a terminal: another program gets whole lines.
+    """
+    if not stream.isatty():
+        return text
+    width = shutil.get_terminal_size().columns - 1
+    lines = []
+    for line in text.split("\n"):
+        lines += textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join(lines)
+
+
+class StderrHandler(logging.StreamHandler):
+    """Logs to what is stderr at the time: while a progress bar is drawn, above the bar."""
+
+    def __init__(self):
+        """Nothing is logged yet."""
+        super().__init__(sys.stderr)
+        self.seen: set[str] = set()  # texts of warnings that are logged once
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log a line, unless it is one of those that are logged once.
+
+        Args:
+            record: The line.
+        """
+        if getattr(record, "once", False):
+            if record.msg in self.seen:
+                return
+            self.seen.add(record.msg)
+        self.stream = sys.stderr
+        super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a line.
+
+        Args:
+            record: The line.
+        """
+        return folded(super().format(record), self.stream)
 
 
 class OneLineFormatter(logging.Formatter):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..io.text import ONCE
 from .interface import Condition
 from .tokenizers import texts_behind, token_counts
 
@@ -128,10 +129,12 @@ class PromptSide(ABC):
                 truncated.append((prompt, lost))
         if truncated:
             log.warning(
-                '%d prompts are longer than the text encoder reads; in "%s" this part is '
+                '%d of %d prompts are longer than the text encoder reads; in "%s" this part is '
                 'ignored: "%s"',
                 len(truncated),
+                len(prompts),
                 *truncated[0],
+                extra=ONCE,
             )
 
     def truncated_text(self, prompt: str) -> str:

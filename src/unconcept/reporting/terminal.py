@@ -1,5 +1,6 @@
 """The end of a run in the terminal: a verdict and at most twenty lines of 80 columns, or all."""
 
+import shlex
 import textwrap
 from collections.abc import Mapping
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ..config.options import EMBEDDED
 from ..evaluation.scores import PIXELS
 from ..io.text import one_line, plain_console, visible
 from ..io.units import format_bytes, format_duration
@@ -28,6 +30,15 @@ LINES, COLUMNS = 20, 80
 LABEL, BAR = 18, 44  # columns of a row's label, and of the longest bar
 
 COLOURS = {"good": "bold green", "doubtful": "bold yellow", "bad": "bold red", "unknown": "bold"}
+
+# What can be done about a failure, by its name; docs/guides/troubleshooting.md has more.
+REMEDIES = {
+    "no-op": "--synonym for other names, another alternative, another --method",
+    "collapse": "fewer steps or a lower learning rate, another --method",
+    "over-erasure": "--keep for what suffers, another --method",
+    "broken images": "another alternative, one that the model draws well",
+    "alternative ignored": "another alternative, one that the model draws well",
+}
 
 MOVED = {"target": "", "neighbour": "near neighbours", "unrelated": "anything else"}
 
@@ -205,7 +216,7 @@ def change_lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def note_lines(warnings: list[str], room: int) -> list[str]:
-    """The warnings, each cut to one line, as many as there is room for.
+    """The warnings, as many as there is room for: whole if they fit, else cut to one line.
 
     Args:
         warnings: Texts of any length.
@@ -215,14 +226,23 @@ def note_lines(warnings: list[str], room: int) -> list[str]:
         Lines of at most COLUMNS columns; the last one counts the warnings that are not shown.
     """
     shown = warnings if len(warnings) <= room else warnings[: max(room - 1, 0)]
-    lines = [shorten(f"note: {warning}", COLUMNS) for warning in shown]
+    spare = room - len(shown)  # lines that longer notes may take
+    lines = []
+    for warning in shown:
+        note = f"note: {one_line(warning)}"
+        whole = textwrap.wrap(
+            note, COLUMNS, subsequent_indent=" " * 6, break_long_words=False, break_on_hyphens=False
+        )
+        fits = len(whole) - 1 <= spare and max(map(len, whole)) <= COLUMNS
+        lines += whole if fits else [shorten(note, COLUMNS)]
+        spare -= len(whole) - 1 if fits else 0
     if hidden := len(warnings) - len(shown):
         lines.append(f"{hidden} more {'note' if hidden == 1 else 'notes'}: --full, or report.html")
     return lines
 
 
 def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
-    """How much was looked at, what it cost, and where everything is.
+    """What the run cost, where everything is, and what to do next.
 
     Args:
         report: The content of report.json.
@@ -231,25 +251,52 @@ def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
     Returns:
         Lines without markup.
     """
-    lines = []
-    if report["settings"].get("evaluation") == "short":
-        lines.append(
-            f"short evaluation, {image_pairs(report)} images; for numbers to publish: "
-            "unconcept evaluate"
-        )
     cost = report["cost"]
+    erased = cost["training_seconds"] is not None
     facts = []
-    if cost["training_seconds"] is not None:
+    if erased:
         facts.append(f"{format_duration(cost['training_seconds'])} of erasing")
     facts.append(f"{format_duration(cost['seconds'])} in all")
     facts.append(f"{format_bytes(cost['peak_memory_bytes'])} of memory")
     facts.append(f"an edit of {format_bytes(cost['edit_bytes'])}")
-    lines += [", ".join(facts), ""]
-    names = ["report.html", "edit.safetensors"]
+    names = ["report.html"]
     if report["scores"]:
         names.insert(0, "before-after.png")
-    lines.append(f"{visible(out)}/{' | '.join(names)}")
+    if erased:
+        names.append("edit.safetensors")
+    lines = [", ".join(facts), "", f"{visible(out)}/{' | '.join(names)}"]
+    if report["failure"]:
+        kind = report["failure"].partition(":")[0]
+        lines.append(f"what to try: {REMEDIES.get(kind, 'another --method')}")
+    elif erased:
+        prompt = shlex.quote(one_line(report["concept"][0]["erase"]))
+        lines.append(f"try it: {command_line(f'generate {prompt}', report, out, ' --compare')}")
+    if report["settings"].get("evaluation") == "short":
+        count = f"this was a short evaluation, of {image_pairs(report)} images"
+        if erased and not report["failure"]:
+            count = f"more images than {image_pairs(report)}"
+            lines.append(f"{count}: {command_line('evaluate', report, out)}")
+        else:
+            lines.append(count)
     return lines
+
+
+def command_line(command: str, report: Mapping[str, Any], out: Path, switches: str = "") -> str:
+    """A command that uses the edit of a run, with the run's model.
+
+    Args:
+        command: Its name, and what comes before the options.
+        report: The content of report.json.
+        out: The folder that holds the edit.
+        switches: What comes behind `--edit`.
+
+    Returns:
+        The command as it can be copied.
+    """
+    edit = shlex.quote(str(visible(out)))
+    model = report["model"]["name"]
+    base = "" if model in EMBEDDED else f" --model {shlex.quote(one_line(model))}"
+    return f"unconcept {command} --edit {edit}{base}{switches}"
 
 
 def score_table(report: Mapping[str, Any]) -> Table:

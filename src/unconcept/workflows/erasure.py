@@ -184,6 +184,7 @@ class _Erasure:
                 )
                 break
             record.warnings.append("too little was erased: erased again with stronger settings")
+            log.warning("too little was erased: erasing again with stronger settings")
             self.method = fitted
             calls = record.network_calls or 0
             edit = self.train(record, None, nullcontext(self.options.progress))

@@ -87,7 +87,7 @@ class RunRecord:
     network_calls     images that went forward through the denoiser during the training; None:
                       nothing was trained
     memory            what it may take, and the savings that were chosen; None: nothing was chosen
-    warnings          a line each
+    warnings          a line each; the report has each once
     """
 
     options: EvaluationOptions
@@ -123,7 +123,7 @@ class RunRecord:
             "scores": evaluation.scores.to_json(),
             "settings": self._settings(edit),
             "versions": software_versions(),
-            "warnings": list(self.warnings),
+            "warnings": list(dict.fromkeys(self.warnings)),
             "failure": failure,
             "strengths": curve.rows if curve else [],
         }

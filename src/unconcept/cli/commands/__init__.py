@@ -3,8 +3,9 @@
 A command checks its input, imports torch only then, and calls one workflow.
 """
 
-from .application import app
+from .application import COMMANDS, app
 
 __all__ = [
+    "COMMANDS",
     "app",
 ]

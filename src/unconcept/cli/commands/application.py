@@ -34,5 +34,16 @@ app = App(
     default_parameter=Parameter(negative=(), show_default=default_in_help),
 )
 
-for command in (erase, evaluate, attack, compare, generate, purify, export, show):
-    app.command(command)
+COMMANDS = {
+    "erase": erase,
+    "evaluate": evaluate,
+    "attack": attack,
+    "compare": compare,
+    "generate": generate,
+    "purify": purify,
+    "export": export,
+    "show": show,
+}
+
+for name, function in COMMANDS.items():
+    app.command(function, name=name)
