@@ -215,9 +215,28 @@ class Output:
 
     out: Annotated[
         Path | None,
-        Parameter(help="Folder or file to write (default: a new one in unconcept-out/)."),
+        Parameter(help="Folder or file to write (default: in unconcept-out/)."),
     ] = None
     force: Annotated[bool, Parameter(help="Replace an output folder that exists.")] = False
+
+    def folder(self, name: str) -> Path:
+        """The folder that a command writes.
+
+        Args:
+            name: Of the command's own folder in unconcept-out/.
+
+        Returns:
+            `out`; if it is None the command's own folder, or without `force` the first of
+            name, name-2, name-3, ... that does not exist.
+        """
+        default = Path("unconcept-out") / name
+        if self.out or self.force:
+            return self.out or default
+        path, number = default, 1
+        while path.exists():
+            number += 1
+            path = default.with_name(f"{name}-{number}")
+        return path
 
 
 @dataclass(frozen=True)

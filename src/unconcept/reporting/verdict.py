@@ -218,14 +218,14 @@ def model_title(name: str) -> str:
 
 
 def title(report: Mapping[str, Any]) -> str:
-    """The concepts with their alternatives: "pig → cow; fox erased".
+    """The concepts with their alternatives: "pig → cow; fox".
 
     Args:
         report: The content of report.json.
     """
     parts = []
     for concept in report["concept"]:
-        change = f" → {concept['alternative']}" if concept["alternative"] else " erased"
+        change = f" → {concept['alternative']}" if concept["alternative"] else ""
         parts.append(concept["erase"] + change)
     return "; ".join(parts)
 

@@ -108,7 +108,7 @@ def attack(
     from ...workflows import attack_edit
     from ..progress_bar import ProgressBar
 
-    out = output.out or Path("unconcept-out/attacks")
+    out = output.folder("attacks")
     with ProgressBar() as bar:
         result = attack_edit(
             edit,

@@ -100,7 +100,7 @@ def evaluate(
         from ...workflows import eraseeval_edit, evaluate_edit
         from ..progress_bar import ProgressBar
 
-    out = output.out or Path("unconcept-out/evaluation")
+    out = output.folder("evaluation")
     plan = evaluation_stages(look.steps, extent) if protocol == "default" else ()
     with ProgressBar(plan) as bar:
         measure = evaluate_edit if protocol == "default" else partial(eraseeval_edit, plugs=plugs)

@@ -1,6 +1,5 @@
 """`unconcept generate`."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -66,7 +65,7 @@ def generate(
             edits=edit,
             strength=strength,
             compare=compare,
-            out=output.out or Path("unconcept-out/pictures"),
+            out=output.folder("pictures"),
             seed=seed,
             images=images,
             clip_format=clip_format,

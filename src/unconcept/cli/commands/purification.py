@@ -60,7 +60,7 @@ def purify(
             images,
             edit=edit,
             model=source,
-            out=output.out or Path("unconcept-out/purified"),
+            out=output.folder("purified"),
             caption=caption,
             strength=strength,
             steps=steps,
