@@ -6,6 +6,7 @@ from unconcept import Concept, InputError
 from unconcept.cli.input_checks import (
     EMBEDDED,
     check_concepts,
+    check_edit,
     check_model,
     check_path,
     edit_distance,
@@ -71,6 +72,19 @@ def test_words_of_an_embedded_model():
     check_concepts([Concept(erase="van gogh")], "emoji")
     with pytest.raises(InputError, match='the word "sharkk": did you mean "shark"'):
         check_concepts([Concept(erase="pig", keep=("sharkk",))], "emoji-flow")
+
+
+def test_an_edit_that_is_not_there(tmp_path):
+    """The edits beside it are named, unless one is nearly the same."""
+    with pytest.raises(InputError, match=r"--edit .*demo does not exist$"):
+        check_edit(tmp_path / "demo", "--edit")
+    for name in ("pig", "van-gogh"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "edit.safetensors").touch()
+    with pytest.raises(InputError, match=r"the edits in .* are (pig, van-gogh|van-gogh, pig)$"):
+        check_edit(tmp_path / "demo", "--edit")
+    with pytest.raises(InputError, match=r"did you mean .*van-gogh\?"):
+        check_edit(tmp_path / "van-gog", "--edit")
 
 
 def test_paths(tmp_path):

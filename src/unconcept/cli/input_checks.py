@@ -153,9 +153,42 @@ def check_edit(path: Path, option: str, of_any_tool: bool = False) -> None:
         InputError: There is nothing at `path`, or other weights; the error says what they are, and
             how they can be evaluated.
     """
+    if not exists(path, option) and not similar_sibling(path):
+        edits = edits_beside(path)
+        there = f": the edits in {path.parent} are {', '.join(edits)}" if edits else ""
+        raise InputError(f"{option} {path} does not exist{there}")
     check_path(path, option)
     if not (of_any_tool and is_peer_edit(path)):
         check_own_edit(path)
+
+
+def edits_beside(path: Path, most: int = 5) -> list[str]:
+    """Folders of erasures where a path was looked for.
+
+    Args:
+        path: Of an edit that is not there.
+        most: Largest number of names.
+
+    Returns:
+        Their names, the newest first.
+    """
+    files = sorted(path.parent.glob("*/edit.safetensors"), key=modified, reverse=True)
+    return [file.parent.name for file in files[:most]]
+
+
+def modified(file: Path) -> float:
+    """When a file was written.
+
+    Args:
+        file: A path that existed.
+
+    Returns:
+        Seconds; 0 if it is gone.
+    """
+    try:
+        return file.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

@@ -91,7 +91,9 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
             cells.append(column.cell(find_score(entry["scores"], column.name, column.group)))
         lines.append(line_of(name, columns, cells, f"{entry['cost']['seconds']:.0f}"))
         if entry["failure"]:
-            failures += textwrap.wrap(f"{name}: {entry['failure']}", COLUMNS)
+            kind, _, reason = entry["failure"].partition(": ")
+            text = f"not erased, {reason}" if kind == "no-op" else entry["failure"]
+            failures += textwrap.wrap(f"{name}: {text}", COLUMNS)
     return lines + ([""] if failures else []) + failures
 
 
