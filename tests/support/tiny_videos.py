@@ -10,6 +10,7 @@ SIZES = {  # frames, height, width of a tiny clip: none of them is a square
     "wan, a timestep per token": (5, 16, 32),
     "ltx": (9, 32, 64),
     "hunyuan-video": (5, 16, 32),
+    "hunyuan-video-1.5": (5, 16, 32),
     "animatediff": (3, 16, 16),
     "animatediff-xl": (3, 16, 16),
     "cogvideox": (9, 16, 32),
@@ -291,12 +292,79 @@ def tiny_hunyuan_video():
     )
 
 
+def tiny_hunyuan_video_15():
+    import transformers
+    from diffusers.guiders.classifier_free_guidance import ClassifierFreeGuidance
+    from diffusers.models.autoencoders.autoencoder_kl_hunyuanvideo15 import (
+        AutoencoderKLHunyuanVideo15,
+    )
+    from diffusers.models.transformers.transformer_hunyuan_video15 import (
+        HunyuanVideo15Transformer3DModel,
+    )
+    from diffusers.pipelines.hunyuan_video1_5.pipeline_hunyuan_video1_5 import (
+        HunyuanVideo15Pipeline,
+    )
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+    from transformers.models.byt5.tokenization_byt5 import ByT5Tokenizer
+
+    tokenizer, qwen = tiny_language("Qwen2.5-VL", layers=4)
+    tokenizer_2 = ByT5Tokenizer(extra_ids=0)
+    byt5 = transformers.T5Config(
+        vocab_size=len(tokenizer_2), d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2
+    )
+    torch.manual_seed(0)
+    transformer = HunyuanVideo15Transformer3DModel(
+        in_channels=9,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=10,
+        num_layers=2,
+        num_refiner_layers=1,
+        text_embed_dim=16,
+        text_embed_2_dim=8,
+        image_embed_dim=8,
+        rope_axes_dim=(2, 4, 4),
+        task_type="t2v",
+    )
+    sharpen(
+        transformer, ("add_k_proj.weight", "add_v_proj.weight", "context_embedder.proj_in.weight")
+    )
+    sharpen(transformer, ("context_embedder.proj_in.weight", "add_v_proj.weight"))
+    vae = AutoencoderKLHunyuanVideo15(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8),
+        layers_per_block=1,
+        spatial_compression_ratio=4,
+        temporal_compression_ratio=4,
+        scaling_factor=0.5,
+    )
+    pipe = HunyuanVideo15Pipeline(
+        text_encoder=qwen.model.language_model.eval(),
+        tokenizer=tokenizer,
+        transformer=transformer.eval(),
+        vae=vae.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=5.0),
+        text_encoder_2=transformers.T5EncoderModel(byt5).eval(),
+        tokenizer_2=tokenizer_2,
+        guider=ClassifierFreeGuidance(guidance_scale=5.0),
+    )
+    pipe.system_message = "Describe."
+    before = "<|im_start|>system\nDescribe.<|im_end|>\n<|im_start|>user\n"
+    pipe.prompt_template_encode_start_idx = len(tokenizer(before).input_ids)
+    pipe.tokenizer_max_length = 40
+    pipe.tokenizer_2_max_length = 6
+    return pipe
+
+
 MAKERS = {
     "wan": tiny_wan,
     "wan, two experts": lambda: tiny_wan(experts=2),
     "wan, a timestep per token": lambda: tiny_wan(per_token=True),
     "ltx": tiny_ltx,
     "hunyuan-video": tiny_hunyuan_video,
+    "hunyuan-video-1.5": tiny_hunyuan_video_15,
     "animatediff": tiny_animatediff,
     "animatediff-xl": tiny_animatediff_xl,
     "cogvideox": tiny_cogvideox,

@@ -62,13 +62,16 @@ def other_network(network: str, channels: int) -> str:
     return OTHER_NETWORKS[network].get(channels, "made for another input than latents alone")
 
 
-def check_channels(pipe: Any, network: str, per_latent: tuple[int, int]) -> None:
+def check_channels(
+    pipe: Any, network: str, per_latent: tuple[int, int], mask_channels: int = 0
+) -> None:
     """Do the channels of denoiser and autoencoder agree?
 
     Args:
         pipe: A diffusers pipeline.
         network: Name of the component that denoises.
         per_latent: Channels of its input and of its prediction for each channel of the latents.
+        mask_channels: Further channels of its input.
 
     Raises:
         InputError: It is an inpainting network or the like, or the autoencoder is another model's.
@@ -77,14 +80,14 @@ def check_channels(pipe: Any, network: str, per_latent: tuple[int, int]) -> None
     inputs = int(config["in_channels"])
     outputs = int(config.get("out_channels") or inputs * per_latent[1] // per_latent[0])
     latents = vae.get("latent_channels") or vae.get("z_dim")
-    expected = outputs * per_latent[0] // per_latent[1]
+    expected = outputs * per_latent[0] // per_latent[1] + mask_channels
     if inputs != expected:
         raise InputError(
             f"the {network} takes {inputs} channels and predicts {outputs}: it is "
             f"{other_network(network, inputs)}, and only text-to-image models are supported, "
             f"which take {expected}; give the text-to-image model that it was made from"
         )
-    if latents and inputs != latents * per_latent[0]:
+    if latents and inputs != latents * per_latent[0] + mask_channels:
         raise InputError(
             f"the autoencoder (vae) makes latents of {latents} channels, and the {network} takes "
             f"{inputs} channels, which is {inputs // per_latent[0]} of latents: they belong to "

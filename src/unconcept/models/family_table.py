@@ -10,6 +10,7 @@ from .families.cogvideox import CogVideoX
 from .families.flux import Flux
 from .families.flux2 import Flux2Klein
 from .families.hunyuan_video import HunyuanVideo
+from .families.hunyuan_video_15 import HunyuanVideo15
 from .families.ltx import LTX
 from .families.qwen_image import QwenImage
 from .families.sana import Sana
@@ -35,11 +36,12 @@ FAMILIES = (
     CogVideoX,
     LTX,
     HunyuanVideo,
+    HunyuanVideo15,
 )
 
 SUPPORTED = (
     "Stable Diffusion 1.x, 2.x, XL and 3.x, Flux.1, Flux.2 Klein, Qwen-Image, Z-Image and Sana, "
-    "and for video Wan, AnimateDiff, CogVideoX, HunyuanVideo and LTX-Video"
+    "and for video Wan, AnimateDiff, CogVideoX, HunyuanVideo (1.0, 1.5) and LTX-Video"
 )
 
 # Pipelines that share a family's components and do something else with them.

@@ -184,6 +184,8 @@ def check_configuration(folder: Path, class_name: str) -> None:
     """
     if class_name.endswith("Scheduler"):
         name = "scheduler_config.json"
+    elif folder.name == "guider":
+        name = "guider_config.json"
     elif class_name.endswith(("Tokenizer", "TokenizerFast", "Processor")):
         return  # transformers reads several forms
     else:

@@ -60,6 +60,7 @@ class PipelineModel(PromptSide, LatentSpace):
     schedulers: ClassVar[Mapping[str, type]]
     # channels of the denoiser's input and prediction for each channel of the latents
     channels_per_latent: ClassVar[tuple[int, int]] = (1, 1)
+    mask_channels: ClassVar[int] = 0  # of the denoiser's input, beside those
     prompt_states_key: str = STATES
     uses_cfg: bool = True
     remark: str = ""
@@ -82,7 +83,7 @@ class PipelineModel(PromptSide, LatentSpace):
             vocabulary: Words that represent all other prompts.
         """
         check_present(pipe, (self.network, self.encoders[0], "tokenizer", "vae", "scheduler"))
-        check_channels(pipe, self.network, self.channels_per_latent)
+        check_channels(pipe, self.network, self.channels_per_latent, self.mask_channels)
         check_tokenizers(pipe, self.encoders)
         check_widths(pipe, self.network, self.widths_read(pipe))
         check_size(pipe, self.network)

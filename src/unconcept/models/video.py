@@ -118,10 +118,15 @@ class VideoModel(PipelineModel):
         return -(-frames // self.patch[0]) * self.patch[0]
 
     @property
+    def latent_channels(self) -> int:
+        """Channels of the latents."""
+        return self.denoiser.config["in_channels"]
+
+    @property
     def latent_shape(self) -> tuple[int, ...]:
         height, width = self.image_shape
         shape = [
-            self.denoiser.config["in_channels"],
+            self.latent_channels,
             height // self.space_ratio,
             width // self.space_ratio,
         ]
