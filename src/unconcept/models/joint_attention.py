@@ -11,6 +11,7 @@ from ..errors import InputError
 from .flow_matching import FlowModel
 from .interface import Condition
 from .pipeline_model import STATES, in_all
+from .transformer_blocks import in_attention_blocks
 
 POOLED = "pooled_projections"  # [N, width]: CLIP's state of the whole prompt
 
@@ -85,20 +86,6 @@ def in_prompt_embedders(path: str) -> bool:
         True for `context_embedder.weight` and `time_text_embed.text_embedder.linear_1.weight`.
     """
     return reads_states(path) or reads_pooled(path)
-
-
-def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks.
-
-    Args:
-        path: Dotted name of a parameter inside the transformer.
-
-    Returns:
-        True for `transformer_blocks.0.attn.to_q.weight`, False for
-        `transformer_blocks.0.attn.to_q.bias`; blocks that hold image and text tokens in one stream
-        are included.
-    """
-    return "transformer_blocks." in path and path.endswith(".weight") and "norm" not in path
 
 
 def in_image_attention(path: str) -> bool:

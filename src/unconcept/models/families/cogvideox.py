@@ -22,6 +22,7 @@ from ..consistency import check_present
 from ..interface import Condition
 from ..pipeline_model import STATES, in_all
 from ..t5_text_encoder import T5Prompts
+from ..transformer_blocks import in_attention_blocks
 from ..video import CausalVideoModel, ClipSize
 
 
@@ -60,20 +61,6 @@ def in_attention(path: str) -> bool:
         True for `transformer_blocks.0.attn1.to_out.0.bias`; also for the norms of queries and keys.
     """
     return ".attn1." in path
-
-
-def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks.
-
-    Args:
-        path: Dotted name of a parameter inside the transformer.
-
-    Returns:
-        True for `transformer_blocks.0.ff.net.2.weight`, False for
-        `transformer_blocks.0.ff.net.2.bias`.
-    """
-    in_block = path.startswith("transformer_blocks.")
-    return in_block and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_attention(path: str) -> bool:

@@ -20,6 +20,7 @@ from ..latent_space import to_unit_range
 from ..pipeline_model import STATES
 from ..t5_text_encoder import T5Prompts
 from ..token_embeddings import padded_ids
+from ..transformer_blocks import in_attention_blocks
 from ..video import CausalVideoModel, ClipSize
 
 MASK = "encoder_attention_mask"  # [N, tokens]: which tokens are not padding
@@ -41,20 +42,6 @@ def reads_text(path: str) -> bool:
         True for `caption_projection.linear_1.weight` alone.
     """
     return path == "caption_projection.linear_1.weight"
-
-
-def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks.
-
-    Args:
-        path: Dotted name of a parameter inside the transformer.
-
-    Returns:
-        True for `transformer_blocks.0.ff.net.2.weight`, False for
-        `transformer_blocks.0.ff.net.2.bias`.
-    """
-    in_block = path.startswith("transformer_blocks.")
-    return in_block and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:

@@ -18,6 +18,7 @@ from ..interface import Condition
 from ..llm_text_encoder import WITHIN
 from ..pipeline_model import STATES
 from ..tokenizers import texts_behind
+from ..transformer_blocks import in_attention_blocks
 
 MASK = "encoder_attention_mask"  # [N, tokens]: which tokens are not padding
 
@@ -36,20 +37,6 @@ def reads_captions(path: str) -> bool:
         True for `caption_projection.linear_1.weight` alone.
     """
     return path == "caption_projection.linear_1.weight"
-
-
-def in_attention_blocks(path: str) -> bool:
-    """Every matrix of the transformer blocks.
-
-    Args:
-        path: Dotted name of a parameter inside the transformer.
-
-    Returns:
-        True for `transformer_blocks.0.ff.conv_depth.weight`, False for
-        `transformer_blocks.0.ff.conv_depth.bias`.
-    """
-    in_block = path.startswith("transformer_blocks.")
-    return in_block and path.endswith(".weight") and "norm" not in path
 
 
 def in_all_but_cross_attention(path: str) -> bool:
