@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pages.ablations import ablations
 from pages.default_transfer import default_transfer
+from pages.lexicon import lexicon
 from pages.main_results import main_results
 from pages.method_comparison import method_comparison
 from pages.pairs import pairs
@@ -25,10 +26,13 @@ from pages.several_concepts import several_concepts
 from pages.speed import speed
 from pages.training_step import training_step
 from pages.transformer import transformer
+from pages.trim import trim
 
 BUILDERS = {
     "pairs": pairs,
     "default-transfer": default_transfer,
+    "lexicon": lexicon,
+    "trim": trim,
     "main-results": main_results,
     "ablations": ablations,
     "method-comparison": method_comparison,

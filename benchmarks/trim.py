@@ -58,7 +58,13 @@ def measure(name: str, pair: str, rank: int | None, options: Any) -> dict[str, A
     benchmark = prepare(model, concepts, dict.fromkeys(GROUPS, options.n), 1, None)
     sampler = ImageSampler(model, Sampling(steps=12, seed=1), cache_folder())
     scores = evaluate(sampler, edit, benchmark, measures=Measures(0, False, None)).scores
-    return {"numbers": count_numbers(edit.deltas), "scores": scores.to_json()}
+    return {
+        "edit": name,
+        "pair": pair,
+        "rank": rank,
+        "numbers": count_numbers(edit.deltas),
+        "scores": scores.to_json(),
+    }
 
 
 def cells(row: dict[str, Any]) -> list[str]:
