@@ -18,15 +18,13 @@ from unconcept.concepts.templates import article
 from unconcept.evaluation.clips import flicker, mean_over_clips, share_of_frames
 from unconcept.evaluation.emoji.judge import load_judge
 from unconcept.evaluation.emoji.motion_judge import NAMES, load_motion_judge
-from unconcept.evaluation.emoji.moving import WIDTHS, render_clip
+from unconcept.evaluation.emoji.moving import render_clip, visible_frames
 from unconcept.evaluation.metrics.proportions import proportion
-from unconcept.models.emoji.motions import FRAMES, MOTIONS, ROUND, with_motion
+from unconcept.models.emoji.motions import MOTIONS, ROUND, with_motion
 from unconcept.models.emoji.vocabulary import COLOURS, OBJECTS
 from unconcept.models.sampling import Sampling
 
 from .captions import COLOUR_NAMES
-
-SMALLEST = 10  # cells: the judge of images was trained on drawings of 11 and more
 
 
 @dataclass(frozen=True)
@@ -45,10 +43,7 @@ class Case:
 
     def visible(self) -> Tensor:
         """[FRAMES] is the drawing large enough for the judge of images?"""
-        widths = {"grow": WIDTHS, "shrink": WIDTHS[::-1]}.get(NAMES[self.motion])
-        if widths is None:
-            return torch.ones(FRAMES, dtype=torch.bool)
-        return torch.tensor(widths) >= SMALLEST
+        return torch.tensor(visible_frames(NAMES[self.motion]))
 
 
 def draw_cases(n: int, motions: Sequence[str], seed: int = 7) -> list[Case]:

@@ -102,6 +102,11 @@ class Source:
         ),
     ] = None
 
+    @property
+    def clips(self) -> bool:
+        """Is it known, before the model is opened, that it samples clips?"""
+        return self.model == "emoji-video" or self.frames is not None
+
     @classmethod
     def of(cls, model: "str | Source") -> "Source":
         """A source as it is, or one with a name and defaults.

@@ -1,5 +1,6 @@
 """The protocol of a benchmark, its prompts, and the groups that they belong to."""
 
+import copy
 import csv
 import difflib
 import logging
@@ -7,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
@@ -49,21 +50,25 @@ class PromptCase:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A judge's answer for one image.
+    """A judge's answer for one image, or for a clip.
 
-    name           what it sees; "" where it sees none of the names it chose from
+    name           what it sees; "" where it sees none of the names it chose from; of a clip what it
+                   sees in most frames
     probabilities  of the names that matter: those of the concepts and alternatives, what the prompt
-                   names, and the likeliest ones
+                   names, and the likeliest ones; of a clip their means over the frames
+    frames         of a clip the answer for each frame; () for an image
     """
 
     name: str
     probabilities: dict[str, float]
+    frames: tuple["Judgement", ...] = ()
 
 
 class Benchmark(Protocol):
     """Prompts about some concepts, and a judge of the images that a model makes of them.
 
-    Images are passed in the order of `cases`, one per case.
+    Images are passed in the order of `cases`, one per case. The benchmark of a text-to-video model
+    (`ClipBenchmark`) receives clips [N, F, 3, H, W] in their place, and its marks are of clips.
     """
 
     @property
@@ -125,6 +130,18 @@ class Benchmark(Protocol):
             [M, 3, H, W] in [0, 1], the same ones every time; None where none are known.
         """
         ...
+
+
+def part_of(benchmark: Benchmark, places: Sequence[int]) -> Benchmark:
+    """The same benchmark with some of its cases.
+
+    Args:
+        benchmark: Prompts and judge.
+        places: Of the cases; one may be named several times.
+    """
+    part: Any = copy.copy(benchmark)
+    part.cases = [benchmark.cases[i] for i in places]
+    return part
 
 
 def read_prompts(path: Path) -> list[PromptCase]:

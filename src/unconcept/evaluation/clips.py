@@ -65,6 +65,19 @@ def seen_in_any(marks: Tensor) -> Tensor:
     return seen.where(~marks.isnan().all(1), torch.nan)
 
 
+def seen_in_most(marks: Tensor) -> Tensor:
+    """Is something seen in more than half of the frames?
+
+    Args:
+        marks: [N, F] of 0, 1 or NaN.
+
+    Returns:
+        [N] of 0 and 1; NaN where no frame counts.
+    """
+    share = share_of_frames(marks)
+    return (share > 0.5).float().where(~share.isnan(), torch.nan)
+
+
 def share_of_frames(marks: Tensor) -> Tensor:
     """Share of a clip's frames in which the concept is seen.
 

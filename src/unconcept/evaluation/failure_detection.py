@@ -33,48 +33,50 @@ def detect_failure(scores: Scores, before: Tensor, after: Tensor) -> str | None:
 
     Args:
         scores: Of the evaluation.
-        before: Images [N, 3, H, W] in [0, 1] of the model without the edit.
-        after: Images of the same prompts and seeds with the edit.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] of the model without the
+            edit.
+        after: Images or clips of the same prompts and seeds with the edit.
 
     Returns:
         The first failure in the order above, or None.
     """
     if not len(after):
         return None
+    samples = "clips" if after.ndim == 5 else "images"
     return (
-        _collapse(scores, before, after)
-        or _no_op(scores)
-        or _over_erasure(scores)
-        or _alternative_ignored(scores)
+        _collapse(scores, before, after, samples)
+        or _no_op(scores, samples)
+        or _over_erasure(scores, samples)
+        or _alternative_ignored(scores, samples)
         or _broken_images(scores)
     )
 
 
-def _collapse(scores: Scores, before: Tensor, after: Tensor) -> str | None:
+def _collapse(scores: Scores, before: Tensor, after: Tensor, samples: str) -> str | None:
     if not after.isfinite().all():
-        return "collapse: images contain values that are not finite"
+        return f"collapse: {samples} contain values that are not finite"
     contrast_before, contrast_after = _contrast(before), _contrast(after)
     variety_before, variety_after = before.std(0).mean(), after.std(0).mean()
     if contrast_after < 0.25 * contrast_before or variety_after < 0.25 * variety_before:
-        return "collapse: the images are nearly blank or all alike"
+        return f"collapse: the {samples} are nearly blank or all alike"
     earlier, now = _values(scores["right", "unrelated"])
     if now < 0.5 * earlier:
-        shares = f"{now:.0%} of their images (before: {earlier:.0%})"
+        shares = f"{now:.0%} of their {samples} (before: {earlier:.0%})"
         return f"collapse: unrelated objects are right in {shares}"
     return None
 
 
 def _contrast(images: Tensor) -> Tensor:
     """The median image's standard deviation over its pixels."""
-    return images.std((2, 3)).mean(1).median()
+    return images.std((-2, -1)).flatten(1).mean(1).median()
 
 
-def _no_op(scores: Scores) -> str | None:
+def _no_op(scores: Scores, samples: str) -> str | None:
     for score in concept_scores(scores):
         earlier, now = _values(score)
         if earlier > 0 and now > 0.5 * earlier:
             what = score.part or "the concept"
-            shares = f"{now:.0%} of its images (before: {earlier:.0%})"
+            shares = f"{now:.0%} of its {samples} (before: {earlier:.0%})"
             return f"no-op: {what} is still in {shares}"
     if is_judged(scores):
         return None
@@ -82,26 +84,26 @@ def _no_op(scores: Scores) -> str | None:
     _, change = _values(scores[measure, "target"])
     _, other_seed = _values(scores[ANOTHER_SEED + measure, "structure"])
     if change < 0.1 * other_seed:
-        return "no-op: the images of the concept are nearly the same as before"
+        return f"no-op: the {samples} of the concept are nearly the same as before"
     return None
 
 
-def _over_erasure(scores: Scores) -> str | None:
+def _over_erasure(scores: Scores, samples: str) -> str | None:
     measure = deciding_change(scores)
     _, target = _values(scores[measure, "target"])
     _, unrelated = _values(scores[measure, "unrelated"])
     if unrelated > target:
-        return "over-erasure: unrelated images changed more than those of the concept"
+        return f"over-erasure: unrelated {samples} changed more than those of the concept"
     _, other_seed = _values(scores[ANOTHER_SEED + measure, "structure"])
     if unrelated >= other_seed and not is_judged(scores):
-        return "over-erasure: unrelated images changed as much as by another seed"
+        return f"over-erasure: unrelated {samples} changed as much as by another seed"
     return None
 
 
-def _alternative_ignored(scores: Scores) -> str | None:
+def _alternative_ignored(scores: Scores, samples: str) -> str | None:
     _, now = _values(scores["alternative", "target"])
     if now < 0.25:
-        return f"alternative ignored: it is seen in {now:.0%} of the concept's images"
+        return f"alternative ignored: it is seen in {now:.0%} of the concept's {samples}"
     if is_judged(scores):
         return None
     for score in scores:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from .benchmark import Benchmark
-from .metrics.similarity import pixel_change
+from .metrics.similarity import per_sample, pixel_change
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ def point(
     Args:
         benchmark: Its cases belong to the images, in their order; it has a judge.
         strength: Of the edit.
-        before: Images [N, 3, H, W] in [0, 1] of the model without the edit.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] of the model without
+            the edit.
         after: Images of the same prompts and seeds with the edit at that strength.
         other_seed: Median pixel change between two seeds of the original model, above 0.
 
@@ -48,7 +49,7 @@ def point(
     rest = _in_groups(benchmark, ("neighbour", "unrelated"))
     shown_before = benchmark.marks(before)["concept"][target].nanmean().item()
     shown_after = benchmark.marks(after)["concept"][target].nanmean().item()
-    changed = pixel_change(before[rest], after[rest]).quantile(0.5).item()
+    changed = per_sample(pixel_change, before[rest], after[rest]).quantile(0.5).item()
     removed = _complement(shown_after / shown_before)
     return Point(strength, removed, _complement(changed / other_seed))
 

@@ -15,6 +15,7 @@ from ..config.ranges import SEEDS
 from ..edits.edit import Edit
 from ..models.sampling import ImageSampler
 from .benchmark import Benchmark
+from .clip_benchmark import ClipBenchmark, clip_scores
 from .features import Features
 from .metrics.unconditional_drift import drift
 from .scores import ANOTHER_SEED, Scores, change_scores, compute_scores, median_score, selectivity
@@ -31,6 +32,17 @@ CASES_PER_GROUP: dict[Extent, dict[str, int]] = {
 }
 
 CONTROLS: dict[Extent, int] = {"short": 8, "full": 32, "none": 0}
+
+# A clip costs as much as its frames.
+CLIPS_PER_GROUP: dict[Extent, dict[str, int]] = {
+    "short": {"target": 8, "synonym": 4, "neighbour": 6, "unrelated": 6},
+    "full": {"target": 100, "synonym": 40, "implied": 20, "neighbour": 100, "unrelated": 100},
+    "none": {},
+}
+
+CLIP_CONTROLS: dict[Extent, int] = {"short": 4, "full": 16, "none": 0}
+
+DRIFT_SEEDS = 8  # unprompted trajectories; as many as a batch holds where clips are large
 
 BLOCK = 10**9  # seeds of one evaluation; the seeds of trainings lie below the first block
 
@@ -54,8 +66,9 @@ class Evaluation:
     """The scores of an edit and the images behind them.
 
     scores  rows of report.json
-    before  images [N, 3, H, W] in [0, 1], one per case, of the model without the edit
-    after   images of the same prompts and seeds with the edit
+    before  images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1], one per case, of the model
+            without the edit
+    after   images or clips of the same prompts and seeds with the edit
     """
 
     scores: Scores
@@ -71,7 +84,7 @@ def images_before(sampler: ImageSampler, benchmark: Benchmark) -> Tensor:
         benchmark: The prompts.
 
     Returns:
-        Images [N, 3, H, W] in [0, 1], one per case.
+        Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1], one per case.
     """
     prompts = [case.prompt for case in benchmark.cases]
     seeds = sampling_seeds(benchmark, sampler.sampling.seed)
@@ -104,7 +117,8 @@ def evaluate(
 ) -> Evaluation:
     """Sample every case with the edit, and score it against the same seed without.
 
-    Samples 2 images per case and 2 per control; when full, 2 more per target case.
+    Samples 2 images per case and 2 per control; when full, 2 more per target case. Of clips, which
+    are too few, no distances between sets are measured.
 
     Args:
         sampler: Its model is the original one, without the edit.
@@ -126,7 +140,9 @@ def evaluate(
     scores = compute_scores(benchmark, before, after, measures.features)
     scores += control_scores(sampler, benchmark, before, measures)
     scores.append(selectivity(benchmark, before, after))
-    if measures.full:
+    if isinstance(benchmark, ClipBenchmark):
+        scores += clip_scores(benchmark, before, after, measures.features)
+    elif measures.full:
         scores += compute_set_distances(
             benchmark,
             before,
@@ -134,8 +150,11 @@ def evaluate(
             measures.features,
             lambda: alternative_images(sampler, benchmark),
         )
+    if measures.full:
         name = "drift of the unconditional prediction"
-        values = drift(sampler.model, edit.on(sampler.model), steps=sampler.sampling.steps)
+        model, steps = sampler.model, sampler.sampling.steps
+        seeds = min(DRIFT_SEEDS, model.max_batch)
+        values = drift(model, edit.on(model), seeds=seeds, steps=steps)
         scores.append(median_score(name, "structure", values, "lower"))
     return Evaluation(scores, before, after)
 

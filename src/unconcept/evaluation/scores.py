@@ -6,6 +6,7 @@ not be measured is null and has a reason; it is never 0.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, SupportsIndex, overload
 
 import torch
@@ -19,6 +20,7 @@ from .metrics.similarity import (
     background_change,
     edge_change,
     layout_change,
+    per_sample,
     pixel_change,
     ssim,
 )
@@ -32,6 +34,9 @@ BETTER = {
     "style": "higher",
     "background": "higher",
     "all": "higher",
+    "motion": "higher",
+    "object": "higher",
+    "late return": "lower",
 }
 
 # Changes of image pairs. The name states the convention; ssim rises with similarity, the others
@@ -162,7 +167,8 @@ def compute_scores(
 
     Args:
         benchmark: Its cases have N images each in `before` and `after`, in their order.
-        before: Images [N, 3, H, W] in [0, 1] of the model without the edit.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] of the model without the
+            edit.
         after: Images of the same prompts and seeds with the edit.
         features: Feature space of an additional change; None leaves that out.
 
@@ -251,8 +257,8 @@ def change_scores(
     """One score for each way to measure how far image pairs are apart.
 
     Args:
-        before: Images [N, 3, H, W] in [0, 1].
-        after: Images of the same seeds.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
+        after: Images or clips of the same seeds.
         group: The prompt group that they belong to.
         prefix: Put before every name: "control, another seed: ".
         better: "lower", or None where neither direction is better.
@@ -264,12 +270,27 @@ def change_scores(
     scores = []
     for name, change in CHANGES.items():
         direction = better and ("higher" if name.startswith("ssim") else better)
-        scores.append(median_score(prefix + name, group, change(before, after), direction))
+        values = per_sample(change, before, after)
+        scores.append(median_score(prefix + name, group, values, direction))
     if features is not None:
         name = f"{prefix}{FEATURES}{features.name}"
-        change = feature_change(features(before), features(after))
-        scores.append(median_score(name, group, change, better))
+        values = per_sample(partial(change_in_features, features), before, after)
+        scores.append(median_score(name, group, values, better))
     return scores
+
+
+def change_in_features(features: Features, before: Tensor, after: Tensor) -> Tensor:
+    """How far pairs of images are apart in a feature space.
+
+    Args:
+        features: The feature space.
+        before: Images [N, 3, H, W] in [0, 1].
+        after: Images of the same seeds.
+
+    Returns:
+        1 - cosine [N].
+    """
+    return feature_change(features(before), features(after))
 
 
 def median_score(name: str, group: str, values: Tensor, better: str | None) -> Score:
@@ -342,7 +363,7 @@ def selectivity(benchmark: Benchmark, before: Tensor, after: Tensor) -> Score:
         The ratio of the median pixel changes, with a bootstrap interval; 1 means that the edit does
         not distinguish them.
     """
-    change = pixel_change(before, after)
+    change = per_sample(pixel_change, before, after)
     target = change[torch.tensor([case.group == "target" for case in benchmark.cases])]
     rest = change[torch.tensor([case.group == "unrelated" for case in benchmark.cases])]
     reason = ""

@@ -16,6 +16,7 @@ from ..io.images import images_in, read_rgb
 from ..models.emoji.loading import EmojiVocabulary
 from ..models.interface import Model
 from .benchmark import Benchmark, PromptCase, read_prompts
+from .clip_benchmark import ClipBenchmark
 from .judges import load_judge
 from .prompt_benchmark import PromptBenchmark, log, rank_words
 
@@ -36,8 +37,9 @@ def prepare(
     """Build the benchmark of a run.
 
     The embedded models have one with known answers, where they know all concepts; every other model
-    gets a `PromptBenchmark`. Where a group has fewer prompts than `n` asks for, more unrelated ones
-    are added, so that the total is the same.
+    gets a `PromptBenchmark`. A text-to-video model gets either for the frames of its clips. Where a
+    group has fewer prompts than `n` asks for, more unrelated ones are added, so that the total is
+    the same.
 
     Args:
         model: The model that is evaluated.
@@ -51,16 +53,22 @@ def prepare(
         The benchmark.
 
     Raises:
-        InputError: A file cannot be read, the judge does not know a concept, or `look` names a
-            judge or real images although the model has its own.
+        InputError: A file cannot be read, the judge does not know a concept, `look` names a judge
+            or real images although the model has its own, or clips cannot be judged.
     """
     added = read_prompts(prompts) if prompts else []
+    if model.frames and look.real is not None:
+        raise InputError("--real is for images, and this is a text-to-video model")
     if isinstance(model, EmojiVocabulary):
-        from ..models.emoji.concepts import knows
+        from ..models.emoji.concepts import knows, knows_motion
 
-        if all(knows(concept) for concept in concepts):
+        known = True
+        for concept in concepts:
+            known &= knows(concept) or bool(model.frames and knows_motion(concept))
+        if known:
             return _emoji_benchmark(model, concepts, n, seed, added, look)
-    return _prompt_benchmark(model, concepts, n, added, look)
+    benchmark = _prompt_benchmark(model, concepts, n, added, look)
+    return ClipBenchmark(benchmark, model.frames) if model.frames else benchmark
 
 
 def _emoji_benchmark(
@@ -74,6 +82,7 @@ def _emoji_benchmark(
     from ..models.emoji.concepts import near_in_words
     from .emoji.benchmark import EmojiBenchmark
     from .emoji.cases import EmojiCase
+    from .emoji.clip_benchmark import EmojiClipBenchmark, MovingEmojiPrompts, check_judged_size
 
     if look.judge is not None or look.real is not None:
         raise InputError(
@@ -82,8 +91,14 @@ def _emoji_benchmark(
         )
     added_cases = [EmojiCase(**asdict(case)) for case in added]
     likely = near_in_words(lambda prompts: model.encode(prompts)[model.prompt_states_key], concepts)
-    first = EmojiBenchmark(concepts, n, seed, added_cases, likely)
-    return EmojiBenchmark(concepts, fill_counts(n, first, added), seed, added_cases, likely)
+    kind = MovingEmojiPrompts if model.frames else EmojiBenchmark
+    n = fill_counts(n, kind(concepts, n, seed, added_cases, likely), added)
+    benchmark = kind(concepts, n, seed, added_cases, likely)
+    if not model.frames:
+        return benchmark
+    if benchmark.cases:
+        check_judged_size(model)
+    return EmojiClipBenchmark(benchmark)
 
 
 def _prompt_benchmark(

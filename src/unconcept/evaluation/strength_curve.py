@@ -1,7 +1,5 @@
 """How an erasure depends on its strength: the same prompts and seeds at several strengths."""
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +7,7 @@ from torch import Tensor
 
 from ..edits.edit import Edit
 from ..models.sampling import ImageSampler
-from .benchmark import Benchmark
+from .benchmark import Benchmark, part_of
 from .metrics.proportions import proportion
 from .runner import Evaluation, sampling_seeds
 
@@ -67,18 +65,6 @@ def measure_strengths(
     some = part_of(benchmark, places)
     rows = [shares(some, strength, shown) for strength, shown in images.items()]
     return StrengthCurve(places, images, rows)
-
-
-def part_of(benchmark: Benchmark, places: Sequence[int]) -> Benchmark:
-    """The same benchmark with some of its cases.
-
-    Args:
-        benchmark: Prompts and judge.
-        places: Of the cases.
-    """
-    part: Any = copy.copy(benchmark)
-    part.cases = [benchmark.cases[i] for i in places]
-    return part
 
 
 def shares(benchmark: Benchmark, strength: float, images: Tensor) -> dict[str, Any]:

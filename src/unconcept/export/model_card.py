@@ -74,13 +74,14 @@ def card(report: Mapping[str, Any], title: str, verdict: str) -> str:
     """
     from huggingface_hub import ModelCardData
 
+    clips = report.get("settings", {}).get("frames")
     model, method, cost = report["model"]["name"], report["method"]["name"], report["cost"]
     relation = {}
     if is_hub_id(model):
         relation = {"base_model": model, "base_model_relation": "adapter"}
     data = ModelCardData(
         library_name="diffusers",
-        pipeline_tag="text-to-image",
+        pipeline_tag="text-to-video" if clips else "text-to-image",
         tags=[*TAGS, method],
         **licence(model),
         **relation,

@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
+from ..evaluation.runner import (
+    CASES_PER_GROUP,
+    CLIP_CONTROLS,
+    CLIPS_PER_GROUP,
+    CONTROLS,
+    Extent,
+)
 from ..evaluation.strength_curve import PROMPTS, STRENGTHS
 from ..methods.all_but_one import AllButOne
 from .network_calls import group_calls
@@ -34,7 +40,12 @@ class Stage:
 
 
 def erasure_stages(
-    method: Any, concepts: int, steps: int, extent: Extent, own_model: bool = False
+    method: Any,
+    concepts: int,
+    steps: int,
+    extent: Extent,
+    own_model: bool = False,
+    clips: bool = False,
 ) -> list[Stage]:
     """Plan `unconcept erase`.
 
@@ -44,38 +55,41 @@ def erasure_stages(
         steps: Sampling steps per evaluation image.
         extent: How many evaluation images there are.
         own_model: The model is not an embedded one: other strengths are sampled, too.
+        clips: The model samples clips.
 
     Returns:
         The stages in the order in which they are run.
     """
-    before, *after = evaluation_stages(steps, extent)
-    if own_model and extent != "none":
+    before, *after = evaluation_stages(steps, extent, clips)
+    if own_model and extent != "none" and not clips:
         images = (len(STRENGTHS) - 2) * PROMPTS  # two of the strengths are evaluated anyway
         after.append(Stage("other strengths", ("strength",), images * steps * CALLS_PER_STEP))
     return [before, *method_stages(method, concepts), *after]
 
 
-def evaluation_stages(steps: int, extent: Extent) -> list[Stage]:
+def evaluation_stages(steps: int, extent: Extent, clips: bool = False) -> list[Stage]:
     """Plan the evaluation of an edit: images before and after, and controls.
 
     Args:
         steps: Sampling steps per image.
         extent: How many images there are.
+        clips: They are clips.
 
     Returns:
         The stages in the order in which they are run.
     """
     per_image = steps * CALLS_PER_STEP
-    images = sum(CASES_PER_GROUP[extent].values())
-    controls = CONTROLS[extent]
+    counts = (CLIPS_PER_GROUP if clips else CASES_PER_GROUP)[extent]
+    images = sum(counts.values())
+    controls = (CLIP_CONTROLS if clips else CONTROLS)[extent]
     stages = [
         Stage("images before", ("before",), images * per_image),
         Stage("images after", ("after",), images * per_image),
         Stage("control: another seed", ("another seed",), controls * per_image),
         Stage("control: another sampler", ("another sampler",), controls * per_image),
     ]
-    if extent == "full":
-        targets = CASES_PER_GROUP[extent]["target"]
+    if extent == "full" and not clips:
+        targets = counts["target"]
         title = "the alternative's own images"
         stages.append(Stage(title, ("alternative",), 2 * targets * per_image))
     return stages
@@ -109,7 +123,7 @@ def method_stages(method: Any, concepts: int) -> list[Stage]:
 
 
 def comparison_stages(
-    methods: Mapping[str, Any], concepts: int, steps: int, extent: Extent
+    methods: Mapping[str, Any], concepts: int, steps: int, extent: Extent, clips: bool = False
 ) -> list[Stage]:
     """Plan `unconcept compare`.
 
@@ -118,11 +132,12 @@ def comparison_stages(
         concepts: How many concepts are erased.
         steps: Sampling steps per evaluation image.
         extent: How many evaluation images each method makes.
+        clips: They are clips.
 
     Returns:
         The stages in the order in which they are run.
     """
-    before, *after = evaluation_stages(steps, extent)
+    before, *after = evaluation_stages(steps, extent, clips)
     stages = [before]
     for name, method in methods.items():
         for stage in method_stages(method, concepts):

@@ -7,11 +7,10 @@ from typing import Literal, get_args
 from torch import Tensor
 
 from ..errors import InputError
+from .image_files import FRAMES_PER_SECOND, encode_webp, sample_frames
 from .image_grid import to_image
 
 ClipFormat = Literal["webp", "mp4"]
-
-FRAMES_PER_SECOND = 8
 
 
 def check_clip_format(name: str) -> None:
@@ -49,15 +48,7 @@ def save_webp(clip: Tensor, file: Path) -> None:
         clip: [frames, 3, H, W] in [0, 1].
         file: Ends with .webp.
     """
-    frames = [to_image(frame, frame.shape[-1]) for frame in clip]
-    frames[0].save(
-        file,
-        save_all=True,
-        append_images=frames[1:],
-        duration=round(1000 / FRAMES_PER_SECOND),
-        loop=0,
-        lossless=True,
-    )
+    file.write_bytes(encode_webp(sample_frames(clip), quality=100, lossless=True))
 
 
 def save_mp4(clip: Tensor, file: Path) -> None:

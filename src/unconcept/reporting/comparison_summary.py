@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..evaluation.scores import PIXELS, find_score
+from .verdict import samples_of
 
 COLUMNS, NAME, SECONDS = 80, 17, 6  # of a line, of the method's name, of the last column
 
@@ -81,7 +82,12 @@ def comparison_lines(result: Mapping[str, Any]) -> list[str]:
         untouched.append("–" if before is None else column.number(before))
     lines = [
         line_of("method", columns, [column.title for column in columns], "sec"),
-        line_of("images", columns, [str(row["n"]) for row in first], ""),
+        line_of(
+            samples_of(result),
+            columns,
+            [str(row["n"]) for row in first],
+            "",
+        ),
         line_of("before", columns, untouched, ""),
     ]
     failures = []

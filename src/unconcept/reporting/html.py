@@ -4,7 +4,6 @@ Its images are inside, nothing is fetched; it is readable on a phone, light and 
 """
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,8 +16,7 @@ from torch import Tensor
 
 from ..evaluation.runner import Evaluation
 from ..evaluation.strength_curve import StrengthCurve
-from .image_files import image_file
-from .image_grid import to_image
+from .image_files import FRAMES_PER_SECOND, encode_webp, image_file, sample_frames
 from .verdict import (
     ANOTHER_SAMPLER,
     ANOTHER_SEED,
@@ -26,6 +24,7 @@ from .verdict import (
     judge_verdict,
     moved_sentence,
     origin,
+    samples_of,
     tiles,
     title,
 )
@@ -34,6 +33,8 @@ PAIRS = 100  # are shown
 
 # Pixels: images up to the first size are lossless, beyond the second they are made smaller.
 SMALL, THUMBNAIL = 64, 160
+
+CLIP_FRAMES = 16  # of a longer clip are on the page, evenly spaced
 
 QUALITIES = (80, 65, 50, 35, 20, 5)  # of WebP: the best that fits
 
@@ -44,6 +45,10 @@ CONTROLS = {ANOTHER_SEED: "another seed", ANOTHER_SAMPLER: "another sampler"}
 UNBARRED = ("selectivity", "drift", "KID", "FID", "control: ")
 
 GLOSSARY = {
+    "concept, share of frames": "share of a clip's frames that show the concept, mean over clips",
+    "concept, first frame": "the first frame that shows the concept, counted from 1; mean over the "
+    "clips that show it",
+    "concept, last frame": "the last one likewise",
     "concept": "the judge sees the erased concept",
     "alternative": "the judge sees what should come instead",
     "right": "the judge sees what the prompt names",
@@ -61,10 +66,18 @@ GLOSSARY = {
     "ssim, gaussian 11": "structural similarity; 1: identical",
     "feature change, 1-cos": "distance of both images in the features of a classifier",
     "selectivity": "how many times more the concept's images changed than unrelated ones",
+    "late return": "the concept is in the last third of a clip's frames and not in the first",
+    "motion": "the clip moves as its prompt says",
+    "object": "the clip shows the object that its prompt names",
+    "identity switches per clip": "how often the judge sees something else than in the frame "
+    "before",
+    "flicker, 1 - L1 between frames": "VBench's temporal flickering: 1 for a clip that does not "
+    "change; a moving clip has less",
+    "subject consistency": "VBench's formula with another feature space: how alike the frames are",
     "KID": "kernel distance between two sets of images; 0: the same distribution",
     "95 % interval": "where the true value lies, given so few images: Wilson for shares, bootstrap "
     "for medians",
-    "n": "number of images",
+    "n": "number of images, or of clips",
     "another seed": "control: the change between two seeds, without any edit",
     "another sampler": "control: the change between two samplers, without any edit",
 }
@@ -116,7 +129,8 @@ def page(
     Args:
         content: The page's words.
         cases: N prompts with their groups.
-        evaluation: N images of the untouched model, and of the erased one from the same seeds.
+        evaluation: N images or clips of the untouched model, and of the erased one from the same
+            seeds.
         curve: The concept at several strengths of the edit, where it was measured.
 
     Returns:
@@ -124,13 +138,13 @@ def page(
     """
     before, after = evaluation.before, evaluation.after
     shown = pick_spread(cases)
-    images = []
+    samples = []
     for i in shown:
-        images += [before[i], after[i]]
+        samples += [before[i], after[i]]
     steps = list(curve.images.values()) if curve else []
     for some in steps:
-        images += list(some)
-    uris = iter(encode_to_fit([thumbnail(image) for image in images]))
+        samples += list(some)
+    uris = iter(encode_to_fit([thumbnail(sample) for sample in samples]))
     pairs = []
     for i in shown:
         files = (image_file(i, "before"), image_file(i, "after"))
@@ -144,6 +158,7 @@ def page(
         "report.html",
         title=title(report),
         verdict=judge_verdict(report),
+        samples=samples_of(report),
         origin=origin(report),
         moved=moved_sentence(report),
         tiles=tiles(report),
@@ -326,50 +341,64 @@ def place(value: float, top: float) -> float:
     return round(100 * min(max(value / top, 0), 1), 1)
 
 
-def embed(image: Tensor) -> str:
-    """A data URI of an image [3, H, W] in [0, 1]: small ones as they are, others as thumbnails.
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small copy of an image or a clip.
 
-    Args:
-        image: It need not be square; other images than small ones lose detail.
+    frames   one of an image, several of a clip
+    seconds  length of the clip
     """
-    return encode(thumbnail(image))
+
+    frames: list[Image.Image]
+    seconds: float = 0.0
 
 
-def thumbnail(image: Tensor) -> Image.Image:
-    """A small copy of an image [3, H, W] in [0, 1].
+def embed(sample: Tensor) -> str:
+    """A data URI of an image or a clip: small ones are as they are, others thumbnails.
 
     Args:
-        image: It need not be square; its shape stays.
+        sample: An image [3, H, W] or a clip [F, 3, H, W] in [0, 1]. It need not be square; others
+            than small ones lose detail, and a long clip frames.
+    """
+    return encode(thumbnail(sample))
+
+
+def thumbnail(sample: Tensor) -> Thumbnail:
+    """A small copy of an image or a clip.
+
+    Args:
+        sample: An image [3, H, W] or a clip [F, 3, H, W] in [0, 1]; its shape stays.
 
     Returns:
-        At most THUMBNAIL pixels wide and high; smaller images keep their size.
+        At most THUMBNAIL pixels wide and high, and of CLIP_FRAMES frames; smaller ones keep their
+        size.
     """
-    result = to_image(image, image.shape[-1])
-    result.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-    return result
+    frames = sample_frames(sample, CLIP_FRAMES)
+    for frame in frames:
+        frame.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    return Thumbnail(frames, len(sample) / FRAMES_PER_SECOND if sample.ndim == 4 else 0.0)
 
 
-def encode(image: Image.Image, quality: int = QUALITIES[0]) -> str:
-    """A data URI of an image.
+def encode(small: Thumbnail, quality: int = QUALITIES[0]) -> str:
+    """A data URI of an image, or of an animation.
 
     Args:
-        image: Small ones are lossless at the best quality.
+        small: Small ones are lossless at the best quality.
         quality: Of WebP, 0 to 100.
 
     Returns:
         "data:image/webp;base64,..."
     """
-    file = io.BytesIO()
-    lossless = max(image.size) <= SMALL and quality == QUALITIES[0]
-    image.save(file, "webp", lossless=lossless, quality=quality)
-    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+    lossless = max(small.frames[0].size) <= SMALL and quality == QUALITIES[0]
+    data = encode_webp(small.frames, quality, lossless, small.seconds)
+    return f"data:image/webp;base64,{base64.b64encode(data).decode()}"
 
 
-def encode_to_fit(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
+def encode_to_fit(thumbnails: Sequence[Thumbnail], room: int = ROOM) -> list[str]:
     """Data URIs that fit together.
 
     Args:
-        images: The images.
+        thumbnails: The images or clips.
         room: Characters for all of them.
 
     Returns:
@@ -377,7 +406,7 @@ def encode_to_fit(images: Sequence[Image.Image], room: int = ROOM) -> list[str]:
     """
     uris: list[str] = []
     for quality in QUALITIES:
-        uris = [encode(image, quality) for image in images]
+        uris = [encode(small, quality) for small in thumbnails]
         if sum(map(len, uris)) <= room:
             break
     return uris

@@ -3,7 +3,9 @@
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -16,6 +18,8 @@ LOSSLESS = 64  # pixels: smaller images lose nothing
 QUALITIES = (85, 75, 60, 45, 30)  # of WebP: the best that fits
 
 ROOM = 64 * 2**20  # bytes for all images of a folder
+
+FRAMES_PER_SECOND = 8  # of a clip
 
 PROBES = 12  # images by which the size of all is estimated
 
@@ -30,12 +34,30 @@ def image_file(i: int, name: str) -> str:
     return f"{FOLDER}/{i:03}-{name}.webp"
 
 
+def sample_frames(sample: Tensor, most: int | None = None) -> list[Image.Image]:
+    """The frames of a sample: one of an image, all of a clip.
+
+    Args:
+        sample: [3, H, W] or [frames, 3, H, W] in [0, 1].
+        most: Frames of a longer clip that are left, evenly spaced; None: all.
+
+    Returns:
+        At their own size.
+    """
+    clip = sample if sample.ndim == 4 else sample[None]
+    if most is not None and len(clip) > most:
+        clip = clip[torch.linspace(0, len(clip) - 1, most).round().long()]
+    return [to_image(frame, frame.shape[-1]) for frame in clip]
+
+
 def write_images(folder: Path, sets: Mapping[str, Tensor], places: Sequence[int]) -> None:
     """Write images at their own size, at the best quality at which the folder stays small.
 
+    Clips become animations.
+
     Args:
         folder: The folder of the run; they go to its subfolder "images".
-        sets: By name, [N, 3, H, W] in [0, 1].
+        sets: By name, images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
         places: Which of the N are written.
     """
     if not places:
@@ -44,7 +66,7 @@ def write_images(folder: Path, sets: Mapping[str, Tensor], places: Sequence[int]
     quality = choose_quality(list(sets.values()), places)
     for name, images in sets.items():
         for i in places:
-            data = encode_webp(to_image(images[i], images.shape[-1]), quality)
+            data = encode_webp(sample_frames(images[i]), quality)
             (folder / image_file(i, name)).write_bytes(data)
 
 
@@ -52,7 +74,7 @@ def choose_quality(sets: Sequence[Tensor], places: Sequence[int], room: int = RO
     """The best quality at which all images probably fit.
 
     Args:
-        sets: [N, 3, H, W] in [0, 1] each.
+        sets: [N, 3, H, W] or [N, F, 3, H, W] in [0, 1] each.
         places: Which of the N are written.
         room: Bytes for all of them.
 
@@ -63,7 +85,7 @@ def choose_quality(sets: Sequence[Tensor], places: Sequence[int], room: int = RO
     for k in range(min(PROBES, len(places))):
         images = sets[k % len(sets)]
         image = images[places[k * len(places) // min(PROBES, len(places))]]
-        probes.append(to_image(image, images.shape[-1]))
+        probes.append(sample_frames(image))
     total = len(sets) * len(places)
     for quality in QUALITIES:
         mean = sum(len(encode_webp(probe, quality)) for probe in probes) / len(probes)
@@ -72,13 +94,27 @@ def choose_quality(sets: Sequence[Tensor], places: Sequence[int], room: int = RO
     return QUALITIES[-1]
 
 
-def encode_webp(image: Image.Image, quality: int) -> bytes:
-    """An image as a WebP file.
+def encode_webp(
+    frames: Sequence[Image.Image], quality: int, lossless: bool | None = None, seconds: float = 0
+) -> bytes:
+    """An image as a WebP file, or a clip as an animated one.
 
     Args:
-        image: Small ones are stored without loss.
+        frames: One of an image, several of a clip.
         quality: Of WebP, 0 to 100.
+        lossless: Without loss; None: if they are small.
+        seconds: Length of a clip; 0: by FRAMES_PER_SECOND.
+
+    Returns:
+        The bytes of the file.
     """
+    if lossless is None:
+        lossless = max(frames[0].size) <= LOSSLESS
     file = io.BytesIO()
-    image.save(file, "webp", lossless=max(image.size) <= LOSSLESS, quality=quality)
+    options: dict[str, Any] = {"lossless": lossless, "quality": quality}
+    if len(frames) > 1:
+        length = seconds or len(frames) / FRAMES_PER_SECOND
+        duration = round(1000 * length / len(frames))
+        options |= {"save_all": True, "append_images": frames[1:], "duration": duration, "loop": 0}
+    frames[0].save(file, "webp", **options)
     return file.getvalue()

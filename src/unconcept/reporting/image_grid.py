@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,6 +20,13 @@ WIDEST = 2200  # pixels of a sheet, about
 
 SCALED_FROM = 256  # pixels of a cell, from which on text grows with it
 
+STRIP = 8  # frames of a clip that a sheet shows; fewer beside clips of other methods
+COLUMN_FRAMES = 3
+
+CLIPS_IN_A_GROUP = 4
+
+FOUR_LINES = 104  # pixels
+
 SOFT = "#666"
 
 GAP = 6  # pixels between cells
@@ -34,6 +41,8 @@ class Layout:
     prompt      below it: up to three lines
     left        for "before" and "after"
     head_line   of a line of the head
+    scale       of the text; 1 on a small sheet
+    columns     pairs in a band
     """
 
     size: int
@@ -41,6 +50,8 @@ class Layout:
     prompt: int
     left: int
     head_line: int
+    scale: float = 1.0
+    columns: int = COLUMNS
 
     @classmethod
     def of(cls, width: int) -> "Layout":
@@ -51,12 +62,21 @@ class Layout:
         """
         size = min(max(width, SMALLEST_CELL), LARGEST_CELL)
         scale = max(1.0, size / SCALED_FROM)
-        return cls(size, *(round(scale * pixels) for pixels in (34, 62, 64, 26)))
+        columns = min(COLUMNS, max(FEWEST_COLUMNS, WIDEST // (size + GAP)))
+        pixels = [round(scale * length) for length in (34, 62, 64, 26)]
+        band_title, prompt, left, head_line = pixels
+        return cls(size, band_title, prompt, left, head_line, scale, columns)
 
-    @property
-    def columns(self) -> int:
-        """Pairs in a band."""
-        return min(COLUMNS, max(FEWEST_COLUMNS, WIDEST // (self.size + GAP)))
+    @classmethod
+    def of_strips(cls, frames: int) -> "Layout":
+        """The layout for clips: a cell is a row of frames, and the text is that of one frame.
+
+        Args:
+            frames: Of a clip.
+        """
+        size = min(frames, STRIP) * SMALLEST_CELL
+        columns = min(COLUMNS, max(1, WIDEST // (size + GAP)))
+        return replace(cls.of(SMALLEST_CELL), size=size, columns=columns)
 
     def font(self, size: int) -> Any:
         """A font of a size that a small sheet has.
@@ -64,7 +84,7 @@ class Layout:
         Args:
             size: In pixels, on a sheet whose text is not scaled.
         """
-        return ImageFont.load_default(round(size * max(1.0, self.size / SCALED_FROM)))
+        return ImageFont.load_default(round(size * self.scale))
 
 
 @dataclass(frozen=True)
@@ -92,21 +112,30 @@ def to_image(image: Tensor, size: int) -> Image.Image:
     return result.resize((size, size * result.height // result.width), filter)
 
 
-def filmstrips(clips: Tensor, frames: int = 8, size: int = 128) -> Image.Image:
-    """A row of frames for each clip, evenly spaced over its length.
+def strips(samples: Tensor, frames: int = STRIP) -> Tensor:
+    """Clips as rows of frames side by side, evenly spaced over their length.
+
+    Args:
+        samples: Images [N, 3, H, W] or clips [N, F, 3, H, W].
+        frames: Frames of a row, at most.
+
+    Returns:
+        [N, 3, H, frames W] of clips; images as they are.
+    """
+    if samples.ndim == 4:
+        return samples
+    n = samples.shape[1]
+    places = torch.linspace(0, n - 1, min(frames, n)).round().long()
+    return samples[:, places].permute(0, 2, 3, 1, 4).flatten(3)
+
+
+def filmstrips(clips: Tensor) -> Image.Image:
+    """A sheet with a row of frames for each clip.
 
     Args:
         clips: [N, F, 3, H, W] in [0, 1].
-        frames: Frames of a row, at most.
-        size: Width of each, in pixels.
-
-    Returns:
-        The sheet.
     """
-    n = clips.shape[1]
-    shown = min(frames, n)
-    places = torch.linspace(0, n - 1, shown).round().long()
-    return grid(clips[:, places].flatten(0, 1), columns=shown, size=size)
+    return grid(strips(clips), columns=1, size=min(STRIP, clips.shape[1]) * SMALLEST_CELL)
 
 
 def before_after_grid(
@@ -114,24 +143,30 @@ def before_after_grid(
 ) -> Image.Image:
     """The sheet of pairs: before above after, from the same seeds, in a band for each group.
 
-    Cells are as large as the images, from 128 to 512 pixels; larger ones are fewer.
+    Cells are as large as the images, from 128 to 512 pixels; larger ones are fewer. A clip is a row
+    of frames.
 
     Args:
         cases: N prompts with their groups; the prompt stands under each pair.
-        before: Images [N, 3, H, W] in [0, 1].
-        after: Images from the same seeds.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
+        after: Images or clips from the same seeds.
         head: Stands above everything: the verdict and the model.
 
     Returns:
         The sheet.
     """
-    layout = Layout.of(before.shape[-1])
+    clips = before.ndim == 5
+    layout = Layout.of_strips(before.shape[1]) if clips else Layout.of(before.shape[-1])
+    before, after = strips(before), strips(after)
     bands = []
     for group, title in GROUP_TITLES.items():
-        places = [i for i, case in enumerate(cases) if case.group == group][: layout.columns]
+        most = CLIPS_IN_A_GROUP if clips else layout.columns
+        places = [i for i, case in enumerate(cases) if case.group == group][:most]
         if places:
             pairs = [(before[i], after[i], cases[i].prompt) for i in places]
-            bands.append(Band(title, pairs))
+            for start in range(0, len(pairs), layout.columns):
+                row = pairs[start : start + layout.columns]
+                bands.append(Band("" if start else title, row))
     return sheet_of_bands(layout, bands, head)
 
 
@@ -225,6 +260,16 @@ def grid(images: Tensor, columns: int = 4, size: int = 256) -> Image.Image:
     return sheet
 
 
+def row_height(cells: Tensor, size: int) -> int:
+    """Height of a row of a sheet with prompts of four lines beside the cells.
+
+    Args:
+        cells: [N, 3, H, W].
+        size: Width of a cell, in pixels.
+    """
+    return max(FOUR_LINES, size * cells.shape[-2] // cells.shape[-1])
+
+
 def columns(
     cases: Sequence, images: Mapping[str, Tensor], rows: int = 4, size: int = 128
 ) -> Image.Image:
@@ -232,9 +277,9 @@ def columns(
 
     Args:
         cases: N prompts with their groups.
-        images: By the title of the column, [N, 3, H, W] in [0, 1].
+        images: By the title of the column, images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
         rows: Prompts of each group.
-        size: Width of an image, in pixels.
+        size: Width of an image, in pixels; a clip is a row of three frames.
 
     Returns:
         The sheet, a row for each prompt.
@@ -244,16 +289,21 @@ def columns(
         shown += [i for i, case in enumerate(cases) if case.group == group][:rows]
     font, bold = ImageFont.load_default(13), ImageFont.load_default(15)
     top, left = 34, 190
-    width, height = left + len(images) * (size + GAP), top + len(shown) * (size + GAP)
+    first = next(iter(images.values()))
+    size *= 1 if first.ndim == 4 else min(COLUMN_FRAMES, first.shape[1])
+    cell_width = size + GAP
+    cell_height = row_height(strips(first, COLUMN_FRAMES), size) + GAP
+    width, height = left + len(images) * cell_width, top + len(shown) * cell_height
     sheet = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(sheet)
     for column, (name, samples) in enumerate(images.items()):
-        x = left + column * (size + GAP)
+        x = left + column * cell_width
         draw.text((x, 8), name, fill="black", font=bold)
+        cells = strips(samples, COLUMN_FRAMES)
         for row, i in enumerate(shown):
-            sheet.paste(to_image(samples[i], size), (x, top + row * (size + GAP)))
+            sheet.paste(to_image(cells[i], size), (x, top + row * cell_height))
     for row, i in enumerate(shown):
-        y = top + row * (size + GAP)
+        y = top + row * cell_height
         draw.text((GAP, y + 8), GROUP_TITLES[cases[i].group], fill="#888", font=font)
         prompt = "\n".join(textwrap.wrap(cases[i].prompt, 24)[:4])
         draw.multiline_text((GAP, y + 30), prompt, fill="black", font=font, spacing=2)

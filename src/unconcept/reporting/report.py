@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..evaluation.clip_benchmark import SHARE_OF_FRAMES
 from ..evaluation.runner import Evaluation
 from ..evaluation.scores import BETTER, PIXELS
 from ..evaluation.strength_curve import StrengthCurve
@@ -24,6 +25,7 @@ from .verdict import (
     GROUP_TITLES,
     concept_names,
     judge_verdict,
+    samples_of,
     score_row,
     subject,
     title,
@@ -33,9 +35,13 @@ STRENGTH_HEADER = ("strength", "images that show the concept", "the alternative"
 
 ARROWS = {"higher": "↑", "lower": "↓", None: ""}
 
-LEGEND = """The arrow says which way is better. Shares are shares of images, with Wilson intervals;
-their change is paired, with a 95 % interval of its own (Newcombe). Changes are medians over images
-that have the same seed before and after, with bootstrap intervals."""
+LEGEND = """The arrow says which way is better. Shares are shares of {samples}, with Wilson
+intervals; their change is paired, with a 95 % interval of its own (Newcombe). Changes are medians
+over {samples} that have the same seed before and after, with bootstrap intervals."""
+
+CLIP_LEGEND = """ A clip shows the concept if any of its frames does, and everything else if most of
+them do. Intervals are over clips, since the frames of a clip are not independent. Frames in which
+an object is too small for the judge do not count."""
 
 
 def share(value: float) -> str:
@@ -59,7 +65,7 @@ def format_value(value: float | None, name: str) -> str:
     """
     if value is None:
         return "–"
-    if name.split(":")[0] in BETTER:
+    if name.split(":")[0] in BETTER or name.endswith(SHARE_OF_FRAMES):
         return share(value)
     return f"{value:.4f}" if "KID" in name else f"{value:.3f}"
 
@@ -121,16 +127,17 @@ def verdict_sentence(report: Mapping[str, Any]) -> str:
     if report["failure"]:
         return f"It did not work: {report['failure']}."
     parts = []
+    samples = samples_of(report)
     if gone := score_row(report, "concept", "target"):
         parts.append(
             f"The judge sees {concept_names(report)} in {share(gone['after'])} of {gone['n']} "
-            f"images that are prompted for it (before: {share(gone['before'])})"
+            f"{samples} that are prompted for it (before: {share(gone['before'])})"
         )
         if instead := score_row(report, "alternative", "target"):
             parts.append(f"the alternative in {share(instead['after'])}")
     if rest := score_row(report, "right", "unrelated"):
         parts.append(
-            f"unrelated images are right in {share(rest['after'])} "
+            f"unrelated {samples} are right in {share(rest['after'])} "
             f"(before: {share(rest['before'])})"
         )
     target = score_row(report, PIXELS, "target")
@@ -138,11 +145,11 @@ def verdict_sentence(report: Mapping[str, Any]) -> str:
     seed = score_row(report, ANOTHER_SEED + PIXELS, "structure")
     if target and unrelated and seed:
         parts.append(
-            f"the pixels of unrelated images moved by {unrelated['after']:.3f}, those of the "
+            f"the pixels of unrelated {samples} moved by {unrelated['after']:.3f}, those of the "
             f"concept by {target['after']:.3f} (another seed: {seed['after']:.3f})"
         )
     if not parts:
-        return "No images were sampled: nothing is measured."
+        return f"No {samples} were sampled: nothing is measured."
     return "; ".join(parts) + "."
 
 
@@ -170,6 +177,16 @@ def describe_judge(report: Mapping[str, Any]) -> str:
     )
 
 
+def legend(report: Mapping[str, Any]) -> str:
+    """How to read the scores.
+
+    Args:
+        report: The content of report.json, or of compare.json.
+    """
+    samples = samples_of(report)
+    return LEGEND.format(samples=samples) + (CLIP_LEGEND if samples == "clips" else "")
+
+
 def run_facts(report: Mapping[str, Any]) -> list[tuple[str, object]]:
     """Cost, settings, versions and hashes, for the end of the page.
 
@@ -182,7 +199,8 @@ def run_facts(report: Mapping[str, Any]) -> list[tuple[str, object]]:
     cost = report["cost"]
     facts: list[tuple[str, object]] = []
     if cost["network_calls"] is not None:
-        calls = f"{cost['network_calls']:,} (one image forward through the denoiser)"
+        one = samples_of(report).removesuffix("s")
+        calls = f"{cost['network_calls']:,} (one {one} forward through the denoiser)"
         facts.append(("network calls", calls))
         facts.append(("time of erasing", format_duration(cost["training_seconds"])))
     facts += [
@@ -282,7 +300,7 @@ def to_markdown(report: Mapping[str, Any], images: Sequence[str]) -> str:
             lines.append((name, change, row["ci"], row["d"], row["n"]))
         header = ("measure", "before → after", "95 % interval", "change, in points", "n")
         parts += [f"## Scores: {heading}", markdown(header, lines)]
-    parts += [f"{in_markdown(describe_judge(report))} {LEGEND}"]
+    parts += [f"{in_markdown(describe_judge(report))} {legend(report)}"]
     if lines := strength_lines(report):
         parts += ["## Strength of the edit", markdown(STRENGTH_HEADER, lines)]
     parts.append("## Cost and settings")
@@ -306,7 +324,8 @@ def write(
         folder: Where to write.
         report: The content of report.json.
         cases: N prompts with their groups.
-        evaluation: N images of the untouched model, and of the erased one from the same seeds.
+        evaluation: N images or clips of the untouched model, and of the erased one from the same
+            seeds.
         curve: The concept at several strengths of the edit, where it was measured.
     """
     (folder / "report.json").write_text(json.dumps(report, indent=1, allow_nan=False) + "\n")
@@ -317,7 +336,7 @@ def write(
         report=report,
         rows=table(scores),
         judge=describe_judge(report),
-        legend=LEGEND,
+        legend=legend(report),
         facts=run_facts(report),
         curve=(STRENGTH_HEADER, strength_lines(report)),
     )
@@ -331,6 +350,6 @@ def write(
         sheet = before_after_grid(cases, evaluation.before, evaluation.after, head)
         sheet.save(folder / "before-after.png")
         images.append("before-after.png")
-    if draw(scores, str(folder / "scores.png"), title(report)):
+    if draw(scores, str(folder / "scores.png"), title(report), samples_of(report)):
         images.append("scores.png")
     (folder / "report.md").write_text(to_markdown(report, images), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""samples.jsonl: one line for each image of a run, so that later questions need no new images."""
+"""samples.jsonl: one line for each image or clip of a run; later questions need no new ones."""
 
 import json
 import math
@@ -25,6 +25,7 @@ KEYS = (
     "judged",
     "probabilities",
     "marks",
+    "frames",
 )
 
 
@@ -48,7 +49,7 @@ def benchmark_records(
 
     Args:
         benchmark: Its cases belong to the images, in their order; its judge says what they show.
-        images: [N, 3, H, W] in [0, 1].
+        images: [N, 3, H, W], or clips [N, F, 3, H, W], in [0, 1].
         seeds: One per case.
         **more: Keys that all of them share: stage, method, strength.
     """
@@ -69,15 +70,19 @@ def judged(judgement: Judgement) -> dict[str, Any]:
     """What the judge says, as a record has it; NaN, which is not JSON, is null.
 
     Args:
-        judgement: The judge's answer for one image.
+        judgement: The judge's answer for one image or clip.
 
     Returns:
-        The keys `judged`, a name or "", and `probabilities` by name, rounded to six digits.
+        The keys `judged`, a name or "", and `probabilities` by name, rounded to six digits; of a
+        clip also `frames`, the same for each frame.
     """
     probabilities: dict[str, float | None] = {}
     for name, probability in judgement.probabilities.items():
         probabilities[name] = None if math.isnan(probability) else round(probability, 6)
-    return {"judged": judgement.name, "probabilities": probabilities}
+    record: dict[str, Any] = {"judged": judgement.name, "probabilities": probabilities}
+    if judgement.frames:
+        record["frames"] = [judged(frame) for frame in judgement.frames]
+    return record
 
 
 def marks_of(marks: Mapping[str, Tensor], i: int) -> dict[str, bool]:

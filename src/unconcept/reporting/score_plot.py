@@ -15,6 +15,9 @@ ARROWS = {
     "other": "↑",
     "style": "↑",
     "background": "↑",
+    "motion": "↑",
+    "object": "↑",
+    "late return": "↓",
 }
 
 LEAST_IMAGES = 8  # of fewer the interval is nearly the whole axis
@@ -36,13 +39,14 @@ BEFORE: dict[str, Any] = {
 AFTER: dict[str, Any] = {**BEFORE, "color": "#1f4fb0", "markerfacecolor": "#1f4fb0"}
 
 
-def draw(scores: Sequence[dict], path: str, title: str = "") -> bool:
+def draw(scores: Sequence[dict], path: str, title: str = "", samples: str = "images") -> bool:
     """Write a PNG for a paper.
 
     Args:
         scores: Rows of report.json; shares of fewer than eight images are left out.
         path: The file to write.
         title: Above the axes.
+        samples: What the shares are of: "images" or "clips".
 
     Returns:
         False, and no file, if there are no shares, or matplotlib is not installed.
@@ -61,7 +65,7 @@ def draw(scores: Sequence[dict], path: str, title: str = "") -> bool:
     plot_width = (WIDTH - LEFT - RIGHT) / WIDTH
     axes = figure.add_axes((LEFT / WIDTH, FOOT / height, plot_width, LINE * len(lines) / height))
     axes.set(xlim=(0, 100), ylim=(len(lines) - 0.5, -0.5), yticks=[], xticks=range(0, 101, 25))
-    axes.set_xlabel("share of images, % (bars: 95 % Wilson intervals)", fontsize=FONT)
+    axes.set_xlabel(f"share of {samples}, % (bars: 95 % Wilson intervals)", fontsize=FONT)
     axes.tick_params(labelsize=FONT)
     axes.grid(axis="x", color="0.9", linewidth=0.8)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -9,18 +9,20 @@ from typing import Any
 from rich.table import Table
 
 from ..config.options import EMBEDDED
+from ..evaluation.clip_benchmark import FLICKER, SHARE_OF_FRAMES, SWITCHES
 from ..evaluation.scores import PIXELS
 from ..io.text import one_line, plain_console, visible
 from ..io.units import format_bytes, format_duration
 from . import eraseeval_report
 from .attack_report import cell, name_of, title_of
-from .report import table
+from .report import format_value, table
 from .verdict import (
     ANOTHER_SEED,
     alternative_names,
     concept_names,
     image_pairs,
     judge_verdict,
+    samples_of,
     score_row,
     subject,
 )
@@ -38,6 +40,17 @@ REMEDIES = {
     "over-erasure": "--keep for what suffers, another --method",
     "broken images": "another alternative, one that the model draws well",
     "alternative ignored": "another alternative, one that the model draws well",
+}
+
+# Rows of clips that are prompted for the concept.
+CLIP_ROWS = {
+    f"concept{SHARE_OF_FRAMES}": "frames that show it",
+    "late return": "it returns late (last third, not first)",
+    "motion": "the prompted motion",
+    "object": "the prompted object",
+    "background": "the prompted background",
+    SWITCHES: SWITCHES,
+    FLICKER: FLICKER,
 }
 
 MOVED = {"target": "", "neighbour": "near neighbours", "unrelated": "anything else"}
@@ -126,7 +139,8 @@ def summary_lines(report: Mapping[str, Any], out: Path, *, notes: bool = True) -
         lines = textwrap.wrap(f"Erased: {about}", COLUMNS)
     else:
         lines = textwrap.wrap(verdict, COLUMNS) + textwrap.wrap(about, COLUMNS)
-    bodies = [presence_lines(report), change_lines(report)]
+    clips = samples_of(report) == "clips" and score_row(report, "concept", "target")
+    bodies = [presence_lines(report), clip_lines(report) if clips else change_lines(report)]
     closing = closing_lines(report, out)
     for body in bodies:
         if body:
@@ -176,6 +190,26 @@ def presence_lines(report: Mapping[str, Any]) -> list[str]:
     return [head, *lines]
 
 
+def clip_lines(report: Mapping[str, Any]) -> list[str]:
+    """What is measured of clips alone, before and after.
+
+    Args:
+        report: The content of report.json.
+
+    Returns:
+        The shares of frames, late returns, and what the clips kept; a line for each measure.
+    """
+    lines = []
+    for name, title in CLIP_ROWS.items():
+        row = score_row(report, name, "target")
+        if row and row["before"] is not None:
+            before, after = (format_value(row[key], name) for key in ("before", "after"))
+            low, high = (format_value(value, name) for value in row["ci95"])
+            interval = f"{low.removesuffix(' %')}–{high}"
+            lines.append(f"{title:<39} {before:>12} {after:>12} {interval:>12}")
+    return ["the same clips", *lines] if lines else []
+
+
 def share_of(row: Mapping[str, Any], key: str) -> str:
     """A share in images: "3 of 20".
 
@@ -207,7 +241,7 @@ def change_lines(report: Mapping[str, Any]) -> list[str]:
         return []
     seed = score_row(report, ANOTHER_SEED + PIXELS, "structure")
     ruler = f" (another seed: {seed['after']:.3f})" if seed else ""
-    lines = [f"same seed, how far images moved{ruler}"]
+    lines = [f"same seed, how far {samples_of(report)} moved{ruler}"]
     largest = max(values.values()) or 1.0
     for label, value in values.items():
         bar = "█" * max(1 if value else 0, round(BAR * value / largest))
@@ -272,9 +306,9 @@ def closing_lines(report: Mapping[str, Any], out: Path) -> list[str]:
         prompt = shlex.quote(one_line(report["concept"][0]["erase"]))
         lines.append(f"try it: {command_line(f'generate {prompt}', report, out, ' --compare')}")
     if report["settings"].get("evaluation") == "short":
-        count = f"this was a short evaluation, of {image_pairs(report)} images"
+        count = f"this was a short evaluation, of {image_pairs(report)} {samples_of(report)}"
         if erased and not report["failure"]:
-            count = f"more images than {image_pairs(report)}"
+            count = f"more {samples_of(report)} than {image_pairs(report)}"
             lines.append(f"{count}: {command_line('evaluate', report, out)}")
         else:
             lines.append(count)

@@ -52,6 +52,15 @@ class Tile:
     interval: str
 
 
+def samples_of(report: Mapping[str, Any]) -> str:
+    """What the model of a report samples: "images" or "clips".
+
+    Args:
+        report: The content of report.json, or of compare.json.
+    """
+    return "clips" if report.get("settings", {}).get("frames") else "images"
+
+
 def score_row(report: Mapping[str, Any], name: str, group: str) -> dict | None:
     """Find a score of a report.
 
@@ -84,9 +93,9 @@ def judge_verdict(report: Mapping[str, Any]) -> Verdict:
             return Verdict("bad", f"Not erased: {reason}")
         return Verdict("bad", f"It did not work: {report['failure']}")
     if not report["scores"]:
-        return Verdict("unknown", "Not evaluated: no images were sampled")
+        return Verdict("unknown", f"Not evaluated: no {samples_of(report)} were sampled")
     if not score_row(report, "concept", "target"):
-        return Verdict("unknown", "Not scored: no judge; look at the images")
+        return Verdict("unknown", f"Not scored: no judge; look at the {samples_of(report)}")
     if remains := remaining_concept(report):
         return Verdict("doubtful", f"Partly erased: {remains}")
     losses = []
@@ -108,7 +117,7 @@ def remaining_concept(report: Mapping[str, Any]) -> str:
     for group, by in (("target", ""), ("synonym", ", prompted by its synonyms,")):
         row = score_row(report, "concept", group)
         if row and row["before"] and row["ci95"][0] > ERASED_SHARE:
-            return f"{concept_names(report)}{by} is still in {counts(row)}"
+            return f"{concept_names(report)}{by} is still in {counts(row, samples_of(report))}"
     return ""
 
 
@@ -130,8 +139,9 @@ def lost_accuracy(report: Mapping[str, Any], group: str) -> str:
     proven = difference is not None and difference["ci95"][1] < 0
     if not proven and row["before"] - row["after"] < TOLERATED_LOSS:
         return ""
-    title = {"neighbour": "near neighbours", "unrelated": "unrelated images"}[group]
-    return f"{title} suffered: right in {counts(row)}{worst_words(report, group)}"
+    samples = samples_of(report)
+    title = {"neighbour": "near neighbours", "unrelated": f"unrelated {samples}"}[group]
+    return f"{title} suffered: right in {counts(row, samples)}{worst_words(report, group)}"
 
 
 def worst_words(report: Mapping[str, Any], group: str, most: int = 3) -> str:
@@ -155,14 +165,15 @@ def worst_words(report: Mapping[str, Any], group: str, most: int = 3) -> str:
     return f"; worst: {', '.join(names)}" if names else ""
 
 
-def counts(row: Mapping[str, Any]) -> str:
+def counts(row: Mapping[str, Any], samples: str = "images") -> str:
     """A share in images: "3 of 20 images (before: 19)".
 
     Args:
         row: A score of report.json whose values are shares in [0, 1], measured before and after.
+        samples: "images" or "clips".
     """
     after, before = (round(row[key] * row["n"]) for key in ("after", "before"))
-    return f"{after} of {row['n']} images (before: {before})"
+    return f"{after} of {row['n']} {samples} (before: {before})"
 
 
 def concept_names(report: Mapping[str, Any]) -> str:
@@ -240,14 +251,16 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
         Up to three tiles; what was not measured has none.
     """
     result = []
+    samples = samples_of(report)
     if gone := score_row(report, "concept", "target"):
-        detail = f"images show {concept_names(report)}"
+        where = "clips show, in any frame," if samples == "clips" else "images show"
+        detail = f"{where} {concept_names(report)}"
         result.append(share_tile("gone", gone, detail))
     if instead := score_row(report, "alternative", "target"):
         detail = f"show {alternative_names(report)}"
         result.append(share_tile("instead", instead, detail))
     if rest := score_row(report, "right", "unrelated"):
-        result.append(share_tile("rest kept", rest, "unrelated images are right"))
+        result.append(share_tile("rest kept", rest, f"unrelated {samples} are right"))
     elif moved := score_row(report, PIXELS, "unrelated"):
         result.append(change_tile(report, moved))
     return result
@@ -284,7 +297,8 @@ def change_tile(report: Mapping[str, Any], row: Mapping[str, Any]) -> Tile:
     interval = f"95 % interval {low:.3f}–{high:.3f}, n {row['n']}"
     if seed := score_row(report, ANOTHER_SEED + PIXELS, "structure"):
         interval += f"; another seed: {seed['after']:.3f}"
-    return Tile("rest kept", f"{row['after']:.3f}", "pixel change of unrelated images", interval)
+    detail = f"pixel change of unrelated {samples_of(report)}"
+    return Tile("rest kept", f"{row['after']:.3f}", detail, interval)
 
 
 def moved_sentence(report: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
     check_out(run.out, run.force)
     started = time.perf_counter()
     model = load(run.source)
-    check_images(model)
+    check_images(model, "attack")
     edit = read_edit(path, EvaluationOptions(out=run.out, model=run.model), model, concepts)
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)

@@ -35,7 +35,7 @@ from ..models.sampling import ImageSampler
 from ..profiling.usage import calls_per_image, count_calls, peak_memory, reset_peak_memory
 from ..reporting.samples import write_samples
 from .comparison_folder import Entry, sample_records, write_comparison
-from .options import EvaluationOptions, check_images
+from .options import EvaluationOptions
 from .results import concept_records, software_versions
 
 if TYPE_CHECKING:
@@ -80,7 +80,6 @@ def compare(
         check_settings(method)
     check_out(run.out, run.force)
     model = load(run.source)
-    check_images(model)
     benchmark = run.benchmark(model, model.complete(concepts))
     sampler = run.sampler(model)
     before = images_before(sampler, benchmark)
@@ -110,6 +109,7 @@ def compare(
             "seed": run.seed,
             **sampling,
             "judge": benchmark.judge_card,
+            "frames": model.frames,
         },
         "versions": software_versions(),
     }
@@ -137,11 +137,11 @@ class _Comparison:
         model, sampling = self.sampler.model, self.sampler.sampling
         edit, cost = self.train(name, method)
         cost["calls_for_a_picture"] = calls_per_image(model, edit, sampling)
-        measures = Measures(self.options.controls, True, self.features)
+        measures = Measures(self.options.controls(model), True, self.features)
         evaluation = evaluate(
             self.sampler, edit, self.benchmark, before=self.before, measures=measures
         )
-        strengths = STRENGTHS[self.options.extent]
+        strengths = () if model.frames else STRENGTHS[self.options.extent]
         return Entry(
             name=name,
             edit=edit,

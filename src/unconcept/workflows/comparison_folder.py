@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..edits.edit import Edit
 from ..evaluation.benchmark import Benchmark
+from ..evaluation.clip_benchmark import FLICKER, SHARE_OF_FRAMES, SWITCHES
 from ..evaluation.frontier import Point, area
 from ..evaluation.runner import Evaluation, sampling_seeds
 from ..evaluation.scores import PIXELS, find_score
@@ -34,6 +35,16 @@ MEASURES = (
     (PIXELS, "unrelated", "unrelated moved"),
     ("layout change, 8x8 L1", "target", "layout of the concept's images moved"),
     ("drift of the unconditional prediction", "structure", "drift of ε(∅)"),
+)
+
+CLIP_MEASURES = (  # of a text-to-video model, after those
+    (f"concept{SHARE_OF_FRAMES}", "target", "frames that show it"),
+    ("late return", "target", "late return"),
+    ("motion", "target", "motion kept"),
+    ("object", "target", "object kept"),
+    ("background", "target", "background kept"),
+    (SWITCHES, "target", SWITCHES),
+    (FLICKER, "target", "flicker"),
 )
 
 COSTS = ("area", "network calls", "calls per image", "seconds", "GiB")
@@ -89,7 +100,8 @@ def table(result: dict) -> tuple[list[str], list[list[str]]]:
         interval and n, and the costs.
     """
     shown = []
-    for name, group, header in MEASURES:
+    measures = MEASURES + (CLIP_MEASURES if result["settings"].get("frames") else ())
+    for name, group, header in measures:
         if any(find_score(entry["scores"], name, group) for entry in result["methods"]):
             shown.append((name, group, header))
     first = ["before"]
@@ -132,7 +144,7 @@ def write_comparison(
         folder: Where to.
         result: The content of compare.json.
         benchmark: The prompts of the images.
-        before: Images [N, 3, H, W] in [0, 1] without any edit.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] without any edit.
         entries: One per method.
     """
     images = {"before": before}
@@ -182,7 +194,7 @@ def sample_records(
     Args:
         benchmark: The prompts of the images, and their judge.
         seed: Of the run.
-        before: Images [N, 3, H, W] in [0, 1] without any edit.
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] without any edit.
         entries: One per method.
     """
     seeds = sampling_seeds(benchmark, seed)

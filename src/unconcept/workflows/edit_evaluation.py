@@ -25,7 +25,7 @@ from ..models import single_file
 from ..models.folder import INDEX, read_json
 from ..models.interface import Model
 from ..models.loading import load
-from .options import EvaluationOptions, check_images
+from .options import EvaluationOptions
 from .results import RunRecord, write_results
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def evaluate_edit(
         check_own_edit(path)
     check_out(run.out, run.force)
     model = load(run.source)
-    check_images(model)
     edit = read_edit(path, run, model, concepts).scale(strength)
     mismatch = edit.check(model, force=run.force)
     stored = [Concept.read(fields) for fields in edit.card.get("concepts", [])]
@@ -76,7 +75,7 @@ def evaluate_edit(
         )
     benchmark = run.benchmark(model, complete_as_trained(model, edit, concepts or stored))
     sampler = run.sampler(model)
-    measures = Measures(run.controls, run.extent == "full", features_or_none())
+    measures = Measures(run.controls(model), run.extent == "full", features_or_none())
     evaluation = evaluate(sampler, edit, benchmark, measures=measures)
     record = RunRecord(run, model, benchmark, sampler.sampling, started, strength)
     if mismatch:

@@ -69,7 +69,7 @@ def eraseeval_edit(
     check_out(run.out, run.force)
     folders = Folders() if plugs is None else read_folders(plugs)
     model = load(run.source)
-    check_images(model)
+    check_images(model, "EraseEval")
     edit = read_edit(path, run, model, concepts).scale(strength)
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)

@@ -46,7 +46,7 @@ from ..training.distributed import is_first, process_count
 from ..training.resume import checkpointed, discard
 from . import monitoring
 from .memory import MemoryPlan
-from .options import CLIPS_ARE_NOT_EVALUATED, EvaluationOptions
+from .options import EvaluationOptions
 from .results import RunRecord, software_versions, write_results
 
 log = logging.getLogger(__name__)
@@ -147,7 +147,6 @@ class _Erasure:
         model = self.load_model()
         if not self.lexicon:
             model.completes = False
-        self.leave_clips_out(model, strict)
         concepts = model.complete(concepts)
         benchmark = self.options.benchmark(model, concepts)
         sampler = self.options.sampler(model)
@@ -174,7 +173,7 @@ class _Erasure:
             )
         full = self.options.extent == "full"
         features = features_or_none() if benchmark.cases else None
-        measures = Measures(self.options.controls, full, features)
+        measures = Measures(self.options.controls(model), full, features)
         evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
         while stronger := stronger_method(self.method, evaluation):
             fitted = self.memory.fitted(stronger)
@@ -192,7 +191,8 @@ class _Erasure:
             record.training_seconds = round(time.perf_counter() - began, 1)
             evaluation = evaluate(sampler, edit, benchmark, before=before, measures=measures)
         curve = None
-        if not isinstance(model, EmojiVocabulary):  # the embedded models have pages of results
+        # The embedded models have pages of results, and clips take long.
+        if not (isinstance(model, EmojiVocabulary) or model.frames):
             curve = measure_strengths(sampler, edit, benchmark, evaluation)
         report = write_results(record, edit, evaluation, curve)
         self.move_samples()
@@ -229,24 +229,9 @@ class _Erasure:
             cpu_offload=self.memory.setting.cpu_offload,
         )
 
-    def leave_clips_out(self, model: Model, strict: bool) -> None:
-        """Evaluate nothing if the model samples clips.
-
-        Args:
-            model: The model of the run.
-            strict: Was an evaluation demanded?
-        """
-        if not model.frames:
-            return
-        if strict or self.options.prompts:
-            raise InputError(f"--strict and --prompts need images, and {CLIPS_ARE_NOT_EVALUATED}")
-        self.options = replace(self.options, extent="none")
-
     def caveats(self, model: Model) -> list[str]:
         """What must be known of this method in this model."""
         lines = [line for line in (model.remark, method_caveat(self.method, model)) if line]
-        if model.frames:
-            lines.append(CLIPS_ARE_NOT_EVALUATED)
         quantize = self.memory.setting.quantize
         if quantize:
             lines.append(

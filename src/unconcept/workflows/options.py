@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict
 
+import torch
+
 from ..attacks.catalogue import Budget
 from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
@@ -14,11 +16,23 @@ from ..config.options import Look, Source
 from ..config.ranges import check_numbers
 from ..errors import InputError
 from ..evaluation.benchmark import Benchmark
-from ..evaluation.runner import CASES_PER_GROUP, CONTROLS, Extent
+from ..evaluation.runner import (
+    CASES_PER_GROUP,
+    CLIP_CONTROLS,
+    CLIPS_PER_GROUP,
+    CONTROLS,
+    Extent,
+)
 from ..evaluation.setup import prepare
+from ..io.units import format_bytes
 from ..io.weights import can_write
 from ..models.interface import Model
 from ..models.sampling import ImageSampler, Sampling
+from ..profiling.memory_estimate import FP32_BYTES
+from ..profiling.memory_fit import with_headroom
+from ..profiling.usage import free_memory
+
+CLIP_COPIES = 2.5  # before, after, and what a measure copies of them
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,23 +59,39 @@ class RunOptions:
         return Source.of(self.model)
 
 
-CLIPS_ARE_NOT_EVALUATED = (
-    "clips are not evaluated by this command: sample some with `unconcept generate --edit`, and "
-    "measure them in Python with unconcept.evaluation.clips"
-)
-
-
-def check_images(model: Model) -> None:
+def check_images(model: Model, command: str) -> None:
     """Does a model sample images, which a command needs?
 
     Args:
         model: The model of the run.
+        command: What the user knows it by.
 
     Raises:
         InputError: It samples clips.
     """
     if model.frames:
-        raise InputError(f"this is a text-to-video model, and {CLIPS_ARE_NOT_EVALUATED}")
+        raise InputError(f"{command} is for images, and this is a text-to-video model")
+
+
+def check_clips_fit(model: Model, clips: int) -> None:
+    """Do the clips of an evaluation fit into the CPU's memory?
+
+    Args:
+        model: A text-to-video model.
+        clips: Before the edit; as many are sampled with it.
+
+    Raises:
+        InputError: They do not, with what to change.
+    """
+    height, width = model.image_shape
+    needed = int(CLIP_COPIES * clips * model.frames * 3 * height * width * FP32_BYTES)
+    limit = with_headroom(free_memory(torch.device("cpu")))
+    if limit is not None and needed > limit:
+        raise InputError(
+            f"{clips} clips of {model.frames} frames of {height} x {width} pixels before and after "
+            f"take {format_bytes(needed)} of memory, and {format_bytes(limit)} are free: choose "
+            "fewer --frames or a smaller --height and --width, or evaluate nothing (--extent none)"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +120,13 @@ class EvaluationOptions(RunOptions):
         if self.cache and not can_write(self.cache):
             object.__setattr__(self, "cache", None)
 
-    @property
-    def controls(self) -> int:
-        """Images per control."""
-        return CONTROLS[self.extent]
+    def controls(self, model: Model) -> int:
+        """Images or clips per control.
+
+        Args:
+            model: The model that is evaluated.
+        """
+        return (CLIP_CONTROLS if model.frames else CONTROLS)[self.extent]
 
     def benchmark(self, model: Model, concepts: Sequence[Concept]) -> Benchmark:
         """The benchmark of the run.
@@ -105,8 +138,11 @@ class EvaluationOptions(RunOptions):
         Returns:
             Its prompts and judge.
         """
-        n = CASES_PER_GROUP[self.extent]
-        return prepare(model, concepts, n, self.seed, self.prompts, self.look)
+        n = (CLIPS_PER_GROUP if model.frames else CASES_PER_GROUP)[self.extent]
+        benchmark = prepare(model, concepts, n, self.seed, self.prompts, self.look)
+        if model.frames:
+            check_clips_fit(model, len(benchmark.cases))
+        return benchmark
 
     def sampler(self, model: Model) -> ImageSampler:
         """What samples the run's evaluation images.

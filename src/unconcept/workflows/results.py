@@ -152,6 +152,7 @@ class RunRecord:
             "device": self.model.device.type,
             "dtype": str(self.model.dtype).removeprefix("torch."),
             "memory": self.memory,
+            "frames": self.model.frames,
         }
 
 

@@ -70,7 +70,8 @@ def compare(
 
     first = next(iter(jobs.values()))
     chosen = {name: job.method for name, job in jobs.items()}
-    stages = comparison_stages(chosen, len(first.concepts), look.steps, extent)
+    count = len(first.concepts)
+    stages = comparison_stages(chosen, count, look.steps, extent, source.clips)
     with ProgressBar(stages) as bar:
         result = run(
             first.concepts,

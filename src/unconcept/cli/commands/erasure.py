@@ -156,7 +156,8 @@ def erase(
         from ..progress_bar import ProgressBar
 
     own_model = job.model not in EMBEDDED
-    stages = erasure_stages(job.method, len(job.concepts), look.steps, extent, own_model)
+    count = len(job.concepts)
+    stages = erasure_stages(job.method, count, look.steps, extent, own_model, source.clips)
     with ProgressBar(stages) as bar:
         result = run(
             job.concepts,

@@ -101,7 +101,9 @@ def evaluate(
         from ..progress_bar import ProgressBar
 
     out = output.folder("evaluation")
-    plan = evaluation_stages(look.steps, extent) if protocol == "default" else ()
+    plan = ()
+    if protocol == "default":
+        plan = evaluation_stages(look.steps, extent, source.clips)
     with ProgressBar(plan) as bar:
         measure = evaluate_edit if protocol == "default" else partial(eraseeval_edit, plugs=plugs)
         result = measure(

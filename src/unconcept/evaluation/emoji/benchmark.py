@@ -2,23 +2,26 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
 
 from ...concepts.concept import Concept
 from ...models.emoji.vocabulary import COLOURFUL, COLOURS, OBJECTS, STYLES, WORDS, find
 from ..benchmark import Judgement
 from ..prompt_benchmark import LIKELIEST
 from .cases import CaseWriter, EmojiCase, concept_called
-from .judge import load_judge, quality
+from .judge import Verdict, load_judge, quality
 from .marks import ERASED, MARKS, Marker, Sight
 
 
 class EmojiBenchmark:
     """Prompts about several concepts at once, with known answers; states `Benchmark`."""
+
+    writer_kind: ClassVar[type[CaseWriter]] = CaseWriter
 
     def __init__(
         self,
@@ -40,9 +43,10 @@ class EmojiBenchmark:
         """
         self.concepts = tuple(concepts)
         self.seed = seed
-        self.writer = CaseWriter(concepts, seed, likely)
+        self.writer = self.writer_kind(concepts, seed, likely)
         self.marker = Marker(concepts)
         self.cases = [*self.writer.write(n), *added]
+        self._verdicts = WeakIdKeyDictionary()  # the judge's, by the tensor of images
 
     @property
     def judge_card(self) -> dict | None:
@@ -93,6 +97,16 @@ class EmojiBenchmark:
         thing = find(alternative)
         return OBJECTS.index(thing) if thing else -1, case.style
 
+    def verdict(self, images: Tensor) -> Verdict:
+        """What the judge sees, which it is asked for once per tensor.
+
+        Args:
+            images: [N, 3, 64, 64] in [0, 1].
+        """
+        if images not in self._verdicts:
+            self._verdicts[images] = load_judge().look(images)
+        return self._verdicts[images]
+
     def marks(self, images: Tensor) -> dict[str, Tensor]:
         """The judge's marks.
 
@@ -110,7 +124,7 @@ class EmojiBenchmark:
         Returns:
             [N] by name: 0, 1, or NaN where a mark does not apply.
         """
-        verdict = load_judge().look(images)
+        verdict = self.verdict(images)
         marks = {name: torch.full((len(self.cases),), math.nan) for name in MARKS}
         for i, case in enumerate(self.cases):
             sight = Sight.of(verdict, i, scene=case.other >= 0)
@@ -128,7 +142,7 @@ class EmojiBenchmark:
             N judgements. A prompt about a style is judged by its style, and a scene by the objects
             of both halves, "cow + house". Probabilities are of the whole image.
         """
-        verdict = load_judge().look(images)
+        verdict = self.verdict(images)
         judgements = []
         for i, case in enumerate(self.cases):
             sight = Sight.of(verdict, i, scene=case.other >= 0)
@@ -165,5 +179,5 @@ class EmojiBenchmark:
         Returns:
             The largest probability of any object [N] in [0, 1], by name.
         """
-        objects = load_judge().look(images).objects
+        objects = self.verdict(images).objects
         return {"confidence of the judge": objects[:, :-1].amax(1)}

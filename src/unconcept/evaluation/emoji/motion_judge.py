@@ -6,6 +6,7 @@ of these": motions that no prompt asks for, frames in random order, and clips th
 object halfway.
 """
 
+import json
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import InputError
+from ...io.weights import user_cache
 from ...models.devices import default_device
 from ...models.emoji.motions import FRAMES, MOTIONS
 
@@ -65,6 +67,19 @@ class MotionJudge(nn.Module):
         return self.head(self.body(x.flatten(1, 2)))
 
     @torch.no_grad()
+    def probabilities(self, clips: Tensor, batch: int = 64) -> Tensor:
+        """How likely each motion is.
+
+        Args:
+            clips: [N, FRAMES, 3, 64, 64] in [0, 1].
+            batch: Clips per forward pass.
+
+        Returns:
+            [N, motions + 1], on the CPU; the last is "none of these".
+        """
+        device = self.head.weight.device
+        return torch.cat([self(part.to(device)).softmax(1).cpu() for part in clips.split(batch)])
+
     def look(self, clips: Tensor, batch: int = 64) -> Tensor:
         """Recognize the motions of clips.
 
@@ -75,8 +90,23 @@ class MotionJudge(nn.Module):
         Returns:
             Indices into NAMES, or NONE [N], on the CPU.
         """
-        device = self.head.weight.device
-        return torch.cat([self(part.to(device)).argmax(1).cpu() for part in clips.split(batch)])
+        return self.probabilities(clips, batch).argmax(1)
+
+
+def weights_file() -> Path:
+    """Where the judge is: in the package, else in the user's cache, if it is anywhere."""
+    return WEIGHTS if WEIGHTS.exists() else user_cache() / WEIGHTS.name
+
+
+@cache
+def motion_quality() -> dict:
+    """Held-out accuracy of the judge.
+
+    Returns:
+        {what: [share right, n]}; empty where it was not measured.
+    """
+    file = weights_file().with_suffix(".json")
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 @cache
@@ -88,13 +118,13 @@ def load_motion_judge() -> MotionJudge:
     """
     from safetensors.torch import load_file
 
-    if not WEIGHTS.exists():
+    if not weights_file().exists():
         raise InputError(
             "the judge of motions is not in this copy: make it with "
             "`python -m pretraining motion-judge`, some minutes on one core"
         )
     weights = {}
-    for name, tensor in load_file(WEIGHTS).items():
+    for name, tensor in load_file(weights_file()).items():
         weights[name] = tensor.float() if tensor.is_floating_point() else tensor
     judge = MotionJudge()
     judge.load_state_dict(weights)

@@ -26,6 +26,8 @@ DRIFT = (4, 3, 2, 1, 1, 0, -1, -2)
 
 WIDTHS = (5, 6, 7, 8, 10, 11, 12, 13)  # of a drawing that grows, in cells
 
+SMALLEST = 10  # cells: the judge of images was trained on drawings of 11 and more
+
 HOP = (0, 2, 3, 4, 4, 3, 2, 0)  # cells above the ground
 
 SHAKE = (0, 2, 0, -2, 0, 2, 0, -2)
@@ -81,6 +83,21 @@ def placements(motion: str, rng: np.random.Generator) -> list[Placement]:
     if motion == "still":
         return [Placement(x, y) for f in frames]
     return other_placements(motion, x, y, rng)
+
+
+def visible_frames(motion: str) -> list[bool]:
+    """In which frames a drawing is large enough for the judge of images, and upright.
+
+    Args:
+        motion: One of `MOTIONS`; "" for none.
+
+    Returns:
+        FRAMES booleans.
+    """
+    if motion == "spin":
+        return [frame == 0 for frame in range(FRAMES)]
+    widths = {"grow": WIDTHS, "shrink": WIDTHS[::-1]}.get(motion, (WIDTH,) * FRAMES)
+    return [width >= SMALLEST for width in widths]
 
 
 def other_placements(motion: str, x: int, y: int, rng: np.random.Generator) -> list[Placement]:

@@ -1,8 +1,11 @@
 """How far an image is from the one that the same seed gave before the edit.
 
-Images are [N, 3, H, W] in [0, 1]; every result is [N]. Results lie in [0, 1] and are 0 for
-identical images, with two exceptions: ssim is 1 for identical images, and psnr is in dB.
+Images are [N, 3, H, W] in [0, 1]; every result is [N]. For clips see `per_sample`. Results lie in
+[0, 1] and are 0 for identical images, with two exceptions: ssim is 1 for identical images, and psnr
+is in dB.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -13,6 +16,25 @@ SSIM_RADIUS, SSIM_SIGMA = 5, 1.5
 SSIM_C1, SSIM_C2 = 0.01**2, 0.03**2
 
 SOBEL = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]]) / 4
+
+
+def per_sample(
+    measure: Callable[[Tensor, Tensor], Tensor], before: Tensor, after: Tensor
+) -> Tensor:
+    """Measure pairs of images, or pairs of clips by the mean over their frames.
+
+    Args:
+        measure: Images before and after [M, 3, H, W] -> [M].
+        before: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
+        after: Images or clips of the same seeds.
+
+    Returns:
+        One number for each image or clip [N].
+    """
+    if before.ndim == 4:
+        return measure(before, after)
+    values = measure(before.flatten(0, 1), after.flatten(0, 1))
+    return values.unflatten(0, before.shape[:2]).mean(1)
 
 
 def pixel_change(before: Tensor, after: Tensor) -> Tensor:

@@ -287,3 +287,12 @@ def knows(concept: Concept) -> bool:
         concept: Any concept; its word is looked up as it is written, its kind does not count.
     """
     return concept.erase in STYLES or bool(things(concept))
+
+
+def knows_motion(concept: Concept) -> bool:
+    """Is a concept a motion that `emoji-video` was trained on?
+
+    Args:
+        concept: Of which the name of what is erased decides.
+    """
+    return concept.erase in PHRASES
