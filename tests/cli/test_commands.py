@@ -345,7 +345,9 @@ def test_erase_generate_show(run, tmp_path, folder, quick):
     code, _, err = run(*words, "--out", "nothing")
     assert (code, "--edit" in err, one_line(err)) == (2, True, True)
 
-    assert "pig → cow" in run("show", "gone/edit.safetensors")[1]
+    lines = run("show", "gone/edit.safetensors")[1].splitlines()
+    assert "erases   pig → cow" in lines
+    assert max(map(len, lines)) <= 80
     assert "same seed, how far images moved" in run("show", "gone")[1]
     assert "pixel change" in run("show", "gone", "--full")[1]
     assert "surgical" in run("show", "all-but-one")[1]

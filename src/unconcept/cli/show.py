@@ -91,9 +91,15 @@ def show_edit(path: Path) -> None:
     if ranks:
         span = f"{ranks[0]}" if ranks[0] == ranks[-1] else f"{ranks[0]} to {ranks[-1]}"
         lines.append(f"rank     {span}, of {len(ranks)} weights")
+    heading = ""
     for name, tensor in tensors.items():
+        parts = name.split(".")
+        module = ".".join(parts[:-2])
+        if module != heading:
+            heading = module
+            lines.append(f"  {module}")
         rms = tensor.square().mean().sqrt()
-        lines.append(f"  {name}  {list(tensor.shape)}  rms {rms:.2e}")
+        lines.append(f"    {'.'.join(parts[-2:]):<24} {list(tensor.shape)!s:<14} rms {rms:.2e}")
     console = plain_console()
     for line in lines:
         console.print(visible(line), soft_wrap=True)
