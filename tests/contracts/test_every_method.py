@@ -88,8 +88,10 @@ def test_contract(method, pipe, tmp_path):
             closed, *_, after = edit.card["training"]["missing"]
             assert after <= max(closed, 0.03), "the loss takes nothing back"
 
-    again = method(model, *concepts)
-    assert same(edit.tensors(), again.tensors()), "the same seed gives the same bits"
+    # Every method on one family, and one method on every family: sampling is the family's.
+    if model.family == "stable-diffusion" or method in (ROWS["all-but-one"], ROWS["esd"]):
+        again = method(model, *concepts)
+        assert same(edit.tensors(), again.tensors()), "the same seed gives the same bits"
 
     loaded = Edit.load(edit.save(tmp_path / "edit.safetensors"))
     assert same(edit.tensors(), loaded.tensors())
@@ -123,9 +125,11 @@ def test_its_loss_falls(method, model):
     """
     if isinstance(method, AllButOne):
         pytest.skip("held out: test_contract")
-    settings = dict(steps=60, lr=6e-3, sampling_steps=2)
+    settings = dict(steps=40, lr=1e-2, sampling_steps=2)
     if isinstance(method, Receler):
-        settings |= dict(steps=100, lr=3e-2, attacks=1, attack_lr=1e-9, local=0.0)
+        settings |= dict(steps=50, lr=6e-2, attacks=1, attack_lr=1e-9, local=0.0)
+    if getattr(method, "erase_from", None):
+        settings |= dict(steps=60, lr=6e-3)
     if isinstance(method, T2VUnlearning):
         settings |= dict(lr=3e-2, alpha=0.0, beta=0.0)
     losses = []
@@ -143,7 +147,7 @@ def test_its_loss_falls(method, model):
 def test_a_loss_that_is_not_finite_keeps_nothing(method, model):
     base = state(model.pipe.unet)
     wild = (
-        replace(method, tune=replace(TUNE, lr=1e30, steps=8))
+        replace(method, trajectories=4, points=1, tune=replace(TUNE, lr=1e30, steps=8))
         if isinstance(method, AllButOne)
         else replace(method, lr=1e30, steps=8)
     )

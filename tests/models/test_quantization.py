@@ -26,9 +26,9 @@ FEW = AllButOne(
     start="none",
     rounds=1,
     trajectories=4,
-    points=2,
-    sampling_steps=4,
-    tune=Tune(steps=4, batch_size=2, check=2),
+    points=1,
+    sampling_steps=2,
+    tune=Tune(steps=3, batch_size=2, check=1),
 )
 PIG = Concept(erase="pig", alternative="cow")
 

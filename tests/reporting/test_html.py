@@ -15,6 +15,7 @@ from unconcept.evaluation.benchmark import GROUPS, PromptCase
 from unconcept.evaluation.runner import Evaluation
 from unconcept.evaluation.scores import PIXELS, Scores, unmeasured_score
 from unconcept.evaluation.strength_curve import StrengthCurve
+from unconcept.reporting import html, image_files
 from unconcept.reporting import report as reports
 from unconcept.reporting.html import GLOSSARY, bar, meaning_of, measure_of, pick_spread
 from unconcept.reporting.verdict import model_title
@@ -120,12 +121,30 @@ def written_page(folder, report: dict, images: torch.Tensor) -> str:
     return (folder / "report.html").read_text()
 
 
+def encode_once(monkeypatch, module, name: str) -> None:
+    """Let an encoder of a module return what it returned before for the same image."""
+    encode, known = getattr(module, name), {}
+
+    def remember(image, *quality):
+        key = (image.size, image.tobytes(), *quality)
+        if key not in known:
+            known[key] = encode(image, *quality)
+        return known[key]
+
+    monkeypatch.setattr(module, name, remember)
+
+
 @pytest.mark.parametrize(
     ("size", "noise"),
     [(64, natural), (512, natural), (160, lambda size: torch.rand(1, 3, size, size).round())],
 )
-def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, noise):
-    """For 200 pairs of images that are hard to compress; the last kind is the worst case."""
+def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, noise, monkeypatch):
+    """For 200 pairs of images that are hard to compress; the last kind is the worst case.
+
+    All pairs are the same one, and each image is encoded once.
+    """
+    encode_once(monkeypatch, html, "encode")
+    encode_once(monkeypatch, image_files, "encode_webp")
     page = written_page(tmp_path, report_of(), noise(size).expand(200, -1, -1, -1))
     assert len(page.encode()) < 3e6
     assert page.count("<figure>") == 100

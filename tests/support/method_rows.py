@@ -16,8 +16,8 @@ from unconcept.methods.t2v_unlearning import T2VUnlearning
 from unconcept.methods.uce import RECE, UCE
 
 TUNE = Tune(steps=4, batch_size=4, check=2, lr=1e-3, seed=1)
-QUICK = dict(trajectories=12, points=2, sampling_steps=4, tune=TUNE)
-WALK = dict(steps=4, lr=1e-3, sampling_steps=3)
+QUICK = dict(trajectories=10, points=2, sampling_steps=2, tune=TUNE)
+WALK = dict(steps=3, lr=1e-3, sampling_steps=2)
 ROWS = {
     "all-but-one": AllButOne(),
     "all-but-one, then the loss": AllButOne(**QUICK, rho=0.1, until=0.0, rounds=1),
@@ -39,7 +39,7 @@ ROWS = {
     "negative-prompt": NegativePrompt(),
     "rece": RECE(),
     "receler": Receler(**WALK, attacks=2, rank=4, tokens=3),
-    "sae": SAE(features=512, active=8, steps=50, top=16, batch_size=16, cache=False),
+    "sae": SAE(features=512, active=8, steps=20, top=16, batch_size=16, cache=False),
     "sdd": SDD(**WALK, average=0.5),
     "sld": SLD(warmup=0),
     "speed": SPEED(),
@@ -77,6 +77,7 @@ LONG = tuple(
 HARD = {
     "flux": dict(tune=replace(TUNE, lr=3e-4)),
     "flux-2-klein": {},
-    "qwen-image": dict(trajectories=16, tune=replace(TUNE, batch_size=8)),
+    "qwen-image": dict(tune=replace(TUNE, batch_size=8)),
     "sana": dict(tune=replace(TUNE, lr=1e-5)),
+    "z-image": dict(trajectories=12),
 }

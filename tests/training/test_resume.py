@@ -51,7 +51,7 @@ def test_what_was_made_first_is_not_made_again(model, tmp_path, monkeypatch):
 
 
 def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
-    """72 points have five prompts of pig, five of cow, ∅, and no more retained prompts than the
+    """60 points have five prompts of pig, five of cow, ∅, and no more retained prompts than the
     vocabulary gives.
     """
     with checkpointed(tmp_path / "state", every=2, resume=False):
@@ -68,7 +68,7 @@ def test_what_is_kept_holds_each_prompt_once(model, tmp_path):
         {"c": 5, "a": 5, "null": 1},
         {"k": len(retain_prompts(CONCEPTS[:1], model.vocabulary))},
     ]
-    assert sum(len(tensors["t"]) for tensors in files) == 72
+    assert sum(len(tensors["t"]) for tensors in files) == 60
 
 
 def test_without_resume_it_begins_anew(model, tmp_path):

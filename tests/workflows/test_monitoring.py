@@ -22,7 +22,7 @@ METHOD = AllButOne(
     rounds=1,
     trajectories=4,
     points=2,
-    sampling_steps=4,
+    sampling_steps=2,
     rho=1.0,
     tune=Tune(steps=4, batch_size=4, check=2, lr=1e-3),
 )

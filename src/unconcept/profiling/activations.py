@@ -16,6 +16,7 @@ from torch.utils.flop_counter import flop_registry
 from ..models.conditioning import empty_condition, pick
 from ..models.interface import Model
 from ..training.trainable_delta import TrainableDelta
+from . import meta_kernels
 
 TIMESTEP = 500  # any: shapes do not depend on it
 
@@ -105,7 +106,7 @@ class FlopCount(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        out = func(*args, **kwargs)
+        out = meta_kernels.run(func, args, kwargs)
         formula = flop_registry.get(func._overloadpacket)
         if formula:
             self.total += formula(*args, **kwargs, out_val=out)

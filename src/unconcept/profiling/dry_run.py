@@ -1,5 +1,6 @@
 """`--dry-run`: what a run will need here, in plain lines, and what to set if it will not fit."""
 
+import functools
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -30,8 +31,9 @@ from .usage import free_memory
 NO_TRAINING = Training(save_every=0)
 
 
+@functools.cache
 def matmul_speed(device: torch.device, dtype: torch.dtype, n: int = 1024) -> float:
-    """Measure the speed of one large matrix product, which no network reaches.
+    """Measure the speed of one large matrix product, which no network reaches, once in a process.
 
     Args:
         device: Where to multiply.

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map_only
 
 from ..models.conditioning import MAX_CONDITION_NUMBERS, empty_condition
 from ..models.interface import Model
+from . import meta_kernels
 from .activations import TIMESTEP, flash_attention
 
 PROMPTS = 2048  # that a run encodes, at most: the retained prompts
@@ -46,7 +47,7 @@ class LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        out = func(*args, **(kwargs or {}))
+        out = meta_kernels.run(func, args, kwargs or {})
         tree_map_only(Tensor, self.follow, out)
         return out
 
