@@ -132,3 +132,13 @@ def quick(quick_file, monkeypatch):
 
     monkeypatch.setattr(all_but_one, "MAX_RETAINED_PROMPTS", FEW_RETAINED_PROMPTS)
     return quick_file
+
+
+@pytest.fixture
+def all_names_known(monkeypatch):
+    """A tiny random model takes no word for another; tests/models/test_known_names.py has one that
+    was trained.
+    """
+    from unconcept.models.known_names import KnownNames
+
+    monkeypatch.setattr(KnownNames, "among", lambda self, name, others: list(others))

@@ -226,7 +226,7 @@ def test_looking_up_is_fast(words):
 
 
 @pytest.mark.parametrize("added", [True, False])
-def test_erase_with_the_lexicon_and_without(folder, tmp_path, added):
+def test_erase_with_the_lexicon_and_without(folder, tmp_path, added, all_names_known):
     report = erase(
         [Concept(erase="pig", alternative="cow")],
         method=UCE(),

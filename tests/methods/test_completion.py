@@ -43,7 +43,7 @@ def test_python_and_the_command_line_train_on_the_same_prompts(name, run, tmp_pa
 
 
 @pytest.mark.parametrize("method", [UCE(), AllButOne()])
-def test_a_strangers_model_asks_the_lexicon(method):
+def test_a_strangers_model_asks_the_lexicon(method, all_names_known):
     pig = Concept(erase="pig", alternative="cow")
     edit = method(wrap(tiny_pipeline()), pig)
     (concept,) = edit.card["concepts"]
@@ -56,7 +56,9 @@ def test_a_strangers_model_asks_the_lexicon(method):
     assert Concept.read(plain) == pig
 
 
-def test_an_edit_without_the_lexicon_is_evaluated_without_it(run, folder, tmp_path):
+def test_an_edit_without_the_lexicon_is_evaluated_without_it(
+    run, folder, tmp_path, all_names_known
+):
     """The edit says so, and evaluate asks no synonyms that were never trained."""
     options = ("--model", folder, "--steps", 1, "--extent", "short")
     for words in ((), ("--no-lexicon",)):

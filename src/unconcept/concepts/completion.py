@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Collection, Iterable, Sequence
+from typing import Protocol
 
 from . import lexicon, styles
 from .concept import Concept
@@ -131,7 +132,22 @@ WORKS: dict[str, tuple[str, ...]] = {
 }
 
 
-def complete(concepts: Sequence[Concept], vocabulary: Collection[str]) -> tuple[Concept, ...]:
+class Names(Protocol):
+    """What a model knows about names."""
+
+    def among(self, name: str, others: Sequence[str]) -> Sequence[str]:
+        """Those of other names that mean the same to the model, or something near it.
+
+        Args:
+            name: What the concept is called.
+            others: Other names that the lexicon has for it, or for its members.
+        """
+        ...
+
+
+def complete(
+    concepts: Sequence[Concept], vocabulary: Collection[str], known: Names | None = None
+) -> tuple[Concept, ...]:
     """Complete all concepts of one run with what the lexicon knows.
 
     Objects and categories get synonyms, members, neighbours and common words that are retained;
@@ -142,6 +158,7 @@ def complete(concepts: Sequence[Concept], vocabulary: Collection[str]) -> tuple[
     Args:
         concepts: The concepts of the run: a template of one must not name another.
         vocabulary: Words that are retained in any case.
+        known: Leaves out names that the model does not know; None: all names of the lexicon count.
 
     Returns:
         The completed concepts, in the same order. Completing them again changes nothing.
@@ -151,9 +168,9 @@ def complete(concepts: Sequence[Concept], vocabulary: Collection[str]) -> tuple[
         if concept.templates and concept.keep:
             complete_concepts.append(concept)
         elif concept.kind == "style" or styles.names_of(concept.erase):
-            complete_concepts.append(complete_style(concept))
+            complete_concepts.append(complete_style(concept, known))
         else:
-            complete_concepts.append(complete_object(concept, vocabulary))
+            complete_concepts.append(complete_object(concept, vocabulary, known))
     results = []
     for original, concept in zip(concepts, complete_concepts):
         if not original.templates:
@@ -176,7 +193,9 @@ def names(concept: Concept) -> tuple[str, ...]:
     return (concept.erase, *concept.synonyms)
 
 
-def complete_object(concept: Concept, vocabulary: Collection[str]) -> Concept:
+def complete_object(
+    concept: Concept, vocabulary: Collection[str], known: Names | None = None
+) -> Concept:
     """Add synonyms, members and retained words.
 
     Args:
@@ -184,38 +203,55 @@ def complete_object(concept: Concept, vocabulary: Collection[str]) -> Concept:
             words alone.
         vocabulary: Words that are retained in any case. Those that are members are erased, however
             many there are.
+        known: Leaves out names that the model does not know; None: all names of the lexicon count.
 
     Returns:
         The concept without templates.
     """
     words = lexicon.read()
     entry = words.look_up(concept.erase, concept.alternative, concept.synonyms)
-    synonyms = list(concept.synonyms)
+    others: Sequence[str] = ()
     near: tuple[str, ...] = ()
     taken = {concept.erase, *vocabulary}
     if entry is not None:
         rest = [member for member in entry.members[MEMBERS:] if member in vocabulary]
-        synonyms += [*entry.synonyms[:SYNONYMS], *entry.members[:MEMBERS], *rest]
+        others = [*entry.synonyms[:SYNONYMS], *entry.members[:MEMBERS], *rest]
         near = entry.neighbours
         taken |= {*entry.synonyms, *entry.members, *near}
-    synonyms = lexicon.without(synonyms, {concept.erase, concept.alternative or ""})
+    synonyms = new_synonyms(concept, others, known)
     keep = concept.keep or (*near, *words.retained(entry, taken))
     return concept.with_(synonyms=tuple(synonyms), keep=tuple(keep))
 
 
-def complete_style(concept: Concept) -> Concept:
+def new_synonyms(concept: Concept, others: Sequence[str], known: Names | None) -> list[str]:
+    """The concept's own synonyms, and those of other names that the model knows.
+
+    Args:
+        concept: Its own synonyms stay.
+        others: Other names from the lexicon.
+        known: Leaves out names that the model does not know; None: all of them count.
+
+    Returns:
+        Each name once, without the erased word and the alternative.
+    """
+    taken = {concept.erase, concept.alternative or "", *concept.synonyms}
+    others = lexicon.without(others, taken)
+    if known is not None:
+        others = known.among(concept.erase, others)
+    return lexicon.without([*concept.synonyms, *others], {concept.erase, concept.alternative or ""})
+
+
+def complete_style(concept: Concept, known: Names | None = None) -> Concept:
     """Add kind, other names and other styles.
 
     Args:
         concept: A style, listed or not.
+        known: Leaves out names that the model does not know; None: all names of the lexicon count.
 
     Returns:
         The concept without templates.
     """
-    known = lexicon.without(
-        styles.names_of(concept.erase), {concept.erase, concept.alternative or ""}
-    )
-    synonyms = tuple(dict.fromkeys([*concept.synonyms, *known]))
+    synonyms = tuple(new_synonyms(concept, styles.names_of(concept.erase), known))
     keep = concept.keep
     if not keep:
         taken = {name.lower() for name in (concept.erase, *synonyms)}

@@ -24,6 +24,7 @@ from .consistency import (
 )
 from .fingerprints import hash_weights
 from .interface import Condition, LatentChange, Sampling, Site
+from .known_names import KnownNames
 from .latent_space import LatentSpace
 from .prompt_side import PromptSide
 from .tokenizers import whole_words
@@ -173,10 +174,16 @@ class PipelineModel(PromptSide, LatentSpace):
     def complete(self, concepts: Sequence[Concept]) -> tuple[Concept, ...]:
         """Complete concepts with the lexicon, unless the caller chose the vocabulary (`wrap`).
 
+        Names from the lexicon that the text encoder does not know are left out; without weights (on
+        the meta device) all of them count.
+
         Args:
             concepts: All concepts of one run; see `Model.complete`.
         """
-        return complete(concepts, self.vocabulary) if self.completes else tuple(concepts)
+        if not self.completes:
+            return tuple(concepts)
+        names = None if self.device.type == "meta" else KnownNames(self)
+        return complete(concepts, self.vocabulary, names)
 
     @abstractmethod
     def add_noise(self, x: Tensor, noise: Tensor, t: Tensor) -> Tensor:
