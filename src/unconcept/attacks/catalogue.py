@@ -36,6 +36,7 @@ ATTACKS: Mapping[str, Entry] = {
     "paraphrase": Entry("words", "Paraphrase", {}, {}),
     "implied": Entry("words", "Implied", {}, {}),
     "cce": Entry("textual_inversion", "TextualInversion", dict(steps=200, batch=8, lr=0.05), {}),
+    "probe": Entry("probe", "Probe", dict(steps=200, batch=4), {}),
     "relearning": Entry(
         "relearning", "Relearning", dict(marks=(10, 40), lr=1e-3, batch=8), dict(batch=4)
     ),

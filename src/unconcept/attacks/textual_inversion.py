@@ -66,15 +66,41 @@ class TextualInversion(Plain):
         with victim.on():
             for step in range(self.steps):
                 target.progress(Progress("learning a word", step, self.steps))
+                for group in optimizer.param_groups:
+                    group["lr"] = self.lr_at(step)
                 rows = torch.randint(len(latents), (self.batch,), generator=generator)
                 typed = [prompts[i] for i in rows.tolist()]
 
                 def loss(rows: Tensor = rows, typed: Sequence[str] = typed) -> Tensor:
                     condition = encode_words(model, words, typed)
-                    return denoising_loss(model, latents[rows], condition, generator)
+                    return self.loss(model, latents[rows], condition, generator)
 
                 learn(trained, loss, optimizer)
         return {"": self.spoken(victim, target, words)}
+
+    def lr_at(self, step: int) -> float:
+        """The learning rate.
+
+        Args:
+            step: From 0 to `steps` − 1.
+        """
+        return self.lr
+
+    def loss(
+        self, model: Model, latents: Tensor, condition: Condition, generator: torch.Generator
+    ) -> Tensor:
+        """What the words are learned by.
+
+        Args:
+            model: The erased model.
+            latents: Clean latents [N, C, H, W].
+            condition: N rows, through which gradients go.
+            generator: Draws noise and timesteps, on the CPU.
+
+        Returns:
+            A scalar.
+        """
+        return denoising_loss(model, latents, condition, generator)
 
     def chance(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
         """Random words as far from the mean as the model's own.
@@ -152,11 +178,10 @@ def encode_words(model: Model, words: Condition, prompts: Sequence[str]) -> Cond
     """
     embedded, ids = model.embed(prompts)
     _, single = model.embed([PLACEHOLDER])
-    _, empty = model.embed([""])
+    _, letter = model.embed(["a"])  # has the same tokens around it
     replaced = {}
     for name, vectors in embedded.items():
-        different = single[name][0] != empty[name][0]
-        token = single[name][0][different][0]
+        token = single[name][0][~torch.isin(single[name][0], letter[name][0])][-1]
         places = ids[name] == token
         order = (places.cumsum(1) - 1) % len(words[name])
         learned = words[name].to(vectors)[order]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .interface import Condition
 from .pipeline_model import STATES
+from .token_embeddings import padded_ids, run_text_encoder
 from .tokenizers import texts_behind, token_counts
 
 
@@ -47,6 +48,33 @@ class T5Prompts:
             device=self.device,
         )
         return {STATES: states.to(self.dtype)}
+
+    def tokenize(self, prompts: Sequence[str]) -> Condition:
+        """Token ids, padded to `text_tokens`.
+
+        Args:
+            prompts: N prompts; "" is the empty prompt ∅.
+
+        Returns:
+            Ids [N, tokens] by text encoder.
+        """
+        ids = padded_ids(self.pipe.tokenizer, list(prompts), self.text_tokens)
+        return {"text_encoder": ids.to(self.device)}
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings with T5: its last hidden states.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width].
+            ids: Token ids by text encoder [N, tokens].
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
+        output = run_text_encoder(
+            self.pipe.text_encoder, vectors["text_encoder"], ids["text_encoder"]
+        )
+        return {STATES: output.last_hidden_state.to(self.dtype)}
 
     def truncated_texts(self, prompts: Sequence[str]) -> list[str]:
         """The part of each prompt that is not read; the end token takes a place.

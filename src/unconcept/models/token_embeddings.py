@@ -5,19 +5,21 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def run_text_encoder(encoder: Any, vectors: Tensor, ids: Tensor) -> Any:
-    """Run a CLIP or T5 text encoder on token embeddings.
+def run_text_encoder(encoder: Any, vectors: Tensor, ids: Tensor, mask: Tensor | None = None) -> Any:
+    """Run a CLIP, T5 or UMT5 text encoder on token embeddings.
 
     Args:
-        encoder: CLIPTextModel, CLIPTextModelWithProjection or T5EncoderModel of transformers.
+        encoder: CLIPTextModel, CLIPTextModelWithProjection, T5EncoderModel or UMT5EncoderModel
+            of transformers.
         vectors: Token embeddings [N, tokens, width], before positions are added.
         ids: Token ids [N, tokens], from which CLIP reads where a prompt ends.
+        mask: Which tokens T5 attends to [N, tokens]; None: all of them.
 
     Returns:
         The encoder's output object, with all hidden states.
     """
-    if encoder.config.model_type == "t5":
-        return encoder(inputs_embeds=vectors, output_hidden_states=True)
+    if encoder.config.model_type in ("t5", "umt5"):
+        return encoder(inputs_embeds=vectors, attention_mask=mask, output_hidden_states=True)
 
     def replace_output(module: nn.Module, args: Any, output: Tensor) -> Tensor:
         return vectors

@@ -19,7 +19,6 @@ from ..interface import Condition
 from ..latent_space import to_unit_range
 from ..pipeline_model import STATES
 from ..t5_text_encoder import T5Prompts
-from ..token_embeddings import padded_ids
 from ..transformer_blocks import in_attention_blocks
 from ..video import CausalVideoModel, ClipSize
 
@@ -115,9 +114,31 @@ class LTX(T5Prompts, CausalVideoModel, CrossModel, FlowModel):
         if self.device.type == "meta":
             shape = condition[STATES].shape[:2]
             return {**condition, MASK: torch.ones(shape, dtype=self.dtype, device="meta")}
-        ids = padded_ids(self.pipe.tokenizer, list(prompts), self.text_tokens)
-        present = ids != self.pipe.tokenizer.pad_token_id
-        return {**condition, MASK: present.to(self.device, self.dtype)}
+        return {**condition, MASK: self.mask_of(self.tokenize(prompts))}
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings with T5: its last hidden states, and which are not padding.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width].
+            ids: Token ids by text encoder [N, tokens].
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
+        return {**super().encode_from(vectors, ids), MASK: self.mask_of(ids)}
+
+    def mask_of(self, ids: Condition) -> Tensor:
+        """Which tokens are not padding.
+
+        Args:
+            ids: Token ids by text encoder [N, tokens].
+
+        Returns:
+            [N, tokens] of 0 and 1.
+        """
+        present = ids["text_encoder"] != self.pipe.tokenizer.pad_token_id
+        return present.to(self.device, self.dtype)
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
         """Compute what keys and values or the caption projection multiply.

@@ -4,11 +4,11 @@ Wan 2.2 A14B has two transformers ("experts"): `transformer` for high noise leve
 `transformer_2` for low ones. An edit holds changes of both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from diffusers.pipelines.wan.pipeline_wan import WanPipeline
+from diffusers.pipelines.wan.pipeline_wan import WanPipeline, prompt_clean
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
     FlowMatchEulerDiscreteScheduler,
 )
@@ -22,6 +22,7 @@ from ..flow_matching import MultistepFlowModel
 from ..interface import Condition, Site
 from ..pipeline_model import STATES
 from ..t5_text_encoder import T5Prompts
+from ..token_embeddings import run_text_encoder
 from ..video import CausalVideoModel, ClipSize
 
 PROJECTED = "projected"  # name for `linear_input`: token states behind the text embedder
@@ -137,6 +138,34 @@ class Wan(T5Prompts, CausalVideoModel, CrossModel, MultistepFlowModel):
             for site, width in tuple(widths.items()):
                 widths[f"{SECOND}.{site.removeprefix(f'{self.network}.')}"] = width
         return widths
+
+    def tokenize(self, prompts: Sequence[str]) -> Condition:
+        """Token ids of prompts, which are cleaned as in the pipeline.
+
+        Args:
+            prompts: N prompts; "" is the empty prompt ∅.
+
+        Returns:
+            Ids [N, tokens] by text encoder.
+        """
+        return super().tokenize([prompt_clean(prompt) for prompt in prompts])
+
+    def encode_from(self, vectors: Condition, ids: Condition) -> Condition:
+        """Encode token embeddings with UMT5: padding is masked, and its states are zeros.
+
+        Args:
+            vectors: Token embeddings by text encoder [N, tokens, width].
+            ids: Token ids by text encoder [N, tokens].
+
+        Returns:
+            The condition, N rows, with gradients to `vectors`.
+        """
+        mask = (ids["text_encoder"] != self.pipe.tokenizer.pad_token_id).long()
+        output = run_text_encoder(
+            self.pipe.text_encoder, vectors["text_encoder"], ids["text_encoder"], mask
+        )
+        states = output.last_hidden_state * mask[..., None]
+        return {STATES: states.to(self.dtype)}
 
     def linear_input(self, name: str, condition: Condition) -> Tensor:
         """Compute what keys and values or the text embedder multiply.
