@@ -42,7 +42,9 @@ REMEDIES = {
     "alternative ignored": "another alternative, one that the model draws well",
 }
 
-# Rows of clips that are prompted for the concept.
+MOST_CLIP_ROWS = 4  # there is no room for more
+
+# Rows of clips that are prompted for the concept, the most important first.
 CLIP_ROWS = {
     f"concept{SHARE_OF_FRAMES}": "frames that show it",
     "late return": "it returns late (last third, not first)",
@@ -197,7 +199,8 @@ def clip_lines(report: Mapping[str, Any]) -> list[str]:
         report: The content of report.json.
 
     Returns:
-        The shares of frames, late returns, and what the clips kept; a line for each measure.
+        The shares of frames, late returns, and what the clips kept: a line for each of the first
+        measures that there are.
     """
     lines = []
     for name, title in CLIP_ROWS.items():
@@ -207,7 +210,7 @@ def clip_lines(report: Mapping[str, Any]) -> list[str]:
             low, high = (format_value(value, name) for value in row["ci95"])
             interval = f"{low.removesuffix(' %')}–{high}"
             lines.append(f"{title:<39} {before:>12} {after:>12} {interval:>12}")
-    return ["the same clips", *lines] if lines else []
+    return ["the same clips", *lines[:MOST_CLIP_ROWS]] if lines else []
 
 
 def share_of(row: Mapping[str, Any], key: str) -> str:

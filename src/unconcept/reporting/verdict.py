@@ -253,8 +253,8 @@ def tiles(report: Mapping[str, Any]) -> list[Tile]:
     result = []
     samples = samples_of(report)
     if gone := score_row(report, "concept", "target"):
-        where = "clips show, in any frame," if samples == "clips" else "images show"
-        detail = f"{where} {concept_names(report)}"
+        where = " in any frame" if samples == "clips" else ""
+        detail = f"{samples} show {concept_names(report)}{where}"
         result.append(share_tile("gone", gone, detail))
     if instead := score_row(report, "alternative", "target"):
         detail = f"show {alternative_names(report)}"
