@@ -125,10 +125,11 @@ def encode_once(monkeypatch, module, name: str) -> None:
     """Let an encoder of a module return what it returned before for the same image."""
     encode, known = getattr(module, name), {}
 
-    def remember(image, *quality):
+    def remember(sample, *quality):
+        (image,) = getattr(sample, "frames", sample)
         key = (image.size, image.tobytes(), *quality)
         if key not in known:
-            known[key] = encode(image, *quality)
+            known[key] = encode(sample, *quality)
         return known[key]
 
     monkeypatch.setattr(module, name, remember)
