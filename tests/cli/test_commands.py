@@ -88,6 +88,8 @@ def test_wrong_words(run, tmp_path, words, says):
 def test_what_is_wrong_is_answered_before_torch(tmp_path):
     """Every command, in one process: none of them may import torch before it answers."""
     (tmp_path / "job.yaml").write_text("{}")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there/a file").touch()
     lines = [
         "erase pgi",
         "erase pig=coww",
@@ -108,6 +110,9 @@ def test_what_is_wrong_is_answered_before_torch(tmp_path):
         "export nowhere --as lora",
         "show esdd",
         "eraze pig",
+        "erase pig --out there",
+        "compare pig --methods uce --out there",
+        "generate pig --out there",
     ]
     code = f"""
 import sys

@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..concepts.concept import Concept
 from ..concepts.words import check_encodable
-from ..config.options import EMBEDDED, Look
+from ..config.options import EMBEDDED, Look, Output
 from ..errors import InputError
+from ..io.output_folder import check_out
 from ..io.peer_weights import check_own_edit, is_peer_edit
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".bin", ".pt", ".pth", ".pkl")
@@ -78,6 +79,19 @@ def unknown_command(word: str, commands: Sequence[str]) -> InputError:
     return InputError(
         f'unknown command "{word}": {suggestion}The commands are {", ".join(commands)}'
     )
+
+
+def check_output(output: Output) -> None:
+    """Can the folder of `--out` be written? A default folder is a new one.
+
+    Args:
+        output: The options of the output.
+
+    Raises:
+        InputError: It exists, and `--force` is not there, or it cannot be written.
+    """
+    if output.out:
+        check_out(output.out, output.force)
 
 
 def check_path(path: Path | None, option: str) -> None:

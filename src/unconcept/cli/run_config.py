@@ -18,6 +18,7 @@ from ..config.options import Quantized
 from ..config.overrides import check_keys, override, read_yaml
 from ..config.ranges import check_numbers, check_settings
 from ..errors import InputError, brief
+from ..io.output_folder import check_out
 from ..methods import METHODS
 from .input_checks import check_concepts, check_model, check_path, unknown_name
 from .method_settings import AUTHORS, read_preset, settings_for_model, with_seed
@@ -48,6 +49,7 @@ class Request:
     to        the alternative of a single concept
     seed      None: the config file's, or 0
     out       None: the config file's, or unconcept-out/CONCEPT
+    force     may `out` be replaced; None: nothing is written there
     """
 
     concepts: tuple[str, ...]
@@ -60,6 +62,7 @@ class Request:
     model: str = "emoji"
     seed: int | None = None
     out: Path | None = None
+    force: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def plan(request: Request) -> Plan:
     seed = file.get("seed", 0) if request.seed is None else request.seed
     check_numbers(seed=seed)
     out = request.out or Path(file.get("out", Path("unconcept-out") / folder_name(concepts)))
+    if request.force is not None:
+        check_out(out, request.force)
 
     chosen_for = "" if request.preset == AUTHORS else model
     method = settings_for_model(name, chosen_for)  # from here on torch is loaded

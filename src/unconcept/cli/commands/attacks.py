@@ -10,7 +10,14 @@ from ...concepts.concept import Concept
 from ...concepts.contradictions import check_distinct
 from ...config.options import EVALUATION_IMAGES, HOW, MODEL, OUTPUT, WHAT, Look, Output, Source
 from ...config.ranges import check_numbers, whole_number
-from ..input_checks import check_concepts, check_edit, check_folder, check_look, check_model
+from ..input_checks import (
+    check_concepts,
+    check_edit,
+    check_folder,
+    check_look,
+    check_model,
+    check_output,
+)
 from .printing import print_json
 from .shared_options import Debug, OutputOptions, Seed, SourceOptions
 
@@ -102,6 +109,7 @@ def attack(
     check_edit(edit, "--edit")
     check_folder(floor, "--floor")
     check_model(source.model)
+    check_output(output)
     check_concepts(names, source.model)
     from ...models.image_cache import cache_folder
     from ...reporting.terminal import print_attacks

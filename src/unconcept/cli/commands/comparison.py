@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from ...config.options import HOW, OUTPUT, WHAT, Look, Output, Source
 from ...io.text import visible
-from ..input_checks import check_look
+from ..input_checks import check_look, check_output
 from ..loading_notice import loading
 from .printing import print_json
 from .shared_options import (
@@ -56,6 +56,7 @@ def compare(
     from ..run_config import Request, plan_methods
 
     check_look(look, prompts)
+    check_output(output)
     request = Request(concepts, to, model=source.model, seed=seed, out=output.out)
     with loading():
         jobs = plan_methods(request, methods.split(","))

@@ -131,6 +131,7 @@ def erase(
         model=source.model,
         seed=seed,
         out=output.out,
+        force=None if dry_run else output.force,
     )
     with loading():
         job = plan(request)

@@ -17,6 +17,7 @@ from ..input_checks import (
     check_file,
     check_look,
     check_model,
+    check_output,
     check_path,
 )
 from ..loading_notice import loading
@@ -93,6 +94,7 @@ def evaluate(
     check_numbers(seed=seed, edit_strength=strength)
     check_edit(edit, "--edit", of_any_tool=True)
     check_model(source.model)
+    check_output(output)
     check_concepts(names, source.model)
     with loading():
         from ...models.image_cache import cache_folder

@@ -8,7 +8,7 @@ from ...config.options import HOW, OUTPUT, WHAT, Output, Source
 from ...config.ranges import check_numbers, check_seeds, whole_number
 from ...errors import InputError
 from ...io.text import visible
-from ..input_checks import check_edit, check_model, check_prompts
+from ..input_checks import check_edit, check_model, check_output, check_prompts
 from ..loading_notice import loading
 from .shared_options import Debug, EditPaths, OutputOptions, Seed, SourceOptions, Steps, Strength
 
@@ -54,6 +54,7 @@ def generate(
     for path in edit:
         check_edit(path, "--edit")
     check_model(source.model)
+    check_output(output)
     with loading():
         from ...workflows import generate as run
         from ..progress_bar import ProgressBar

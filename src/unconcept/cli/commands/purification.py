@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from ...config.options import HOW, WHAT, Output, Source
 from ...config.ranges import check_numbers
 from ...io.text import visible
-from ..input_checks import check_edit, check_file, check_model, check_prompts
+from ..input_checks import check_edit, check_file, check_model, check_output, check_prompts
 from ..loading_notice import loading
 from .shared_options import Debug, EditPath, OutputOptions, SourceOptions, Steps
 
@@ -51,6 +51,7 @@ def purify(
         check_prompts([caption])
     check_edit(edit, "--edit")
     check_model(source.model)
+    check_output(output)
     with loading():
         from ...workflows import purify_files as run
         from ..progress_bar import ProgressBar
