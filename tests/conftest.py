@@ -118,6 +118,16 @@ def one_line(err: str) -> bool:
 
 
 @pytest.fixture
+def few_images(monkeypatch):
+    """A short evaluation samples an image or two of each group."""
+    from unconcept.evaluation import runner
+
+    few = {"target": 2, "synonym": 1, "neighbour": 1, "unrelated": 1}
+    monkeypatch.setitem(runner.CASES_PER_GROUP, "short", few)
+    monkeypatch.setitem(runner.CONTROLS, "short", 1)
+
+
+@pytest.fixture
 def quick_file(tmp_path):
     """A configuration file for tiny models."""
     file = tmp_path / "quick.yaml"

@@ -369,6 +369,7 @@ def without_times(report: dict) -> dict:
     }
 
 
+@pytest.mark.usefixtures("few_images")
 def test_evaluate(run, tmp_path, folder, quick, monkeypatch):
     """An edit can be looked at again, with prompts of one's own; nothing is sampled twice, and
     the same seeds say the same.

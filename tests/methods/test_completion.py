@@ -56,6 +56,7 @@ def test_a_strangers_model_asks_the_lexicon(method, all_names_known):
     assert Concept.read(plain) == pig
 
 
+@pytest.mark.usefixtures("few_images")
 def test_an_edit_without_the_lexicon_is_evaluated_without_it(
     run, folder, tmp_path, all_names_known
 ):

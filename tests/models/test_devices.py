@@ -17,8 +17,8 @@ QUICK = AllButOne(
     rounds=1,
     trajectories=4,
     points=1,
-    sampling_steps=2,
-    tune=Tune(steps=2, batch_size=2, check=2),
+    sampling_steps=1,
+    tune=Tune(steps=1, batch_size=2, check=1),
 )
 PIG = Concept(erase="pig", alternative="cow", keep=("cat",), templates=("{}", "{} and a tree"))
 WORDS = ("cat", "dog", "house", "tree")
@@ -58,7 +58,14 @@ def test_every_family_erases_there(family):
 
 # The simulated GPU takes a fraction of a millisecond for every operation: few of them.
 EACH = {type(method): method for method in reversed(ROWS.values())} | {
-    AllButOne: replace(QUICK, rho=0.1, adversary=2, attacks=2)
+    AllButOne: replace(
+        QUICK,
+        rho=0.1,
+        sampling_steps=2,
+        adversary=2,
+        attacks=1,
+        tune=Tune(steps=2, batch_size=2, check=2),
+    )
 }
 
 
@@ -87,7 +94,7 @@ def flat(edit: Edit) -> torch.Tensor:
 
 def goes_on_and_off(edit: Edit, model: Model) -> None:
     def draw() -> torch.Tensor:
-        return model.decode(model.sample(["a pig"], [0], Sampling(steps=2, guidance=5.0))).cpu()
+        return model.decode(model.sample(["a pig"], [0], Sampling(steps=1, guidance=5.0))).cpu()
 
     before = draw()
     with edit.on(model):

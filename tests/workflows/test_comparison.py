@@ -124,6 +124,7 @@ def test_the_plot_is_drawn(tmp_path):
     assert (tmp_path / "frontier.png").stat().st_size > 5000
 
 
+@pytest.mark.usefixtures("few_images")
 def test_compare(run, tmp_path, folder, quick):
     """Two settings of one method; what is wrong with one is reported before either runs."""
     (tmp_path / "joint.yaml").write_text(
@@ -220,6 +221,7 @@ def test_without_matplotlib_the_page_says_so(side_by_side, monkeypatch, tmp_path
     )
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_second_run_samples_nothing(side_by_side, monkeypatch):
     first = side_by_side("first")
     monkeypatch.setattr(
@@ -286,6 +288,7 @@ def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
     )
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_method_that_cannot_says_why_and_the_others_go_on(run, tmp_path, folder, quick):
     words = ("compare", "pig", "--model", folder, "--steps", "2", "--json", "--methods")
     code, out, err = run(*words, "concept-ablation,quick.yaml", "--out", "some")

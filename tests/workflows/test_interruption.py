@@ -76,6 +76,7 @@ def test_asked_to_end_it_goes_on_by_the_same_words(run, tmp_path, folder, quick)
     assert all(torch.equal(one[name], two[name]) for name in two)
 
 
+@pytest.mark.usefixtures("few_images")
 @pytest.mark.parametrize(
     "writer",
     ["io.weights.save_file", "reporting.report.write", "io.output_folder.flush_to_disk"],

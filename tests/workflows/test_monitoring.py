@@ -123,6 +123,7 @@ class Recording(tracking.GeneralTracker):
         self.calls.append("finished")
 
 
+@pytest.mark.usefixtures("few_images")
 def test_samples_and_trackers_change_nothing(run, quick, folder, tmp_path, monkeypatch):
     monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "recording", Recording)
     words = ("erase", "pig=cow", "--config", quick, "--model", folder, "--steps", "2")

@@ -47,6 +47,7 @@ def embedded(page: str) -> list[str]:
     return re.findall(r"data:image/webp;base64,[^\"]+", page)
 
 
+@pytest.mark.usefixtures("few_images")
 def test_from_two_empty_caches_come_the_same_bytes(run, tmp_path, folder, edit, monkeypatch):
     """Not from one cache: everything is sampled twice."""
     looks = []
@@ -152,6 +153,7 @@ def test_an_edit_that_does_nothing_has_exit_code_3(run, tmp_path, folder, quick)
     assert " ".join(out.split()).startswith(f"Not erased: {failure.removeprefix('no-op: ')}")
 
 
+@pytest.mark.usefixtures("few_images")
 def test_an_erased_pipeline_of_any_tool_can_be_measured(run, tmp_path, folder, edit):
     """The folder of another tool gives the same scores as the edit that it was made with."""
     assert run("export", edit, "--as", "pipeline", "--model", folder, "--out", "erased")[0] == 0
