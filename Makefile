@@ -57,7 +57,9 @@ docs-pages: .venv/.ready
 	$(BIN)/python docs/generator.py
 
 # Everything that must hold before a change goes in: the linters, the documentation, and the two commands of README.md.
-check: lint docs
+# The linters and the documentation go side by side: each takes one core.
+check: .venv/.ready
+	$(MAKE) --jobs 2 --output-sync lint docs
 	$(MAKE) test
 	$(MAKE) demo
 

@@ -156,9 +156,11 @@ def test_compare(run, tmp_path, folder, quick):
     )
     assert any(record["file"] for record in records)
     assert "http" not in (tmp_path / "both" / "compare.html").read_text()
-    assert run(*words, "--methods", "quick.yaml,nobody")[0] == 2
+    words = ("compare", "pig", "--to", "cow", *few, "--out", "neither", "--methods")
+    code, _, err = run(*words, "quick.yaml,nobody")
+    assert (code, "nobody" in err) == (2, True)
     (tmp_path / "small.yaml").write_text("quantize: nf4\n")
-    code, _, err = run(*words, "--methods", "quick.yaml,small.yaml")
+    code, _, err = run(*words, "quick.yaml,small.yaml")
     assert (code, "small.yaml is for erase" in err) == (2, True)
 
 
@@ -244,6 +246,7 @@ def test_a_dialled_edit_is_another_one():
         assert whole == edit.fingerprint()
 
 
+@pytest.mark.usefixtures("all_names_known")
 def test_own_prompts_are_asked_besides(run, tmp_path, folder, quick):
     (tmp_path / "own.csv").write_text(
         "prompt,seed,group\na pig on the moon,7,target\na red barn,,unrelated\n"

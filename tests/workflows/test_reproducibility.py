@@ -13,7 +13,7 @@ from unconcept.models.image_cache import cache_folder
 
 
 @pytest.fixture
-def edit(run, folder, quick):
+def edit(run, folder, quick, all_names_known):
     code, _, err = run(
         "erase",
         "pig",
