@@ -45,7 +45,7 @@ from .state_pairs import concept_rows, word_prefixes
 
 FOLDS = 4  # every fourth prompt of a concept is held out while λ is chosen
 HALVINGS = 7  # of λ, at most
-PRICE = 5.0  # of moving retained states by a share, in shares of the concept's change
+PRICE = 10.0  # of moving retained states by a share, in shares of the concept's change
 
 
 @dataclass(frozen=True, kw_only=True)
