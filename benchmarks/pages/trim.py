@@ -16,7 +16,7 @@ MEASURES = {
 def trim() -> Page:
     """One table an edit (how it was made): every rank of every pair."""
     rows: list[Row] = []
-    lines: dict[str, list[tuple[str, float, list[str]]]] = {"closed form": [], "trained": []}
+    lines: dict[str, list[tuple[str, float, list[str]]]] = {}
     for _, result in read_results("trim/emoji"):
         setting = f"{result['edit']}, {rank_name(result)}"
         scores = [score_row(result["pair"], setting, score) for score in result["scores"]]
@@ -25,7 +25,8 @@ def trim() -> Page:
         cells = [result["pair"], rank_name(result), f"{result['numbers']:,}"]
         for measure, group in MEASURES.values():
             cells.append(cell(find_row(scores, measure, group), interval=True))
-        lines[result["edit"]].append((result["pair"], result["rank"] or float("inf"), cells))
+        line = (result["pair"], result["rank"] or float("inf"), cells)
+        lines.setdefault(result["edit"], []).append(line)
     tables = {}
     for edit, unsorted in lines.items():
         cells = [cells for _, _, cells in sorted(unsorted, key=by_pair_and_rank)]
