@@ -3,6 +3,7 @@
 import ast
 import functools
 import io
+import itertools
 import tokenize
 from collections.abc import Iterator
 from pathlib import Path
@@ -140,7 +141,7 @@ def base_names(owner: ast.ClassDef) -> list[str]:
 
 @functools.cache
 def protocols() -> list[ast.ClassDef]:
-    everything = [node for nodes in classes().values() for node in nodes]
+    everything = list(itertools.chain.from_iterable(classes().values()))
     return [node for node in everything if "Protocol" in base_names(node)]
 
 

@@ -122,7 +122,7 @@ def test_compare_clips_without_a_judge(folder, few_clips, tmp_path):
 
 
 def test_generate(folder, tmp_path):
-    """Clips are animations of the length that was asked for."""
+    """Clips are animations of as many frames as `--frames` says."""
     edit = UCE()(load(folder, **SIZE), PIG)
     file = edit.save(tmp_path / "edit.safetensors")
     how = dict(model=source(folder), steps=2, images=1, out=tmp_path / "clips")

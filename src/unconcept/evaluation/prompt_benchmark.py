@@ -214,7 +214,7 @@ class PromptBenchmark:
         return judgements
 
     def _probabilities(self, images: Tensor) -> Tensor:
-        """The judge's answer for each image, which it is asked for once per tensor."""
+        """The judge's answer for each image; each tensor of images is judged once."""
         assert self.judge is not None
         if images not in self._answers:
             self._answers[images] = self.judge(images, self.names)

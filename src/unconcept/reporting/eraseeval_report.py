@@ -84,7 +84,7 @@ def listed(values: Mapping[str, Any]) -> str:
     """Keys and values in one line.
 
     Args:
-        values: Shares by kind of vote, or names of models by what they were asked for.
+        values: Shares by kind of vote, or names of models by the plug that they serve.
 
     Returns:
         "yes 0.1, named 0.05".

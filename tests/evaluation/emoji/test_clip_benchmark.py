@@ -56,7 +56,7 @@ def test_frames_that_the_judge_of_images_does_not_know():
 
 
 class MotionJudge:
-    """Says what it is told."""
+    """A judge with fixed answers."""
 
     def __init__(self, *motions: str):
         self.motions = [(*NAMES, "none").index(motion) for motion in motions]

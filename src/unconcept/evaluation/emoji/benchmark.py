@@ -98,7 +98,7 @@ class EmojiBenchmark:
         return OBJECTS.index(thing) if thing else -1, case.style
 
     def verdict(self, images: Tensor) -> Verdict:
-        """What the judge sees, which it is asked for once per tensor.
+        """What the judge sees; each tensor of images is judged once.
 
         Args:
             images: [N, 3, 64, 64] in [0, 1].
