@@ -3,17 +3,8 @@
 import pytest
 
 from unconcept import Concept, InputError
-from unconcept.cli.input_checks import (
-    EMBEDDED,
-    check_concepts,
-    check_edit,
-    check_model,
-    check_path,
-    edit_distance,
-    misspelled,
-    nearest,
-    unknown_command,
-)
+from unconcept.cli.input_checks import EMBEDDED, check_concepts, check_edit, check_model, check_path
+from unconcept.cli.suggestions import edit_distance, misspelled, nearest, unknown_command
 from unconcept.models import EMBEDDED as MODELS
 
 

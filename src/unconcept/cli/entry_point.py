@@ -12,7 +12,7 @@ from ..errors import Terminated, UnconceptError
 from ..io.text import OneLineFormatter, StderrHandler, folded, one_line
 from ..io.whole_file import WRONG_PATHS, finished
 from .commands import COMMANDS, app
-from .input_checks import unknown_command
+from .suggestions import unknown_command
 
 QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",

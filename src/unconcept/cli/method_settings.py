@@ -8,7 +8,7 @@ from typing import Any
 
 from ..config.overrides import override, read_yaml
 from ..methods import METHODS
-from .input_checks import unknown_name
+from .suggestions import unknown_name
 
 PRESETS = Path(__file__).parent / "presets"
 

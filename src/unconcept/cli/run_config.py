@@ -20,8 +20,9 @@ from ..config.ranges import check_numbers, check_settings
 from ..errors import InputError, brief
 from ..io.output_folder import check_out
 from ..methods import METHODS
-from .input_checks import check_concepts, check_model, check_path, unknown_name
+from .input_checks import check_concepts, check_model, check_path
 from .method_settings import AUTHORS, read_preset, settings_for_model, with_seed
+from .suggestions import unknown_name
 
 KEYS = ["concepts", "model", "method", "out", "quantize", "seed", "settings"]
 

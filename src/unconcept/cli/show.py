@@ -8,7 +8,8 @@ from pathlib import Path
 from ..errors import InputError
 from ..io.text import plain_console, visible
 from ..methods import METHODS, table
-from .input_checks import check_edit, exists, nearest, similar_sibling
+from .input_checks import check_edit, exists
+from .suggestions import nearest, similar_sibling
 
 # What reading a file leads to that is not a report, or was changed by hand.
 NOT_A_REPORT = (
