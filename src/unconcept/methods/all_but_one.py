@@ -64,6 +64,7 @@ MAX_RETAINED_TOKENS = 2**18
 MIN_LAMBDA = 5.0  # the λ of the closed form at or below which `stronger` trains instead of lowering
 ROUND_STEPS = 100  # steps of a round where `tune` does not set any
 MIN_TRAJECTORIES = 4  # of each concept
+MIN_PROGRESS = 0.1  # share of what is missing that a round must remove to count as progress
 
 
 def closed_form_alone() -> Tune:
@@ -83,7 +84,7 @@ class AllButOne:
                   on held-out points
     rounds        largest number of rounds of `tune.steps` steps. Each round continues from the
                   previous one, with twice the learning rate if that one removed less than half of
-                  what was missing
+                  what was missing. Two in a row that each remove less than a tenth are the last
     lam           λ, weight of the preservation of the unconditional prediction
     kappa, eta    κ and η of g_target. η None: 0 with an alternative and `eta_alone` without one,
                   where a is the prompt without the concept's words
@@ -285,6 +286,8 @@ class AllButOne:
             missing.append(self.missing(model, concepts, edit, replays["erase"]))
             if missing[-1] > missing[-2] / 2:
                 tune = replace(tune, lr=2 * tune.lr)
+            if stalled(missing):
+                break
         training_card = {**sum_rounds(rounds), "missing": missing}
         return replace(edit, card={**edit.card, "training": training_card})
 
@@ -488,6 +491,22 @@ class AllButOne:
             progress(Progress("recording retained prompts", 1, stages))
             replays["keep"] = record_retained(model, others, 2 * self.trajectories, settings)
         return replays
+
+
+def stalled(missing: list[float]) -> bool:
+    """Has training stopped helping?
+
+    Args:
+        missing: What was missing before the first round and after each one.
+
+    Returns:
+        Whether each of the last two rounds removed less than MIN_PROGRESS of what was missing.
+    """
+    if len(missing) < 3:
+        return False
+    first, second, third = missing[-3:]
+    least = 1 - MIN_PROGRESS
+    return second > least * first and third > least * second
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
