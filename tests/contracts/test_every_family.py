@@ -11,15 +11,17 @@ from support.contexts import with_full_contexts
 from support.tiny_pipelines import TINY, tiny_3, tiny_flux, tiny_flux2, tiny_xl
 
 from unconcept import AllButOne, Concept, Edit, InputError, Tune, load, wrap
-from unconcept.config.options import SamplerName
+from unconcept.config.options import DEFAULT_STEPS, Look, SamplerName, Source
 from unconcept.export.formats import export
 from unconcept.export.lora import Adapter
 from unconcept.methods.negative_prompt import NegativePrompt
+from unconcept.models.families.flux import SCHNELL_STEPS
 from unconcept.models.flow_matching import FlowModel
 from unconcept.models.interface import Sampling
 from unconcept.models.patchify import packed
 from unconcept.models.pipeline_model import STATES
 from unconcept.profiling.usage import count_calls
+from unconcept.workflows.options import evaluation_sampling
 
 WHOLE = {**TINY, "flux-2-klein": functools.partial(tiny_flux2, layers=28)}
 
@@ -307,6 +309,8 @@ def test_distilled_ones_sample_what_their_pipelines_sample(make):
     assert not model.uses_cfg
     assert "unconditional" in model.remark
     agree(pipe, noise(model))
+    if model.family == "flux":
+        assert model.steps == SCHNELL_STEPS == 4
 
 
 def flow_model(pipe):
@@ -389,3 +393,13 @@ def test_the_default_guidance_is_the_pipelines_own(pipe):
     assert Sampling(steps=3).resolve(model).guidance == model.guidance
     assert Sampling(steps=3, guidance=0.0).resolve(model).guidance == 0.0
     assert load("emoji").guidance == 5.0
+
+
+def test_a_model_says_how_many_steps_it_needs(pipe):
+    """25 for all but models that need fewer, such as emoji."""
+    model = wrap(pipe)
+    assert model.steps == DEFAULT_STEPS
+    assert evaluation_sampling(model, Look(), seed=0).steps == model.steps
+    assert evaluation_sampling(model, Look(steps=7), seed=0).steps == 7
+    assert load("emoji").steps == Source("emoji").steps == 10
+    assert Look().steps_for(Source("a/folder")) == 25

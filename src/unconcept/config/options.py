@@ -13,6 +13,11 @@ from .ranges import check_numbers, whole_number
 # Models whose words are known. The last is not in the package: the repository makes it.
 EMBEDDED = ("emoji", "emoji-flow", "emoji-video")
 
+DEFAULT_STEPS = 25  # of sampling, where a model does not need fewer
+
+# After 10 DDIM steps the judge finds the same share of emoji's images right as after 25.
+EMBEDDED_STEPS = {"emoji": 10}
+
 MOST_GIBIBYTES = 1e6  # of --memory
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -103,6 +108,11 @@ class Source:
     ] = None
 
     @property
+    def steps(self) -> int:
+        """Default number of sampling steps, as far as it is known before the model is opened."""
+        return EMBEDDED_STEPS.get(self.model, DEFAULT_STEPS)
+
+    @property
     def clips(self) -> bool:
         """Is it known, before the model is opened, that it samples clips?"""
         return self.model == "emoji-video" or self.frames is not None
@@ -139,8 +149,12 @@ class Look:
         ),
     ] = None
     steps: Annotated[
-        int, Parameter(help="Sampling steps for evaluation images.", converter=whole_number)
-    ] = 25
+        int | None,
+        Parameter(
+            help="Sampling steps for evaluation images (default: the model's; 25 for most).",
+            converter=whole_number,
+        ),
+    ] = None
     guidance: Annotated[
         float | None,
         Parameter(help="CFG scale for evaluation images (default: the model's)."),
@@ -149,6 +163,15 @@ class Look:
         SamplerName | None,
         Parameter(help="Sampler for evaluation images (default: the family's)."),
     ] = None
+
+    def steps_for(self, source: Source) -> int:
+        """Sampling steps of an evaluation image, as far as they are known before the model is
+        opened.
+
+        Args:
+            source: The model.
+        """
+        return source.steps if self.steps is None else self.steps
 
     def check(self) -> None:
         """Raise an InputError where a number is out of range."""

@@ -35,6 +35,7 @@ class Model(Protocol):
     uses_cfg            does sampling use classifier-free guidance? A guidance-distilled model
                         receives the guidance scale as an input and never predicts ε(∅)
     guidance            default guidance scale
+    steps               default number of sampling steps of an image
     remark              what a user must know before erasing from this family, or ""
     timestep_scale      the denoiser receives t / timestep_scale
     start_tokens        tokens in front of a prompt's own: 1 for a start token
@@ -52,6 +53,7 @@ class Model(Protocol):
     samplers: tuple[str, ...]
     uses_cfg: bool
     guidance: float
+    steps: int
     remark: str
     timestep_scale: float
     start_tokens: int

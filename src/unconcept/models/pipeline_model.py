@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..concepts.completion import complete
 from ..concepts.concept import Concept
+from ..config.options import DEFAULT_STEPS
 from ..errors import InputError, RunError
 from .conditioning import join
 from .consistency import (
@@ -69,6 +70,7 @@ class PipelineModel(PromptSide, LatentSpace):
     scheduler: Any
     timesteps: int
     guidance: float
+    steps: int
     quantized: str = ""
     base_sha256: str | None = None  # fingerprint of the weights before they were quantized
     completes: bool = False  # with the lexicon, see `complete`
@@ -100,6 +102,7 @@ class PipelineModel(PromptSide, LatentSpace):
         self.denoiser: Any = components[self.network]
         self.samplers = tuple(self.schedulers)
         self.guidance = self.usual_guidance()
+        self.steps = self.usual_steps()
         for module in (*self.components.values(), pipe.vae):
             module.eval().requires_grad_(False)
 
@@ -135,6 +138,10 @@ class PipelineModel(PromptSide, LatentSpace):
             parameter: What the pipeline's `__call__` calls it.
         """
         return float(inspect.signature(type(self.pipe).__call__).parameters[parameter].default)
+
+    def usual_steps(self) -> int:
+        """Sampling steps of an image where none are set."""
+        return DEFAULT_STEPS
 
     @property
     def device(self) -> torch.device:

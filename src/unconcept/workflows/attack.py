@@ -50,7 +50,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)
     floor, floor_reason = load_floor(run, concept)
-    sampling = evaluation_sampling(run.look, run.seed).resolve(model)
+    sampling = evaluation_sampling(model, run.look, run.seed).resolve(model)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     options_of_cases = SceneOptions(run.images, run.seed, run.look, run.progress)
     scene = prepare_scene(sampler, concept, options_of_cases)

@@ -39,7 +39,7 @@ class GenerationOptions(RunOptions):
     strength     how much of each edit is applied: 0 nothing, 1 all of it
     seed         first seed; the others count up
     images       images per prompt
-    steps        sampling steps
+    steps        sampling steps; None: the model's default
     guidance     CFG scale; None: the model's default
     compare      also sample the same seeds without the edits
     clip_format  of a text-to-video model's files: "webp", or "mp4" with PyAV
@@ -49,7 +49,7 @@ class GenerationOptions(RunOptions):
     strength: float = 1.0
     seed: int = 0
     images: int = 4
-    steps: int = 25
+    steps: int | None = None
     guidance: float | None = None
     compare: bool = False
     clip_format: ClipFormat = "webp"
@@ -80,7 +80,8 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
     model = load(run.source)
     seeds = list(range(run.seed, run.seed + run.images)) * len(prompts)
     repeated = [prompt for prompt in prompts for _ in range(run.images)]
-    sampling = Sampling(steps=run.steps, guidance=run.guidance, seed=run.seed)
+    steps = model.steps if run.steps is None else run.steps
+    sampling = Sampling(steps=steps, guidance=run.guidance, seed=run.seed)
     sampler = ImageSampler(model, sampling, progress=run.progress)
     stages: dict[str, Tensor] = {}
     if run.compare or not run.edits:

@@ -72,7 +72,7 @@ def compare(
     first = next(iter(jobs.values()))
     chosen = {name: job.method for name, job in jobs.items()}
     count = len(first.concepts)
-    stages = comparison_stages(chosen, count, look.steps, extent, source.clips)
+    stages = comparison_stages(chosen, count, look.steps_for(source), extent, source.clips)
     with ProgressBar(stages) as bar:
         result = run(
             first.concepts,

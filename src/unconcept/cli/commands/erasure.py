@@ -158,7 +158,9 @@ def erase(
 
     own_model = job.model not in EMBEDDED
     count = len(job.concepts)
-    stages = erasure_stages(job.method, count, look.steps, extent, own_model, source.clips)
+    stages = erasure_stages(
+        job.method, count, look.steps_for(source), extent, own_model, source.clips
+    )
     with ProgressBar(stages) as bar:
         result = run(
             job.concepts,

@@ -105,7 +105,7 @@ def evaluate(
     out = output.folder("evaluation")
     plan = ()
     if protocol == "default":
-        plan = evaluation_stages(look.steps, extent, source.clips)
+        plan = evaluation_stages(look.steps_for(source), extent, source.clips)
     with ProgressBar(plan) as bar:
         measure = evaluate_edit if protocol == "default" else partial(eraseeval_edit, plugs=plugs)
         result = measure(

@@ -26,7 +26,7 @@ def generate(
     images: Annotated[
         int, Parameter(group=HOW, help="Images per prompt.", converter=whole_number)
     ] = 4,
-    steps: Steps = 25,
+    steps: Steps = None,
     guidance: Annotated[
         float | None, Parameter(group=HOW, help="CFG scale (default: the model's).")
     ] = None,

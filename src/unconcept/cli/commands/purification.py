@@ -6,11 +6,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from ...config.options import HOW, WHAT, Output, Source
-from ...config.ranges import check_numbers
+from ...config.ranges import check_numbers, whole_number
 from ...io.text import visible
 from ..input_checks import check_edit, check_file, check_model, check_output, check_prompts
 from ..loading_notice import loading
-from .shared_options import Debug, EditPath, OutputOptions, SourceOptions, Steps
+from .shared_options import Debug, EditPath, OutputOptions, SourceOptions
 
 
 def purify(
@@ -27,7 +27,9 @@ def purify(
     strength: Annotated[
         float, Parameter(group=HOW, help="How far back towards noise, above 0 and at most 1.")
     ] = 1.0,
-    steps: Steps = 25,
+    steps: Annotated[
+        int, Parameter(group=HOW, help="Sampling steps per image.", converter=whole_number)
+    ] = 25,
     guidance: Annotated[
         float,
         Parameter(

@@ -60,6 +60,11 @@ Seed = Annotated[
     int, Parameter(group=HOW, help="First seed of the images.", converter=whole_number)
 ]
 Steps = Annotated[
-    int, Parameter(group=HOW, help="Sampling steps per image.", converter=whole_number)
+    int | None,
+    Parameter(
+        group=HOW,
+        help="Sampling steps per image (default: the model's; 25 for most).",
+        converter=whole_number,
+    ),
 ]
 Debug = Annotated[bool, Parameter(group=WHILE_IT_RUNS, help="Show the traceback of an error.")]

@@ -7,6 +7,7 @@ from typing import Any, cast
 import torch
 
 from ...concepts.concept import Concept
+from ...config.options import EMBEDDED_STEPS
 from ...errors import InputError
 from ...io.weights import user_cache
 from ..families.animatediff import AnimateDiff
@@ -43,6 +44,9 @@ class EmojiVocabulary:
 
 class Emoji(EmojiVocabulary, StableDiffusion):
     """The embedded model with Stable Diffusion's U-Net."""
+
+    def usual_steps(self) -> int:
+        return EMBEDDED_STEPS["emoji"]
 
 
 class EmojiFlow(EmojiVocabulary, StableDiffusion3):

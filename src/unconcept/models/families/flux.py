@@ -17,6 +17,8 @@ from ..tokenizers import texts_behind, token_counts
 
 T5_TOKENS = 512
 
+SCHNELL_STEPS = 4  # of its model card
+
 
 class Flux(Patched, JointModel):
     """The `Model` around a FluxPipeline.
@@ -44,6 +46,10 @@ class Flux(Patched, JointModel):
             "joint_attention_dim": pipe.text_encoder_2.config.d_model,
             "pooled_projection_dim": pipe.text_encoder.config.hidden_size,
         }
+
+    def usual_steps(self) -> int:
+        """Schnell is distilled to few steps."""
+        return super().usual_steps() if self.denoiser.config["guidance_embeds"] else SCHNELL_STEPS
 
     @staticmethod
     def fits(pipe: object) -> bool:
