@@ -12,6 +12,7 @@ from unconcept.config.options import Look
 from unconcept.errors import InputError
 from unconcept.evaluation import runner
 from unconcept.evaluation.benchmark import PromptCase, read_prompts, truncation_warnings
+from unconcept.evaluation.features import CachedFeatures, lite0
 from unconcept.evaluation.prompt_benchmark import PromptBenchmark, rank_words
 from unconcept.evaluation.setup import load_images, prepare
 from unconcept.methods.uce import UCE
@@ -282,8 +283,11 @@ def test_the_images_of_a_folder(tmp_path):
 def test_real_images_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
     """The model's own images, as files, are nearer to what it makes than black and white squares.
 
-    The images of the concept are not measured by them.
+    The images of the concept are not measured by them. Both runs share a feature space, which
+    looks at every image once.
     """
+    features = CachedFeatures(lite0())
+    monkeypatch.setattr(erasing, "features_or_none", lambda: features)
     monkeypatch.setitem(runner.CASES_PER_GROUP, "full", {"target": 2, "unrelated": 16})
     monkeypatch.setitem(runner.CONTROLS, "full", 2)
     given = dict(model=str(folder), method=UCE(), extent="full", cache=tmp_path / "cache")
@@ -309,7 +313,7 @@ def test_real_images_measure_the_unrelated_ones(folder, tmp_path, monkeypatch):
         )
         assert about["after"] is None
         assert "--real" in about["reason"]
-        for i, image in enumerate((tmp_path / "cache").rglob("*.png")):
+        for i, image in enumerate(sorted((tmp_path / "cache").rglob("*.png"))[:16]):
             saved(read_image(image), tmp_path / "own" / f"{i}.png")
     assert found["own"]["n"] == found["squares"]["n"] == 16
     assert found["own"]["after"] < found["squares"]["after"]

@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -12,15 +13,27 @@ from unconcept.errors import InputError
 from unconcept.io import output_folder as folder
 from unconcept.io.output_folder import whole_folder
 
-# Writes the same folder again and again, each time all of its files of the same number.
-WRITER = """
-import itertools, pathlib, sys
+# For every number that it reads, forks a process that writes the same folder again and again, each
+# time all of its files of the same number, which it counts up from there. The process prints its id
+# and every number that is written; "ended" follows once it is dead.
+WRITERS = """
+import itertools, os, pathlib, sys
 from unconcept.io.output_folder import whole_folder
-for i in itertools.count(int(sys.argv[2])):
-    with whole_folder(pathlib.Path(sys.argv[1]), force=True) as part:
-        for name in ("edit", "image", "report.json"):
-            (part / name).write_text(str(i))
-    print(i, flush=True)
+
+def write(first):
+    print(os.getpid(), flush=True)
+    for i in itertools.count(first):
+        with whole_folder(pathlib.Path(sys.argv[1]), force=True) as part:
+            for name in ("edit", "image", "report.json"):
+                (part / name).write_text(str(i))
+        print(i, flush=True)
+
+for line in sys.stdin:
+    process = os.fork()
+    if not process:
+        write(int(line))
+    os.waitpid(process, 0)
+    print("ended", flush=True)
 """
 
 
@@ -35,21 +48,25 @@ def numbers(out) -> set[str]:
 def test_killed_at_any_moment_the_folder_is_whole(tmp_path):
     """The old one or the new one, 50 times; half-filled folders do not accumulate."""
     out, chance = tmp_path / "out", random.Random(0)
-    for turn in range(50):
-        first = turn * 100_000
-        writer = subprocess.Popen(
-            [sys.executable, "-c", WRITER, out, str(first)], stdout=subprocess.PIPE
-        )
-        assert writer.stdout
-        assert int(writer.stdout.readline()) == first
-        time.sleep(chance.uniform(0.0, 0.01))
-        writer.kill()
-        finished = [first, *map(int, writer.communicate()[0].splitlines())]
-        (number,) = numbers(out)
-        assert int(number) in (finished[-1], finished[-1] + 1), (
-            "the last one, or one it did not report"
-        )
-        assert len(list(tmp_path.iterdir())) <= 2
+    words = [sys.executable, "-c", WRITERS, str(out)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, stdin=pipe, stdout=pipe, text=True, bufsize=1) as writers:
+        assert writers.stdin
+        assert writers.stdout
+        for turn in range(50):
+            first = turn * 100_000
+            writers.stdin.write(f"{first}\n")
+            process = int(writers.stdout.readline())
+            assert int(writers.stdout.readline()) == first
+            time.sleep(chance.uniform(0.0, 0.01))
+            os.kill(process, signal.SIGKILL)
+            last = first
+            for line in iter(writers.stdout.readline, "ended\n"):
+                last = int(line)
+            (number,) = numbers(out)
+            assert int(number) in (last, last + 1), "the last one, or one it did not report"
+            assert len(list(tmp_path.iterdir())) <= 2
+        writers.stdin.close()
     with whole_folder(out, force=True) as part:
         (part / "report.json").write_text("done")
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
