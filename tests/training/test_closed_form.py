@@ -7,12 +7,13 @@ import torch
 from support.tiny_pipelines import tiny_pipeline
 
 from unconcept import Concept, InputError, wrap
-from unconcept.training import moments
+from unconcept.training import moments, prompt_states
 from unconcept.training.closed_form import HALVINGS, PRICE, ClosedForm, System, build_system
 from unconcept.training.moments import Moments
 from unconcept.training.prompt_states import (
     prompt_readers,
     second_moments,
+    thin,
     unchanged_basis,
     weight_of,
 )
@@ -20,6 +21,7 @@ from unconcept.training.state_pairs import (
     align_tokens,
     alternative_prompt,
     differing_spans,
+    paired_rows,
     token_spans,
     word_prefixes,
 )
@@ -31,9 +33,15 @@ def numbers(*rows):
     return torch.tensor(rows, dtype=torch.double)
 
 
+def of_one_concept(x, d, G) -> Moments:
+    total = Moments.zero(x.shape[1])
+    total.add_concept([Moments.of([(x, d)], G)])
+    return total
+
+
 def plain(x, d, C, K=None) -> System:
     """A system of one concept whose matrices give states as they are."""
-    parts = Moments.of([(x, d)]).divided(torch.eye(2, dtype=torch.double))
+    parts = of_one_concept(x, d, torch.eye(2, dtype=torch.double))
     return System(
         parts,
         parts,
@@ -81,7 +89,7 @@ def random_system() -> System:
     x, d, e = (torch.randn(n, 6, dtype=torch.double) for n in (5, 5, 40))
     W = torch.randn(9, 6, dtype=torch.double)
     G = W.T @ W
-    parts = Moments.of([(x, d)]).divided(G)
+    parts = of_one_concept(x, d, G)
     K = torch.linalg.qr(torch.randn(6, 2, dtype=torch.double))[0]
     return System(parts, parts, parts, e.T @ e / 40, K, G)
 
@@ -129,7 +137,7 @@ def test_it_does_not_depend_on_scale():
         C = states**2 * e.T @ e / 40
         W = matrix * torch.eye(4, dtype=torch.double)
         G = W.T @ W / (W @ C @ W.T).trace()
-        parts = Moments.of([(states * x, states * d)]).divided(G)
+        parts = of_one_concept(states * x, states * d, G)
         system = System(parts, parts, parts, C, torch.zeros(4, 0, dtype=torch.double), G)
         results.append(system.solve(parts, 2.0, 1e-3))
     assert torch.allclose(results[0], results[1])
@@ -139,10 +147,11 @@ def test_it_does_not_depend_on_scale():
 def test_lambda_is_lowered_until_enough_is_erased():
     rare = torch.diag(torch.tensor([0.05, 1.0], dtype=torch.double))
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), rare)
-    lam = system.choose_lambda(ClosedForm(lam=64.0, left=0.2))
+    lam, missing = system.choose_lambda(ClosedForm(lam=64.0, left=0.2))
     assert lam < 64.0
-    assert system.share_missing(system.test, system.solve(system.fit, lam, 1e-3)) <= 0.2
-    assert system.choose_lambda(ClosedForm(lam=0.1, left=0.2)) == 0.1
+    assert missing == system.share_missing(system.test, system.solve(system.fit, lam, 1e-3))
+    assert missing <= 0.2
+    assert system.choose_lambda(ClosedForm(lam=0.1, left=0.2))[0] == 0.1
 
 
 def test_lambda_is_not_lowered_where_retained_states_would_pay_for_it():
@@ -150,7 +159,7 @@ def test_lambda_is_not_lowered_where_retained_states_would_pay_for_it():
     common = torch.eye(2, dtype=torch.double)
     system = plain(numbers([2.0, 0.0]), numbers([0.0, 2.0]), common)
     settings = ClosedForm(lam=64.0, left=0.1)
-    lam = system.choose_lambda(settings)
+    lam, _ = system.choose_lambda(settings)
     assert 64.0 / 2**HALVINGS < lam < 64.0
 
     def worth(lam: float) -> bool:
@@ -186,6 +195,29 @@ def test_which_token_becomes_which():
     assert align_tokens((2, 3), (2, 1)) == [(2, None), (3, None)], "nothing comes instead"
 
 
+def test_some_of_many_rows_stand_for_all():
+    """Sums of squares stay: exactly where the rows are equal, closely where they change slowly."""
+    few, equal = torch.randn(32, 4).double(), torch.ones(75, 3).double()
+    assert torch.equal(thin(few), few)
+    thinned = thin(equal)
+    assert len(thinned) == 25
+    assert torch.allclose(thinned.T @ thinned, equal.T @ equal)
+    places = torch.linspace(0, 1, 500).double()
+    slow = torch.stack([places.cos(), places.sin()], 1)
+    assert torch.allclose(thin(slow).T @ thin(slow), slow.T @ slow, rtol=0.02)
+
+
+def test_words_behind_the_concept_all_count(monkeypatch):
+    """Only states behind the prompt's end are thinned."""
+    monkeypatch.setattr(prompt_states, "MOST_ROWS_BEHIND", 2)
+    x = torch.arange(12).double()[:, None].repeat(1, 3)
+    empty = torch.zeros(3).double()
+    rows, targets = paired_rows(x, x + 1, (2, 3), (2, 3), 4, empty)
+    assert rows[:6, 0].tolist() == [2, 3, 4, 5, 6, 7], "two tokens, three words and the end token"
+    assert (rows[6:, 0] / 2**0.5).tolist() == pytest.approx([8, 10]), "of 8, 9, 10 and 11"
+    assert targets[:6, 0].tolist() == [3, 4, 5, 6, 7, 8]
+
+
 def test_what_is_left_of_a_prompt():
     alone = Concept(erase="pig")
     assert alternative_prompt(alone, "{}") == ""
@@ -208,9 +240,7 @@ def test_held_out_prompts_are_measured():
     system = build_system(model, name, [PIG], word_prefixes(retained), weights, C)
     S = system.solve(system.all_prompts, 1.0, 1e-3)
     assert 0 < system.share_missing(system.all_prompts, S) < 1
-    assert float((system.G * system.all_prompts.Q).sum()) == pytest.approx(1.0), (
-        "shares of the energy of the change"
-    )
+    assert float(system.all_prompts.E) == 1.0, "shares of the energy of the change"
     basis = unchanged_basis(model, model.prompt_states_key)
     assert torch.allclose(basis.T @ basis, torch.eye(basis.shape[1], dtype=torch.double))
 
@@ -222,11 +252,32 @@ def test_wrong_settings(settings):
 
 
 def test_moments_add_up():
-    one, two = Moments(*(torch.ones(2, 2),) * 3), Moments(*(2 * torch.ones(2, 2),) * 3)
-    assert (one + two).R.tolist() == [[3.0, 3.0], [3.0, 3.0]]
-    divided = two.divided(torch.eye(2))  # tr Q = 4
-    assert divided.P.tolist() == [[0.5, 0.5], [0.5, 0.5]]
-    assert float(divided.Q.trace()) == 1.0
+    ones = torch.ones(2, 2)
+    one = Moments(ones, ones, torch.tensor(1.0))
+    two = Moments(2 * ones, 2 * ones, torch.tensor(4.0))
+    total = Moments.zero(2)
+    total.add_concept([two])
+    assert total.P.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    assert float(total.E) == 1.0
+    total.add_concept([one, two])
+    assert total.R.tolist() == [[1.1, 1.1], [1.1, 1.1]]
+    assert float(total.E) == 2.0
+
+
+def test_shares_are_those_of_the_states(random_system):
+    """Against sums over the states themselves, without any moments."""
+    torch.manual_seed(0)
+    x, d, e = (torch.randn(n, 6, dtype=torch.double) for n in (5, 5, 40))
+    S, G = torch.randn(6, 6, dtype=torch.double), random_system.G
+
+    def energy(rows):
+        return float(((rows @ G) * rows).sum())
+
+    missing = energy(x @ S.T - d) / energy(d)
+    assert random_system.share_missing(random_system.all_prompts, S) == pytest.approx(missing)
+    assert random_system.share_moved(S) == pytest.approx(energy(e @ S.T) / energy(e))
+    U, V = S[:, :2], S[:2]
+    assert random_system.share_moved_by(U, V) == pytest.approx(random_system.share_moved(U @ V))
 
 
 def test_wide_states_are_multiplied_in_pieces_of_single_precision(monkeypatch):
@@ -238,4 +289,10 @@ def test_wide_states_are_multiplied_in_pieces_of_single_precision(monkeypatch):
     product = moments.product(a, b)
     assert product.dtype == torch.double
     assert torch.allclose(product, a.T @ b, rtol=0, atol=1e-5)
+    for columns in (1, 4, 6, 256):
+        monkeypatch.setattr(moments, "COLUMNS_AT_ONCE", columns)
+        gram = moments.gram(a)
+        assert gram.dtype == torch.double
+        assert torch.equal(gram, gram.T)
+        assert torch.allclose(gram, a.T @ a, rtol=0, atol=1e-5)
     assert not torch.equal(product, a.T @ b)

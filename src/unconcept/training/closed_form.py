@@ -39,7 +39,7 @@ from ..concepts.concept import Concept
 from ..edits.weight_deltas import Deltas, Pair
 from ..errors import InputError
 from ..models.interface import Model
-from .moments import Moments, product, trace
+from .moments import Moments, gram, trace
 from .prompt_states import prompt_readers, second_moments, unchanged_basis, weight_of
 from .state_pairs import concept_rows, word_prefixes
 
@@ -121,9 +121,9 @@ class System:
             S [width, width].
         """
         A, K = moments.P + self.metric(lam, mu), self.K
-        S = torch.linalg.solve(A, moments.R.T).T
+        solved = torch.cholesky_solve(torch.cat([moments.R.T, K], 1), torch.linalg.cholesky(A))
+        S, AK = solved[:, : len(A)].T, solved[:, len(A) :]
         if K.shape[1]:
-            AK = torch.linalg.solve(A, K)
             S = S - S @ K @ torch.linalg.solve(K.T @ AK, AK.T)
         return S
 
@@ -137,8 +137,19 @@ class System:
         Returns:
             0: every state becomes that of the alternative; 1: as without S; above 1: S leads away.
         """
-        missing = S @ moments.P @ S.T - S @ moments.R.T - moments.R @ S.T + moments.Q
-        return float(trace(self.G, missing) / trace(self.G, moments.Q))
+        return self.squares_missing(moments.P, moments, S) / float(moments.E)
+
+    def squares_missing(self, A: Tensor, moments: Moments, S: Tensor) -> float:
+        """tr G (S A Sᵀ − S Rᵀ − R Sᵀ) + E. With A = P that is Σ ‖S x − d‖².
+
+        Args:
+            A: P, or P and the metric [width, width].
+            moments: R and E.
+            S: The linear map of states [width, width].
+        """
+        return float(
+            torch.vdot((self.G @ S).flatten(), (S @ A - 2 * moments.R).flatten()) + moments.E
+        )
 
     def share_moved(self, S: Tensor) -> float:
         """Share of their energy by which retained states move: E ‖S e‖² / E ‖e‖².
@@ -149,9 +160,19 @@ class System:
         Returns:
             0 where no retained state moves. A move counts by what the matrices make of it (G).
         """
-        return float(trace(self.G, S @ self.C @ S.T) / trace(self.G, self.C))
+        moved = torch.vdot((self.G @ S).flatten(), (S @ self.C).flatten())
+        return float(moved / trace(self.G, self.C))
 
-    def choose_lambda(self, settings: ClosedForm) -> float:
+    def share_moved_by(self, U: Tensor, V: Tensor) -> float:
+        """`share_moved` of S = U V, without the product.
+
+        Args:
+            U: [width, r].
+            V: [r, width].
+        """
+        return float(trace(U.T @ self.G @ U, V @ self.C @ V.T) / trace(self.G, self.C))
+
+    def choose_lambda(self, settings: ClosedForm) -> tuple[float, float]:
         """Halve λ as long as too much is missing on held-out prompts, and each half is worth it.
 
         A half is worth it where it takes away more of the missing share than PRICE times the share
@@ -164,7 +185,7 @@ class System:
                 stays.
 
         Returns:
-            λ, at least 2^−HALVINGS times `lam`.
+            λ, at least 2^−HALVINGS times `lam`, and the share that is missing on held-out prompts.
         """
         lam = settings.lam
         missing, moved = self.shares(lam, settings.mu)
@@ -175,7 +196,7 @@ class System:
             if missing - less_missing <= PRICE * (more_moved - moved):
                 break
             lam, missing, moved = lam / 2, less_missing, more_moved
-        return lam
+        return lam, missing
 
     def shares(self, lam: float, mu: float) -> tuple[float, float]:
         """What a solution of `fit` leaves missing on held-out prompts, and by how much it moves
@@ -224,8 +245,7 @@ class System:
         Returns:
             0 or more.
         """
-        moments = self.all_prompts
-        return float(trace(self.G, S @ A @ S.T - S @ moments.R.T - moments.R @ S.T + moments.Q))
+        return self.squares_missing(A, self.all_prompts, S)
 
 
 @torch.no_grad()
@@ -257,15 +277,14 @@ def solve(
             if site.reads == name:
                 weights[site.name] = weight_of(model, site)
         system = build_system(model, name, concepts, prefixes, weights, moments[name])
-        lam = system.choose_lambda(settings)
+        lam, held_out = system.choose_lambda(settings)
         S = system.solve(system.all_prompts, lam, settings.mu)
         A = system.all_prompts.P + system.metric(lam, settings.mu)
         U, V = system.reduce_rank(S, A, settings.trim)
-        held_out = system.share_missing(system.test, system.solve(system.fit, lam, settings.mu))
         facts[name] = {
             "lam": lam,
             "left": held_out,
-            "moved": system.share_moved(U @ V),
+            "moved": system.share_moved_by(U, V),
             "rank": len(V),
         }
         for matrix, W in weights.items():
@@ -296,15 +315,15 @@ def build_system(
     """
     G = torch.zeros_like(C)
     for W in weights.values():
-        gram = product(W, W)
-        G += gram / trace(gram, C)
-    all_prompts = fit = test = Moments.zero(len(C))  # added up at once: of wide states 100 MB each
+        squares = gram(W)
+        G += squares / trace(squares, C)
+    all_prompts, fit, test = (Moments.zero(len(C)) for _ in range(3))
     for concept in concepts:
         rows = list(concept_rows(model, name, concept, prefixes))
         fit_rows = [row for i, row in enumerate(rows) if i % FOLDS != FOLDS - 1]
         test_rows = rows[FOLDS - 1 :: FOLDS] or fit_rows
-        of_fit, of_test = Moments.of(fit_rows), Moments.of(test_rows)
-        all_prompts += (of_fit + of_test).divided(G)
-        fit += of_fit.divided(G)
-        test += of_test.divided(G)
+        of_fit, of_test = Moments.of(fit_rows, G), Moments.of(test_rows, G)
+        all_prompts.add_concept([of_fit, of_test])
+        fit.add_concept([of_fit])
+        test.add_concept([of_test])
     return System(all_prompts, fit, test, C, unchanged_basis(model, name), G, len(concepts))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..concepts.concept import Concept
 from ..models.interface import Model
-from .prompt_states import empty_prompt_state, states_of_prompts
+from .prompt_states import empty_prompt_state, states_of_prompts, thin
 
 PROMPTS_AT_ONCE = 32  # prompts of a concept that are encoded together
 
@@ -52,18 +52,20 @@ def concept_rows(
             token_spans(model, others, other_characters),
             strict=True,
         )
+        ends = (model.last_token_index(prompts) + 1).tolist()
         before = states_of_prompts(model, name, prompts)
         after = states_of_prompts(model, name, others)
-        for x, y, (tokens, other_tokens) in zip(before, after, spans, strict=True):
+        for x, y, (tokens, other_tokens), end in zip(before, after, spans, ends, strict=True):
             if len(x) == 1 and len(y) == 1:  # a pooled state
                 yield x, y - x
             else:
-                x_rows, y_rows = paired_rows(x, y, tokens, other_tokens, empty)
+                words = max(0, end - tokens[1])
+                x_rows, y_rows = paired_rows(x, y, tokens, other_tokens, words, empty)
                 yield x_rows, y_rows - x_rows
 
 
 def paired_rows(
-    x: Tensor, y: Tensor, tokens: Span, other_tokens: Span, empty: Tensor
+    x: Tensor, y: Tensor, tokens: Span, other_tokens: Span, words: int, empty: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Pair the states of two prompts, from the concept's first token to the end of the context.
 
@@ -73,10 +75,12 @@ def paired_rows(
         tokens: First and last token of the concept in x. The tokens behind it are paired in order,
             as far as both prompts have them.
         other_tokens: First and last token of the alternative in y.
+        words: How many tokens behind the concept belong to the prompt, its end token included.
         empty: The state that the concept's tokens become without an alternative [width].
 
     Returns:
-        Rows of x, and the states that they become; both [n, width].
+        Rows of x, and the states that they become; both [n, width]. Of many tokens behind the
+        prompt, some stand for all (`thin`).
     """
     places: list[int] = []
     targets: list[Tensor] = []
@@ -85,8 +89,9 @@ def paired_rows(
         targets.append(empty if other_place is None else y[other_place])
     last, other_last = tokens[1], other_tokens[1]
     behind = min(len(x) - last, len(y) - other_last)
-    x_rows = torch.cat([x[places], x[last + 1 : last + behind]])
-    y_rows = torch.cat([torch.stack(targets), y[other_last + 1 : other_last + behind]])
+    x_behind, y_behind = x[last + 1 : last + behind], y[other_last + 1 : other_last + behind]
+    x_rows = torch.cat([x[places], x_behind[:words], thin(x_behind[words:])])
+    y_rows = torch.cat([torch.stack(targets), y_behind[:words], thin(y_behind[words:])])
     return x_rows, y_rows
 
 
