@@ -3,6 +3,7 @@
 import pytest
 import torch
 from support.tiny_videos import tiny_video
+from support.waves import near, wave
 from torch.nn import functional
 
 from unconcept import Concept, Edit, InputError, wrap
@@ -10,7 +11,8 @@ from unconcept.concepts.sentences import DOINGS, OPENINGS, long_prompts, phrases
 from unconcept.edits.adapters import Eraser
 from unconcept.edits.hooks import attach_adapters
 from unconcept.methods.t2v_unlearning import KNOWN_SETTINGS, T2VUnlearning, name_tokens
-from unconcept.training.adapter_trainer import mark_concept, outside_energy
+from unconcept.models.attention_share import joint_share, split_heads, to_maps
+from unconcept.training.adapter_trainer import mark_concept, normalize_frames, outside_energy
 from unconcept.training.replay import Replay
 
 PIG = Concept(erase="pig", alternative="cow", templates=("a {}",))
@@ -185,3 +187,75 @@ def test_two_denoisers_and_a_batch():
         T2VUnlearning(batch_size=2)(model, PIG)
     edit = T2VUnlearning(**QUICK)(model, PIG)
     assert {site.partition(".")[0] for site in edit.adapters} == {"transformer", "transformer_2"}
+
+
+# The next three: TobisawaMisakii/T2VUnlearning@f626c6f, a third party's repository, which has the
+# authors' adapter and masks and its own training. It has no licence, so none of its code is here:
+# the numbers were obtained by running it on the waves of tests/support/waves.py.
+
+
+def test_the_eraser_is_theirs():
+    """CogVideoXWithEraser.forward() of receler/erasers/cogvideo_erasers.py: width 4, rank 3."""
+    shapes = {
+        "down.weight": wave(3, 4, start=1.0),
+        "down.bias": wave(3, start=2.0),
+        "up.weight": wave(4, 3, start=3.0),
+        "up.bias": wave(4, start=4.0),
+        "strength": torch.ones(()),
+    }
+    erased = Eraser.of(shapes)(wave(1, 2, 4, start=5.0))
+    assert erased.flatten().tolist() == near(
+        [-1.722914, -0.275104, 1.662774, -0.245144, -1.376364, 0.508039, 1.503866, -0.775189]
+    )
+
+
+NORMALIZED = [
+    [0.945477, 0.999996, 0.761868, 0.369955, 0.104424, 0.0],
+    [0.0, 0.01861, 0.104564, 0.296229, 0.607579, 0.999994],
+]
+MARKED = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 1, 1]
+
+
+@pytest.mark.parametrize("text_first", [True, False], ids=["cogvideo", "hunyuan"])
+def test_the_masks_are_theirs(text_first):
+    """get_cross_attn_mask() and get_mask() (τ = 0.5) of receler/concept_reg_cogvideo.py, and
+    get_cross_attn_mask() of receler/concept_reg_hunyuan.py, from the same queries and keys: three
+    text tokens, of which two count, two frames of 2 x 3 places, two heads.
+
+    They add 1e-6 to the range of each frame, so that their largest value is a little below 1.
+    """
+    q, k = (1.5 * wave(1, 15, 4, start=start) for start in (1.0, 2.0))
+    columns, video = [1, 2], slice(3, None)
+    if not text_first:
+        q, k = (torch.cat([y[:, 3:], y[:, :3]], dim=1) for y in (q, k))
+        columns, video = [13, 14], slice(0, 12)
+    q, k = split_heads(q, None, 2), split_heads(k, None, 2)
+    share = joint_share(q[:, :, video], k, columns, None)
+    maps = to_maps(share, torch.zeros(1, 2, 4, 2, 3), 2)
+    assert normalize_frames(maps).flatten().tolist() == near(NORMALIZED)
+    assert mark_concept(maps, 0.5).flatten().tolist() == MARKED
+
+
+def test_the_target_is_theirs():
+    """`v_neg`, `loss_unlearn` and `loss_preserve` of unlearn_train_cogvideox_decomposed.py, η = 7.
+
+    Its localization loss is 0, so with β = 0.5 their sum is `loss`, 29.307432.
+    """
+    shape = (1, 2, 2, 1, 2)
+    null, unsafe, safe, erased_unsafe, erased_safe = (wave(*shape, start=1.0 + i) for i in range(5))
+    z = Replay(
+        torch.zeros(shape),
+        torch.zeros(1),
+        torch.zeros(1).long(),
+        {"c": {}, "k": {}},
+        {"c": unsafe, "null": null, "k": safe},
+    )
+    method = T2VUnlearning(eta=7.0)
+    target = [0.366686, 7.127892, -2.203466, -6.560082, 3.893927, 5.556662, -5.325821, -4.184254]
+    v_neg = torch.tensor(target).view(shape)
+    assert method.loss(lambda x, t, c: v_neg, z).item() == pytest.approx(0.0, abs=1e-10)
+    unlearn = method.loss(lambda x, t, c: erased_unsafe, z)
+    preserve = method.keep_loss(lambda x, t, c: erased_safe, z)
+    assert unlearn.item() == pytest.approx(28.561234, rel=1e-6)
+    assert preserve.item() == pytest.approx(1.492398, rel=1e-6)
+    assert (unlearn + 0.5 * preserve).item() == pytest.approx(29.307432, rel=1e-6)

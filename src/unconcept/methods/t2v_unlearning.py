@@ -20,7 +20,11 @@ Differences from the paper
             Prompts are put together from frames of sentences (concepts/sentences.py); theirs are
             written by a language model. Points of recorded trajectories of the original model are
             drawn again and again. M is computed as the model attends, behind the norms of queries
-            and keys and the rotary embedding; the authors' inference code reads both before these.
+            and keys and the rotary embedding; the authors' inference code reads both before these,
+            and adds 1e-6 to the range that it normalizes by.
+            The twins are preserved on trajectories of their own. In a third party's training
+            (TobisawaMisakii/T2VUnlearning) they are preserved at the concept's latents, these stay
+            the initial noise at every timestep, and R is 0.
             α, β, τ and the weight decay of the paper's own runs are not known to us: see
             `KNOWN_SETTINGS`.
 """
