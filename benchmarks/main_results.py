@@ -152,7 +152,8 @@ def both(
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
     prompts, seeds = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))]
     batch_size = 256 if model.device.type == "cuda" else None
-    sampler = ImageSampler(model, Sampling(guidance=5.0), cache_folder(), batch_size=batch_size)
+    sampling = Sampling(steps=model.steps)
+    sampler = ImageSampler(model, sampling, cache_folder(), batch_size=batch_size)
     return sampler.images(before or prompts, seeds), sampler.images(prompts, seeds, edit=edit)
 
 
