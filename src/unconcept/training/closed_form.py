@@ -13,7 +13,8 @@ that reads the same states:
 
 N       number of concepts
 x_i     states of the prompts of concept c: from the first token that only the concept's prompt has
-        to the end of the context
+        to the end of the context. Of more than 32 states behind the prompt's end some stand for
+        all, here and in C (prompt_states.thin)
 d_i     y_i − x_i, the change that x_i should undergo. y_i is a state of the alternative's prompt:
         tokens of the two names are paired from the last one back, the tokens behind the names in
         order
