@@ -35,12 +35,13 @@ def tuned(**settings) -> AllButOne:
     return replace(METHOD, tune=replace(METHOD.tune, **settings))
 
 
-@pytest.fixture(params=TINY)
-def both(request, tmp_path):
-    """(the model, its ghost)"""
+@pytest.fixture(scope="module", params=TINY)
+def both(request, tmp_path_factory):
+    """(the model, its ghost): tests leave them as they were."""
     pipe = TINY[request.param]()
-    pipe.save_pretrained(tmp_path)
-    ghost = load(tmp_path, device="meta")
+    path = tmp_path_factory.mktemp(request.param)
+    pipe.save_pretrained(path)
+    ghost = load(path, device="meta")
     if hasattr(pipe, "default_sample_size"):
         ghost.pipe.default_sample_size = (
             pipe.default_sample_size
@@ -51,8 +52,12 @@ def both(request, tmp_path):
 def saved_bytes(model, rows: int) -> int:
     """Bytes that autograd really keeps of a forward pass on the CPU, without the weights."""
     weights, seen = {p.untyped_storage()._cdata for p in model.denoiser.parameters()}, {}
+    group = []
     for site in model.weight_group("cross-attention keys and values"):
-        getattr(*site.find(model.components)).requires_grad_(True)
+        group.append(getattr(*site.find(model.components)))
+    asked = [weight.requires_grad for weight in group]
+    for weight in group:
+        weight.requires_grad_(True)
 
     def keep(t):
         seen[t.untyped_storage()._cdata] = t
@@ -64,6 +69,8 @@ def saved_bytes(model, rows: int) -> int:
             torch.full((rows,), 500),
             model.encode(["a pig " * 200] * rows),
         )
+    for weight, before in zip(group, asked):
+        weight.requires_grad_(before)
     return sum(t.untyped_storage().nbytes() for place, t in seen.items() if place not in weights)
 
 
@@ -132,7 +139,8 @@ def test_the_host_holds_what_a_recording_holds(both, names, monkeypatch):
     depend on its numbers.
     """
     (real, ghost), recorded = both, []
-    ghost.vocabulary = real.vocabulary = ("tree", "bird")
+    for model in (real, ghost):
+        monkeypatch.setattr(model, "vocabulary", ("tree", "bird"))
     concepts = [Concept(erase=name, alternative="cow") for name in names]
     method = replace(METHOD, trajectories=8, sampling_steps=5)
 
