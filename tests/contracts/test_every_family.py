@@ -46,6 +46,12 @@ def edit(pipe):
     return Edit(deltas, {"model_sha256": model.fingerprint(), "family": model.family})
 
 
+@pytest.fixture(scope="module")
+def emoji():
+    """The embedded model."""
+    return load("emoji")
+
+
 SIZE = dict(height=16, width=16)
 # Arguments that give a pipeline guidance 5 and the size of a tiny image.
 ARGUMENTS = {
@@ -386,20 +392,20 @@ USUAL = {
 }
 
 
-def test_the_default_guidance_is_the_pipelines_own(pipe):
+def test_the_default_guidance_is_the_pipelines_own(pipe, emoji):
     """diffusers' defaults; Z-Image's 5 is 6 here. The embedded models were evaluated at 5."""
     model = wrap(pipe)
     assert model.guidance == USUAL[model.family]
     assert Sampling(steps=3).resolve(model).guidance == model.guidance
     assert Sampling(steps=3, guidance=0.0).resolve(model).guidance == 0.0
-    assert load("emoji").guidance == 5.0
+    assert emoji.guidance == 5.0
 
 
-def test_a_model_says_how_many_steps_it_needs(pipe):
+def test_a_model_says_how_many_steps_it_needs(pipe, emoji):
     """25 for all but models that need fewer, such as emoji."""
     model = wrap(pipe)
     assert model.steps == DEFAULT_STEPS
     assert evaluation_sampling(model, Look(), seed=0).steps == model.steps
     assert evaluation_sampling(model, Look(steps=7), seed=0).steps == 7
-    assert load("emoji").steps == Source("emoji").steps == 10
+    assert emoji.steps == Source("emoji").steps == 10
     assert Look().steps_for(Source("a/folder")) == 25

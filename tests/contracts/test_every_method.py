@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import same, state
 from support.method_rows import CONCEPTS, HARD, LONG, REFUSALS, ROWS, TUNE
+from support.tiny_pipelines import TINY, tiny_pipeline
 
 from unconcept import AllButOne, Edit, InputError, RunError, wrap
 from unconcept.methods import METHODS
@@ -26,6 +27,24 @@ def trains(method) -> bool:
 trained = pytest.mark.parametrize(
     "method", [pytest.param(method, id=name) for name, method in ROWS.items() if trains(method)]
 )
+
+
+@pytest.fixture(scope="module", params=["v_prediction", *TINY])
+def whole_pipe(request):
+    """A tiny pipeline, and the state of torch's random numbers after it was made."""
+    name = request.param
+    pipe = TINY[name]() if name in TINY else tiny_pipeline(name)
+    return pipe, torch.get_rng_state()
+
+
+@pytest.fixture
+def pipe(whole_pipe):
+    """A pipeline that many tests share: `test_contract` says that a method, and an edit that was
+    removed, leave it as it was.
+    """
+    pipe, random_state = whole_pipe
+    torch.set_rng_state(random_state)
+    return pipe
 
 
 def test_every_method_has_its_row():

@@ -13,6 +13,7 @@ from unconcept.cli.commands import app
 from unconcept.methods import UCE
 
 ROOT = DOCS.parent
+GENERATED = generated_pages()
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 SHORT = (
     "AllButOne(start='none', rounds=1, trajectories=4, points=2, sampling_steps=2, "
@@ -20,13 +21,11 @@ SHORT = (
 )
 
 
-@pytest.mark.parametrize("path", generated_pages(), ids=str)
+@pytest.mark.parametrize("path", GENERATED, ids=str)
 def test_generated_pages_are_up_to_date(path):
     if path.stem == "command-line" and sys.version_info < (3, 11):
         pytest.skip("Python 3.10 has an older cyclopts, which words the page in another way")
-    assert (DOCS / path).read_text(encoding="utf-8") == generated_pages()[path], (
-        "run: make docs-pages"
-    )
+    assert (DOCS / path).read_text(encoding="utf-8") == GENERATED[path], "run: make docs-pages"
 
 
 def commands() -> list[str]:
