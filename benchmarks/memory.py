@@ -8,7 +8,7 @@ erasing, from the encoded prompts to the last step of the training, and one batc
 measured number is the largest resident memory minus that before the model was built. Python and its
 libraries take about 0.4 GB besides, and the number of trajectories hardly matters. glibc keeps
 freed blocks of up to 32 MB, which tensors of large models exceed and these do not: here blocks go
-back to the system from 1 MB on.
+back to the system from 64 kB on.
 """
 
 import functools
@@ -192,7 +192,7 @@ def megabytes(count: int) -> str:
 def main() -> None:
     options = arguments(__doc__, "memory", None, table={"action": "store_true"})
     if not os.environ.get(MALLOC):  # is read when a process begins
-        os.environ[MALLOC] = str(2**20)
+        os.environ[MALLOC] = str(2**16)
         os.execv(sys.executable, [sys.executable, *sys.argv])
     torch.set_num_threads(1)
     encode_fewer_prompts()
