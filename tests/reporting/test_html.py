@@ -15,7 +15,7 @@ from unconcept.evaluation.benchmark import GROUPS, PromptCase
 from unconcept.evaluation.runner import Evaluation
 from unconcept.evaluation.scores import PIXELS, Scores, unmeasured_score
 from unconcept.evaluation.strength_curve import StrengthCurve
-from unconcept.reporting import html, image_files
+from unconcept.reporting import image_files, thumbnails
 from unconcept.reporting import report as reports
 from unconcept.reporting.html import GLOSSARY, bar, meaning_of, measure_of, pick_spread
 from unconcept.reporting.verdict import model_title
@@ -144,7 +144,7 @@ def test_the_page_is_below_three_megabytes_and_fetches_nothing(tmp_path, size, n
 
     All pairs are the same one, and each image is encoded once.
     """
-    encode_once(monkeypatch, html, "encode")
+    encode_once(monkeypatch, thumbnails, "encode")
     encode_once(monkeypatch, image_files, "encode_webp")
     page = written_page(tmp_path, report_of(), noise(size).expand(200, -1, -1, -1))
     assert len(page.encode()) < 3e6

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from ..io.text import in_markdown
-from .html import embed, render
+from .html import render
 from .image_grid import grid
 from .report import markdown, share
+from .thumbnails import embed
 
 SHOWN_IMAGES = 6  # of every row on the page
 

@@ -17,11 +17,12 @@ from ..evaluation.runner import Evaluation, sampling_seeds
 from ..evaluation.scores import PIXELS, find_score
 from ..io.text import in_markdown
 from ..reporting.frontier_plot import plot
-from ..reporting.html import embed, embed_file, render
+from ..reporting.html import render
 from ..reporting.image_files import image_file, write_images
 from ..reporting.image_grid import GROUP_TITLES, columns
 from ..reporting.report import format_value, markdown, title
 from ..reporting.samples import benchmark_records
+from ..reporting.thumbnails import embed, embed_file
 from ..reporting.verdict import model_title
 
 # Columns of the table: score, group, header.
