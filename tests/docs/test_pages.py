@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from docs.generator import DOCS, generated_pages
-from unconcept import Concept, load
+from unconcept import Concept, Edit, load
 from unconcept.cli.commands import app
 from unconcept.methods import UCE
 
@@ -59,13 +59,17 @@ def blocks() -> list:
     return found
 
 
+@pytest.fixture(scope="module")
+def closed_form(folder) -> Edit:
+    """An edit of the small model."""
+    return UCE()(load(str(folder)), Concept(erase="pig", alternative="cow"))
+
+
 @pytest.mark.parametrize("code", blocks())
-def test_python_blocks_run(code, folder, tmp_path, monkeypatch):
+def test_python_blocks_run(code, folder, closed_form, tmp_path, monkeypatch):
     """As they stand, but for the model (a small one), the edit, and a short training."""
     monkeypatch.chdir(tmp_path)
-    UCE()(load(str(folder)), Concept(erase="pig", alternative="cow")).save(
-        tmp_path / "erased/edit.safetensors"
-    )
+    closed_form.save(tmp_path / "erased/edit.safetensors")
     code = re.sub(r'"(emoji|path/to/model)"', repr(str(folder)), code)
     code = re.sub(r'"(unconcept-out/demo|no-van-gogh)"', '"erased"', code)
     code = code.replace("AllButOne()", SHORT)

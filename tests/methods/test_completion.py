@@ -18,9 +18,9 @@ from unconcept.workflows.edit_evaluation import complete_as_trained
 TUNE = Tune(steps=2, batch_size=2, check=1, lr=1e-3, whiten=None)
 METHODS = {
     "all-but-one": AllButOne(
-        rounds=1, trajectories=4, points=1, sampling_steps=2, guidance=5.0, tune=TUNE
+        rounds=1, trajectories=4, points=1, sampling_steps=1, guidance=5.0, tune=TUNE
     ),
-    "esd": ESD(steps=2, sampling_steps=2, lr=1e-3),
+    "esd": ESD(steps=2, sampling_steps=1, lr=1e-3),
     "uce": UCE(),
 }
 

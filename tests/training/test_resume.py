@@ -2,6 +2,7 @@
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 from support import kill
@@ -30,6 +31,8 @@ LOOPS = {
 @pytest.mark.parametrize("name", LOOPS)
 def test_every_loop_goes_on_to_the_same_bits(name, model, tmp_path):
     method = LOOPS[name]
+    if isinstance(method, AllButOne):
+        method = replace(method, trajectories=4, points=1)
     undisturbed = method(model, *CONCEPTS)
     with pytest.raises(Stop), checkpointed(tmp_path / "state", every=1, resume=False):
         method(model, *CONCEPTS, progress=stops(2))

@@ -212,10 +212,19 @@ def test_two_processes_end_together(quick, folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("method", ["esd", "receler", "sae", "concept-ablation"])
-def test_a_method_with_a_loop_of_its_own_is_not_shared(run, folder, monkeypatch, method):
+# Little of what comes before the loop.
+LOOPS = {
+    "esd": "{}",
+    "receler": "{}",
+    "sae": "{features: 512, active: 8, top: 16}",
+    "concept-ablation": "{images: 2, sampling_steps: 2}",
+}
+
+
+@pytest.mark.parametrize("method", LOOPS)
+def test_a_method_with_a_loop_of_its_own_is_not_shared(run, folder, tmp_path, monkeypatch, method):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    code, _, err = run(
-        "erase", "pig", "--to", "cow", "--method", method, "--model", folder, "--evaluate", "none"
-    )
+    (tmp_path / "quick.yaml").write_text(f"settings: {LOOPS[method]}\n")
+    words = ("erase", "pig", "--to", "cow", "--method", method, "--config", "quick.yaml")
+    code, _, err = run(*words, "--model", folder, "--evaluate", "none")
     assert (code, "in one process" in err) == (2, True), err
