@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 from unittest import mock
 
 from unconcept import Concept, Tune
-from unconcept.attacks import ATTACKS, QUICK, build
+from unconcept.attacks import ATTACKS, QUICK, QUICK_CLIPS, build
 from unconcept.cli.commands import app
 from unconcept.methods import METHODS
 
@@ -168,16 +168,19 @@ def attacks_page() -> str:
         "",
         "Each attack is one file in `src/unconcept/attacks/`. Defaults are its authors' "
         "(`--budget paper`); the small budget changes what the last lines say. How to read the "
-        "results: [attack your own erasure](../guides/robustness.md).",
+        "results: [attack your own erasure](../guides/robustness.md). On text-to-video models "
+        'those marked with "clips" run, and `quick` stands for '
+        f"{', '.join(f'`{name}`' for name in QUICK_CLIPS)}.",
         "",
-        "| `--attacks` | | the attacker has |",
-        "|---|---|---|",
+        "| `--attacks` | | the attacker has | attacks |",
+        "|---|---|---|---|",
     ]
     for name in ATTACKS:
         attack = build(name)
         title = attack_docstring(attack).partition("\n")[0].rstrip(".")
         mark = " (quick)" if name in QUICK else ""
-        lines.append(f"| `{name}`{mark} | {cell_text(title)} | {attack.access} |")
+        only = "clips" if name == "probe" else "images, clips" if attack.clips else "images"
+        lines.append(f"| `{name}`{mark} | {cell_text(title)} | {attack.access} | {only} |")
     documented = set()
     for name, entry in ATTACKS.items():
         attack = build(name)
@@ -190,7 +193,9 @@ def attacks_page() -> str:
             lines += [*field_table(type(attack)), ""]
         if entry.small:
             values = ", ".join(f"`{key}: {value}`" for key, value in entry.small.items())
-            lines += [f"Small budget: {values}.", ""]
+            on_clips = [f"`{key}: {value}`" for key, value in entry.clips.items()]
+            more = f"; on clips {', '.join(on_clips)}" if on_clips else ""
+            lines += [f"Small budget: {values}{more}.", ""]
     return NOTE + "\n".join(lines).rstrip() + "\n"
 
 

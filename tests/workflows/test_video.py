@@ -18,7 +18,6 @@ from unconcept.profiling.memory_estimate import estimate_memory, unique_bytes
 from unconcept.reporting.comparison_summary import comparison_lines
 from unconcept.reporting.terminal import summary_lines
 from unconcept.workflows import (
-    attack_edit,
     compare,
     comparison,
     edit_evaluation,
@@ -139,8 +138,6 @@ def test_what_clips_cannot_do_is_refused(folder, tmp_path, monkeypatch):
     given = dict(model=source(folder), out=tmp_path / "out")
     with pytest.raises(InputError, match="EraseEval is for images"):
         eraseeval_edit(edit, **given)
-    with pytest.raises(InputError, match="attack is for images"):
-        attack_edit(edit, **given)
     image = tmp_path / "pig.png"
     Image.new("RGB", (32, 16)).save(image)
     with pytest.raises(InputError, match="purify is for images"):

@@ -4,11 +4,12 @@ Each is one file: a frozen dataclass of hyperparameters, whose defaults are its 
 prepares a model for sampling. `catalogue` lists them.
 """
 
-from .catalogue import ATTACKS, QUICK, build, names_of
+from .catalogue import ATTACKS, QUICK, QUICK_CLIPS, build, names_of
 
 __all__ = [
     "ATTACKS",
     "QUICK",
+    "QUICK_CLIPS",
     "build",
     "names_of",
 ]

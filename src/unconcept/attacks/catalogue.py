@@ -3,7 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ..errors import InputError
@@ -21,12 +21,15 @@ class Entry:
     type    the class in it
     small   its settings with the small budget; all others are the authors'
     paper   settings that name a variant of the authors
+    clips   settings for clips with the small budget, besides `small`: a clip takes as much memory
+            as its frames
     """
 
     module: str
     type: str
     small: Mapping[str, Any]
     paper: Mapping[str, Any]
+    clips: Mapping[str, Any] = field(default_factory=dict)
 
 
 ANY_WORDS = ("concept", "empty", "alternative")
@@ -35,12 +38,24 @@ ATTACKS: Mapping[str, Entry] = {
     "standard": Entry("words", "Standard", {}, {}),
     "paraphrase": Entry("words", "Paraphrase", {}, {}),
     "implied": Entry("words", "Implied", {}, {}),
-    "cce": Entry("textual_inversion", "TextualInversion", dict(steps=200, batch=8, lr=0.05), {}),
+    "cce": Entry(
+        "textual_inversion",
+        "TextualInversion",
+        dict(steps=200, batch=8, lr=0.05),
+        {},
+        clips=dict(batch=4),
+    ),
     "probe": Entry("probe", "Probe", dict(steps=200, batch=4), {}),
     "relearning": Entry(
-        "relearning", "Relearning", dict(marks=(10, 40), lr=1e-3, batch=8), dict(batch=4)
+        "relearning",
+        "Relearning",
+        dict(marks=(10, 40), lr=1e-3, batch=8),
+        dict(batch=4),
+        clips=dict(batch=2),
     ),
-    "learned-states": Entry("learned_states", "LearnedStates", dict(steps=80, batch=8), {}),
+    "learned-states": Entry(
+        "learned_states", "LearnedStates", dict(steps=80, batch=8), {}, clips=dict(batch=2)
+    ),
     "inversion": Entry("inversion", "Inversion", dict(steps=15), {}),
     "tracing": Entry("strength_tracing", "StrengthTracing", {}, {}),
     "completion": Entry(
@@ -78,11 +93,24 @@ ATTACKS: Mapping[str, Entry] = {
 QUICK = ("standard", "paraphrase", "implied", "cce", "relearning", "learned-states", "inversion")
 
 
-def names_of(attacks: str) -> tuple[str, ...]:
+# The same for text-to-video models.
+QUICK_CLIPS = (
+    "standard",
+    "paraphrase",
+    "implied",
+    "cce",
+    "probe",
+    "relearning",
+    "learned-states",
+)
+
+
+def names_of(attacks: str, clips: bool = False) -> tuple[str, ...]:
     """The attacks that `--attacks` names.
 
     Args:
         attacks: "quick", "all", or names with commas.
+        clips: Is a text-to-video model attacked?
 
     Returns:
         Names in ATTACKS; "standard" is always the first, because every other row needs it.
@@ -91,7 +119,7 @@ def names_of(attacks: str) -> tuple[str, ...]:
         InputError: There is no such attack.
     """
     if attacks == "quick":
-        return QUICK
+        return QUICK_CLIPS if clips else QUICK
     if attacks == "all":
         return tuple(ATTACKS)
     names = dict.fromkeys(["standard"])
@@ -107,17 +135,20 @@ def names_of(attacks: str) -> tuple[str, ...]:
     return tuple(names)
 
 
-def build(name: str, budget: Budget = "small") -> Any:
+def build(name: str, budget: Budget = "small", clips: bool = False) -> Any:
     """An attack with its settings.
 
     Args:
         name: In ATTACKS.
         budget: Whose settings.
+        clips: Is a text-to-video model attacked?
 
     Returns:
         An `Attack`.
     """
     entry = ATTACKS[name]
     module = importlib.import_module(f".{entry.module}", __package__)
-    settings = entry.small if budget == "small" else entry.paper
+    settings = dict(entry.small if budget == "small" else entry.paper)
+    if clips and budget == "small":
+        settings |= entry.clips
     return getattr(module, entry.type)(**settings)

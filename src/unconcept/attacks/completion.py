@@ -31,6 +31,7 @@ class Completion(Plain):
     """
 
     access: ClassVar[Access] = "weights and original"
+    clips: ClassVar[bool] = True
     chance_means: ClassVar[str] = "the original finishes with an unrelated prompt"
 
     shares: tuple[float, ...] = (0.1, 0.2)

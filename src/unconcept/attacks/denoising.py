@@ -72,12 +72,13 @@ def image_latents(model: Model, images: Tensor) -> Tensor:
 
     Args:
         model: Its autoencoder is used.
-        images: [N, 3, H, W] in [0, 1].
+        images: Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
 
     Returns:
-        [N, C, H, W] in single precision.
+        Latents of N images or clips in single precision.
     """
-    return torch.cat([model.latents(part).float().cpu() for part in images.split(64)])
+    at_once = 1 if model.frames else 64
+    return torch.cat([model.latents(part).float().cpu() for part in images.split(at_once)])
 
 
 def rows_of(condition: Condition, index: Tensor, device: torch.device) -> Condition:

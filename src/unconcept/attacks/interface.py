@@ -76,9 +76,10 @@ class Target:
     search         cases that the attacked model is prompted with during the search
     named          the same cases with prompts that name the concept; differs from `search` where a
                    control types prompts without it
-    images         [N, 3, H, W] in [0, 1] of the concept, image i shows named prompt i
+    images         [N, 3, H, W] in [0, 1] of the concept, image i shows named prompt i; of a
+                   text-to-video model clips [N, F, 3, H, W]
     others         cases of other things
-    other_images   [M, 3, H, W] in [0, 1], image i shows prompt i of `others`
+    other_images   M images or clips, the i-th shows prompt i of `others`
     share          the share of images of `search` in which the judge finds the concept
     sampling       how images are sampled
     seed           of everything random in a search
@@ -101,7 +102,7 @@ class Target:
 class Attacked:
     """A model under attack, ready to be sampled.
 
-    sample    images [N, 3, H, W] in [0, 1] of N cases
+    sample    images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] of N cases
     found     what the search found, in words; "" where there is nothing to read
     measures  further numbers by name, filled in by `sample`
     """
@@ -120,6 +121,7 @@ class Attack(Protocol):
                    and at the untouched model
     own_prompt     does it replace the whole prompt?
     behind_prompt does it add to a prompt? Then a control adds it to prompts without the concept
+    clips          does it attack text-to-video models, too?
     chance_means   what `chance` measures, for the report
     """
 
@@ -128,6 +130,7 @@ class Attack(Protocol):
     searches: ClassVar[bool]
     own_prompt: ClassVar[bool]
     behind_prompt: ClassVar[bool]
+    clips: ClassVar[bool]
     chance_means: ClassVar[str]
 
     def prepare(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
@@ -167,6 +170,7 @@ class Plain:
     searches: ClassVar[bool] = False
     own_prompt: ClassVar[bool] = False
     behind_prompt: ClassVar[bool] = False
+    clips: ClassVar[bool] = False
     chance_means: ClassVar[str] = ""
 
     def chance(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:

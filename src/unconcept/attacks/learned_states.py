@@ -42,6 +42,7 @@ class LearnedStates(Plain):
     access: ClassVar[Access] = "weights and original"
     searches: ClassVar[bool] = True
     behind_prompt: ClassVar[bool] = True
+    clips: ClassVar[bool] = True
     chance_means: ClassVar[str] = "random states of the same number, where the search begins"
 
     tokens: int = 4

@@ -33,6 +33,7 @@ class Noise(Plain):
     """
 
     access: ClassVar[Access] = "images"
+    clips: ClassVar[bool] = True
     chance_means: ClassVar[str] = "deterministic sampling with other seeds"
 
     etas: tuple[float, ...] = (1.0, 1.17, 1.34, 1.51, 1.68, 1.85)

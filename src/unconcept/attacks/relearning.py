@@ -37,6 +37,7 @@ class Relearning(Plain):
     batch   images per step
     """
 
+    clips: ClassVar[bool] = True
     chance_means: ClassVar[str] = "the same training on as many unrelated images"
 
     images: int = 4

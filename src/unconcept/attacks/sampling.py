@@ -56,18 +56,18 @@ def sample(victim: Victim, cases: Cases, walk: Walk) -> Tensor:
         walk: How.
 
     Returns:
-        Images [N, 3, H, W] in [0, 1], rounded to 8 bits, on the CPU.
+        Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1], rounded to 8 bits, on the CPU.
     """
     images = decode(victim.model, sample_latents(victim, cases, walk))
     return (images * 255).round() / 255
 
 
 def decode(model: Model, latents: Tensor) -> Tensor:
-    """Images [N, 3, H, W] in [0, 1] of latents, on the CPU.
+    """Images [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1] of latents, on the CPU.
 
     Args:
         model: Its autoencoder is used.
-        latents: [N, C, H, W] on the CPU.
+        latents: Of N images or clips, on the CPU.
     """
     return torch.cat([model.decode(part.to(model.device)).cpu() for part in latents.split(64)])
 
@@ -82,7 +82,7 @@ def sample_latents(victim: Victim, cases: Cases, walk: Walk, stop: int | None = 
         stop: Steps, counted from the beginning, after which to stop; None: at the end.
 
     Returns:
-        [N, C, H, W] on the CPU.
+        Of N images or clips, on the CPU.
     """
     model, batch = victim.model, max(1, victim.model.max_batch // 2)
     finished = []
@@ -225,7 +225,10 @@ def counted(*models: Model) -> Iterator[Calls]:
         else:
             calls.forward += len(tensors[0])
 
-    denoisers = {id(model.denoiser): model.denoiser for model in models}
+    denoisers = {}
+    for model in models:
+        for name in model.denoiser_names:
+            denoisers[id(model.components[name])] = model.components[name]
     handles = []
     for denoiser in denoisers.values():
         handles.append(denoiser.register_forward_pre_hook(count, with_kwargs=True))

@@ -8,7 +8,7 @@ Access      whoever has the edit beside the model, instead of merged weights
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ..errors import InputError
 from .interface import Attacked, Plain, Target, Victim
@@ -21,6 +21,8 @@ class StrengthTracing(Plain):
 
     strengths  of the edit
     """
+
+    clips: ClassVar[bool] = True
 
     strengths: tuple[float, ...] = (0.25, 0.5, 0.75)
 

@@ -39,6 +39,7 @@ class TextualInversion(Plain):
 
     access: ClassVar[Access] = "weights"
     searches: ClassVar[bool] = True
+    clips: ClassVar[bool] = True
     chance_means: ClassVar[str] = "a random word embedding of the same size"
 
     steps: int = 5000

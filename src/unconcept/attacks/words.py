@@ -18,6 +18,7 @@ class Standard(Plain):
     """Prompts that name the concept: no attack at all."""
 
     access: ClassVar[Access] = "text"
+    clips: ClassVar[bool] = True
 
     def prepare(self, victim: Victim, target: Target) -> Mapping[str, Attacked]:
         """Sample the cases as they are.

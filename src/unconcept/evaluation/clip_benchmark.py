@@ -5,11 +5,13 @@ it in any frame; everything else is right in a clip that shows it in most frames
 and their intervals then are those of images. Only frames that must show something count.
 """
 
+import copy
 import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -173,6 +175,22 @@ class ClipBenchmark:
             group: One of `benchmark.GROUPS`.
         """
         return None
+
+
+def with_cases(benchmark: Benchmark, cases: Sequence[PromptCase]) -> Benchmark:
+    """The same judge with other cases.
+
+    Args:
+        benchmark: Of images or clips.
+        cases: Of its kind.
+    """
+    part: Any = copy.copy(benchmark)
+    if isinstance(benchmark, ClipBenchmark):
+        part.images = with_cases(benchmark.images, cases)
+        part._looks = WeakIdKeyDictionary()
+    else:
+        part.cases = list(cases)
+    return part
 
 
 def of_clip(frames: Sequence[Judgement]) -> Judgement:

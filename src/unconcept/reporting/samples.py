@@ -22,6 +22,7 @@ KEYS = (
     "stage",
     "method",
     "strength",
+    "attack",
     "judged",
     "probabilities",
     "marks",

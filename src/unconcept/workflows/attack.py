@@ -16,16 +16,19 @@ from ..models.interface import Model
 from ..models.loading import load
 from ..models.sampling import ImageSampler
 from ..reporting.attack_report import statements, write
-from .attack_cases import SceneOptions, prepare_scene
+from .attack_cases import SceneOptions, prepare_scene, search_cases
 from .attack_floor import FLOOR, load_floor
 from .attack_session import AttackSession
 from .edit_evaluation import complete_as_trained, read_edit
-from .options import AttackOptions, EvaluationOptions, check_images, evaluation_sampling
+from .options import AttackOptions, EvaluationOptions, check_clips_fit, evaluation_sampling
 from .results import describe_edit, software_versions
+
+OUTCOMES_IN_MEMORY = 5  # of an attack on a text-to-video model: three models and two controls
 
 
 def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) -> dict:
-    """Attack an edit, and write a folder: report.json, report.html, report.md and samples.png.
+    """Attack an edit, and write a folder: report.json, report.html, report.md, samples.jsonl and
+    samples.png. Of a text-to-video model clips are attacked, by the attacks that work on them.
 
     Args:
         path: As `evaluate_edit` takes it.
@@ -39,17 +42,20 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
         InputError: The edit cannot be read, belongs to another model, or does not name one concept.
     """
     run = AttackOptions(**options)
-    names = names_of(run.attacks)
+    names_of(run.attacks)
     check_distinct(concepts)
     check_own_edit(path)
     check_out(run.out, run.force)
     started = time.perf_counter()
     model = load(run.source)
-    check_images(model, "attack")
+    names = names_of(run.attacks, bool(model.frames))
     edit = read_edit(path, EvaluationOptions(out=run.out, model=run.model), model, concepts)
     mismatch = edit.check(model, force=run.force)
     concept = one_concept(path, edit, concepts, model)
-    floor, floor_reason = load_floor(run, concept)
+    floor, floor_reason = load_floor(run, concept, model)
+    if model.frames:
+        clips = OUTCOMES_IN_MEMORY * run.images + 4 * search_cases(model)
+        check_clips_fit(model, clips, "fewer --images")
     sampling = evaluation_sampling(model, run.look, run.seed).resolve(model)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     options_of_cases = SceneOptions(run.images, run.seed, run.look, run.progress)
@@ -67,7 +73,9 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
         "concept": [{"erase": concept.erase, "alternative": concept.alternative}],
         **describe_edit(edit, run.source.model, model),
         "attacks": rows,
-        "statements": statements(rows, bool(edit.deltas or edit.adapters)),
+        "statements": statements(
+            rows, bool(edit.deltas or edit.adapters), "clips" if model.frames else "images"
+        ),
         "settings": {
             "attacks": list(names),
             "budget": run.budget,
@@ -79,6 +87,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
             "judge": scene.benchmark.judge_card,
             "edit_sha256": edit.fingerprint(),
             "floor": None if floor is None else FLOOR if run.floor is None else str(run.floor),
+            "frames": model.frames,
         },
         "cost": {
             "seconds": round(time.perf_counter() - started, 1),
@@ -90,7 +99,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
         "failure": None,
     }
     with whole_folder(run.out, run.force) as folder:
-        write(folder, report, session.images)
+        write(folder, report, session.images, session.records)
     return report
 
 

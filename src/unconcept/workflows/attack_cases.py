@@ -1,11 +1,8 @@
 """What an attack is measured on: a concept's prompts, an attacker's images, and the judge."""
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..attacks.interface import Cases, Target
@@ -19,8 +16,11 @@ from ..evaluation.runner import BLOCK
 from ..evaluation.setup import prepare
 from ..models.interface import Model
 from ..models.sampling import ImageSampler
+from .attack_judgement import Judged
 
 SEARCH = 16  # cases that an attacker may try, and images of the concept that the attacker has
+
+SEARCH_CLIPS = 8  # the same of a text-to-video model
 
 LEAST_IMAGES = 4  # of them that must show the concept
 
@@ -58,47 +58,16 @@ class Scene:
         cases = list(self.neutral if group == "neutral" else self.reported.get(group, ()))[:n]
         return cases, as_cases(cases, (1 + self.seed) * BLOCK + REPORTED)
 
-    def shown(self, images: Tensor, cases: Sequence[PromptCase], *, whole: bool = False) -> Tensor:
-        """Whether the judge finds the concept.
+    def judged(self, images: Tensor, group: str, *, whole: bool = False) -> Judged:
+        """Images of a group's cases, to be judged.
 
         Args:
-            images: [N, 3, H, W] in [0, 1].
-            cases: What they were prompted with.
+            images: The first N of its cases, [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
+            group: As of `cases`.
             whole: The prompts were replaced by others: one object is looked for.
-
-        Returns:
-            [N] of 0, 1, or NaN without a judge.
         """
-        return concept_marks(self.benchmark, cases, images, whole)
-
-
-def concept_marks(
-    benchmark: Benchmark, cases: Sequence[PromptCase], images: Tensor, whole: bool = False
-) -> Tensor:
-    """The judge's marks of some cases.
-
-    Args:
-        benchmark: Has the judge.
-        cases: N cases.
-        images: [N, 3, H, W] in [0, 1].
-        whole: See `Scene.shown`.
-    """
-    judged: Any = copy.copy(benchmark)
-    judged.cases = [as_plain(case) for case in cases] if whole else list(cases)
-    unknown = torch.full((len(images),), torch.nan)
-    return judged.marks(images).get("concept", unknown)
-
-
-def as_plain(case: Any) -> Any:
-    """The case of an image with one object, whatever its prompt was.
-
-    Args:
-        case: A case of the embedded models' benchmark; of other benchmarks it is returned as it is.
-
-    Returns:
-        A copy without a second object, style and colour, which the judge then does not look for.
-    """
-    return replace(case, other=-1, style=-1, colour=-1) if hasattr(case, "other") else case
+        cases, _ = self.cases(group, len(images))
+        return Judged.of(self.benchmark, cases, images, whole)
 
 
 def as_cases(cases: Sequence[PromptCase], first_seed: int) -> Cases:
@@ -144,8 +113,9 @@ def prepare_scene(sampler: ImageSampler, concept: Concept, options: SceneOptions
         InputError: The benchmark has no prompts that name the concept.
     """
     model, n = sampler.model, options.n
-    counts = {"target": n + 2 * SEARCH, "synonym": n, "implied": n}
-    counts |= {"neighbour": 4, "unrelated": n + SEARCH}
+    tries = search_cases(model)
+    counts = {"target": n + 2 * tries, "synonym": n, "implied": n}
+    counts |= {"neighbour": 4, "unrelated": n + tries}
     benchmark = prepare(model, [concept], counts, options.seed, None, options.look)
     groups: dict[str, list[PromptCase]] = {}
     for case in benchmark.cases:
@@ -154,14 +124,14 @@ def prepare_scene(sampler: ImageSampler, concept: Concept, options: SceneOptions
     if not targets:
         raise InputError(f'there are no prompts that name "{concept.erase}"')
     block = (1 + options.seed) * BLOCK
-    tried = (targets[n:] or targets)[: 2 * SEARCH]
+    tried = (targets[n:] or targets)[: 2 * tries]
     searched = as_cases(tried, block + SEARCHED)
     images = sampler.images(searched.prompts, searched.seeds, stage="images of the concept")
-    marks = concept_marks(benchmark, tried, images)
-    keep, warnings = usable(marks)
+    marks = Judged.of(benchmark, tried, images).concept()
+    keep, warnings = usable(marks, tries, "clips" if model.frames else "images")
     search = select(searched, keep)
     others = groups.get("unrelated") or groups.get("neighbour") or [empty_case(targets[0])]
-    other_cases = as_cases([others[-1 - i % len(others)] for i in range(SEARCH)], block + OTHER)
+    other_cases = as_cases([others[-1 - i % len(others)] for i in range(tries)], block + OTHER)
     target = Target(
         concept=concept,
         search=search,
@@ -179,25 +149,38 @@ def prepare_scene(sampler: ImageSampler, concept: Concept, options: SceneOptions
     return Scene(concept, benchmark, reported, neutral, target, options.seed, warnings)
 
 
-def usable(marks: Tensor) -> tuple[list[int], tuple[str, ...]]:
+def search_cases(model: Model) -> int:
+    """How many cases an attacker may try.
+
+    Args:
+        model: Samples images or clips.
+    """
+    return SEARCH_CLIPS if model.frames else SEARCH
+
+
+def usable(
+    marks: Tensor, most: int = SEARCH, samples: str = "images"
+) -> tuple[list[int], tuple[str, ...]]:
     """Which of the sampled images an attacker uses, and a warning where they do not show much.
 
     Args:
         marks: Whether the judge finds the concept [N].
+        most: That are used.
+        samples: What they are called in the warning.
 
     Returns:
-        At most SEARCH indices of images that show it; the first of all without a judge, or where
+        At most `most` indices of images that show it; the first of all without a judge, or where
         hardly any does.
     """
-    showing = (marks == 1).nonzero().flatten().tolist()[:SEARCH]
+    showing = (marks == 1).nonzero().flatten().tolist()[:most]
     if len(showing) >= LEAST_IMAGES:
         return showing, ()
-    first = list(range(len(marks)))[:SEARCH]
+    first = list(range(len(marks)))[:most]
     if bool(marks.isnan().all()):
-        return first, ("no judge: nobody knows whether the attacker's images show the concept",)
+        return first, (f"no judge: nobody knows whether the attacker's {samples} show the concept",)
     return first, (
-        f"the untouched model shows the concept in {len(showing)} of {len(marks)} images: attacks "
-        "that learn from images have little to learn from",
+        f"the untouched model shows the concept in {len(showing)} of {len(marks)} {samples}: "
+        f"attacks that learn from {samples} have little to learn from",
     )
 
 
@@ -236,7 +219,7 @@ class Share:
     cases: Sequence[PromptCase]
 
     def __call__(self, images: Tensor) -> float:
-        marks = concept_marks(self.benchmark, self.cases, images)
+        marks = Judged.of(self.benchmark, self.cases, images).concept()
         return 0.0 if bool(marks.isnan().all()) else float(marks.nanmean())
 
 

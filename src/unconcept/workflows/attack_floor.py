@@ -14,12 +14,13 @@ from .options import AttackOptions
 FLOOR = "emoji-unaware"  # the folder in the user's cache that holds the floor of the embedded model
 
 
-def load_floor(run: AttackOptions, concept: Concept) -> tuple[Model | None, str]:
+def load_floor(run: AttackOptions, concept: Concept, model: Model) -> tuple[Model | None, str]:
     """The model that never knew the concept.
 
     Args:
         run: Names its folder, or does not.
         concept: The concept.
+        model: That is attacked; the floor must sample what it samples.
 
     Returns:
         (model, ""), or (None, reason).
@@ -38,7 +39,21 @@ def load_floor(run: AttackOptions, concept: Concept) -> tuple[Model | None, str]
         if run.floor is not None:
             raise InputError(f"{reason}: it is not a floor for this concept")
         return None, reason
-    return load(replace(run.source, model=str(folder), revision=None, variant=None)), ""
+    floor = load(replace(run.source, model=str(folder), revision=None, variant=None))
+    if (floor.frames, *floor.image_shape) != (model.frames, *model.image_shape):
+        raise InputError(f"{folder} samples {size_of(floor)}, and the model {size_of(model)}")
+    return floor, ""
+
+
+def size_of(model: Model) -> str:
+    """What a model samples: "images of 64 x 64 pixels".
+
+    Args:
+        model: Of images or clips.
+    """
+    height, width = model.image_shape
+    what = f"clips of {model.frames} frames" if model.frames else "images"
+    return f"{what} of {height} x {width} pixels"
 
 
 def trained_without(folder: Path) -> list[str] | None:

@@ -21,13 +21,19 @@ from ..evaluation.metrics.proportions import difference
 from ..evaluation.recovery import recovered, shown
 from ..models.interface import Model
 from ..models.sampling import ImageSampler
-from ..reporting.attack_report import AttackImages
+from ..reporting.attack_report import SHOWN_IMAGES, AttackImages
 from .attack_cases import Scene, SceneOptions, neutral_target, other_concept, prepare_scene
+from .attack_judgement import Judged
 from .attack_store import Outcome, read_outcomes, store_key, write_outcomes
 from .options import AttackOptions
 from .results import software_versions
 
 ROLES = ("erased", "untouched", "floor")
+
+IMAGES_ONLY = "it is for images, and this is a text-to-video model"
+
+# What samples.jsonl says of the images of a role; controls are not in it.
+STAGES = {"untouched": "before", "erased": "after"}
 
 
 def above(none: Tensor, attacked: Tensor) -> dict | None:
@@ -51,7 +57,9 @@ class AttackSession:
     floor    a model that never knew the concept
     scene    cases and judge
     images   of the rows, for the page
+    records  of the rows, for samples.jsonl
     none     marks of the erased model without an attack
+    plain    its first images
     """
 
     run: AttackOptions
@@ -60,7 +68,9 @@ class AttackSession:
     floor: Model | None
     scene: Scene
     images: list[AttackImages] = field(default_factory=list)
+    records: list[dict] = field(default_factory=list)
     none: Tensor = field(default_factory=partial(torch.zeros, 0))
+    plain: Tensor | None = None
     identities: dict[int, str] = field(default_factory=dict)
     other: Scene | None = None
     other_sought: bool = False
@@ -84,7 +94,9 @@ class AttackSession:
         Args:
             name: In the catalogue.
         """
-        attack: Attack = build(name, self.run.budget)
+        attack = self.build(name)
+        if self.sampler.model.frames and not attack.clips:
+            return [self.empty_row(name, attack, IMAGES_ONLY)]
         cases, _ = self.scene.cases(attack.group, self.run.images)
         if not cases:
             return [self.empty_row(name, attack, "there are no such prompts for this concept")]
@@ -106,6 +118,14 @@ class AttackSession:
         except InputError as error:
             return [self.empty_row(name, attack, str(error))]
         return list(self.judged(name, attack, outcomes))
+
+    def build(self, name: str) -> Attack:
+        """An attack with the settings of the run.
+
+        Args:
+            name: In the catalogue.
+        """
+        return build(name, self.run.budget, bool(self.sampler.model.frames))
 
     def applies(self, name: str, role: str) -> bool:
         """Is there anything to attack? Without an edit nothing can be turned down.
@@ -135,6 +155,7 @@ class AttackSession:
             "seconds": 0.0,
             "found": "",
             "measures": {},
+            "over_frames": None,
             "chance_means": attack.chance_means,
             "reason": reason,
         }
@@ -169,7 +190,7 @@ class AttackSession:
             victim: The model.
             kind: A role, "chance", "other target" or "capacity".
         """
-        attack: Attack = build(name, self.run.budget)
+        attack = self.build(name)
         scene, n, group = self.scene, self.run.images, attack.group
         target = scene.target
         if kind == "other target":
@@ -249,15 +270,17 @@ class AttackSession:
             outcomes: By role or control, and by label.
         """
         for label, erased in outcomes["erased"].items():
-            marks: dict[str, Tensor] = {}
+            looks: dict[str, Judged] = {}
             for kind, by_label in outcomes.items():
                 if label in by_label:
-                    marks[kind] = self.judge(attack, kind, by_label[label].images)
+                    looks[kind] = self.judge(attack, kind, by_label[label].images)
+            marks = {kind: look.concept() for kind, look in looks.items()}
             if name == "standard":
-                self.none = marks["erased"]
+                self.none, self.plain = marks["erased"], erased.images[:SHOWN_IMAGES].clone()
             marks["none"] = self.none * (name != "standard")
             chance = outcomes["chance"].get(label)
             self.keep_images(name, label, erased, outcomes.get("untouched", {}).get(label))
+            self.keep_records(f"{name}, {label}" if label else name, attack, looks)
             row = {
                 "attack": name,
                 "label": label,
@@ -270,6 +293,7 @@ class AttackSession:
                 "seconds": erased.seconds,
                 "found": erased.found,
                 "measures": dict(erased.measures),
+                "over_frames": looks["erased"].over_frames(),
                 "chance_means": attack.chance_means if chance else "",
                 "reason": None,
             }
@@ -281,13 +305,13 @@ class AttackSession:
                 del row["shown"]["none"], row["above_none"]
             yield row
 
-    def judge(self, attack: Attack, kind: str, images: Tensor) -> Tensor:
-        """Whether images show what the attack aims at.
+    def judge(self, attack: Attack, kind: str, images: Tensor) -> Judged:
+        """Images, to be judged by whether they show what the attack aims at.
 
         Args:
             attack: The attack.
             kind: A role or a control.
-            images: [N, 3, H, W] in [0, 1].
+            images: [N, 3, H, W] or clips [N, F, 3, H, W] in [0, 1].
         """
         scene, group = self.scene, attack.group
         if kind == "other target":
@@ -295,8 +319,27 @@ class AttackSession:
             scene = self.other
         elif kind == "capacity":
             group = "neutral"
-        cases, _ = scene.cases(group, len(images))
-        return scene.shown(images, cases, whole=attack.own_prompt)
+        return scene.judged(images, group, whole=attack.own_prompt)
+
+    def keep_records(self, title: str, attack: Attack, looks: Mapping[str, Judged]) -> None:
+        """Keep what the judge says of every image of a row.
+
+        Args:
+            title: Of the row.
+            attack: The attack.
+            looks: By role or control.
+        """
+        for role, stage in STAGES.items():
+            if role in looks:
+                look, erased = looks[role], stage == "after"
+                _, cases = self.scene.cases(attack.group, len(look.images))
+                self.records += look.records(
+                    cases.seeds,
+                    stage=stage,
+                    method=self.edit.card.get("method") if erased else None,
+                    strength=1.0 if erased else 0.0,
+                    attack=title,
+                )
 
     def keep_images(
         self, name: str, label: str, erased: Outcome, untouched: Outcome | None
@@ -309,13 +352,15 @@ class AttackSession:
             erased: What the attack did to the erased model.
             untouched: And to the untouched one.
         """
-        group = build(name, self.run.budget).group
-        cases, _ = self.scene.cases(group, len(erased.images))
+        group = self.build(name).group
+        cases, _ = self.scene.cases(group, SHOWN_IMAGES)
+        same_cases = group == "target" and name != "standard"
         self.images.append(
             AttackImages(
                 title=f"{name}, {label}" if label else name,
                 prompts=[case.prompt for case in cases],
-                attacked=erased.images,
-                untouched=None if untouched is None else untouched.images,
+                attacked=erased.images[:SHOWN_IMAGES].clone(),
+                untouched=None if untouched is None else untouched.images[:SHOWN_IMAGES].clone(),
+                plain=self.plain if same_cases else None,
             )
         )

@@ -73,12 +73,15 @@ def check_images(model: Model, command: str) -> None:
         raise InputError(f"{command} is for images, and this is a text-to-video model")
 
 
-def check_clips_fit(model: Model, clips: int) -> None:
+def check_clips_fit(
+    model: Model, clips: int, remedy: str = "evaluate nothing (--extent none)"
+) -> None:
     """Do the clips of an evaluation fit into the CPU's memory?
 
     Args:
         model: A text-to-video model.
         clips: Before the edit; as many are sampled with it.
+        remedy: What else the user can do.
 
     Raises:
         InputError: They do not, with what to change.
@@ -90,7 +93,7 @@ def check_clips_fit(model: Model, clips: int) -> None:
         raise InputError(
             f"{clips} clips of {model.frames} frames of {height} x {width} pixels before and after "
             f"take {format_bytes(needed)} of memory, and {format_bytes(limit)} are free: choose "
-            "fewer --frames or a smaller --height and --width, or evaluate nothing (--extent none)"
+            f"fewer --frames or a smaller --height and --width, or {remedy}"
         )
 
 

@@ -42,7 +42,8 @@ def attack(
         str,
         Parameter(
             group=HOW,
-            help="quick (those that tell erasures apart), all, or names of attacks with commas.",
+            help="quick (those that tell erasures apart), all, or names of attacks with commas. "
+            "Those that need images are not measured on a text-to-video model.",
         ),
     ] = "quick",
     budget: Annotated[
@@ -65,14 +66,16 @@ def attack(
         int,
         Parameter(
             group=EVALUATION_IMAGES,
-            help="Images per attack and control.",
+            help="Images, or clips, per attack and control.",
             converter=whole_number,
         ),
     ] = 24,
     steps: Annotated[
         int,
         Parameter(
-            group=EVALUATION_IMAGES, help="Sampling steps per image.", converter=whole_number
+            group=EVALUATION_IMAGES,
+            help="Sampling steps per image or clip.",
+            converter=whole_number,
         ),
     ] = 15,
     guidance: Annotated[
