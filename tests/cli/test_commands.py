@@ -420,6 +420,7 @@ def test_evaluate(run, tmp_path, folder, quick, monkeypatch):
     assert run("evaluate", "--edit", "one", "--out", "other")[0] == 2, "made for another model"
 
 
+@pytest.mark.usefixtures("few_images")
 def test_an_edit_of_another_model_is_refused_unless_forced(run, folder, tmp_path):
     from unconcept import Edit
 

@@ -211,6 +211,7 @@ def test_removed_against_kept(side_by_side, tmp_path):
     assert drawn in (tmp_path / "plane/compare.html").read_text()
 
 
+@pytest.mark.usefixtures("few_images")
 def test_without_matplotlib_the_page_says_so(side_by_side, monkeypatch, tmp_path):
     """The areas are there all the same."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)

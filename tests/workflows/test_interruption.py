@@ -97,6 +97,7 @@ def test_disk_full_leaves_nothing(run, tmp_path, folder, quick, monkeypatch, wri
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 
+@pytest.mark.usefixtures("few_images")
 def test_a_prompt_that_is_too_long_is_cut_aloud(run, folder, quick, tmp_path):
     words = "a very very long description of a pig"
     options = ("--model", folder, "--config", quick, "--steps", "2")
@@ -113,10 +114,10 @@ def test_a_loss_that_blows_up_is_a_failed_run(run, folder, quick, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]
 
 
+@pytest.mark.usefixtures("few_images")
 def test_strict_refuses_what_nobody_can_vouch_for(run, folder, quick, tmp_path):
-    code, _, err = run(
-        "erase", "pig", "--model", folder, "--config", quick, "--out", "gone", "--strict"
-    )
+    words = ("erase", "pig", "--model", folder, "--config", quick, "--steps", "2")
+    code, _, err = run(*words, "--out", "gone", "--strict")
     assert code == 2
     assert "--strict" in err
     assert [p.name for p in tmp_path.iterdir()] == ["quick.yaml"]

@@ -132,6 +132,7 @@ def test_a_killed_evaluation_goes_on(run, tmp_path, folder, edit, monkeypatch):
     assert without_times(run(*words, "undisturbed")[1]) == going_on
 
 
+@pytest.mark.usefixtures("few_images")
 def test_an_edit_that_does_nothing_has_exit_code_3(run, tmp_path, folder, quick):
     quick.write_text(quick.read_text().replace("lr: 1.0e-4", "lr: 1.0e-12"))
     code, out, _ = run(
