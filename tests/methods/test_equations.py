@@ -294,7 +294,7 @@ def test_esd_takes_an_attribute_out_of_another_prompt(model):
     """Erasing "hat" from "cowboy", the prediction for "cowboy" moves towards ε*(cowboy) - η
     g*(hat).
     """
-    edit = ESD(steps=30, lr=3e-3, sampling_steps=3, erase_from="cowboy")(
+    edit = ESD(steps=10, lr=3e-3, sampling_steps=3, erase_from="cowboy")(
         model, Concept(erase="hat")
     )
     x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
@@ -309,7 +309,7 @@ def test_esd_takes_an_attribute_out_of_another_prompt(model):
 
 def test_every_peer_moves_the_concept_and_esd_the_right_way(model):
     """After ESD the concept's prediction is nearer to ε*(∅) - η g* than before."""
-    edit = ESD(steps=30, lr=3e-3, sampling_steps=3)(model, PIG)
+    edit = ESD(steps=10, lr=3e-3, sampling_steps=3)(model, PIG)
     x, t = torch.randn(4, 4, 8, 8), torch.tensor([900, 600, 300, 100])
     c, null = model.encode(["pig"] * 4), model.encode([""] * 4)
     teacher_c, teacher_null = model.predict(x, t, c), model.predict(x, t, null)

@@ -36,6 +36,8 @@ def mine(request, tmp_path, monkeypatch):
 
 def test_the_lines_of_the_readme(mine, run, quick, tmp_path):
     family, folder = mine
+    text = quick.read_text().replace("points: 2", "points: 1")
+    quick.write_text(text.replace("sampling_steps: 3", "sampling_steps: 1"))
 
     def files():
         return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
