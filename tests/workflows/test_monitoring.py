@@ -78,11 +78,16 @@ def test_recomputing_gives_the_same_edit(family):
     )
     calls = []
     block.register_forward_pre_hook(lambda *_: calls.append(torch.is_grad_enabled()))
-    edit, plain = METHOD(model, PIG), calls.count(True)
+    tune = replace(METHOD.tune, steps=2, check=1)
+    few = replace(METHOD, points=1, sampling_steps=1, tune=tune)
+    edit, plain = few(model, PIG), calls.count(True)
     calls.clear()
-    again = tuned(gradient_checkpointing=True)(model, PIG)
+    again = replace(few, tune=replace(tune, gradient_checkpointing=True))(model, PIG)
     assert calls.count(True) == 2 * plain
     assert same(edit.tensors(), again.tensors())
+    losses, same_losses = (e.card["training"]["held_out_loss"] for e in (edit, again))
+    assert losses == same_losses
+    assert len({loss for _, loss in losses}) == 3, "each step moves the weights"
     assert not any(getattr(m, "gradient_checkpointing", False) for m in model.denoiser.modules())
 
 
