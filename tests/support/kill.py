@@ -39,7 +39,7 @@ def job(name: str):
         trajectories=12,
         points=2,
         sampling_steps=4,
-        tune=Tune(steps=60, batch_size=4, check=20, patience=9),
+        tune=Tune(steps=24, batch_size=4, check=8, patience=9),
     )
     return wrap(tiny_pipeline(), ("cat", "dog")), quick, 0.2
 
