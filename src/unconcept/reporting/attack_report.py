@@ -14,7 +14,7 @@ from .html import render
 from .image_grid import filmstrips, grid
 from .report import markdown, share
 from .samples import write_samples
-from .thumbnails import encode_to_fit, thumbnail
+from .thumbnails import THUMBNAIL, encode_to_fit, thumbnail
 from .verdict import samples_of
 
 SHOWN_IMAGES = 6  # of every row on the page
@@ -286,7 +286,7 @@ def write(
         rows=shown_rows(images),
         samples=samples_of(report),
         r=report,
-        small=bool(images) and images[0].attacked.shape[-1] < 160,
+        small=bool(images) and images[0].attacked.shape[-1] < THUMBNAIL,
     )
     (folder / "report.html").write_text(page, encoding="utf-8")
     (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")

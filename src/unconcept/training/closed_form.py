@@ -40,7 +40,7 @@ from ..concepts.concept import Concept
 from ..edits.weight_deltas import Deltas, Pair
 from ..errors import InputError
 from ..models.interface import Model
-from .moments import Moments, gram, trace
+from .moments import Moments, gram, inner, trace
 from .prompt_states import prompt_readers, second_moments, unchanged_basis, weight_of
 from .state_pairs import concept_rows, word_prefixes
 
@@ -148,9 +148,7 @@ class System:
             moments: R and E.
             S: The linear map of states [width, width].
         """
-        return float(
-            torch.vdot((self.G @ S).flatten(), (S @ A - 2 * moments.R).flatten()) + moments.E
-        )
+        return float(inner(self.G @ S, S @ A - 2 * moments.R) + moments.E)
 
     def share_moved(self, S: Tensor) -> float:
         """Share of their energy by which retained states move: E ‖S e‖² / E ‖e‖².
@@ -161,8 +159,7 @@ class System:
         Returns:
             0 where no retained state moves. A move counts by what the matrices make of it (G).
         """
-        moved = torch.vdot((self.G @ S).flatten(), (S @ self.C).flatten())
-        return float(moved / trace(self.G, self.C))
+        return float(inner(self.G @ S, S @ self.C) / trace(self.G, self.C))
 
     def share_moved_by(self, U: Tensor, V: Tensor) -> float:
         """`share_moved` of S = U V, without the product.

@@ -117,4 +117,17 @@ def trace(G: Tensor, M: Tensor) -> Tensor:
     Returns:
         A scalar.
     """
-    return torch.vdot(G.flatten(), M.flatten())
+    return inner(G, M)
+
+
+def inner(a: Tensor, b: Tensor) -> Tensor:
+    """Σ a_ij b_ij = tr(aᵀ b), without the product of the matrices.
+
+    Args:
+        a: Of any shape.
+        b: Of the same shape.
+
+    Returns:
+        A scalar.
+    """
+    return torch.vdot(a.flatten(), b.flatten())
