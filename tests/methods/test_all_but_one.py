@@ -264,13 +264,10 @@ def test_many_concepts_are_erased_in_groups(model):
     ("left", "rounds"),
     [
         ([1.0, 0.5, 0.02, 0.01], 2),  # erased
-        ([1.0, 0.95, 0.5, 0.49, 0.48, 0.3], 4),  # a slow first round is followed by a fast one
-        ([0.5, 0.48, 0.47, 0.1], 2),
-        ([0.5, 0.6, 0.7, 0.1], 2),
         ([1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.2], 6),  # the largest number
     ],
 )
-def test_rounds_end_where_they_remove_nothing_any_more(model, monkeypatch, left, rounds):
+def test_rounds_end_by_until_and_rounds(model, monkeypatch, left, rounds):
     left = iter(left)
     monkeypatch.setattr(AllButOne, "missing", lambda *args: next(left))
     monkeypatch.setattr(all_but_one, "fit", lambda *args, **more: NOTHING_DONE)

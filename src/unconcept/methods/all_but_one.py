@@ -52,7 +52,7 @@ from ..training.replay_trainer import (
     evenly_spaced,
     fit,
 )
-from ..training.rounds import sum_rounds
+from ..training.rounds import RoundLimits, sum_rounds, train_rounds
 
 T = TypeVar("T")
 
@@ -64,7 +64,6 @@ MAX_RETAINED_TOKENS = 2**18
 MIN_LAMBDA = 5.0  # the λ of the closed form at or below which `stronger` trains instead of lowering
 ROUND_STEPS = 100  # steps of a round where `tune` does not set any
 MIN_TRAJECTORIES = 4  # of each concept
-MIN_PROGRESS = 0.1  # share of what is missing that a round must remove to count as progress
 
 
 def closed_form_alone() -> Tune:
@@ -272,24 +271,17 @@ class AllButOne:
         loss = self.batch_loss(model, concepts, adversary)
         loss_state = {"adversary": adversary.P} if adversary else {}
         retained = self.second_moment_prompts(model, others)
-        tune = self.first_round
-        rounds: list[dict] = []
-        missing = [self.missing(model, concepts, edit, replays["erase"])]
-        while len(rounds) < self.rounds and (
-            missing[-1] > self.until or (self.hardens and not rounds)
-        ):
+
+        def fit_round(edit: Edit, tune: Tune) -> Edit:
             training = ReplayTraining(tune, retained, loss_state)
             with edit.on(model):
-                added = fit(model, replays, loss, training, progress=progress)
-            rounds.append({**added.card["training"], "lr": tune.lr})
-            edit = replace(edit, deltas=Deltas.of(edit.deltas) + Deltas.of(added.deltas))
-            missing.append(self.missing(model, concepts, edit, replays["erase"]))
-            if missing[-1] > missing[-2] / 2:
-                tune = replace(tune, lr=2 * tune.lr)
-            if stalled(missing):
-                break
-        training_card = {**sum_rounds(rounds), "missing": missing}
-        return replace(edit, card={**edit.card, "training": training_card})
+                return fit(model, replays, loss, training, progress=progress)
+
+        def missing(edit: Edit) -> float:
+            return self.missing(model, concepts, edit, replays["erase"])
+
+        limits = RoundLimits(self.until, self.rounds, least=int(self.hardens))
+        return train_rounds(edit, self.first_round, limits, fit_round, missing)
 
     def train_in_groups(
         self, model: Model, concepts: tuple[Concept, ...], edit: Edit, progress: ProgressCallback
@@ -491,22 +483,6 @@ class AllButOne:
             progress(Progress("recording retained prompts", 1, stages))
             replays["keep"] = record_retained(model, others, 2 * self.trajectories, settings)
         return replays
-
-
-def stalled(missing: list[float]) -> bool:
-    """Has training stopped helping?
-
-    Args:
-        missing: What was missing before the first round and after each one.
-
-    Returns:
-        Whether each of the last two rounds removed less than MIN_PROGRESS of what was missing.
-    """
-    if len(missing) < 3:
-        return False
-    first, second, third = missing[-3:]
-    least = 1 - MIN_PROGRESS
-    return second > least * first and third > least * second
 
 
 def mse(x: Tensor, y: Tensor) -> Tensor:
