@@ -27,7 +27,7 @@ from unconcept.evaluation.metrics.proportions import proportion
 from unconcept.evaluation.scores import find_score
 from unconcept.models.emoji.concepts import complete
 from unconcept.models.interface import Model
-from unconcept.models.sampling import Sampling
+from unconcept.models.sampling_options import ResolvedSampling
 
 CASES = ("pig=cow", "castle=house", "guitar=violin")
 
@@ -74,7 +74,7 @@ def target(concept: Concept) -> Target:
         others=cases,
         other_images=nothing,
         share=lambda images: 0.0,
-        sampling=Sampling(steps=25, guidance=5.0),
+        sampling=ResolvedSampling(steps=25, guidance=5.0, sampler="ddim"),
         seed=900_000,
     )
 

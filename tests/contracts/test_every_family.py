@@ -405,7 +405,7 @@ def test_a_model_says_how_many_steps_it_needs(pipe, emoji):
     """25 for all but models that need fewer, such as emoji."""
     model = wrap(pipe)
     assert model.steps == DEFAULT_STEPS
-    assert evaluation_sampling(model, Look(), seed=0).steps == model.steps
-    assert evaluation_sampling(model, Look(steps=7), seed=0).steps == 7
-    assert emoji.steps == Source("emoji").steps == 10
+    assert evaluation_sampling(Look(), seed=0).resolve(model).steps == model.steps
+    assert evaluation_sampling(Look(steps=7), seed=0).resolve(model).steps == 7
+    assert emoji.steps == Source("emoji").steps == Sampling().resolve(emoji).steps == 10
     assert Look().steps_for(Source("a/folder")) == 25

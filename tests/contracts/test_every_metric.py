@@ -188,7 +188,7 @@ def by_prompt() -> dict[str, EmojiCase]:
 class Drawn(Scaled):
     """A model whose latents are its images. Its second sampler is a pixel off."""
 
-    samplers, guidance, image_size, frames = ("one", "another"), 5.0, 64, 0
+    samplers, steps, guidance, image_size, frames = ("one", "another"), 25, 5.0, 64, 0
     edit = EDITS["nothing"]
     cases = by_prompt()
 

@@ -59,7 +59,7 @@ def noisy_images(victim: Victim, cases: Cases, sampling: Sampling, walk: NoisyWa
     if not isinstance(model, StableDiffusion):
         raise InputError("noise is injected by DDIM, which this family does not sample with")
     resolved = sampling.resolve(model)
-    scheduler = model.make_scheduler("ddim", sampling.steps)
+    scheduler = model.make_scheduler("ddim", resolved.steps)
     generator = torch.Generator().manual_seed(walk.seed)
     steps = [*scheduler.timesteps.tolist(), -1]
     finished, batch = [], max(1, model.max_batch // 2)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from ..callbacks import ProgressCallback, no_progress
 from ..concepts.concept import Concept
-from ..models.interface import Model, Sampling
+from ..models.interface import Model
 from ..models.sampling import AppliedEdit
+from ..models.sampling_options import ResolvedSampling
 
 # What an attacker needs. Each includes what stands before it.
 Access = Literal["text", "text encoder", "images", "weights", "weights and original"]
@@ -93,7 +94,7 @@ class Target:
     others: Cases
     other_images: Tensor
     share: Callable[[Tensor], float]
-    sampling: Sampling
+    sampling: ResolvedSampling
     seed: int = 0
     progress: ProgressCallback = no_progress
 

@@ -70,7 +70,7 @@ class LearnedStates(Plain):
             prompts={"c": [[prompt] for prompt in named]},
             seed=target.seed,
             steps=target.sampling.steps,
-            guidance=target.sampling.resolve(original).guidance or 1.0,
+            guidance=target.sampling.guidance,
             points=min(self.points, target.sampling.steps),
         )
         z = record(original, plan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import InputError
@@ -11,6 +11,11 @@ from ..errors import InputError
 
 class SamplingLimits(Protocol):
     """What a model can sample. Every `Model` says it."""
+
+    @property
+    def steps(self) -> int:
+        """Default number of sampling steps."""
+        ...
 
     @property
     def guidance(self) -> float:
@@ -37,7 +42,7 @@ class SamplingLimits(Protocol):
 class Sampling:
     """How images are sampled; None is the model's own choice.
 
-    steps     sampling steps, 1 or more
+    steps     sampling steps, 1 or more; None: as many as the model needs
     guidance  CFG scale; None: the default of the model's pipeline
     sampler   one of `Model.samplers`; None: the first of them
     seed      first seed of a run, from which an evaluation derives the seed of every image
@@ -45,7 +50,7 @@ class Sampling:
     frames    length of a video; None: an image
     """
 
-    steps: int = 25
+    steps: int | None = None
     guidance: float | None = None
     sampler: str | None = None
     seed: int = 0
@@ -53,17 +58,17 @@ class Sampling:
     frames: int | None = None
 
     def __post_init__(self):
-        if self.steps < 1:
+        if self.steps is not None and self.steps < 1:
             raise InputError(f"steps is {self.steps}: sampling takes 1 step or more")
 
-    def resolve(self, model: SamplingLimits) -> Sampling:
+    def resolve(self, model: SamplingLimits) -> ResolvedSampling:
         """Fill in the model's own choices.
 
         Args:
             model: The model that is to be sampled from.
 
         Returns:
-            A sampling whose guidance, sampler and size are not None.
+            A sampling whose steps, guidance, sampler and size are not None.
 
         Raises:
             InputError: The model does not have that sampler, or cannot sample that size or length.
@@ -82,4 +87,14 @@ class Sampling:
                 if model.frames
                 else "this model samples images, not videos: leave frames away"
             )
-        return replace(self, guidance=guidance, sampler=sampler, size=model.image_size)
+        steps = model.steps if self.steps is None else self.steps
+        return ResolvedSampling(steps, guidance, sampler, self.seed, model.image_size, self.frames)
+
+
+@dataclass(frozen=True)
+class ResolvedSampling(Sampling):
+    """A sampling that leaves no choice to the model: only the types are narrower."""
+
+    steps: int  # pyright: ignore[reportGeneralTypeIssues]  (`resolve` always sets it)
+    guidance: float  # pyright: ignore[reportGeneralTypeIssues]
+    sampler: str  # pyright: ignore[reportGeneralTypeIssues]

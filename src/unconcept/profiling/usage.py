@@ -73,7 +73,7 @@ def calls_per_image(model: Model, edit: Edit, sampling: Sampling) -> int:
         walk = model.trajectory(["a picture"], [0], sampling)
         next(walk)
         next(walk)
-    return sampling.steps * calls["n"]
+    return sampling.resolve(model).steps * calls["n"]
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -56,7 +56,7 @@ def attack_edit(path: Path, concepts: Sequence[Concept] = (), **options: Any) ->
     if model.frames:
         clips = OUTCOMES_IN_MEMORY * run.images + 4 * search_cases(model)
         check_clips_fit(model, clips, "fewer --images")
-    sampling = evaluation_sampling(model, run.look, run.seed).resolve(model)
+    sampling = evaluation_sampling(run.look, run.seed).resolve(model)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     options_of_cases = SceneOptions(run.images, run.seed, run.look, run.progress)
     scene = prepare_scene(sampler, concept, options_of_cases)

@@ -78,7 +78,7 @@ def eraseeval_edit(
     counts["unrelated"] = size.unrelated
     benchmark = prepare(model, [concept], counts, run.seed, None, run.look)
     prompts = choose_prompts(benchmark, concept, run.prompts)
-    sampling = evaluation_sampling(model, run.look, run.seed)
+    sampling = evaluation_sampling(run.look, run.seed)
     sampler = ImageSampler(model, sampling, run.cache, run.progress)
     answers = Answers(run.cache.parent / "answers" if run.cache else None)
     models = LocalModels(answers)

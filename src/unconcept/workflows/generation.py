@@ -80,8 +80,7 @@ def generate(prompts: Sequence[str], **options: Any) -> Path:
     model = load(run.source)
     seeds = list(range(run.seed, run.seed + run.images)) * len(prompts)
     repeated = [prompt for prompt in prompts for _ in range(run.images)]
-    steps = model.steps if run.steps is None else run.steps
-    sampling = Sampling(steps=steps, guidance=run.guidance, seed=run.seed)
+    sampling = Sampling(steps=run.steps, guidance=run.guidance, seed=run.seed)
     sampler = ImageSampler(model, sampling, progress=run.progress)
     stages: dict[str, Tensor] = {}
     if run.compare or not run.edits:

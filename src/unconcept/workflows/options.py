@@ -157,23 +157,18 @@ class EvaluationOptions(RunOptions):
             A sampler that uses the run's cache and reports its progress.
         """
         return ImageSampler(
-            model, evaluation_sampling(model, self.look, self.seed), self.cache, self.progress
+            model, evaluation_sampling(self.look, self.seed), self.cache, self.progress
         )
 
 
-def evaluation_sampling(model: Model, look: Look, seed: int) -> Sampling:
+def evaluation_sampling(look: Look, seed: int) -> Sampling:
     """How the evaluation images of a run are sampled.
 
     Args:
-        model: Says how many steps it needs, where `look` does not.
         look: Steps, guidance and sampler.
-        seed: Of the run.
-
-    Returns:
-        The sampling, not yet resolved for a model.
+        seed: First seed of the run.
     """
-    steps = model.steps if look.steps is None else look.steps
-    return Sampling(steps, look.guidance, sampler=look.sampler, seed=seed)
+    return Sampling(look.steps, look.guidance, sampler=look.sampler, seed=seed)
 
 
 class EvaluationKeywords(TypedDict, total=False):

@@ -13,7 +13,7 @@ from ..evaluation.runner import Evaluation, sampling_seeds
 from ..evaluation.strength_curve import StrengthCurve
 from ..io.output_folder import whole_folder
 from ..models.interface import Model
-from ..models.sampling import Sampling
+from ..models.sampling_options import ResolvedSampling
 from ..profiling.usage import peak_memory
 from ..reporting import report as reports
 from ..reporting.image_files import image_file, write_images
@@ -93,7 +93,7 @@ class RunRecord:
     options: EvaluationOptions
     model: Model
     benchmark: Benchmark
-    sampling: Sampling
+    sampling: ResolvedSampling
     started: float
     strength: float = 1.0
     training_seconds: float | None = None
