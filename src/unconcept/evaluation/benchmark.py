@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
 
@@ -16,6 +16,9 @@ from ..concepts.concept import Concept
 from ..config.ranges import check_numbers
 from ..errors import InputError
 from ..models.interface import Model
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +89,14 @@ class Benchmark(Protocol):
         """The judge's entry in report.json; None without a judge."""
         ...
 
+    def with_cases(self, cases: Sequence[PromptCase]) -> "Benchmark":
+        """The same concepts and the same judge with other prompts.
+
+        Args:
+            cases: Of its kind, any number.
+        """
+        ...
+
     def marks(self, images: Tensor) -> dict[str, Tensor]:
         """The judge's marks.
 
@@ -132,6 +143,22 @@ class Benchmark(Protocol):
         ...
 
 
+class OtherCases:
+    """`with_cases` of a benchmark that keeps its prompts in a list."""
+
+    cases: list
+
+    def with_cases(self, cases: Sequence[PromptCase]) -> "Self":
+        """The same concepts and the same judge with other prompts.
+
+        Args:
+            cases: Of its kind, any number.
+        """
+        other = copy.copy(self)
+        other.cases = list(cases)
+        return other
+
+
 def part_of(benchmark: Benchmark, places: Sequence[int]) -> Benchmark:
     """The same benchmark with some of its cases.
 
@@ -139,9 +166,7 @@ def part_of(benchmark: Benchmark, places: Sequence[int]) -> Benchmark:
         benchmark: Prompts and judge.
         places: Of the cases; one may be named several times.
     """
-    part: Any = copy.copy(benchmark)
-    part.cases = [benchmark.cases[i] for i in places]
-    return part
+    return benchmark.with_cases([benchmark.cases[i] for i in places])
 
 
 def read_prompts(path: Path) -> list[PromptCase]:

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,6 +91,17 @@ class ClipBenchmark:
     def judge_card(self) -> dict | None:
         """The judge's entry in report.json; None without a judge."""
         return self.images.judge_card
+
+    def with_cases(self, cases: Sequence[PromptCase]) -> "ClipBenchmark":
+        """The same concepts and the same judge with other prompts.
+
+        Args:
+            cases: Of its kind, any number.
+        """
+        other = copy.copy(self)
+        other.images = self.images.with_cases(cases)
+        other._looks = WeakIdKeyDictionary()
+        return other
 
     def counted(self) -> Tensor:
         """Which frames must show what the prompt names: booleans [N, F], here all of them."""
@@ -175,22 +185,6 @@ class ClipBenchmark:
             group: One of `benchmark.GROUPS`.
         """
         return None
-
-
-def with_cases(benchmark: Benchmark, cases: Sequence[PromptCase]) -> Benchmark:
-    """The same judge with other cases.
-
-    Args:
-        benchmark: Of images or clips.
-        cases: Of its kind.
-    """
-    part: Any = copy.copy(benchmark)
-    if isinstance(benchmark, ClipBenchmark):
-        part.images = with_cases(benchmark.images, cases)
-        part._looks = WeakIdKeyDictionary()
-    else:
-        part.cases = list(cases)
-    return part
 
 
 def of_clip(frames: Sequence[Judgement]) -> Judgement:

@@ -16,7 +16,7 @@ from ..concepts.words import canonical, number_forms
 from ..errors import InputError
 from ..models.conditioning import rank_by_similarity
 from ..models.interface import Model
-from .benchmark import Judgement, PromptCase
+from .benchmark import Judgement, OtherCases, PromptCase
 from .judges import Judge, judge_name
 
 T = TypeVar("T")
@@ -28,7 +28,7 @@ NEIGHBOURS_PER_CONCEPT = 5
 LIKELIEST = 3  # names whose probabilities are recorded, besides those of the concepts
 
 
-class PromptBenchmark:
+class PromptBenchmark(OtherCases):
     """Prompts about concepts of any model; states `Benchmark`.
 
     Without a judge, images and their changes can be shown, but presence is not scored. With one, a

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..evaluation.benchmark import Benchmark, PromptCase
-from ..evaluation.clip_benchmark import ClipBenchmark, with_cases
+from ..evaluation.clip_benchmark import ClipBenchmark
 from ..evaluation.clips import LATE, curve, mean_over_clips, returns_late, share_of_frames
 from ..evaluation.metrics.proportions import proportion
 from ..reporting.samples import benchmark_records
@@ -39,7 +39,7 @@ class Judged:
         """
         if whole:
             cases = [as_plain(case) for case in cases]
-        return cls(with_cases(benchmark, cases), images)
+        return cls(benchmark.with_cases(cases), images)
 
     def concept(self) -> Tensor:
         """Whether the judge finds the concept; in a clip, in any frame that must show it.

@@ -11,14 +11,14 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from ...concepts.concept import Concept
 from ...models.emoji.vocabulary import COLOURFUL, COLOURS, OBJECTS, STYLES, WORDS, find
-from ..benchmark import Judgement
+from ..benchmark import Judgement, OtherCases
 from ..prompt_benchmark import LIKELIEST
 from .cases import CaseWriter, EmojiCase, concept_called
 from .judge import Verdict, load_judge, quality
 from .marks import ERASED, MARKS, Marker, Sight
 
 
-class EmojiBenchmark:
+class EmojiBenchmark(OtherCases):
     """Prompts about several concepts at once, with known answers; states `Benchmark`."""
 
     writer_kind: ClassVar[type[CaseWriter]] = CaseWriter

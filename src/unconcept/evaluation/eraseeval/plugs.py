@@ -1,6 +1,5 @@
 """Whom EraseEval asks: who captions, who sees, who embeds. Offline, the judge does it all."""
 
-import copy
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -99,7 +98,7 @@ class JudgeAgreement:
     benchmark: Benchmark
 
     def __call__(self, images: Tensor, cases: Sequence[PromptCase]) -> Tensor:
-        judged = with_cases(self.benchmark, cases)
+        judged = self.benchmark.with_cases(cases)
         for name, values in judged.values(images).items():
             if name.startswith("CLIP score"):
                 return values
@@ -148,19 +147,7 @@ def marks_of(
         images: [N, 3, H, W] in [0, 1].
         cases: N cases.
     """
-    return with_cases(benchmark, cases).marks(images)
-
-
-def with_cases(benchmark: Benchmark, cases: Sequence[PromptCase]) -> Benchmark:
-    """The same benchmark about other cases.
-
-    Args:
-        benchmark: Is not changed.
-        cases: Of the other one.
-    """
-    other: Any = copy.copy(benchmark)
-    other.cases = list(cases)
-    return other
+    return benchmark.with_cases(cases).marks(images)
 
 
 def bag_of_words(texts: Sequence[str]) -> Tensor:
