@@ -129,11 +129,12 @@ def erased(
     """The edit in `file`, computed now if the file does not exist. Its card has the cost."""
     if file and plain(file).exists():
         return Edit.load(plain(file))
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     with count_calls(model) as calls:
         edit = method(model, *concepts)
     cost = {
         "seconds": round(time.perf_counter() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 1),
         "peak_memory_bytes": peak_memory(),
         "network_calls": calls["n"],
     }

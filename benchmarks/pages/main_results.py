@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from .rows import (
+    PIXELS,
     QUESTIONS,
     Page,
     Row,
@@ -11,124 +12,71 @@ from .rows import (
     find_row,
     interval_of,
     number,
-    pool,
     read_results,
     score_row,
     table,
 )
 
 ERASURES = ("pig=cow", "castle=house", "watercolor=pencil sketch", "weapon", "three at once")
-REPLICATIONS = {"first": "", "second": "again", "third": "outright"}
+WORDINGS = {"target": "name", "synonym": "synonym"}
+OUTRIGHT = "prompted for outright"  # the untouched model, with the alternative in the prompt
+SEEN = f"beside what is {OUTRIGHT}"
 
 
 def main_results() -> Page:
-    rows, summary, alternatives = [], [], []
+    rows, summary, alternatives, worst = [], [], [], []
     for case in ERASURES:
-        for replication, subfolder in REPLICATIONS.items():
-            for _, result in read_results(f"erasures/{subfolder}", f"{file_name(case)}-*.json"):
-                own = [score_row(case, replication, score) for score in result["scores"]]
-                rows += own
-                if replication == "third":
-                    continue
-                rows.append(Row(case, replication, "seconds of erasing", after=result["seconds"]))
-                rows.append(
-                    Row(
-                        case,
-                        replication,
-                        "seconds of training",
-                        after=result["training"]["seconds"],
-                    )
-                )
-                rows.append(
-                    Row(
-                        case,
-                        replication,
-                        "peak memory, GiB",
-                        after=round(result["peak_memory_bytes"] / 2**30, 2),
-                    )
-                )
-                cells = [
-                    cell(find_row(own, *question), interval=True) for question in QUESTIONS.values()
-                ]
-                summary.append([case, replication, *cells, f"{result['seconds']:.0f}"])
-        for group, wording in (("target", "name"), ("synonym", "synonym")):
-            all_three = [
-                row
-                for row in rows
-                if (row.case, row.measure, row.group) == (case, "alternative", group)
+        for _, result in read_results("erasures", f"{file_name(case)}-*.json"):
+            scores = [score_row(case, "default", score) for score in result["scores"]]
+            rows += scores + cost_rows(case, result)
+            cells = [
+                cell(find_row(scores, *question), interval=True) for question in QUESTIONS.values()
             ]
-            if len(all_three) < 3:
-                continue
-            together = pool(
-                [
-                    Row(r.case, r.setting, r.measure, r.group, None, r.after, n=r.n)
-                    for r in all_three
-                ],
-                case,
-                "all three",
-            )
-            rows.append(together)
-            # The third `before` is the untouched model, prompted for the alternative itself.
-            direct = all_three[-1]
-            low, high = interval_of(round(direct.before * direct.n), direct.n)
-            bound = Row(
-                case,
-                "untouched model, prompted directly",
-                "alternative",
-                group,
-                None,
-                direct.before,
-                low,
-                high,
-                direct.n,
-            )
-            rows.append(bound)
-            cells = [cell(row, interval=True) for row in (bound, direct, together)]
-            alternatives.append([case, wording, *cells])
-    worst = []
-    for case in ERASURES:
-        together = pooled_neighbours([row for row in rows if row.case == case], case)
-        rows += together
-        loser = min(together, key=lambda row: row.after / row.before)
-        worst.append(
-            [
-                case,
-                loser.measure.removeprefix("right: "),
-                number(loser.before, "right"),
-                cell(loser, interval=True),
-                str(loser.n),
-            ]
-        )
-    columns = ["erased", "replication", *QUESTIONS, "seconds"]
-    heads = [
-        "erased",
-        "prompted by",
-        "untouched model, prompted directly (n 1000)",
-        "third replication (n 1000)",
-        "all three (n 1400)",
-    ]
-    neighbours = table(
-        ["erased", "neighbour that lost most", "right before", "right after", "n"], worst
-    )
+            moved = number(find_row(scores, PIXELS, "unrelated").after, PIXELS)
+            summary.append([case, *cells, moved])
+            worst.append(neighbour_that_lost_most(case, scores))
+        for _, result in read_results("erasures/outright", f"{file_name(case)}-*.json"):
+            scores = [score_row(case, SEEN, score) for score in result["scores"]]
+            rows += scores
+            for group, wording in WORDINGS.items():
+                alternatives += beside_outright(case, wording, group, scores)
+    neighbours = ["erased", "neighbour that lost most", "right before", "right after", "n"]
+    outright = ["erased", "prompted by", f"untouched model, {OUTRIGHT}", "after erasing", "n"]
     return Page(
         rows,
         {
-            "summary": table(columns, summary),
-            "alternative": table(heads, alternatives),
-            "neighbours": neighbours,
+            "summary": table(["erased", *QUESTIONS, "unrelated moved"], summary),
+            "alternative": table(outright, alternatives),
+            "neighbours": table(neighbours, worst),
         },
     )
 
 
-def pooled_neighbours(rows: Sequence[Row], case: str) -> list[Row]:
-    """Each neighbour that the untouched model can draw, over the first two replications."""
-    names = [
-        row.measure
-        for row in rows
-        if row.setting == "first" and row.measure.startswith("right: ") and row.before
+def cost_rows(case: str, result: dict) -> list[Row]:
+    """What the edit cost, as rows of the CSV file."""
+    memory = round(result["peak_memory_bytes"] / 2**30, 2)
+    return [
+        Row(case, "default", "peak memory, GiB", after=memory),
+        Row(case, "default", "network calls", after=result["network_calls"]),
     ]
-    pooled = []
-    for name in names:
-        own = [row for row in rows if row.measure == name and row.setting in ("first", "second")]
-        pooled.append(pool(own, case, "first and second"))
-    return pooled
+
+
+def beside_outright(case: str, wording: str, group: str, rows: Sequence[Row]) -> list[list[str]]:
+    """How often the alternative is shown, beside the untouched model prompted for it: one line, or
+    none where a concept has no synonym.
+    """
+    for row in rows:
+        if (row.measure, row.group) == ("alternative", group) and row.n:
+            low, high = interval_of(round(row.before * row.n), row.n)
+            bound = Row(case, OUTRIGHT, "alternative", group, None, row.before, low, high, row.n)
+            cells = [cell(shown, interval=True) for shown in (bound, row)]
+            return [[case, wording, *cells, str(row.n)]]
+    return []
+
+
+def neighbour_that_lost_most(case: str, rows: Sequence[Row]) -> list[str]:
+    """Of the neighbours that the untouched model can draw, the one that is right less often."""
+    neighbours = [row for row in rows if row.measure.startswith("right: ") and row.before]
+    loser = min(neighbours, key=lambda row: row.after / row.before)
+    name = loser.measure.removeprefix("right: ")
+    return [case, name, number(loser.before, "right"), cell(loser, interval=True), str(loser.n)]

@@ -21,6 +21,7 @@ PEERS = {
     "uce-authors": "UCE, authors' code",
 }
 FEWEST_PAIRS = 10  # of a method that is in the tables
+FEWEST_PAIRS_OF_A_PART = 5
 # The parts of All but One, by the folder of their results (pairs.py folder_of).
 PARTS = {
     "all-but-one": "closed form alone (the default)",
@@ -80,7 +81,7 @@ def pairs() -> Page:
         "differences": differences_table(peers),
         "worst": worst_table(peers["all-but-one"]),
     }
-    parts = {m: measured[m] for m in PARTS if len(measured.get(m, {})) >= FEWEST_PAIRS}
+    parts = {m: measured[m] for m in PARTS if len(measured.get(m, {})) >= FEWEST_PAIRS_OF_A_PART}
     if len(parts) > 1:
         tables["parts"] = parts_table(parts)
     return Page(rows, tables, figure=strip_plot(peers))
