@@ -2,8 +2,8 @@
 docs/results/main-results.md.
 
     python benchmarks/main_results.py --erase                     # the five edits
-    python benchmarks/main_results.py [--n 200] [--only pig=cow]  # their images
-    python benchmarks/main_results.py --outright --n 1000         # the alternative alone
+    python benchmarks/main_results.py [--n 50] [--only pig=cow]   # their images
+    python benchmarks/main_results.py --outright --n 100          # the alternative alone
     python benchmarks/result_pages.py main-results
 
 The edits are computed as by `unconcept erase`. Finished results are not computed again.
@@ -44,8 +44,8 @@ CASES = {
 # The alternative appeared in less than 98 % of the images, for the name or for a synonym.
 NEAR = ["castle=house", "watercolor=pencil sketch", "three at once"]
 GROUPS = ("target", "synonym", "neighbour", "unrelated")
-LOTS = 1000  # seed of the first replication
-OUTRIGHT = 5  # replication; 0 and 1 are the two reported ones, settings were chosen on 2 to 4
+LOTS = 1000  # seed of the prompts
+OUTRIGHT = 5  # added to it with --outright; settings were chosen on 2 to 4
 
 
 def measure(
@@ -75,13 +75,12 @@ def measure(
     return result(names, edit, exam, *both(model, edit, exam))
 
 
-def measure_each_neighbour(names: Sequence[str], n: int, seed: int, file: Path) -> dict:
+def measure_each_neighbour(names: Sequence[str], n: int, file: Path) -> dict:
     """As `measure`, with n images of every single neighbour and 2n of every other group.
 
     Args:
         names: The concepts, as the command line writes them.
         n: Number of images per neighbour.
-        seed: Replication, from which the seeds of the images follow.
         file: The edit is read from there if it exists, and saved there if not.
 
     Returns:
@@ -92,7 +91,7 @@ def measure_each_neighbour(names: Sequence[str], n: int, seed: int, file: Path) 
     near = near_words(model, concepts)
     nearby = max(len(CaseWriter(concepts, likely=near).nearby(c)) for c in concepts)
     groups = {**dict.fromkeys(GROUPS, 2 * n), "neighbour": n * len(concepts) * nearby}
-    exam = EmojiBenchmark(concepts, groups, seed=LOTS + seed, likely=near)
+    exam = EmojiBenchmark(concepts, groups, seed=LOTS, likely=near)
     return result(names, edit, exam, *both(model, edit, exam))
 
 
@@ -148,7 +147,7 @@ def both(
     model: Model, edit: Edit, exam: EmojiBenchmark, *, before: Sequence[str] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Images of the benchmark's prompts before (or of the prompts in `before`) and after, from the
-    seeds of its replication.
+    seeds that follow from its own.
     """
     first = 5_000_000 + 10_000 * (exam.seed - LOTS)
     prompts, seeds = [q.prompt for q in exam.cases], [first + i for i in range(len(exam.cases))]
@@ -176,30 +175,20 @@ def main() -> None:
     own: dict[str, dict] = {
         "only": {"choices": CASES},
         "erase": {"action": "store_true", "help": "only compute the edits"},
-        "again": {
-            "action": "store_const",
-            "const": "again",
-            "dest": "time",
-            "help": "the second replication: other edits and seeds, stored in again/",
-        },
         "outright": {
-            "action": "store_const",
-            "const": "outright",
-            "dest": "time",
+            "action": "store_true",
             "help": "the alternative alone, with other seeds, stored in outright/",
         },
     }
-    given = arguments(__doc__, "erasures", 200, **own)
-    for name in [given.only] if given.only else NEAR if given.time == "outright" else CASES:
-        names, file = CASES[name], given.out / (given.time or "") / f"{name}.safetensors"
+    given = arguments(__doc__, "erasures", 50, **own)
+    folder = given.out / "outright" if given.outright else given.out
+    for name in [given.only] if given.only else NEAR if given.outright else CASES:
+        names, file = CASES[name], folder / f"{name}.safetensors"
         if given.erase:
             erased(load("emoji"), read(names), AllButOne(), file)
             continue
-        if given.time == "outright":
-            measure_case = functools.partial(outright, names, given.n, file)
-        else:
-            seed = int(given.time == "again")
-            measure_case = functools.partial(measure_each_neighbour, names, given.n, seed, file)
+        measure_kind = outright if given.outright else measure_each_neighbour
+        measure_case = functools.partial(measure_kind, names, given.n, file)
         measured = once(file.with_name(f"{name}-{given.n}.json"), measure_case)
         for row in measured["scores"] if measured else []:
             print(f"  {row['group']:10} {row['name']:24} {cell(row, 'after')}", flush=True)
