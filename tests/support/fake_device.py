@@ -10,6 +10,7 @@ In this context, an operation on tensors of both devices raises, as on a real GP
 and indices on the CPU may cross. The results are those of the CPU, up to the order of operations.
 """
 
+import functools
 import os
 from contextlib import contextmanager
 
@@ -91,42 +92,48 @@ def asks_for_gpu(kwargs) -> bool:
     return device is not None and torch.device(device).type == NAME
 
 
-def tensors_in(values) -> list[torch.Tensor]:
-    """The tensors among some arguments and within their lists.
+def unwrap(value, there: list, here: list):
+    """An argument with the CPU tensors in place of those that are on the simulated GPU.
 
     This runs for every operation, and torch's own functions for trees are slower.
+
+    Args:
+        value: An argument, or a list of arguments.
+        there: Tensors on the simulated GPU are added to it.
+        here: Tensors on the CPU that are not scalars are added to it.
     """
-    tensors = []
-    for value in values:
-        if isinstance(value, torch.Tensor):
-            tensors.append(value)
-        elif isinstance(value, list | tuple):
-            tensors += tensors_in(value)
-    return tensors
-
-
-def unwrap(value):
-    """An argument with the CPU tensors in place of those that are on the simulated GPU."""
-    if isinstance(value, OnFakeGpu):
-        return value.inner
-    if isinstance(value, list | tuple):
-        return type(value)(map(unwrap, value))
+    if isinstance(value, torch.Tensor):
+        if isinstance(value, OnFakeGpu):
+            there.append(value)
+            return value.inner
+        if value.dim() > 0:
+            here.append(value)
+        return value
+    if isinstance(value, (list, tuple)):
+        return type(value)([unwrap(v, there, here) for v in value])
     return value
+
+
+@functools.cache
+def shares_memory(func) -> bool:
+    """Is a result of this operation one of its arguments, or a view of it?"""
+    return any(result.alias_info is not None for result in func._schema.returns)
 
 
 def wrap(value):
     """A result with its tensors on the simulated GPU."""
     if isinstance(value, torch.Tensor):
         return OnFakeGpu(value)
-    if isinstance(value, list | tuple):
+    if isinstance(value, (list, tuple)):
         return type(value)(map(wrap, value))
     return value
 
 
 def run(func, args, kwargs):
-    tensors = tensors_in((*args, *kwargs.values()))
-    there = [a for a in tensors if isinstance(a, OnFakeGpu)]
-    here = [a for a in tensors if not isinstance(a, OnFakeGpu) and a.dim() > 0]
+    there: list[OnFakeGpu] = []
+    here: list[torch.Tensor] = []
+    inner = [unwrap(value, there, here) for value in args]
+    options = {name: unwrap(value, there, here) for name, value in kwargs.items()}
     if (
         there
         and here
@@ -139,16 +146,16 @@ def run(func, args, kwargs):
     if kwargs.get("generator") is not None and (there or asks_for_gpu(kwargs)):
         raise RuntimeError(f"{func} on {NAME}:0 with a generator of the cpu")
 
-    given = {}
-    for name, value in kwargs.items():
-        given[name] = "cpu" if name == "device" and value is not None else unwrap(value)
-    out = func(*unwrap(args), **given)
+    if kwargs.get("device") is not None:
+        options["device"] = "cpu"
+    out = func(*inner, **options)
     if func is aten.copy_.default:
         return args[0]
     stays = asks_for_gpu(kwargs) or (there and kwargs.get("device") is None)
     if func is aten._local_scalar_dense.default or not stays:
         return out
-
+    if not shares_memory(func):
+        return wrap(out)
     return return_and_correct_aliasing(func, args, kwargs, wrap(out))
 
 
