@@ -2,9 +2,8 @@
 
     python -m pretraining video
 
-and then `--model emoji-video` everywhere: the model is written into the user's cache. Nothing is
-needed but the package: the clips are drawn from its atlas. Kill it whenever you like;
-the same command goes on.
+It writes what `emoji-video` adds to `emoji` into the package. Nothing is needed but the package:
+the clips are drawn from its atlas. Kill it whenever you like; the same command goes on.
 
 The image model's weights stay; motion modules and text cross-attention are trained on
 
@@ -17,7 +16,9 @@ as the image model was, with three differences:
   of them in the first lesson.
 * The error is split into its mean over the frames and the rest, and the rest counts MOTION_WEIGHT
   times: the mean knows nothing of the motion, and its gradient is noise to what has to be learnt.
-* Clips come in pairs that share object, background, t and noise, and differ in the motion.
+* Clips come in groups that share object, background, t and noise: one in every motion. Their
+  gradients differ in what the motion alone decides, and no step favours one motion over another.
+  With pairs of two random motions, what one step had learnt the next one took back.
 """
 
 import argparse
@@ -35,13 +36,12 @@ import numpy as np
 import torch
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
-from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from unconcept.concepts.templates import article
-from unconcept.io.weights import user_cache
 from unconcept.models import emoji
-from unconcept.models.emoji.loading import load_image_parts, load_video_from
+from unconcept.models.emoji.loading import MOTION, load_video_from
 from unconcept.models.emoji.motions import FRAMES, MOTIONS, with_motion
 from unconcept.models.emoji.vocabulary import OBJECTS
 
@@ -61,25 +61,22 @@ from .video_unet import (
 
 WORK = Path(__file__).parent / ".work/video"
 SAVE_SECONDS = 180
-# Frames of a step: twice as many clips of 4 of their frames as whole clips. Small at first: many
-# small steps find out sooner which way a motion goes.
-BATCH, FIRST_BATCH, FIRST_STEPS = 32, 16, 800
+BATCH = 20  # frames of a step, in as many groups of clips as fit, and at least one
 LR, TEXT_LR = 1e-3, 2.5e-4
 AVERAGE = 0.995
 NOISY, NOISY_SHARE = 800, 0.75
-STILL_SHARE = 0.125  # of the clips are still clips of any style
+STILL_SHARE = 0.125  # of the steps show still clips of any style
 MOTION_WEIGHT = 4
 LOOK = 100  # steps between two looks at the motion
 
 # Motions join one after another, from the step beside them.
 LESSONS = (
     (0, ("left", "right")),
-    (400, ("still", "up", "down")),
-    (900, ("grow", "shrink", "spin")),
+    (220, ("up", "down")),
+    (600, ("still",)),
 )
-SECOND = LESSONS[1][0]  # in the first lesson there are only moving clips, noise and far frames
-FINE_FROM = 1500  # motion modules at full resolution are trained from here
-
+MIXED_FROM = 700  # before, there are only moving clips, noise and far frames
+FINE_FROM = 2000  # motion modules at full resolution are trained from here
 
 # Until here all clips are on white. A drawing is darker than white wherever it is, so that clips of
 # all objects pull the weights the same way; on other backgrounds they cancel, and nothing begins.
@@ -96,21 +93,19 @@ def taught(step: int) -> tuple[str, ...]:
 
 
 def frames_of(step: int, rng: np.random.Generator) -> list[int]:
-    """All frames in one step of four, else four of them: twice the captions for the same cost.
+    """Four frames, sometimes two or all: more captions for the same cost, and whole clips.
 
-    In the first lesson two of the first three and two of the last three, which differ most.
+    At first two of the first three and two of the last three, which differ most.
     """
-    if step < SECOND:
+    if step < MIXED_FROM:
         first, last = rng.choice(3, 2, replace=False), rng.choice(3, 2, replace=False)
         return sorted(int(f) for f in (*first, *(FRAMES - 1 - last)))
-    if step % 4 == 3:
-        return list(range(FRAMES))
-    return sorted(int(f) for f in rng.choice(FRAMES, FRAMES // 2, replace=False))
-
-
-def batch_of(step: int) -> int:
-    """Frames of a step."""
-    return FIRST_BATCH if step < FIRST_STEPS else BATCH
+    count = FRAMES // 2
+    if step % 4 == 2:
+        count = 2
+    elif step % 4 == 3 and rng.random() < 0.5:
+        count = FRAMES
+    return sorted(int(f) for f in rng.choice(FRAMES, count, replace=False))
 
 
 class Weights:
@@ -197,12 +192,14 @@ def train(work: Path, amount: Amount) -> UNetMotionModel:
         for group, top in zip(optimizer.param_groups, (LR, TEXT_LR), strict=True):
             group["lr"] = top * rate(step, amount.steps, warmup=20)
         frames = frames_of(step, rng)
-        batch = draw(shards, batch_of(step) // len(frames), step, rng)
+        motions = taught(step)
+        groups = max(1, BATCH // (len(frames) * len(motions)))
+        batch = draw(shards, groups, step, rng)
         x = torch.stack([clip.latents[frames] for clip in batch]).float() * scale
         x = x.transpose(1, 2)
-        pairs = len(x) // 2
-        t = timesteps(pairs, step, generator).repeat_interleave(2)
-        eps = torch.randn((pairs, *x.shape[1:]), generator=generator).repeat_interleave(2, 0)
+        each = len(motions)  # clips of a group
+        t = timesteps(groups, step, generator).repeat_interleave(each)
+        eps = torch.randn((groups, *x.shape[1:]), generator=generator).repeat_interleave(each, 0)
         with torch.no_grad():
             c = model.encode([clip.caption for clip in batch])["encoder_hidden_states"]
         choose_frames(unet, codes, frames)
@@ -238,14 +235,16 @@ def train(work: Path, amount: Amount) -> UNetMotionModel:
     return stage.average
 
 
-def draw(shards: clips.Clips, n: int, step: int, rng: np.random.Generator) -> list[clips.Clip]:
-    """n clips, in pairs; see `Clips.draw_pair`. Some are still from the second lesson on."""
+def draw(shards: clips.Clips, groups: int, step: int, rng: np.random.Generator) -> list[clips.Clip]:
+    """Groups of one clip in each motion; in some steps still clips of any style instead."""
+    motions = taught(step)
     batch = []
-    while len(batch) < n:
-        if step >= SECOND and rng.random() < STILL_SHARE:
-            batch += [shards.draw_still(rng), shards.draw_still(rng)]
+    still = step >= MIXED_FROM and rng.random() < STILL_SHARE
+    for _ in range(groups):
+        if still:
+            batch += [shards.draw_still(rng) for _ in motions]
         else:
-            batch += shards.draw_pair(taught(step), rng, on_white=step < ON_WHITE)
+            batch += shards.draw_group(motions, rng, on_white=step < ON_WHITE)
     return batch
 
 
@@ -258,7 +257,7 @@ def by_motion(x: Tensor) -> tuple[Tensor, Tensor]:
 def timesteps(n: int, step: int, generator: torch.Generator) -> Tensor:
     """[n] timesteps, three in four of NOISY or more, the others evenly below."""
     u = torch.rand(n, generator=generator)
-    noisy = torch.rand(n, generator=generator) < (NOISY_SHARE if step >= SECOND else 1)
+    noisy = torch.rand(n, generator=generator) < (NOISY_SHARE if step >= MIXED_FROM else 1)
     t = torch.where(noisy, NOISY + (1000 - NOISY) * u, NOISY * u)
     return t.long().clamp(max=999)
 
@@ -328,17 +327,33 @@ pipeline_tag: text-to-video
 ---
 # emoji-video: the embedded model of unconcept with motion modules
 
-An AnimateDiffPipeline. Clips have {frames} frames of 64 x 64 pixels. A prompt names its motion
-behind a comma: "a pig on a blue background, moving to the left". Trained motions: {motions}.
-The autoencoder, the text encoder and the image weights of the U-Net are those of `emoji`, whose
-model card names data and licences; motion modules and text cross-attention were trained on {steps}
-steps of clips of its drawings. quality.json holds what was measured, sha256.json the sums of the
-files.
+Clips of {frames} frames of 64 × 64 pixels, by AnimateDiff's architecture. A prompt names its motion
+behind a comma:
+
+    unconcept generate "a pig on a blue background, moving to the left" --model emoji-video
+
+`motion.safetensors` holds the motion modules and the text cross-attention; everything else is that
+of `emoji`, whose README names data and licences. In Python `load("emoji-video").pipe` is diffusers'
+AnimateDiffPipeline, which `save_pretrained` writes in full.
+
+Trained motions: {motions}.
+
+| right | clips of the model | real clips | n |
+|---|---|---|---|
+{rows}
+
+Object and background: mean share of right frames. Motion: share of clips. The judges are networks
+of their own, trained on real images and clips. {settings}
+
+## How it was trained
+
+`python -m pretraining video`: {steps:,} steps on clips of the same drawings. sha256.json has the
+sums of the files.
 """
 
 
 def export(unet: UNetMotionModel, step: int, measured: dict | None, folder: Path) -> None:
-    """Write the pipeline in fp16 with its card, what was measured, and the sums of the files.
+    """Write what the averaged video model adds to `emoji` in fp16, its card and what was measured.
 
     Args:
         unet: The averaged video model.
@@ -346,26 +361,52 @@ def export(unet: UNetMotionModel, step: int, measured: dict | None, folder: Path
         measured: See `video_evaluation.measure`; None: nothing was.
         folder: Where to; replaced when it exists.
     """
-    parts = load_image_parts(torch.float16)
-    nothing: Any = None  # the motion modules are in the U-Net
-    pipe = AnimateDiffPipeline(**parts, unet=copy.deepcopy(unet).half(), motion_adapter=nothing)
+    added = {}
+    names = trained_parameters(copy.deepcopy(unet), fine=True)
+    for name, tensor in unet.state_dict().items():
+        if name in names or "motion_modules" in name:
+            added[name] = tensor.half().contiguous()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as place:
         new = Path(place) / "new"
-        pipe.save_pretrained(new, safe_serialization=True)
-        motions = taught(step - 1)
-        facts = {"steps": step, "motions": motions, "measured": measured}
+        new.mkdir()
+        save_file(added, new / MOTION)
+        unet.save_config(new)
+        facts = {"steps": step, "motions": taught(step - 1), "measured": measured}
         (new / "quality.json").write_text(json.dumps(facts, indent=1) + "\n")
-        card = CARD.format(frames=FRAMES, motions=", ".join(motions), steps=f"{step:,}")
-        (new / "README.md").write_text(card)
-        sums = {}
-        for path in sorted(new.rglob("*")):
-            if path.is_file():
-                sums[str(path.relative_to(new))] = digest(path)
+        (new / "README.md").write_text(card(step, measured), encoding="utf-8")
+        sums = {file.name: digest(file) for file in sorted(new.iterdir())}
         (new / "sha256.json").write_text(json.dumps(sums, indent=1) + "\n")
         if folder.exists():
             shutil.rmtree(folder)
         new.rename(folder)
+
+
+def card(step: int, measured: dict | None) -> str:
+    """The README of the exported folder."""
+    rows, settings = ["| not measured | | | |"], ""
+    if measured:
+        rows = []
+        for what in ("object", "background", "motion"):
+            rows.append(row_of(what, measured["sampled"][what], measured["real"][what]))
+        for motion, share in measured["sampled"]["motion of"].items():
+            phrase = MOTIONS[motion][0]
+            rows.append(row_of(f"*{phrase}*", share, measured["real"]["motion of"][motion]))
+        sampling = measured["sampling"]
+        settings = f"{sampling['steps']} sampling steps, CFG scale {sampling['guidance']:g}."
+    return CARD.format(
+        frames=FRAMES,
+        motions=", ".join(MOTIONS[name][0] for name in taught(step - 1)),
+        rows="\n".join(rows),
+        settings=settings,
+        steps=step,
+    )
+
+
+def row_of(what: str, sampled: dict, real: dict) -> str:
+    low, high = sampled["ci95"]
+    share = f"{100 * sampled['value']:.1f} % [{100 * low:.1f} – {100 * high:.1f}]"
+    return f"| {what} | {share} | {100 * real['value']:.1f} % | {sampled['n']} |"
 
 
 def main(arguments: list[str]) -> None:
@@ -373,7 +414,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument(
         "--shards", type=int, default=clips.SHARDS, help="of 91 objects; at most 10"
     )
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=2400)
     parser.add_argument("--work", type=Path, default=WORK, help="folder of the state")
     parser.add_argument(
         "--export-now", action="store_true", help="train no further: write the model as it is"
@@ -382,9 +423,7 @@ def main(arguments: list[str]) -> None:
         "--clips", type=int, default=400, help="of the measurement before it is written; 0: none"
     )
     parser.add_argument("--sampling-steps", type=int, default=25, help="of these clips")
-    parser.add_argument(
-        "--model", type=Path, default=user_cache() / emoji.VIDEO, help="folder that is written"
-    )
+    parser.add_argument("--model", type=Path, default=emoji.VIDEO, help="folder that is written")
     options = parser.parse_args(arguments)
     options.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)

@@ -7,6 +7,7 @@ clips: without them the model would forget the styles.
 """
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -106,33 +107,32 @@ class Clips:
         rows = self.shards[shard]["rows"][thing, motion]
         return self.shards[shard]["frames"][rows.long()]
 
-    def draw_pair(
-        self, motions: tuple[str, ...], rng: np.random.Generator, on_white: bool = False
+    def draw_group(
+        self, motions: Sequence[str], rng: np.random.Generator, on_white: bool = False
     ) -> list[Clip]:
-        """Two random clips of one object on one background, in two motions.
+        """Clips of a random object on its background, one in each motion.
 
         With the same noise they differ in nothing but the motion.
 
         Args:
-            motions: Names of two or more.
-            rng: Draws object, background, motions and words.
+            motions: Names; none of them is held out for the object.
+            rng: Draws object, background and words.
             on_white: Draw no clip on another background.
         """
+        numbers = [NAMES.index(name) for name in motions]
         while True:
             shard = int(rng.integers(len(self.shards)))
             thing = int(rng.integers(len(OBJECTS)))
-            chosen = rng.choice(len(motions), 2, replace=False)
-            pair = [NAMES.index(motions[i]) for i in chosen]
-            background = COLOUR_NAMES[colour_of(thing, shard)]
-            if on_white and background != "white":
+            colour = colour_of(thing, shard)
+            if on_white and COLOUR_NAMES[colour] != "white":
                 continue
-            if not any(held_out(thing, motion) for motion in pair):
+            if not any(held_out(thing, motion) for motion in numbers):
                 break
-        clips = []
-        for motion in pair:
-            words = moving_caption(thing, NAMES[motion], colour_of(thing, shard), rng)
-            clips.append(Clip(self.clip(shard, thing, motion), words))
-        return clips
+        group = []
+        for motion in numbers:
+            words = moving_caption(thing, NAMES[motion], colour, rng)
+            group.append(Clip(self.clip(shard, thing, motion), words))
+        return group
 
     def draw_still(self, rng: np.random.Generator) -> Clip:
         """A single image of any style as a still clip."""

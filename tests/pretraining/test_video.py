@@ -125,8 +125,9 @@ def test_held_out_pairs_are_never_drawn(shard):
     store.clip = lambda shard, thing, motion: seen.add((thing, motion))
     captions = set()
     for i in range(600):
-        pair = store.draw_pair(tuple(MOTIONS), np.random.default_rng(i))
-        captions.update(clip.caption for clip in pair)
+        rng = np.random.default_rng(i)
+        group = store.draw_group(rng.choice(tuple(MOTIONS), 2, replace=False), rng)
+        captions.update(clip.caption for clip in group)
     assert len(seen) > 300
     assert not any(clips.held_out(*pair) for pair in seen)
     assert "" in captions
@@ -145,7 +146,7 @@ def test_the_training_resumes(shard, monkeypatch):
     )
     model = wrap(pipe)
     monkeypatch.setattr(video.emoji, "load", lambda: model)
-    monkeypatch.setattr(video, "FIRST_BATCH", 8)
+    monkeypatch.setattr(video, "BATCH", 8)
     monkeypatch.setattr(video, "rate", lambda step, steps, warmup: 1.0)
     monkeypatch.setattr(video, "LOOK", 2)
     monkeypatch.setattr(video, "MOTIONS", ("left",))  # that are looked at
