@@ -27,6 +27,7 @@ from pages.speed import speed
 from pages.training_step import training_step
 from pages.transformer import transformer
 from pages.trim import trim
+from pages.video import video
 
 BUILDERS = {
     "pairs": pairs,
@@ -42,6 +43,7 @@ BUILDERS = {
     "purification": purification,
     "training-step": training_step,
     "transformer": transformer,
+    "video": video,
 }
 
 

@@ -23,6 +23,8 @@ DATA = (
     "models/emoji/pipeline/model_index.json",
     "models/emoji/pipeline/unet/diffusion_pytorch_model.safetensors",
     "models/emoji/flow/transformer/diffusion_pytorch_model.safetensors",
+    "models/emoji/video/motion.safetensors",
+    "evaluation/emoji/motion_judge.safetensors",
     "reporting/templates/report.html",
 )
 

@@ -32,4 +32,4 @@ def show_options(paths: list[str], names: list[str]) -> None:
     search = importlib.import_module("hyperparameter_search")
     for name in search.TRIED:
         for settings in search.candidates(name):
-            search.override(search.METHODS[name](), settings, name)
+            search.pairs.method_of(search.spec(name, settings), "emoji")

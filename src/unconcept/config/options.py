@@ -10,13 +10,13 @@ from cyclopts import Group, Parameter
 from ..errors import InputError, brief
 from .ranges import check_numbers, whole_number
 
-# Models whose words are known. The last is not in the package: the repository makes it.
+# Models whose words are known.
 EMBEDDED = ("emoji", "emoji-flow", "emoji-video")
 
 DEFAULT_STEPS = 25  # of sampling, where a model does not need fewer
 
 # After 10 DDIM steps the judge finds the same share of emoji's images right as after 25.
-EMBEDDED_STEPS = {"emoji": 10}
+EMBEDDED_STEPS = {"emoji": 10, "emoji-video": 10}
 
 MOST_GIBIBYTES = 1e6  # of --memory
 
@@ -58,8 +58,8 @@ class Source:
     model: Annotated[
         str,
         Parameter(
-            help="emoji or emoji-flow (embedded), emoji-video (see the video guide), a diffusers "
-            "folder, a .safetensors file, or a Hub id."
+            help="emoji, emoji-flow or emoji-video (embedded), a diffusers folder, a .safetensors "
+            "file, or a Hub id."
         ),
     ] = "emoji"
     base_config: Annotated[

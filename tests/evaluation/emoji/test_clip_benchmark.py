@@ -13,7 +13,7 @@ from unconcept.evaluation.emoji.clip_cases import ClipCaseWriter, named_motion
 from unconcept.evaluation.emoji.motion_judge import NAMES
 from unconcept.evaluation.emoji.moving import render_clip, visible_frames
 from unconcept.models.emoji.concepts import complete, complete_motion
-from unconcept.models.emoji.motions import MOTIONS, ROUND
+from unconcept.models.emoji.motions import ROUND, TRAINED
 from unconcept.models.emoji.vocabulary import COLOURS, OBJECTS, WORDS
 
 COUNTS = {"target": 8, "synonym": 4, "neighbour": 7, "unrelated": 24}
@@ -25,7 +25,7 @@ SPIN = complete_motion(Concept.parse("spinning=standing still"))
 
 def test_prompts_about_an_object_name_motions():
     cases = ClipCaseWriter([PIG]).write(COUNTS)
-    assert {named_motion(case) for case in cases} == {*MOTIONS, ""}
+    assert {named_motion(case) for case in cases} == {*TRAINED, ""}
     for case in cases:
         moves = bool(named_motion(case))
         assert moves == (case.way in ("plain", "colour")), "styles and scenes stand still"
@@ -44,7 +44,7 @@ def test_prompts_about_a_motion_name_it_and_its_neighbours_the_others():
         assert case.prompt.endswith(", spinning")
         assert case.instead == case.prompt.replace("spinning", "standing still")
     assert all(case.prompt.endswith(", turning around") for case in by_group["synonym"])
-    assert {named_motion(case) for case in by_group["neighbour"]} == set(MOTIONS) - {"spin"}
+    assert {named_motion(case) for case in by_group["neighbour"]} == set(TRAINED) - {"spin"}
     assert not any(named_motion(case) for case in by_group["unrelated"])
 
 

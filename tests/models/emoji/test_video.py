@@ -1,15 +1,19 @@
-"""`emoji-video`: found in the user's cache, sampled as a clip; with random weights here."""
+"""`emoji-video`: `emoji` with motion modules, sampled as a clip."""
+
+import json
 
 import pytest
 import torch
-from diffusers.models.unets.unet_motion_model import UNetMotionModel
 from PIL import Image
+from safetensors.torch import load_file
 
 from unconcept import Concept, InputError, load
+from unconcept.models.emoji import loading
 from unconcept.models.emoji.motions import (
     FRAMES,
     MOTIONS,
     REVERSED,
+    TRAINED,
     motion_of,
     with_motion,
 )
@@ -17,35 +21,27 @@ from unconcept.models.interface import Sampling
 from unconcept.workflows import generate
 
 
-@pytest.fixture
-def made(tmp_path, monkeypatch):
-    """A folder of the user's cache with a tiny U-Net."""
-    monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path))
-    torch.manual_seed(0)
-    unet = UNetMotionModel(
-        sample_size=16,
-        in_channels=8,
-        out_channels=8,
-        block_out_channels=(8, 16),
-        layers_per_block=1,
-        norm_num_groups=4,
-        down_block_types=("CrossAttnDownBlockMotion", "DownBlockMotion"),
-        up_block_types=("UpBlockMotion", "CrossAttnUpBlockMotion"),
-        cross_attention_dim=128,
-        num_attention_heads=2,
-        motion_num_attention_heads=2,
-    )
-    unet.save_pretrained(tmp_path / "emoji-video" / "unet")
-    return tmp_path
-
-
 def test_an_error_names_the_command_that_makes_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("UNCONCEPT_CACHE", str(tmp_path))
+    monkeypatch.setattr(loading, "VIDEO", tmp_path)
     with pytest.raises(InputError, match="python -m pretraining video"):
         load("emoji-video")
 
 
-def test_it_samples_clips_and_knows_its_words(made, tmp_path):
+def test_the_motions_that_it_was_trained_on():
+    quality = json.loads((loading.VIDEO / "quality.json").read_text(encoding="utf-8"))
+    assert set(quality["motions"]) == set(TRAINED)
+
+
+def test_it_is_the_image_model_with_motion_modules():
+    video, image = load("emoji-video").denoiser.state_dict(), load("emoji").denoiser.state_dict()
+    added = load_file(loading.VIDEO / loading.MOTION)
+    assert {name for name in video if name not in image} <= set(added)
+    for name, weight in image.items():
+        assert torch.equal(video[name], weight) or name in added
+    assert all("motion_modules" in name or ".attn2." in name for name in added)
+
+
+def test_it_samples_clips_and_knows_its_words():
     model = load("emoji-video", frames=2)
     assert model.frames == 2
     assert model.guidance == 5.0
@@ -57,12 +53,12 @@ def test_it_samples_clips_and_knows_its_words(made, tmp_path):
     assert "hog" in thing.synonyms
     assert motion.synonyms == ("turning around",)
     assert ("a pig, spinning", "a pig, standing still") in motion.pairs()
-    assert "growing" in motion.keep
+    assert "moving up" in motion.keep
     assert "standing still" not in motion.keep
     assert model.complete([motion, thing]) == (motion, thing)
 
 
-def test_generate_writes_an_animation(made, tmp_path):
+def test_generate_writes_an_animation(tmp_path):
     from unconcept.config.options import Source
 
     out = generate(

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ...concepts.concept import Concept
 from ...models.emoji.concepts import knows_motion
-from ...models.emoji.motions import MOTIONS, PHRASES, ROUND, motion_of, with_motion
+from ...models.emoji.motions import MOTIONS, PHRASES, ROUND, TRAINED, motion_of, with_motion
 from ...models.emoji.vocabulary import Thing
 from .cases import COLOUR, PLAIN, SCENE, STYLE, CaseWriter, EmojiCase
 
@@ -19,7 +19,8 @@ class ClipCaseWriter(CaseWriter):
     """Writes prompts about objects that move, or about motions.
 
     Where a motion is erased, its own prompts and those of its neighbours, the other motions, name
-    one, and unrelated prompts name none. Else every plain prompt names the next motion.
+    one, and unrelated prompts name none. Else every plain prompt names the next motion. Motions
+    that the packaged model was not trained on are left out.
     """
 
     def __init__(self, concepts: Sequence[Concept], seed: int = 0, likely: Sequence[str] = ()):
@@ -54,7 +55,7 @@ class ClipCaseWriter(CaseWriter):
         case = super().ask(thing, group, name, word, style, way)
         if not self.moving or case.way not in MOVING_WAYS or case.style >= 0:
             return case
-        motions = [motion for motion in MOTIONS if motion != "spin" or case_can_spin(thing)]
+        motions = [motion for motion in TRAINED if motion != "spin" or case_can_spin(thing)]
         phrase = MOTIONS[motions[self.turn % len(motions)]][0]
         self.turn += 1
         return moved(case, phrase, phrase)
@@ -79,7 +80,7 @@ class ClipCaseWriter(CaseWriter):
         if not knows_motion(concept):
             return super()._neighbour(i)
         erased = {PHRASES[c.erase] for c in self.concepts if knows_motion(c)}
-        others = [phrases[0] for motion, phrases in MOTIONS.items() if motion not in erased]
+        others = [MOTIONS[motion][0] for motion in TRAINED if motion not in erased]
         phrase = others[turn % len(others)]
         case = self._about_motion("neighbour", concept, phrase, turn)
         return replace(case, name=phrase, instead="")

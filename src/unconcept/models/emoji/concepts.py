@@ -10,7 +10,7 @@ from ...concepts.concept import Concept
 from ...concepts.templates import article
 from ...errors import InputError
 from ..conditioning import rank_by_similarity
-from .motions import MOTIONS, PHRASES
+from .motions import MOTIONS, PHRASES, TRAINED
 from .vocabulary import CATEGORIES, COLOURFUL, OBJECTS, STYLES, WORDS, Thing, find, members
 
 # Half of an object's templates are scenes, with partners of all kinds. With two scenes among ten
@@ -122,7 +122,7 @@ def complete_style(concept: Concept) -> Concept:
 
 
 def complete_motion(concept: Concept) -> Concept:
-    """Add kind, templates, the motion's other phrases and the other motions to a motion.
+    """Add kind, templates, the motion's other phrases and the other trained motions to a motion.
 
     Args:
         concept: A phrase of `MOTIONS`, such as "spinning".
@@ -131,7 +131,8 @@ def complete_motion(concept: Concept) -> Concept:
     known = (concept.erase, concept.alternative)
     phrases = [phrase for phrase in MOTIONS[motion] if phrase not in known]
     others = []
-    for name, (first, *_) in MOTIONS.items():
+    for name in TRAINED:
+        first = MOTIONS[name][0]
         if name != motion and first != concept.alternative:
             others.append(first)
     return concept.with_(

@@ -9,7 +9,6 @@ import torch
 from ...concepts.concept import Concept
 from ...config.options import EMBEDDED_STEPS
 from ...errors import InputError
-from ...io.weights import user_cache
 from ..families.animatediff import AnimateDiff
 from ..families.stable_diffusion import StableDiffusion
 from ..families.stable_diffusion_3 import StableDiffusion3
@@ -25,7 +24,9 @@ PIPELINE = FOLDER / "pipeline"
 
 FLOW = FOLDER / "flow"
 
-VIDEO = "emoji-video"  # the folder in the user's cache that holds the model of that name
+VIDEO = FOLDER / "video"
+
+MOTION = "motion.safetensors"  # in VIDEO: motion modules and text cross-attention
 
 GUIDANCE = 5.0  # at which the models were evaluated
 
@@ -68,6 +69,9 @@ class EmojiVideo(EmojiVocabulary, AnimateDiff):
             is_motion = concept.erase in PHRASES
             results.append(complete_motion(concept) if is_motion else next(others))
         return tuple(results)
+
+    def usual_steps(self) -> int:
+        return EMBEDDED_STEPS["emoji-video"]
 
     def usual_clip_size(self) -> ClipSize:
         side = self.denoiser.config["sample_size"] * self.space_ratio
@@ -170,8 +174,6 @@ def load_flow(device: torch.device | str = "cpu", dtype: torch.dtype = torch.flo
 def load_video(device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> Model:
     """Load `emoji-video`: short clips of moving emoji, by AnimateDiff's architecture.
 
-    It is not part of the package. `python -m pretraining video` makes it, in the user's cache.
-
     Args:
         device: Where it computes.
         dtype: Data type of the weights.
@@ -180,35 +182,41 @@ def load_video(device: torch.device | str = "cpu", dtype: torch.dtype = torch.fl
         The model. Its clips have `motions.FRAMES` frames.
 
     Raises:
-        InputError: It was not made.
+        InputError: This copy of the package is without the weights.
     """
-    folder = user_cache() / VIDEO
-    if not (folder / "unet").is_dir():
+    if not (VIDEO / MOTION).exists():
         raise InputError(
-            f"{VIDEO} is not part of the package, and not in {folder}: make it there with "
-            "`python -m pretraining video` in a copy of the repository (hours on two cores)"
+            "the weights of emoji-video are not in this copy: "
+            "make them with `python -m pretraining video` (hours on two cores)"
         )
-    return load_video_from(folder, device, dtype)
+    return load_video_from(VIDEO, device, dtype)
 
 
 def load_video_from(
     folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> Model:
-    """Load `emoji-video` from a folder.
+    """Load `emoji-video` with the motion modules of a folder.
 
     Args:
-        folder: With the folder `unet`; everything else is the package's.
+        folder: Its `motion.safetensors` holds what the U-Net does not share with `emoji`'s, and
+            `config.json` its layout.
         device: Where it computes.
         dtype: Data type of the weights.
     """
     from diffusers.models.unets.unet_motion_model import UNetMotionModel
     from diffusers.pipelines.animatediff.pipeline_animatediff import AnimateDiffPipeline
+    from safetensors.torch import load_file
 
+    config: Any = UNetMotionModel.load_config(folder / "config.json")
+    unet: Any = UNetMotionModel.from_config(config)
+    image = load_file(PIPELINE / "unet" / "diffusion_pytorch_model.safetensors")
+    unet.load_state_dict(image | load_file(folder / MOTION))
     parts = load_image_parts(dtype)
-    parts["unet"] = UNetMotionModel.from_pretrained(
-        folder / "unet", dtype=dtype, local_files_only=True, use_safetensors=True
+    pipe = AnimateDiffPipeline(
+        **parts,
+        unet=unet.to(dtype).eval(),
+        motion_adapter=cast("Any", None),  # in the U-Net
     )
-    pipe = AnimateDiffPipeline(**parts, motion_adapter=cast("Any", None))  # it is in the U-Net
     pipe.set_progress_bar_config(disable=True)
     model = EmojiVideo(pipe.to(device), WORDS)
     model.guidance = GUIDANCE

@@ -16,6 +16,9 @@ MOTIONS = {
     "spin": ("spinning", "turning around"),
 }
 
+# Those that the packaged model was trained on. The judge of motions knows all.
+TRAINED = ("still", "left", "right", "up", "down")
+
 # What is right for a clip that plays backwards.
 REVERSED = {
     "left": "right",
