@@ -61,11 +61,10 @@ docs-pages: .venv/.ready
 	$(BIN)/python docs/generator.py
 
 # Everything that must hold before a change goes in: the linters, the documentation, and the two commands of README.md.
-# The linters and the documentation go side by side: each takes one core.
+# The linters, the documentation and the demo go two at a time; the tests take all cores.
 check: .venv/.ready
-	$(MAKE) --jobs 2 --output-sync lint docs
+	$(MAKE) --jobs 2 --output-sync lint docs demo
 	$(MAKE) test
-	$(MAKE) demo
 
 # Hours on two cores; resumes where it stopped. open_clip_torch is needed for one file, the vocabulary.
 embedded-model: .venv/.ready

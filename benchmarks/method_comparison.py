@@ -1,80 +1,81 @@
-"""Every method of the package on several concepts: the tables of docs/results/method-comparison.md.
+"""Every method of the package on pairs that no setting was chosen on: the tables of
+docs/results/method-comparison.md.
 
-    python benchmarks/method_comparison.py [--only pig=cow]
+    python benchmarks/method_comparison.py [--most 3]
     python benchmarks/result_pages.py method-comparison
 
-Runs `unconcept compare CONCEPT --methods all` on each concept and stores its compare.json; finished
-ones are not computed again. The first table is over all concepts, with Wilson intervals over their
-images; then one table per concept.
+Two rows a method: with its settings for the embedded model ("esd", chosen on the tuning half of the
+pair benchmark by hyperparameter_search.py), and with its authors' settings ("esd@authors") where
+those are others. The pairs are the first of the reporting half in the benchmark's order.
 
-    python benchmarks/method_comparison.py --half reporting [--every 4] [--most 10]
-
-measures two rows of every method on the pair benchmark instead: with its settings for the embedded
-model ("uce"), and with its authors' settings ("uce@authors"). The former were chosen on the tuning
-half; the reporting half is for the results.
+Stored are shares and costs, one file per method and pair; finished ones are not computed again.
+Authors' settings of methods that train take half an hour and more on a pair: --methods names the
+rows to run.
 """
 
 import argparse
 import functools
+import json
+from dataclasses import asdict
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pairs
 from common import RESULTS, arguments, as_given, once
+from pages.pairs import case_rows
+from pair_cases import Case, draw_cases, spread
 
 from unconcept.cli.method_settings import AUTHORS, authors_settings
-from unconcept.concepts.concept import Concept
 from unconcept.methods import METHODS
-from unconcept.models.image_cache import cache_folder
-from unconcept.reporting.report import markdown
-from unconcept.workflows.comparison import compare
-from unconcept.workflows.comparison_folder import table
-
-CASES = (
-    "pig=cow",
-    "castle=house",
-    "guitar=violin",
-    "rose=tulip",
-    "bus=car",
-    "watercolor=pencil sketch",
-)
 
 
-def compared(case: str) -> dict:
-    """The compare.json of all methods with their settings for the embedded model."""
-    with TemporaryDirectory() as folder:
-        methods = {name: as_given(name) for name in METHODS}
-        return compare(
-            [Concept.parse(case)], methods, out=Path(folder) / "out", cache=cache_folder()
-        )
+def rows_of_methods() -> list[str]:
+    """Every method as it is given, and with its authors' settings where those are others.
 
-
-def rows_of_pairs() -> list[str]:
-    """Every method as it is given, and with its authors' settings where those are others."""
+    T2VUnlearning is for video: docs/results/video.md has it.
+    """
     rows = []
     for name in METHODS:
+        if name == "t2v-unlearning":
+            continue
         rows.append(name)
         if authors_settings(name) != as_given(name):
             rows.append(f"{name}@{AUTHORS}")
     return rows
 
 
-def measure_pairs(half: str, every: int, most: int | None) -> None:
-    """Run and print the pair benchmark of both rows of every method."""
+def reporting_pairs() -> list[Case]:
+    """The reporting half in an order in which every prefix has several kinds of pairs."""
+    return spread([case for case in draw_cases() if case.half == "reporting"])
+
+
+def figures(case: Case, spec: str, marks: Path) -> dict | None:
+    """Shares and costs of one method on one pair; None while another process computes them.
+
+    Args:
+        case: A pair.
+        spec: A method as `pairs.method_of` reads it.
+        marks: Folder for the marks of every image.
+    """
     settings = argparse.Namespace(
-        half=half,
-        every=every,
-        most=most,
-        methods=rows_of_pairs(),
+        half="reporting",
+        every=1,
+        most=None,
+        methods=[spec],
         model="emoji",
         kinds="",
-        names="",
+        names=case.name,
         shard="0/1",
         threads=1,
-        out=RESULTS / "pairs",
+        out=marks,
     )
     pairs.run(settings)
-    pairs.table(settings)
+    folder = marks / pairs.folder_name(settings) / pairs.folder_of(spec)
+    file = folder / f"{case.name.replace(' ', '-')}.json"
+    if not file.exists():
+        return None
+    result = json.loads(file.read_text())
+    rows = [asdict(row) for row in case_rows(case, spec, result)]
+    return {"method": spec, "network_calls": result["network_calls"], "rows": rows}
 
 
 def main() -> None:
@@ -82,17 +83,17 @@ def main() -> None:
         __doc__,
         "methods",
         None,
-        only={"choices": CASES},
-        half={"choices": ("tuning", "reporting")},
-        every={"type": int, "default": 1},
-        most={"type": int},
+        most={"type": int, "default": 3, "help": "how many pairs"},
+        methods={"nargs": "+", "default": rows_of_methods(), "help": "which rows"},
+        marks={"type": Path, "default": RESULTS / "pairs"},
     )
-    if given.half:
-        measure_pairs(given.half, given.every, given.most)
-        return
-    for case in [given.only] if given.only else CASES:
-        if result := once(given.out / f"{case}.json", functools.partial(compared, case)):
-            print(f"{case}\n{markdown(*table(result))}", flush=True)
+    for case in reporting_pairs()[: given.most]:
+        for spec in given.methods:
+            name = case.name.replace(" ", "-")
+            once(
+                given.out / pairs.folder_of(spec) / f"{name}.json",
+                functools.partial(figures, case, spec, given.marks),
+            )
 
 
 if __name__ == "__main__":

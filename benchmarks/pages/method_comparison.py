@@ -1,100 +1,90 @@
 """The page that compares all methods."""
 
 import statistics
+from collections.abc import Sequence
 
-from .ablations import DRIFT
-from .rows import (
-    PIXELS,
-    QUESTIONS,
-    Page,
-    Row,
-    cell,
-    file_name,
-    number,
-    pool,
-    read_results,
-    score_row,
-    table,
-)
+from unconcept.methods import METHODS
 
-COMPARED = (
-    "pig=cow",
-    "castle=house",
-    "guitar=violin",
-    "rose=tulip",
-    "bus=car",
-    "watercolor=pencil sketch",
-)
-COMPARISON = (
+from .rows import PIXELS, Page, Row, cell, pool, read_results, table
+
+SHARES = (
     ("concept", "target"),
-    ("concept", "synonym"),
     ("alternative", "target"),
     ("right", "neighbour"),
     ("right", "unrelated"),
-    (PIXELS, "neighbour"),
-    (PIXELS, "unrelated"),
-    ("layout change, 8x8 L1", "target"),
-    (DRIFT, "structure"),
 )
+HEADS = ("concept left", "alternative shown", "neighbours right", "unrelated right")
+COSTS = ("network calls", "CPU seconds")
 
 
 def method_comparison() -> Page:
-    rows: list[Row] = []
-    for case in COMPARED:
-        _, result = next(read_results("methods", f"{file_name(case)}.json"))
-        for entry in result["methods"]:
-            for score in entry["scores"]:
-                if (score["name"], score["group"]) in COMPARISON:
-                    rows.append(score_row(case, entry["name"], score))
-            rows.append(Row(case, entry["name"], "area", after=entry["area"]))
-            for cost in ("network_calls", "calls_for_a_picture", "seconds", "peak_memory_bytes"):
-                rows.append(
-                    Row(case, entry["name"], cost.replace("_", " "), after=entry["cost"][cost])
-                )
-            if entry["failure"]:
-                rows.append(
-                    Row(
-                        case, entry["name"], entry["failure"].partition(":")[0], "detected", after=1
-                    )
-                )
+    """Two tables: every method with its settings for the model, and with its authors'."""
+    rows = stored_rows()
     names = list(dict.fromkeys(row.setting for row in rows))
-    summary, failures = [], []
+    names.sort(key=lambda name: (list(METHODS).index(name.partition("@")[0]), name))
+    everywhere = set.intersection(*(pairs_of(rows, n) for n in names if "@" not in n))
+    tables = {"summary": [], "authors": []}
+    pooled: list[Row] = []
     for name in names:
-        own = [row for row in rows if row.setting == name]
-        pooled = [
-            pool([row for row in own if (row.measure, row.group) == measure], "all concepts", name)
-            for measure in COMPARISON[:5]
-        ]
-        rows += [row for row in pooled if row]
-        shares = [pooled[i] for i in (0, 2, 3, 4)]
-        if name == names[0]:
-            summary.append(
-                [
-                    "untouched model",
-                    *(number(share.before, "concept") if share else "–" for share in shares),
-                    "–",
-                    "–",
-                    "–",
-                ]
-            )
-        areas = [row.after for row in own if row.measure == "area" and row.after is not None]
-        calls, seconds = (
-            statistics.mean(row.after for row in own if row.measure == cost)
-            for cost in ("network calls", "seconds")
-        )
-        area = f"{statistics.mean(areas):.2f}" if areas else "–"
-        summary.append([name, *map(cell, shares), area, f"{calls:,.0f}", f"{seconds:,.0f}"])
-        kinds = [row.measure for row in own if row.group == "detected"]
-        if kinds:
-            counts = [
-                f"{kind}: {kinds.count(kind)} of {len(COMPARED)}" for kind in dict.fromkeys(kinds)
-            ]
-            failures.append([name, ", ".join(counts)])
-    columns = ["method", *QUESTIONS, "area", "network calls", "seconds"]
+        cases = pairs_of(rows, name) & everywhere
+        own = [row for row in rows if row.setting == name and row.case in cases]
+        shares = pool_shares(own, name)
+        pooled += [row for row in shares if row]
+        line = [name, *(cell(row, interval=True) for row in shares), *medians(own)]
+        if "@" in name:
+            tables["authors"].append([name.partition("@")[0], str(len(cases)), *line[1:]])
+        else:
+            tables["summary"].append(line)
+    columns = (*HEADS, "neighbours moved", "unrelated moved", *COSTS)
+    untouched = [row for row in rows if row.setting == "uce" and row.case in everywhere]
+    tables["summary"].insert(0, ["untouched model", *before(untouched)])
     return Page(
-        rows,
+        rows + pooled,
         {
-            "summary": table(columns, summary),
-            "failures": table(["method", "detected failures"], failures),
+            "summary": table(("method", *columns), tables["summary"]),
+            "authors": table(("method", "pairs", *columns), tables["authors"]),
         },
     )
+
+
+def stored_rows() -> list[Row]:
+    rows = []
+    for _, result in read_results("methods", "*/*.json"):
+        own = [Row(**row) for row in result["rows"]]
+        calls = result["network_calls"]
+        rows += [*own, Row(own[0].case, own[0].setting, "network calls", after=calls)]
+    return rows
+
+
+def pairs_of(rows: Sequence[Row], setting: str) -> set[str]:
+    return {row.case for row in rows if row.setting == setting}
+
+
+def pool_shares(rows: Sequence[Row], setting: str) -> list[Row | None]:
+    """The four shares over the images of all pairs."""
+    results = []
+    for measure in SHARES:
+        chosen = [row for row in rows if (row.measure, row.group) == measure]
+        results.append(pool(chosen, "all pairs", setting))
+    return results
+
+
+def medians(rows: Sequence[Row]) -> list[str]:
+    """How far images moved and what an erasure cost: medians over the pairs."""
+    cells = []
+    for measure, group, text in (
+        (PIXELS, "neighbour", ".3f"),
+        (PIXELS, "unrelated", ".3f"),
+        ("network calls", "", ",.0f"),
+        ("CPU seconds", "", ",.0f"),
+    ):
+        values = [row.after for row in rows if (row.measure, row.group) == (measure, group)]
+        cells.append(format(statistics.median(v for v in values if v is not None), text))
+    return cells
+
+
+def before(rows: Sequence[Row]) -> list[str]:
+    """The untouched model: the alternative where the prompt names it, and what is right."""
+    pooled = pool_shares(rows, "")
+    alternative, *right = (f"{100 * row.before:.1f} %" for row in pooled[1:] if row)
+    return ["–", f"{alternative} (prompted for)", *right, "–", "–", "–", "–"]

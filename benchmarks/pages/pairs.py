@@ -69,7 +69,7 @@ def pairs() -> Page:
             cost = {"CPU seconds": result["cpu_seconds"], "calls": result["network_calls"]}
             figures = summary(case, result["images"]) | cost
             measured.setdefault(method, {})[case.name] = figures
-            rows += case_rows(case, method, result)
+            rows += case_rows(case, LABELS[method], result)
     if not rows:
         return Page([], {})
     peers = {m: measured[m] for m in PEERS if len(measured.get(m, {})) >= FEWEST_PAIRS}
@@ -95,8 +95,8 @@ def value(figures: Figures, name: str) -> float:
     return 1.0 if name in ("reached", "neighbour kept") else 0.0
 
 
-def case_rows(case: Case, method: str, result: Mapping[str, Any]) -> list[Row]:
-    """The CSV rows of one case and method."""
+def case_rows(case: Case, setting: str, result: Mapping[str, Any]) -> list[Row]:
+    """The CSV rows of one case and method, which they call `setting`."""
     rows = []
     for measure, mark, groups in SHARES:
         images = [row for row in result["images"] if row["group"] in groups]
@@ -115,7 +115,7 @@ def case_rows(case: Case, method: str, result: Mapping[str, Any]) -> list[Row]:
         rows.append(
             Row(
                 case.name,
-                LABELS[method],
+                setting,
                 measure,
                 group,
                 before,
@@ -131,7 +131,7 @@ def case_rows(case: Case, method: str, result: Mapping[str, Any]) -> list[Row]:
         rows.append(
             Row(
                 case.name,
-                LABELS[method],
+                setting,
                 "pixel change, L1",
                 group,
                 after=round(statistics.median(moved), 5),
@@ -139,9 +139,7 @@ def case_rows(case: Case, method: str, result: Mapping[str, Any]) -> list[Row]:
                 note=f"{case.kind}; median",
             )
         )
-    rows.append(
-        Row(case.name, LABELS[method], "CPU seconds", after=result["cpu_seconds"], note=case.kind)
-    )
+    rows.append(Row(case.name, setting, "CPU seconds", after=result["cpu_seconds"], note=case.kind))
     return rows
 
 
