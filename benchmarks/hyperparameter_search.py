@@ -84,29 +84,11 @@ def tuning_pairs() -> list[Case]:
     return chosen
 
 
-def options(specs: list[str], case: Case, out: Path) -> argparse.Namespace:
-    """What `pairs.run` needs to measure candidates on one pair."""
-    return argparse.Namespace(
-        half="tuning",
-        every=EVERY,
-        most=None,
-        methods=specs,
-        model="emoji",
-        kinds="",
-        names=case.name,
-        shard="0/1",
-        threads=1,
-        out=out,
-    )
-
-
 def figures(name: str, settings: dict[str, Any], out: Path) -> list[dict[str, float | None]]:
     """The figures of a candidate on the pairs that are finished."""
     finished = []
     for case in tuning_pairs():
-        run = options([], case, out)
-        folder = out / pairs.folder_name(run) / pairs.folder_of(spec(name, settings))
-        file = folder / f"{case.name.replace(' ', '-')}.json"
+        file = pairs.result_file(pairs.one_case(case, (), out, EVERY), spec(name, settings), case)
         if file.exists():
             finished.append(summary(case, json.loads(file.read_text())["images"]))
     return finished
@@ -166,7 +148,7 @@ def main() -> None:
     for name in [given.only] if given.only else TRIED:
         specs = [spec(name, settings) for settings in candidates(name)]
         for case in tuning_pairs():
-            pairs.run(options(specs, case, given.out))
+            pairs.run(pairs.one_case(case, specs, given.out, EVERY))
         for settings in candidates(name):
             measured = figures(name, settings, given.out)
             if measured:

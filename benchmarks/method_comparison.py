@@ -13,7 +13,6 @@ Authors' settings of methods that train take half an hour and more on a pair: --
 rows to run.
 """
 
-import argparse
 import functools
 import json
 from dataclasses import asdict
@@ -56,21 +55,9 @@ def figures(case: Case, spec: str, marks: Path) -> dict | None:
         spec: A method as `pairs.method_of` reads it.
         marks: Folder for the marks of every image.
     """
-    settings = argparse.Namespace(
-        half="reporting",
-        every=1,
-        most=None,
-        methods=[spec],
-        model="emoji",
-        kinds="",
-        names=case.name,
-        shard="0/1",
-        threads=1,
-        out=marks,
-    )
+    settings = pairs.one_case(case, [spec], marks)
     pairs.run(settings)
-    folder = marks / pairs.folder_name(settings) / pairs.folder_of(spec)
-    file = folder / f"{case.name.replace(' ', '-')}.json"
+    file = pairs.result_file(settings, spec, case)
     if not file.exists():
         return None
     result = json.loads(file.read_text())

@@ -201,7 +201,7 @@ def run(arguments: argparse.Namespace) -> None:
                 }
                 return {**about, **measured}
 
-            file = arguments.out / folder_name(arguments) / folder_of(spec) / f"{case.name}.json"
+            file = result_file(arguments, spec, case)
             result = once(file, make)
             if result:
                 figures = summary(case, result["images"])
@@ -211,6 +211,28 @@ def run(arguments: argparse.Namespace) -> None:
                     {key: None if v is None else round(v, 3) for key, v in figures.items()},
                     flush=True,
                 )
+
+
+def one_case(case: Case, methods: Sequence[str], out: Path, every: int = 1) -> argparse.Namespace:
+    """The arguments of `run` for one case, on one thread."""
+    return argparse.Namespace(
+        half=case.half,
+        names=case.name,
+        methods=methods,
+        every=every,
+        out=out,
+        model="emoji",
+        kinds="",
+        shard="0/1",
+        most=None,
+        threads=1,
+    )
+
+
+def result_file(arguments: argparse.Namespace, spec: str, case: Case) -> Path:
+    """Where `run` stores the marks of a method on a case."""
+    folder = arguments.out / folder_name(arguments) / folder_of(spec)
+    return folder / f"{case.name.replace(' ', '-')}.json"
 
 
 def folder_name(arguments: argparse.Namespace) -> str:
